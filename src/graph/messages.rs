@@ -21,6 +21,7 @@ use gatepost_config::Origin;
 use gatepost_core::account::MailAddress;
 use gatepost_core::cause::Cause;
 use gatepost_core::failure::{Actor, Failure, Refusal};
+use gatepost_oauth::tokens::explain::JUST_GRANTED;
 use gatepost_proto::sasl::Bearer;
 
 /// Most messages in a page; Graph's own bound.
@@ -248,14 +249,14 @@ impl GraphClient {
                 "did not accept the access token",
                 "check that the token is for Microsoft Graph (`scope`), and that no Conditional Access policy bars this machine",
             )),
-            403 if answer.is_graphs() => Unserved::Failed(failed(
+            403 if answer.is_graphs() => Unserved::Failed(just_granted(failed(
                 Refusal::ContactAdmin,
                 Actor::TenantAdministrator,
                 Cause::MailboxDenied,
                 "does not let the application read this mailbox",
                 "check that the application has the permission `Mail.ReadWrite` for Microsoft Graph with consent (for a shared \
                  mailbox also `Mail.ReadWrite.Shared`), and that its RBAC scope or access policy includes the mailbox",
-            )),
+            ))),
             404 if answer.is_graphs() => Unserved::Failed(failed(
                 Refusal::ContactAdmin,
                 Actor::TenantAdministrator,
@@ -400,6 +401,10 @@ fn read_link(graph: &Origin, link: &str) -> Option<NextPage> {
         && !authority.as_str().contains('@')
         && (port == 443 || port == graph.port);
     here.then(|| uri.path_and_query().map(|path| NextPage(path.as_str().to_owned())))?
+}
+
+fn just_granted(failure: Failure) -> Failure {
+    Failure { remedy: format!("{}. {JUST_GRANTED}", failure.remedy).into(), ..failure }
 }
 
 fn unavailable(actor: Actor, cause: Cause, message: String, remedy: &'static str) -> Failure {

@@ -15,6 +15,10 @@ impl AttemptGuard for LockoutGuard {
             Ok(Box::new(forward) as Box<dyn AttemptPermit>)
         })
     }
+
+    fn tries_again(&self, attempt: &Attempt, now: Moment) -> bool {
+        LockoutGuard::tries_again(self, attempt, now)
+    }
 }
 
 impl AttemptPermit for Forward {

@@ -92,7 +92,7 @@ pub(super) struct LocalPasswords {
 struct Settings {
     memory: Duration,
     hashing: Arc<Semaphore>,
-    waiting: AtomicUsize,
+    waiting: Arc<AtomicUsize>,
     queue: usize,
     wait: Duration,
     /// Most hashes of one account. Every wrong password costs this many, so that response times do
@@ -110,7 +110,7 @@ impl Settings {
         Self {
             memory: accepted_password_memory,
             hashing: Arc::new(Semaphore::new(password_hashes.clamp(1, Semaphore::MAX_PERMITS))),
-            waiting: AtomicUsize::new(0),
+            waiting: Arc::default(),
             queue: password_hash_queue,
             wait: password_hash_wait,
             most_hashes,
@@ -154,7 +154,7 @@ impl LocalPasswords {
         let Claim { who, proof, password, source } = claim;
         let Some(most_hashes) = self.settings.get().most_hashes else { return Err(NotProved::Wrong) };
         let (hashes, runs) = (hashes(), (most_hashes + most_chosen).max(1));
-        let flight = self.flights.join(proof, || {
+        let mut flight = self.flights.join(proof, || {
             let (this, password) = (Arc::clone(self), Password::new(password.expose().to_owned()));
             async move { this.check(who, proof, password, hashes, runs, source).await }
         });

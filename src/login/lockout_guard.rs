@@ -56,6 +56,9 @@ pub(super) enum HeldBack {
 #[derive(Debug, Default)]
 struct AccountBudget {
     refused: Vec<Refused>,
+    /// When passwords were refused again that were refused before. Entra does not count them, but a
+    /// directory behind pass-through authentication does.
+    repeated: Vec<Moment>,
     /// Guesses that await a verdict, from familiar and from unfamiliar sources. Parallel guesses
     /// count before they fail.
     out_familiar: u32,
@@ -164,7 +167,7 @@ impl LockoutGuard {
             }
         }
         let mut ledger = self.ledgers.entry(attempt.user).or_default();
-        ledger.refused.retain(|refused| now.since(refused.at) < WINDOW);
+        ledger.forget_old(now);
         if let Some(until) = ledger.locked_until
             // After the hold, one attempt at a time finds out whether the lock is over.
             && (now < until || ledger.out > 0)
@@ -250,6 +253,17 @@ impl LockoutGuard {
         is_news || ledger.refused.len() < before
     }
 
+    /// Whether a refused password may be tried again although it is remembered: it comes from a
+    /// familiar source, and with the repetitions there were fewer refusals of the account than an
+    /// unfamiliar source may cause.
+    pub(super) fn tries_again(&self, attempt: &Attempt, now: Moment) -> bool {
+        let user = self.attempts.known_person(attempt.user);
+        let Some(mut ledger) = self.ledgers.get_mut(&user) else { return false };
+        ledger.forget_old(now);
+        let most = usize::try_from(self.budget(attempt).unfamiliar).unwrap_or(usize::MAX);
+        ledger.knows(attempt.source) && ledger.refused.len() + ledger.repeated.len() < most
+    }
+
     /// Restores the budget of a user, also in the store, and forgets that Entra called it locked.
     /// Returns how many refused passwords no longer count.
     pub(super) async fn lift(&self, name: User) -> Result<usize, StoreError> {
@@ -277,7 +291,7 @@ impl LockoutGuard {
     /// Forgets users about whom nothing needs to be known.
     pub(super) fn sweep(&self, now: Moment) {
         self.ledgers.retain(|_, ledger| {
-            ledger.refused.retain(|refused| now.since(refused.at) < WINDOW);
+            ledger.forget_old(now);
             let locked = ledger.locked_until.is_some_and(|until| now < until.after(LONGEST_LOCK));
             ledger.out > 0 || locked || !ledger.refused.is_empty() || !ledger.familiar.is_empty()
         });
@@ -360,10 +374,17 @@ impl AccountBudget {
         self.familiar.push_back((source, note_at));
     }
 
+    /// Forgets the refusals that no longer count.
+    fn forget_old(&mut self, now: Moment) {
+        self.refused.retain(|refused| now.since(refused.at) < WINDOW);
+        self.repeated.retain(|at| now.since(*at) < WINDOW);
+    }
+
     /// Restores the whole budget. Returns how many refused passwords counted against it.
     fn clear(&mut self) -> usize {
         self.locked_until = None;
         self.lock = Duration::ZERO;
+        self.repeated.clear();
         std::mem::take(&mut self.refused).len()
     }
 
@@ -454,6 +475,7 @@ impl Forward {
         self.lockout.count_refusal(now);
         let Some(mut ledger) = self.lockout.ledgers.get_mut(&self.attempt.user) else { return false };
         if ledger.refused.iter().any(|refused| refused.proof == self.attempt.proof) {
+            ledger.repeated.push(now);
             return false;
         }
         ledger.refused.push(Refused { at: now, proof: self.attempt.proof, familiar: self.familiar, entry });

@@ -1,5 +1,5 @@
-//! Applies another configuration while logins continue. Budgets, refused passwords, sign-ins, and
-//! the tokens of every unchanged account stay.
+//! Applies another configuration while logins continue. Budgets, sign-ins, and the tokens of every
+//! unchanged account stay.
 
 use std::net::IpAddr;
 use std::sync::Arc;

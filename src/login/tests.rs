@@ -18,6 +18,7 @@ use gatepost_oauth::tokens::RENEWAL_TICK;
 use gatepost_proto::sasl::Bearer;
 use gatepost_store::faulty::FaultyStore;
 
+mod outage;
 mod sign_ins;
 
 pub(super) const LOCAL_PASSWORD: &str = "aaaaabbbbbcccccddddd";
@@ -338,6 +339,51 @@ async fn a_token_is_renewed_at_its_margin_and_kept_when_entra_is_down() {
     world.entra.judge_by(|_| Reply::Token(3600));
     world.clock.advance(minutes(1));
     assert_eq!(world.login("alice@contoso.example", "right").await.unwrap().origin, TokenOrigin::Fetched);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_password_that_was_refused_a_moment_too_early_is_tried_again_soon() {
+    let world = World::new(FakeEndpoint::with_password("old"));
+    world.login("alice@contoso.example", "old").await.unwrap();
+    // Entra does not know the new one yet.
+    assert_eq!(world.cause("alice@contoso.example", "new").await, "wrong-password");
+    assert_eq!(
+        world.login_from(STRANGER, "alice@contoso.example", "new").await.unwrap_err().cause.name(),
+        "wrong-password"
+    );
+    world.entra.judge_by(|form| if form["password"] == "new" { Reply::Token(3600) } else { Reply::Denied(50126) });
+    world.clock.advance(Duration::from_secs(119));
+    assert!(world.login("alice@contoso.example", "new").await.is_err());
+    world.clock.advance(Duration::from_secs(1));
+    assert!(world.login_from(STRANGER, "alice@contoso.example", "new").await.is_err(), "nobody knows this source");
+    assert_eq!(world.entra.count(), 2);
+    world.login("alice@contoso.example", "new").await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_device_that_keeps_its_old_password_is_tried_again_a_few_times_only() {
+    let world = World::new(FakeEndpoint::with_password("right"));
+    world.login("alice@contoso.example", "right").await.unwrap();
+    for _ in 0..4 * 60 {
+        assert!(world.login("alice@contoso.example", "old").await.is_err());
+        world.clock.advance(minutes(1));
+    }
+    let asked = world.entra.asked().iter().filter(|form| form["password"] == "old").count();
+    assert!((5..=14).contains(&asked), "{asked} in four hours");
+    // It uses up nothing of the budget for others.
+    world.entra.judge_by(|_| Reply::Token(3600));
+    world.login("alice@contoso.example", "brand new").await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reload_forgets_refused_passwords() {
+    let world = World::new(FakeEndpoint::with_password("right"));
+    assert!(world.login("alice@contoso.example", "new").await.is_err());
+    world.entra.judge_by(|_| Reply::Token(3600));
+    assert!(world.login("alice@contoso.example", "new").await.is_err());
+    let endpoint = Arc::clone(&world.entra) as Arc<dyn TokenEndpoint>;
+    world.gate.reconfigure(world.gate.config(), endpoint);
+    world.login("alice@contoso.example", "new").await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]

@@ -14,6 +14,7 @@ use gatepost_core::protocol::{MailProtocol, Protocol};
 use gatepost_net::error::DialError;
 use gatepost_net::http::ConnectorError;
 use gatepost_net::tls::{TrustError, UntrustedIssuer};
+use gatepost_oauth::tokens::explain::JUST_GRANTED;
 use gatepost_proto::mail::{UpstreamFailure, UpstreamFailureKind};
 use gatepost_proto::tunnel::connect::{ConnectError, ConnectErrorKind};
 
@@ -265,7 +266,7 @@ fn replied(reply: &UpstreamFailure, upstream: &Upstream, at: &str) -> Failure {
             "did not accept the access token".to_owned(),
             format!(
                 "check that the application has the {} permission with consent, that the mailbox lets it in (app-only: \
-                 service principal and mailbox permission), and that `scope` is for Exchange Online",
+                 service principal and mailbox permission), and that `scope` is for Exchange Online. {JUST_GRANTED}",
                 permission(protocol)
             ),
         ),
@@ -276,7 +277,7 @@ fn replied(reply: &UpstreamFailure, upstream: &Upstream, at: &str) -> Failure {
             "accepted the token, but the mailbox does not answer".to_owned(),
             format!(
                 "check that {} is enabled for the mailbox, that the identity may open it, that `mailbox` names the right \
-                 one, and that it has not too many connections",
+                 one, and that it has not too many connections. {JUST_GRANTED}",
                 name(protocol)
             ),
         ),
@@ -453,6 +454,8 @@ mod tests {
                 assert_eq!(failure.refusal, refusal, "{kind:?}");
                 assert!(failure.message.contains("535 5.7.3 no"));
                 assert!(!failure.remedy.is_empty());
+                let is_permission = matches!(kind, Kind::TokenRefused | Kind::MailboxNotConnected);
+                assert_eq!(failure.remedy.ends_with(JUST_GRANTED), is_permission, "{kind:?}");
             }
         }
     }

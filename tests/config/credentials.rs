@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use gatepost_config::{Application, Credential};
+use gatepost_config::{Application, Config, Credential};
 
 use crate::support::{HASH, Outside, complete, microsoft, mistakes};
 
@@ -108,4 +108,23 @@ fn every_mistake_has_its_sentence() {
     ] {
         assert_eq!(mistakes(&yaml), [expected], "{yaml}");
     }
+}
+
+#[test]
+fn an_account_can_do_without_the_credential_that_it_would_inherit() {
+    let load = |of_account: &str| {
+        let yaml = format!(
+            "microsoft: {{tenant: contoso.com, client_id: 00000000-0000-0000-0000-000000000000, client_secret: hunter2}}\n\
+             accounts: [{{login: '*@contoso.com'}}, {{login: anna@contoso.com, grant: device_code{of_account}}}]\n"
+        );
+        Outside::default().load(&complete(&yaml)).unwrap_or_else(|problems| panic!("{problems}"))
+    };
+    let is_noted = |config: &Config| config.notes.iter().any(|note| note.contains("`client_secret: none`"));
+    assert!(is_noted(&load("")));
+    let config = load(", client_secret: none");
+    assert!(!is_noted(&config), "{:?}", config.notes);
+    let accounts = config.accounts.entries().iter();
+    let mut public: Vec<bool> = accounts.map(|account| *account.application.credential == Credential::None).collect();
+    public.sort_unstable();
+    assert_eq!(public, [false, true]);
 }

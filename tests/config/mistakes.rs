@@ -723,8 +723,8 @@ fn every_other_mistake_has_its_sentence() {
         ),
         ("limits: {attempts: 13}", "limits.attempts: 13 is out of range; write a whole number from 1 to 12"),
         (
-            "limits: {token_request: 30s}",
-            "limits.token_request: `token_request` is greater than `token_total`, which is 25s; lower `token_request` or \
+            "limits: {token_request: 1m}",
+            "limits.token_request: `token_request` is greater than `token_total`, which is 50s; lower `token_request` or \
              raise `token_total`",
         ),
         (

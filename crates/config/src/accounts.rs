@@ -276,7 +276,24 @@ impl Reader<'_, '_> {
         shared.complete_from_environment(section);
         let shared = &shared;
         let application = self.application(section, shared, kind, &pattern);
-        if kind == Some(GrantKind::ClientCredentials) && matches!(shared.credential, Setting::Absent) {
+        let credential = match &shared.credential {
+            Setting::Value(credential) => Some(&**credential),
+            Setting::Absent => Some(&*self.public),
+            Setting::Wrong => None,
+        };
+        let has_none = credential == Some(&Credential::None);
+        if kind.is_some_and(|kind| matches!(kind, GrantKind::AuthorizationCode | GrantKind::DeviceCode))
+            && credential.is_some_and(|credential| !has_none && !matches!(credential, Credential::ManagedIdentity(_)))
+        {
+            section.context().note(
+                "an application with a credential has accounts whose users sign in. A sign-in with a device code, or with a \
+                 browser that ends at `http://localhost`, is one of a public client, so the credential is not sent with it. Give \
+                 the accounts `client_secret: none` if the application is public, and otherwise register `http://localhost` as a \
+                 redirect of the type mobile and desktop and allow public client flows"
+                    .to_owned(),
+            );
+        }
+        if kind == Some(GrantKind::ClientCredentials) && has_none {
             section.missing(
                 "client_secret",
                 ", which `grant: client_credentials` needs",

@@ -44,6 +44,7 @@ pub(super) fn read(section: &Section<'_>) -> Setting<Arc<Credential>> {
         }
     };
     let credential = match key {
+        "client_secret" if node.as_text() == Some("none") => Some(Credential::None),
         "client_secret" => one_or_two(node, secret, Credential::Secrets),
         "client_certificate" => one_or_two(node, certificate, Credential::Certificates),
         "federated_token_file" => node.text().map(|path| federated_token_file(node, &node.context().path(path))),

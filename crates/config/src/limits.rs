@@ -17,6 +17,12 @@ const DAY: Duration = Duration::from_secs(24 * 3_600);
 /// Shortest deadline that makes sense on a network.
 const SHORTEST: Duration = Duration::from_millis(100);
 
+/// What the default of `token_total` leaves of `login`, for connecting to the upstream and signing
+/// in there.
+const AFTER_TOKEN: Duration = Duration::from_secs(5);
+/// The least default of `token_total`: two requests that time out, and a bit.
+const LEAST_TOKEN_TOTAL: Duration = Duration::from_secs(25);
+
 /// A limit of the protocol machines may be raised to this multiple of its default. Input before a
 /// login is not trusted, and memory is calculated with these limits.
 const PROTOCOL_FACTOR: u64 = 4;
@@ -103,6 +109,7 @@ fn read_keys(section: &Section<'_>) -> Limits {
     time(section, "capability_refresh", &mut l.capability_refresh, SECOND..=7 * DAY);
 
     time(section, "token_request", &mut l.token_request, SHORTEST..=60 * SECOND);
+    l.token_total = l.login.saturating_sub(AFTER_TOKEN).clamp(LEAST_TOKEN_TOTAL, 120 * SECOND);
     time(section, "token_total", &mut l.token_total, SHORTEST..=120 * SECOND);
     count(section, "token_requests", &mut l.token_requests, 1..=1_000);
     count(section, "token_queue", &mut l.token_queue, 0..=100_000);

@@ -101,7 +101,8 @@ macro_rules! catalogue {
 catalogue! {
     // The user.
     50126 => WrongPassword, Client, "the user name or the password is wrong",
-        "correct the password in the mail program";
+        "correct the password in the mail program. If it is right and the user's domain is federated, the tenant's \
+         administrator turns on password hash sync and sets `AllowCloudPasswordValidation` in a Home Realm Discovery policy";
     50034 => WrongPassword, Client, "the user does not exist in this tenant",
         "correct the user name in the mail program, or the tenant and the cloud in the configuration";
     50053 => Locked, TenantAdministrator, "the account is locked after wrong passwords, or this address has a bad reputation",
@@ -110,18 +111,24 @@ catalogue! {
         "wait five minutes, and report it if it comes back";
     50057 => NotAllowed, TenantAdministrator, "the account is disabled",
         "enable the account; a shared mailbox is disabled by design and needs `grant: client_credentials`";
+    500341 => NotAllowed, TenantAdministrator, "the account was deleted from the directory",
+        "restore the account within 30 days of its deletion, or remove it from the mail program";
     50105 => NotAllowed, TenantAdministrator, "the user is not assigned to the application",
         "assign the user, or set \"Assignment required\" to No in Enterprise applications";
     50055 => SignInNeeded, Client, "the password has expired",
         "change the password; for a service mailbox, set it not to expire";
     50144 => SignInNeeded, Client, "the password in the on-premises directory has expired",
         "change the password there";
-    50135 => SignInNeeded, Client, "the password must be changed because the account is at risk",
+    50135 | 50142 => SignInNeeded, Client, "the password must be changed because of a risk or a policy",
         "change the password";
     50125 => SignInNeeded, Client, "the sign-in was interrupted by a password reset or a registration",
         "complete it in a browser";
     16000 | 50058 | 700020 => SignInNeeded, Client, "Entra wants the user to sign in in a browser",
         "sign in again interactively";
+    50199 => SignInNeeded, Client, "Entra wants the user to confirm the application in a browser",
+        "sign in again and confirm it";
+    500121 => SignInNeeded, Client, "the second factor was refused or not answered in time",
+        "sign in again and answer the request for it";
     50089 => SignInNeeded, Client, "the sign-in took too long",
         "start the sign-in again";
     65004 => SignInNeeded, Client, "the user declined consent",
@@ -142,11 +149,15 @@ catalogue! {
         "adapt the policy, or exclude the account";
     50158 => Administrator, TenantAdministrator, "an external security challenge is not satisfied",
         "exclude the account from third-party authentication and terms of use";
-    53000 | 53001 | 53002 => Administrator, TenantAdministrator,
-        "Conditional Access wants a compliant or joined device, or an approved app",
+    53000 | 53001 | 53002 | 530003 => Administrator, TenantAdministrator,
+        "Conditional Access wants a managed, compliant or joined device, or an approved app",
         "exclude the account or this application from the policy";
     53003 => Administrator, TenantAdministrator, "Conditional Access blocked the sign-in",
         "read the policy's name in Entra's sign-in log, and exclude the account or this location";
+    530031 => Administrator, TenantAdministrator, "an access policy does not allow Entra to issue the token",
+        "read the policy's name in Entra's sign-in log, and exclude the account or this application";
+    135011 => Administrator, TenantAdministrator, "the device of the sign-in is disabled",
+        "enable the device in Entra, or sign in again on another one";
     53004 | 53011 => Administrator, TenantAdministrator, "the user is considered at risk",
         "dismiss the risk in Entra ID Protection";
     530032 => Administrator, TenantAdministrator, "a security policy of the tenant blocked the sign-in",
@@ -169,6 +180,8 @@ catalogue! {
         "set `microsoft.tenant` to the directory id";
     50128 | 90002 => Administrator, Operator, "the tenant was not found",
         "check `microsoft.tenant` and `microsoft.cloud`";
+    900023 => Administrator, Operator, "the tenant is neither a domain nor a directory id",
+        "correct `microsoft.tenant`";
     50194 => Administrator, Operator, "a single-tenant application was called without its tenant",
         "set `microsoft.tenant` to the directory id";
     500208 => Administrator, Operator, "the domain does not fit this kind of account",
@@ -189,14 +202,21 @@ catalogue! {
         "check `microsoft.client_id`, `microsoft.tenant` and `microsoft.cloud`, and that consent was granted";
     70002 => Administrator, Operator, "the application's credential was not accepted",
         "check the application's secret, certificate or federated token";
+    7000229 => Administrator, TenantAdministrator,
+        "the application has no service principal in this tenant, as after `az ad app create`",
+        "run `az ad sp create --id CLIENT_ID`, then grant admin consent";
+    65002 => Administrator, Operator, "the client id is one of Microsoft's own applications, which may not ask for this",
+        "set `microsoft.client_id` to an application of your own tenant";
+    7000216 => Administrator, Operator, "app-only access needs a credential of the application, and none was sent",
+        "set `client_secret`, `client_certificate` or `federated_token_file`";
     7000215 => Administrator, Operator, "the client secret is wrong",
         "set `microsoft.client_secret` to the secret's value, not its id";
     7000222 => Administrator, TenantAdministrator, "the client secret or certificate has expired",
         "create a new one and set `client_secret` or `client_certificate`";
     7000218 => Administrator, TenantAdministrator, "the application is confidential and sent no credential",
         "set \"Allow public client flows\" to Yes, or configure `microsoft.client_secret`";
-    700025 => Administrator, Operator, "the application is public and must not send a credential",
-        "remove `microsoft.client_secret`, or switch \"Allow public client flows\" off";
+    90023 | 700025 => Administrator, Operator, "the application or its redirect address is public and must send no credential",
+        "write `client_secret: none` for the account, or switch \"Allow public client flows\" off";
     7000112 => Administrator, TenantAdministrator, "the application is disabled",
         "enable it in Enterprise applications";
     7000114 => Administrator, TenantAdministrator, "the application may not act on behalf of users",
@@ -210,18 +230,24 @@ catalogue! {
         "add the Exchange Online permission to the registration and grant admin consent";
     500011 => Administrator, TenantAdministrator, "the requested resource does not exist in the tenant",
         "check the scope, the cloud, and that the tenant has Exchange Online";
+    650053 => Administrator, Operator, "the resource has no permission of the requested name",
+        "correct `microsoft.scope` and the API permissions of the registration, each of which belongs to one resource";
     28002 | 700022 | 700023 => Administrator, Operator, "the scope names several resources, or none",
         "ask for scopes of one resource in `microsoft.scope`";
     70011 => Administrator, Operator, "the scope is invalid",
         "correct `microsoft.scope`, or remove it to use the default";
     901002 => Administrator, Operator, "the v2.0 endpoint takes no `resource`",
         "set `microsoft.cloud`, which decides the endpoint's version";
+    9002325 => Administrator, TenantAdministrator, "the redirect address is registered for a single-page application",
+        "register `http://localhost` as a redirect of the type mobile and desktop";
     50011 => Administrator, TenantAdministrator, "the redirect address is not registered",
         "register `http://localhost` as a redirect of the type mobile and desktop";
 
     // Assertions and certificates.
     50012 | 700027 => Administrator, TenantAdministrator, "the signature of the client assertion was not accepted",
         "upload the certificate that is in use to this application";
+    1000502 => Administrator, TenantAdministrator, "the certificate of the application is not valid now",
+        "upload a valid certificate and set `client_certificate`, and check this machine's clock";
     700030 => Administrator, TenantAdministrator, "the certificate is invalid",
         "renew the certificate";
     50013 | 500133 | 700024 => Administrator, Operator, "an assertion is invalid or outside its time range",
@@ -238,6 +264,10 @@ catalogue! {
         "sign in again";
     70000 | 70008 | 700005 => GrantExpired, Client, "the code or refresh token is not valid any more",
         "sign in again";
+    7000012 => GrantExpired, Operator, "the code or refresh token was issued by another tenant",
+        "set `microsoft.tenant` to the tenant of the user, then sign in again";
+    700003 => GrantExpired, TenantAdministrator, "the device of the sign-in is no longer in the directory",
+        "register the device again, then sign in again";
     70043 => GrantExpired, Client, "the sign-in is older than the tenant's sign-in frequency allows",
         "sign in again; the administrator may relax the frequency for this account";
     700082 => GrantExpired, Client, "the refresh token was not used for too long",
@@ -263,7 +293,7 @@ catalogue! {
         "check the pass-through authentication agents and their clocks";
 
     // Our own mistakes.
-    90013 | 90014 | 90023 | 90056 | 900144 | 9002313 => Malformed, Developers, "the token request was malformed",
+    90013 | 90014 | 90056 | 900144 | 9002313 => Malformed, Developers, "the token request was malformed",
         "report it with this line of the log";
     70003 => Malformed, Developers, "Entra does not support this grant here",
         "report it with this line of the log";
@@ -329,6 +359,12 @@ mod tests {
             ("temporarily_unavailable", None, &[90033], Temporary),
             ("authorization_pending", None, &[70016], Polling),
             ("authorization_declined", None, &[], SignInNeeded),
+            ("invalid_request", None, &[90023], Administrator),
+            ("invalid_grant", None, &[7_000_229], Administrator),
+            ("invalid_request", None, &[900_023], Administrator),
+            ("invalid_grant", None, &[500_341], NotAllowed),
+            ("interaction_required", None, &[50199], SignInNeeded),
+            ("invalid_grant", None, &[7_000_012], GrantExpired),
             // The first code that is known counts.
             ("invalid_grant", None, &[1, 50126], WrongPassword),
         ] {

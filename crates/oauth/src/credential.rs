@@ -17,6 +17,7 @@ use crate::assertion::Claims;
 use crate::endpoint::guid;
 use crate::grant::{ClientProof, TokenRequest};
 use crate::skew::Skews;
+use crate::token_key;
 use crate::watched::{Seen, Watched, content};
 use gatepost_config::certificate::{CertificateError, SigningKey};
 use gatepost_config::{ClientCertificate, Credential, NotedSecret, Renewable, secret_line};
@@ -123,6 +124,15 @@ impl CredentialError {
     }
 }
 
+/// What accompanies a request as the proof of its application.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Choice {
+    /// Nothing, although the application has a credential: the sign-in is one of a public client.
+    Nothing,
+    /// The credential with this index.
+    Credential(usize),
+}
+
 type WatchedFiles<T> = Watched<T, CredentialError>;
 
 /// The file of a certificate, and that of its key.
@@ -134,8 +144,8 @@ pub struct Credentials {
     clock: Clock,
     certificates: DashMap<CertificateFiles, Arc<WatchedFiles<SigningKey>>>,
     secrets: DashMap<PathBuf, Arc<WatchedFiles<ClientSecret>>>,
-    /// Index of the credential that Entra took last, by [`TokenRequest::throttle_key`].
-    preferred: DashMap<TupleKey, usize>,
+    /// What Entra took last.
+    preferred: DashMap<TupleKey, Choice>,
     skews: Skews,
 }
 
@@ -151,8 +161,10 @@ impl Credentials {
         }
     }
 
-    /// Indices of the credentials to try, the one that Entra took last first.
-    pub fn order(&self, ask: &TokenRequest) -> Vec<usize> {
+    /// What to try, the one that Entra took last first. A code that came to `http://localhost`, a
+    /// device code, and a refresh token of either belong to a public client, which must not send a
+    /// credential (AADSTS90023, AADSTS700025). Only if Entra wants one after all, it is sent.
+    pub fn order(&self, ask: &TokenRequest) -> Vec<Choice> {
         let count = match &*ask.application.credential {
             Credential::Secrets(secrets) => secrets.len(),
             Credential::Certificates(certificates) => certificates.len(),
@@ -161,23 +173,20 @@ impl Credentials {
             | Credential::ManagedIdentity(_)
             | Credential::NotRead => 1,
         };
-        let preferred = self.preferred.get(&ask.throttle_key()).map_or(0, |number| *number);
-        let mut order: Vec<usize> = (0..count).collect();
-        order.sort_by_key(|number| *number != preferred);
+        let nothing = ask.grant.is_of_public_client().then_some(Choice::Nothing);
+        let mut order: Vec<Choice> = nothing.into_iter().chain((0..count).map(Choice::Credential)).collect();
+        let preferred = self.preferred.get(&preference_key(ask)).map(|choice| *choice);
+        order.sort_by_key(|choice| Some(*choice) != preferred);
         order
     }
 
-    /// Remembers that Entra took this credential.
-    pub fn taken(&self, ask: &TokenRequest, number: usize) {
-        let key = ask.throttle_key();
-        if self.preferred.get(&key).map_or(0, |preferred| *preferred) == number {
-            return;
-        }
-        self.preferred.insert(key, number);
+    /// Remembers that Entra took this credential, which was not the first in the order.
+    pub fn taken(&self, ask: &TokenRequest, choice: Choice) {
+        self.preferred.insert(preference_key(ask), choice);
         tracing::info!(
             client_id = ask.application.client_id,
-            credential = number + 1,
-            "Entra takes another of the application's two credentials than before, which serves from now on"
+            ?choice,
+            "Entra takes another credential of the application than before, which serves from now on"
         );
     }
 
@@ -194,7 +203,8 @@ impl Credentials {
     ///
     /// # Errors
     /// [`CredentialError`]
-    pub async fn prove(&self, ask: &TokenRequest, number: usize) -> Result<ClientProof, CredentialError> {
+    pub async fn prove(&self, ask: &TokenRequest, choice: Choice) -> Result<ClientProof, CredentialError> {
+        let Choice::Credential(number) = choice else { return Ok(ClientProof::None) };
         let now = self.skews.there(&ask.authority(), self.clock.unix_time());
         let application = &ask.application;
         match &*application.credential {
@@ -254,6 +264,12 @@ impl Credentials {
         });
         in_use(seen.await)
     }
+}
+
+/// A credential that one kind of grant needs may be wrong for another.
+fn preference_key(ask: &TokenRequest) -> TupleKey {
+    let kind = if ask.grant.is_of_public_client() { "public" } else { "" };
+    token_key::of(&ask.application, &ask.tenant, &ask.scope, kind, "")
 }
 
 /// Unwraps the value. If a newer file cannot be used, the older content stays in use and a warning

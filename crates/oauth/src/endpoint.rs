@@ -62,12 +62,21 @@ pub enum TransportFault {
     ProxyAuthentication,
     /// The forward proxy refused the tunnel.
     ProxyRefused,
+    /// The forward proxy could not open the tunnel.
+    ProxyUnable,
     /// No answer in time.
     Timeout,
     /// The connection broke, or the answer was no HTTP.
     Broken,
     /// More than [`ANSWER_OCTETS`].
     TooLong,
+}
+
+impl TransportFault {
+    /// Whether it may pass without anybody having acted.
+    pub fn may_pass(self) -> bool {
+        matches!(self, Self::Connect | Self::ProxyUnable | Self::Timeout | Self::Broken)
+    }
 }
 
 /// What an exchange comes to.
@@ -182,10 +191,13 @@ fn connection_fault(error: &ConnectorError) -> TransportFault {
             ConnectErrorKind::Refused { status: 407, .. } | ConnectErrorKind::Authentication(_) => {
                 TransportFault::ProxyAuthentication
             }
+            ConnectErrorKind::Refused { status: 500..=599, .. } => TransportFault::ProxyUnable,
             _ => TransportFault::ProxyRefused,
         },
         ConnectorError::Dial(DialError::Socks(error)) => match &error.kind {
             SocksErrorKind::Credentials | SocksErrorKind::Method { .. } => TransportFault::ProxyAuthentication,
+            // RFC 1928 §6: general failure, network or host unreachable, connection refused, TTL.
+            SocksErrorKind::Refused(1 | 3..=6) => TransportFault::ProxyUnable,
             _ => TransportFault::ProxyRefused,
         },
         ConnectorError::Tls(error) if certificate_refused(error) => TransportFault::Certificate,

@@ -110,6 +110,17 @@ impl GrantRequest {
         !matches!(self, Self::AuthorizationCode(_))
     }
 
+    /// Whether Entra expects the request of a public client: of a native redirect address, of a
+    /// device code, or of a refresh token that came with either. (A refresh token does not tell what
+    /// it came with.)
+    pub fn is_of_public_client(&self) -> bool {
+        match self {
+            Self::AuthorizationCode(redemption) => redemption.redirect_uri.starts_with("http://localhost"),
+            Self::DeviceCode(_) | Self::RefreshToken { .. } => true,
+            Self::Password { .. } | Self::ClientCredentials => false,
+        }
+    }
+
     /// Whether the grant belongs to a person's sign-in, a new or an earlier one.
     fn is_sign_in(&self) -> bool {
         matches!(self, Self::AuthorizationCode(_) | Self::DeviceCode(_) | Self::RefreshToken { .. })

@@ -37,6 +37,7 @@ pub mod fake;
 pub mod grant;
 pub mod managed_identity;
 pub mod password_digest;
+pub mod patience;
 pub mod response;
 pub mod retry;
 pub mod sign_in;

@@ -10,6 +10,7 @@ use serde_json::Value;
 use url::Url;
 
 use crate::aadsts::{self, Class};
+use gatepost_core::account::is_guid;
 use gatepost_core::secret::{AccessToken, DeviceCode, IdToken, RefreshToken};
 
 /// Most octets of an answer that are read; a real answer has about 2 to 32 KiB.
@@ -20,6 +21,9 @@ pub const TOKEN_OCTETS: usize = 64 * 1024;
 
 /// The longest lifetime that is assumed of a token: Entra's live up to 28 hours.
 pub const LONGEST_LIFE: Duration = Duration::from_secs(28 * 3600);
+
+/// The longest part of Microsoft's own explanation that is shown.
+const SENTENCE_OCTETS: usize = 240;
 
 /// The deepest JSON nesting that is parsed; a real answer has two levels.
 const JSON_DEPTH: usize = 16;
@@ -83,6 +87,8 @@ pub struct OauthError {
     pub error: String,
     /// Entra's own code, for people.
     pub code: Option<u32>,
+    /// What Microsoft says about it, without ids: one line of printable ASCII.
+    pub sentence: Option<String>,
     /// The trace id, which Microsoft's support asks for.
     pub trace_id: Option<String>,
 }
@@ -236,6 +242,7 @@ impl Body<'_> {
             class: aadsts::classify(error, self.suberror.as_deref(), &self.codes()),
             error: error_word(error),
             code: self.code(),
+            sentence: self.error_description.as_deref().and_then(sentence),
             trace_id: self
                 .trace_id
                 .as_deref()
@@ -271,6 +278,7 @@ impl OauthError {
             class: aadsts::classify(error, None, &[]),
             error: error_word(error),
             code: description.and_then(code_in),
+            sentence: None,
             trace_id: None,
         }
     }
@@ -280,6 +288,40 @@ impl OauthError {
 fn code_in(description: &str) -> Option<u32> {
     let rest = description.strip_prefix("AADSTS")?;
     rest.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
+}
+
+/// What an `error_description` says, without its code, its ids and what follows on other lines.
+fn sentence(description: &str) -> Option<String> {
+    let text = description
+        .split_once(": ")
+        .filter(|(code, _)| code.starts_with("AADSTS"))
+        .map_or(description, |(_, text)| text);
+    let text = text.lines().next()?;
+    let text = text.split_once("Trace ID:").map_or(text, |(text, _)| text);
+    let mut shown = String::new();
+    for word in text.split_whitespace() {
+        let word: String = word.chars().filter(|&c| c.is_ascii_graphic() && c != '`').collect();
+        let word: String = word.split_inclusive(is_between).map(without_guid).collect();
+        if shown.len() + 1 + word.len() > SENTENCE_OCTETS {
+            break;
+        }
+        if !shown.is_empty() && !word.is_empty() {
+            shown.push(' ');
+        }
+        shown.push_str(&word);
+    }
+    let shown = shown.trim_end_matches('.');
+    (!shown.is_empty()).then(|| shown.to_owned())
+}
+
+/// Replaces a GUID that may have other characters behind it.
+fn without_guid(text: &str) -> Cow<'_, str> {
+    let core = text.trim_end_matches(is_between);
+    if is_guid(core) { text.replace(core, "(id)").into() } else { text.into() }
+}
+
+fn is_between(c: char) -> bool {
+    !c.is_ascii_alphanumeric() && c != '-'
 }
 
 /// RFC 6750 §2.1: letters, digits and `-._~+/`, then any number of `=`.
@@ -444,6 +486,7 @@ mod tests {
                 class: Class::WrongPassword,
                 error: "invalid_grant".into(),
                 code: Some(50126),
+                sentence: Some("Error validating credentials".into()),
                 trace_id: Some("ab-12x".into()),
             })
         );
@@ -454,6 +497,25 @@ mod tests {
         let body = br#"{"error":"invalid_grant","error_description":"AADSTS50126: wrong"}"#;
         let Err(NotGranted::Refused(error)) = parse(400, body) else { panic!() };
         assert_eq!((error.code, error.class), (Some(50126), Class::SignInNeeded));
+    }
+
+    #[test]
+    fn what_microsoft_says_is_shown_without_ids() {
+        for (description, shown) in [
+            (
+                "AADSTS999999: The app '0a1b2c3d-0000-4111-8222-333344445555'(mail) needs a thing. Ask for it. Trace ID: \
+                 f0 Correlation ID: c0 Timestamp: 2026-11-22 08:00:00Z",
+                Some("The app '(id)'(mail) needs a thing. Ask for it"),
+            ),
+            ("AADSTS1: One line.\r\nTrace ID: f0\r\nCorrelation ID: c0", Some("One line")),
+            ("No code: nothing `else`\u{1b}[2J", Some("No code: nothing else[2J")),
+            ("AADSTS1: Trace ID: f0", None),
+            ("", None),
+        ] {
+            assert_eq!(sentence(description).as_deref(), shown, "{description}");
+        }
+        assert!(sentence(&"long ".repeat(1000)).unwrap().len() <= SENTENCE_OCTETS);
+        assert_eq!(sentence(&"x".repeat(1000)), None);
     }
 
     #[test]

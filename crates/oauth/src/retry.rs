@@ -1,5 +1,5 @@
-//! When to try again: jittered back-off, `Retry-After`, a retry budget, and a circuit breaker for
-//! each authority. Pure: time and chance are arguments.
+//! When to try again: jittered back-off, `Retry-After`, and a circuit breaker for each authority.
+//! Pure: time and chance are arguments.
 
 use std::collections::VecDeque;
 use std::time::{Duration, SystemTime};
@@ -8,8 +8,8 @@ use gatepost_core::clock::Moment;
 
 /// First upper bound of the wait before a retry; doubles with each.
 const BACKOFF_BASE: Duration = Duration::from_millis(200);
-/// Upper bound of every wait before a retry.
-const BACKOFF_CAP: Duration = Duration::from_secs(5);
+/// Upper bound of every wait before a retry. A login notices the end of an outage within it.
+const BACKOFF_CAP: Duration = Duration::from_secs(1);
 
 /// The wait before retry number `retry` (0 is the first): full jitter below a bound that doubles.
 pub fn backoff(retry: u32, chance: f64) -> Duration {
@@ -28,37 +28,9 @@ pub fn retry_after(value: &str, now: SystemTime) -> Option<Duration> {
     Some(wait.clamp(Duration::from_secs(1), Duration::from_secs(3600)))
 }
 
-/// Limits retries to a tenth of all requests, after a small initial allowance.
-#[derive(Debug)]
-pub struct RetryBudget {
-    tenths: u32,
-}
-
-impl RetryBudget {
-    /// Most retries that can be saved up: ten.
-    const MOST_TENTHS: u32 = 100;
-
-    /// Earns a tenth of a retry.
-    pub fn earn(&mut self) {
-        self.tenths = (self.tenths + 1).min(Self::MOST_TENTHS);
-    }
-
-    /// Spends one retry, if there is one.
-    pub fn spend(&mut self) -> bool {
-        let left = self.tenths.checked_sub(10);
-        self.tenths = left.unwrap_or(self.tenths);
-        left.is_some()
-    }
-}
-
-impl Default for RetryBudget {
-    fn default() -> Self {
-        Self { tenths: Self::MOST_TENTHS }
-    }
-}
-
-/// A circuit breaker: stops requests to an authority that is out of order, except for a probe every
-/// 5 to 30 seconds.
+/// A circuit breaker: stops requests to an authority that is out of order, except for a probe about
+/// once a second. Probes are the requests of logins that wait, so a shorter interval would only
+/// burden Entra, and a longer one would keep logins waiting that Entra could serve.
 ///
 /// It opens after five transient failures in a row, or when half of at least twenty answers within
 /// 30 seconds were transient failures. An answer that refuses a user is a working authority.
@@ -66,7 +38,31 @@ impl Default for RetryBudget {
 pub struct Breaker {
     failures_in_a_row: u32,
     recent: VecDeque<(Moment, bool)>,
-    next_probe: Option<Moment>,
+    open: Option<Open>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Open {
+    since: Moment,
+    next_probe: Moment,
+    /// Whether the last failure may pass by itself.
+    may_pass: bool,
+}
+
+/// Whether a request may go out now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Admission {
+    /// The authority works.
+    Well,
+    /// The authority is out of order, and this request finds out whether it still is.
+    Probe,
+    /// Not now.
+    Held {
+        /// Time until the next probe.
+        wait: Duration,
+        /// Whether the outage may pass by itself.
+        may_pass: bool,
+    },
 }
 
 impl Breaker {
@@ -77,26 +73,26 @@ impl Breaker {
     const REMEMBERED: usize = 256;
 
     /// Whether a request may go out now. While open, one caller per probe interval may.
-    pub fn admits(&mut self, now: Moment, chance: f64) -> bool {
-        match self.next_probe {
-            None => true,
-            Some(at) if now >= at => {
-                self.next_probe = Some(now.after(probe_interval(chance)));
-                true
+    pub fn admits(&mut self, now: Moment, chance: f64) -> Admission {
+        match &mut self.open {
+            None => Admission::Well,
+            Some(open) if now >= open.next_probe => {
+                open.next_probe = now.after(probe_interval(chance));
+                Admission::Probe
             }
-            Some(_) => false,
+            Some(open) => Admission::Held { wait: open.next_probe.since(now), may_pass: open.may_pass },
         }
     }
 
-    /// How long until the next probe; zero while the breaker is closed.
-    pub fn opens_in(&self, now: Moment) -> Duration {
-        self.next_probe.map_or(Duration::ZERO, |at| at.since(now))
+    /// How long the breaker has been open.
+    pub fn open_for(&self, now: Moment) -> Duration {
+        self.open.map_or(Duration::ZERO, |open| now.since(open.since))
     }
 
     /// Records that the authority answered. Returns true when this closes the breaker.
     pub fn answered(&mut self, now: Moment) -> bool {
         self.failures_in_a_row = 0;
-        if self.next_probe.take().is_some() {
+        if self.open.take().is_some() {
             self.recent.clear();
             return true;
         }
@@ -104,17 +100,21 @@ impl Breaker {
         false
     }
 
-    /// Records that the authority did not answer, or is out of order. Returns true when this opens
-    /// the breaker.
-    pub fn failed(&mut self, now: Moment, chance: f64) -> bool {
+    /// Records that the authority did not answer, or is out of order, and whether that may pass by
+    /// itself. Returns true when this opens the breaker.
+    pub fn failed(&mut self, now: Moment, may_pass: bool, chance: f64) -> bool {
         self.failures_in_a_row = self.failures_in_a_row.saturating_add(1);
         self.remember(now, true);
-        let failures = self.recent.iter().filter(|(_, failed)| *failed).count();
-        let mostly = self.recent.len() >= Self::WINDOW_ANSWERS && 2 * failures >= self.recent.len();
-        if self.next_probe.is_some() || !(self.failures_in_a_row >= Self::IN_A_ROW || mostly) {
+        if let Some(open) = &mut self.open {
+            open.may_pass = may_pass;
             return false;
         }
-        self.next_probe = Some(now.after(probe_interval(chance)));
+        let failures = self.recent.iter().filter(|(_, failed)| *failed).count();
+        let mostly = self.recent.len() >= Self::WINDOW_ANSWERS && 2 * failures >= self.recent.len();
+        if self.failures_in_a_row < Self::IN_A_ROW && !mostly {
+            return false;
+        }
+        self.open = Some(Open { since: now, next_probe: now.after(probe_interval(chance)), may_pass });
         true
     }
 
@@ -128,8 +128,9 @@ impl Breaker {
     }
 }
 
+/// Between 0.75 and 1.25 s.
 fn probe_interval(chance: f64) -> Duration {
-    Duration::from_secs(5) + Duration::from_secs(25).mul_f64(chance.clamp(0.0, 1.0))
+    Duration::from_millis(750) + Duration::from_millis(500).mul_f64(chance.clamp(0.0, 1.0))
 }
 
 #[cfg(test)]
@@ -141,8 +142,8 @@ mod tests {
     fn backoff_doubles_up_to_its_cap() {
         assert_eq!(backoff(0, 1.0), Duration::from_millis(200));
         assert_eq!(backoff(1, 1.0), Duration::from_millis(400));
-        assert_eq!(backoff(9, 1.0), Duration::from_secs(5));
-        assert_eq!(backoff(u32::MAX, 0.5), Duration::from_millis(2500));
+        assert_eq!(backoff(9, 1.0), Duration::from_secs(1));
+        assert_eq!(backoff(u32::MAX, 0.5), Duration::from_millis(500));
         assert_eq!(backoff(3, 0.0), Duration::ZERO);
         let drawn: Vec<f64> = (0..64).map(|_| gatepost_core::jitter::fraction()).collect();
         assert!(drawn.iter().all(|c| (0.0..1.0).contains(c)) && drawn.iter().any(|c| *c != drawn[0]));
@@ -170,51 +171,42 @@ mod tests {
     }
 
     #[test]
-    fn retries_are_a_tenth_of_the_requests() {
-        let mut budget = RetryBudget::default();
-        while budget.spend() {}
-        let spent = (0..1000).filter(|_| {
-            budget.earn();
-            budget.spend()
-        });
-        assert_eq!(spent.count(), 100);
-    }
-
-    #[test]
     fn five_failures_in_a_row_open_it_and_one_answer_closes_it() {
         let clock = Clock::manual();
         let mut breaker = Breaker::default();
         for _ in 0..4 {
-            assert!(!breaker.failed(clock.now(), 0.0));
+            assert!(!breaker.failed(clock.now(), true, 0.0));
         }
-        assert!(breaker.admits(clock.now(), 0.0));
-        assert!(breaker.failed(clock.now(), 0.0), "the fifth opens");
-        assert!(!breaker.failed(clock.now(), 0.0), "an episode begins once");
-        assert!(!breaker.admits(clock.now(), 0.0));
-        clock.advance(Duration::from_secs(5));
-        assert!(breaker.admits(clock.now(), 0.0), "a probe");
-        assert!(!breaker.admits(clock.now(), 0.0), "one only");
+        assert_eq!(breaker.admits(clock.now(), 0.0), Admission::Well);
+        assert!(breaker.failed(clock.now(), true, 0.0), "the fifth opens");
+        assert!(!breaker.failed(clock.now(), false, 0.0), "an episode begins once");
+        let wait = Duration::from_millis(750);
+        assert_eq!(breaker.admits(clock.now(), 0.0), Admission::Held { wait, may_pass: false });
+        clock.advance(wait);
+        assert_eq!(breaker.admits(clock.now(), 0.0), Admission::Probe);
+        assert!(matches!(breaker.admits(clock.now(), 0.0), Admission::Held { .. }), "one only");
+        assert_eq!(breaker.open_for(clock.now()), wait);
         assert!(breaker.answered(clock.now()), "an episode ends once");
         assert!(!breaker.answered(clock.now()));
-        assert!(breaker.admits(clock.now(), 0.0));
+        assert_eq!(breaker.admits(clock.now(), 0.0), Admission::Well);
     }
 
     #[test]
-    fn at_most_twelve_probes_go_out_in_a_minute() {
+    fn about_one_probe_goes_out_in_a_second() {
         let clock = Clock::manual();
         let mut breaker = Breaker::default();
         for _ in 0..5 {
-            breaker.failed(clock.now(), 0.0);
+            breaker.failed(clock.now(), true, 0.0);
         }
         let mut probes = 0;
-        for _ in 0..600 {
-            clock.advance(Duration::from_millis(100));
-            if breaker.admits(clock.now(), 0.0) {
+        for _ in 0..6000 {
+            clock.advance(Duration::from_millis(10));
+            if breaker.admits(clock.now(), 0.0) == Admission::Probe {
                 probes += 1;
-                breaker.failed(clock.now(), 0.0);
+                breaker.failed(clock.now(), true, 0.0);
             }
         }
-        assert_eq!(probes, 12);
+        assert_eq!(probes, 80);
     }
 
     #[test]
@@ -223,13 +215,13 @@ mod tests {
         let mut breaker = Breaker::default();
         for round in 0..10 {
             assert!(!breaker.answered(clock.now()));
-            assert_eq!(breaker.failed(clock.now(), 0.0), round == 9, "{round}");
+            assert_eq!(breaker.failed(clock.now(), true, 0.0), round == 9, "{round}");
         }
         let mut slow = Breaker::default();
         for _ in 0..30 {
             clock.advance(Duration::from_secs(4));
             assert!(!slow.answered(clock.now()));
-            assert!(!slow.failed(clock.now(), 0.0));
+            assert!(!slow.failed(clock.now(), true, 0.0));
         }
     }
 }

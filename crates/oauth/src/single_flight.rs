@@ -34,7 +34,7 @@ where
         F: Future<Output = T> + Send + 'static,
     {
         match self.flying.entry(key) {
-            Entry::Occupied(flight) => Flight(flight.get().clone()),
+            Entry::Occupied(flight) => Flight { receiver: flight.get().clone(), is_ours: false },
             Entry::Vacant(place) => {
                 let (sender, receiver) = watch::channel(None);
                 let landing = Landing { flying: Arc::clone(&self.flying), key: place.key().clone() };
@@ -46,7 +46,7 @@ where
                     // All receivers may be gone.
                     let _ = sender.send(Some(result));
                 });
-                Flight(receiver)
+                Flight { receiver, is_ours: true }
             }
         }
     }
@@ -76,12 +76,20 @@ impl<K: Eq + Hash, T> Drop for Landing<K, T> {
 
 /// One caller's handle to a flight. Dropping it does not stop the flight.
 #[derive(Debug)]
-pub struct Flight<T>(watch::Receiver<Option<T>>);
+pub struct Flight<T> {
+    receiver: watch::Receiver<Option<T>>,
+    is_ours: bool,
+}
 
 impl<T: Clone> Flight<T> {
     /// The result; `None` when the work panicked.
-    pub async fn result(mut self) -> Option<T> {
-        self.0.wait_for(Option::is_some).await.ok().and_then(|result| result.clone())
+    pub async fn result(&mut self) -> Option<T> {
+        self.receiver.wait_for(Option::is_some).await.ok().and_then(|result| result.clone())
+    }
+
+    /// Whether this caller started the flight.
+    pub fn is_ours(&self) -> bool {
+        self.is_ours
     }
 }
 
@@ -106,7 +114,12 @@ mod tests {
             })
         };
         let leader = join();
-        let waiters: Vec<_> = (0..999).map(|_| tokio::spawn(join().result())).collect();
+        let waiters: Vec<_> = (0..999)
+            .map(|_| {
+                let mut waiter = join();
+                tokio::spawn(async move { waiter.result().await })
+            })
+            .collect();
         drop(leader);
         go.notify_one();
         for waiter in waiters {

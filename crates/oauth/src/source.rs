@@ -1,24 +1,23 @@
-//! Turns a [`TokenRequest`] into a token. It bounds the requests at once, retries little, respects
-//! `Retry-After`, and sends no requests to an authority that is out of order. If an application has
-//! two credentials, it uses the one that Entra takes.
+//! Turns a [`TokenRequest`] into a token. It bounds the requests at once, respects `Retry-After`, and
+//! sends only probes to an authority that is out of order. If an application has two credentials, it
+//! uses the one that Entra takes.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use dashmap::DashMap;
-use parking_lot::Mutex;
-use tokio::sync::{Semaphore, SemaphorePermit};
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::sync::{Notify, Semaphore, SemaphorePermit};
+use tokio::time::{Instant, timeout_at};
 
 use crate::aadsts::Class;
 use crate::audience::{self, Mismatch};
-use crate::credential::{CredentialError, Credentials};
+use crate::credential::{Choice, CredentialError, Credentials};
 use crate::endpoint::{TokenEndpoint, TransportError, TransportFault};
 use crate::grant::{self, TokenHttpRequest, TokenRequest};
 use crate::managed_identity::{IdentityError, ManagedIdentities};
 use crate::response::{self, DeviceAuthorization, Granted, NotGranted, OauthError};
-use crate::retry::{self, Breaker, RetryBudget};
+use crate::retry::{self, Admission, Breaker};
 use crate::token::Token;
 use crate::token_key;
 use gatepost_config::{Application, Credential, Limits};
@@ -29,14 +28,16 @@ use gatepost_core::secret::{IdToken, RefreshToken};
 use gatepost_core::tuple_key::TupleKey;
 use gatepost_telemetry::metrics::{DEVICE_CODE, MANAGED_IDENTITY, Metrics, Throttle, TokenOutcome};
 
-/// Retries of one token request.
-const RETRIES: u32 = 2;
-
 /// Most endpoints that are paused at once: with `tenant: auto` the logins choose the endpoints.
 const PAUSES: usize = 10_000;
 
-/// How long an endpoint is paused that was busy at the last try and gave no time.
-const PAUSE: Duration = Duration::from_secs(60);
+/// How long an endpoint is paused that throttles and gives no time. Microsoft's own libraries wait
+/// as long.
+const THROTTLED: Duration = Duration::from_secs(5);
+
+/// The longest `Retry-After` that counts from an endpoint that is out of order (5xx), because it does
+/// not know when it will be well again, and logins wait for it.
+const LONGEST_OUT_OF_ORDER: Duration = Duration::from_secs(10);
 
 /// AADSTS700024: an assertion outside its time.
 const OUT_OF_TIME: u32 = 700_024;
@@ -123,19 +124,37 @@ fn is_pending(error: &FetchError) -> bool {
     matches!(error, FetchError::Refused(refused) if refused.class == Class::Polling)
 }
 
-/// A pause in the requests to an endpoint.
+/// What is known about an authority.
+#[derive(Debug, Default)]
+struct Authority {
+    breaker: Breaker,
+    /// Notified when an authority that was out of order answers again.
+    well: Arc<Notify>,
+}
+
+/// The right to send one token request.
 #[derive(Clone, Copy, Debug)]
-struct Pause {
-    until: Moment,
-    /// Whether the endpoint asked for it.
-    asked: bool,
+pub struct Turn {
+    /// Whether the request finds out if the authority is still out of order.
+    pub(super) probe: bool,
+    /// When the request must be decided.
+    pub(super) deadline: Instant,
+}
+
+/// Why a request may not go out now.
+pub(super) struct Held {
+    /// When it may.
+    pub(super) wait: Duration,
+    /// Whether waiting makes sense.
+    pub(super) may_pass: bool,
+    pub(super) error: FetchError,
 }
 
 /// What the configuration says about token requests.
 struct Settings {
     endpoint: Arc<dyn TokenEndpoint>,
     slots: Semaphore,
-    waiting: AtomicUsize,
+    waiting: Arc<AtomicUsize>,
     queue: usize,
     one: Duration,
     total: Duration,
@@ -146,7 +165,7 @@ impl Settings {
         Self {
             endpoint,
             slots: Semaphore::new(limits.token_requests.clamp(1, Semaphore::MAX_PERMITS)),
-            waiting: AtomicUsize::new(0),
+            waiting: Arc::default(),
             queue: limits.token_queue,
             one: limits.token_request,
             total: limits.token_total,
@@ -173,10 +192,9 @@ pub struct TokenSource {
     credentials: Credentials,
     identities: ManagedIdentities,
     /// By authority.
-    breakers: DashMap<String, Breaker>,
-    /// By [`TokenRequest::throttle_key`].
-    pauses: DashMap<TupleKey, Pause>,
-    retries: Mutex<RetryBudget>,
+    authorities: DashMap<String, Authority>,
+    /// Until when requests are paused that would be throttled, by [`TokenRequest::throttle_key`].
+    pauses: DashMap<TupleKey, Moment>,
     metrics: Arc<Metrics>,
 }
 
@@ -188,9 +206,8 @@ impl TokenSource {
             credentials: Credentials::new(clock.clone()),
             identities: ManagedIdentities::default(),
             clock,
-            breakers: DashMap::new(),
+            authorities: DashMap::new(),
             pauses: DashMap::new(),
-            retries: Mutex::default(),
             metrics: Arc::default(),
         }
     }
@@ -218,20 +235,12 @@ impl TokenSource {
         &self.credentials
     }
 
-    /// Gets a token, within `limits.token_total`; that of a managed identity within 90 seconds.
+    /// Sends a request whose turn it is, once.
     ///
     /// # Errors
     /// [`FetchError`]. Only [`FetchError::Refused`] is a verdict about the user or the application.
     /// [`FetchError::WrongAudience`] needs another configuration. All others may pass.
-    pub async fn fetch(&self, ask: &TokenRequest) -> Result<Token, FetchError> {
-        self.issue(ask).await.map(|issued| issued.token)
-    }
-
-    /// Like [`TokenSource::fetch`], but returns everything that comes with the access token.
-    ///
-    /// # Errors
-    /// As [`TokenSource::fetch`].
-    pub async fn issue(&self, ask: &TokenRequest) -> Result<Issued, FetchError> {
+    pub async fn send(&self, ask: &TokenRequest, turn: Turn) -> Result<Issued, FetchError> {
         if let Credential::ManagedIdentity(identity) = &*ask.application.credential {
             let began = Instant::now();
             let fetched = self.identities.fetch(identity, &ask.scope, &self.clock).await.map_err(FetchError::Identity);
@@ -239,10 +248,9 @@ impl TokenSource {
             let token = fetched?;
             return Ok(Issued { token, refresh_token: None, id_token: None });
         }
-        let deadline = Instant::now() + self.settings.get().total;
         let mut refused: Option<FetchError> = None;
-        for number in self.credentials.order(ask) {
-            let result = self.issue_with(ask, number, deadline).await;
+        for (place, choice) in self.credentials.order(ask).into_iter().enumerate() {
+            let result = self.send_with(ask, choice, turn).await;
             match result {
                 // Entra's refusal of one credential matters more than why the other could not be
                 // used.
@@ -253,7 +261,9 @@ impl TokenSource {
                 }
                 Err(error) if !matches!(error, FetchError::Refused(_)) => return Err(error),
                 result => {
-                    self.credentials.taken(ask, number);
+                    if place > 0 {
+                        self.credentials.taken(ask, choice);
+                    }
                     return result;
                 }
             }
@@ -266,7 +276,7 @@ impl TokenSource {
     /// request. It is not retried, because the person who waits for it can ask again.
     ///
     /// # Errors
-    /// As [`TokenSource::fetch`].
+    /// As [`TokenSource::send`].
     pub async fn authorize_device(
         &self,
         application: &Application,
@@ -275,60 +285,29 @@ impl TokenSource {
     ) -> Result<(Moment, DeviceAuthorization), FetchError> {
         let request = grant::device_authorization_request(application, tenant, scope);
         let key = token_key::of_throttle(application, tenant, scope);
-        let deadline = Instant::now() + self.settings.get().total;
-        self.attempt(&request, DEVICE_CODE, &key, deadline, response::parse_device).await
+        let turn = Turn { probe: false, deadline: Instant::now() + self.total() };
+        self.attempt(&request, DEVICE_CODE, &key, turn, false, response::parse_device).await
     }
 
-    async fn issue_with(&self, ask: &TokenRequest, number: usize, deadline: Instant) -> Result<Issued, FetchError> {
-        let pause_key = ask.throttle_key();
-        let mut retry = 0;
-        let mut before = None;
+    async fn send_with(&self, ask: &TokenRequest, choice: Choice, turn: Turn) -> Result<Issued, FetchError> {
+        let key = ask.throttle_key();
         let mut was_out_of_time = false;
         loop {
             // Proves anew for each try: an assertion is valid for one request, and a file may have
             // changed.
-            let proof = timeout_at(deadline, self.credentials.prove(ask, number)).await;
-            let attempted = match proof {
-                Ok(Ok(proof)) => {
-                    let grant = ask.grant.name();
-                    self.attempt(&ask.request(&proof), grant, &pause_key, deadline, response::parse).await
-                }
-                Ok(Err(error)) => Err(FetchError::Credential(error)),
-                Err(_) => Err(FetchError::Credential(CredentialError::Slow)),
+            let proof = match timeout_at(turn.deadline, self.credentials.prove(ask, choice)).await {
+                Ok(proof) => proof.map_err(FetchError::Credential)?,
+                Err(_) => return Err(FetchError::Credential(CredentialError::Slow)),
             };
-            let error = match attempted {
+            let (request, grant) = (ask.request(&proof), &ask.grant);
+            let attempt =
+                self.attempt(&request, grant.name(), &key, turn, grant.is_repeatable(), response::parse).await;
+            match attempt {
                 Ok((sent_at, granted)) => return Issued::of(sent_at, granted, ask),
-                Err(error) => error,
-            };
-            if error.is_out_of_time() && !was_out_of_time {
                 // The answer's `Date` has corrected the clock offset.
-                was_out_of_time = true;
-                continue;
+                Err(error) if error.is_out_of_time() && !was_out_of_time => was_out_of_time = true,
+                Err(error) => return Err(error),
             }
-            if !error.was_sent() {
-                // The failure of the earlier try matters more than why there was no further one.
-                return Err(before.unwrap_or(error));
-            }
-            let wait = retry::backoff(retry, jitter::fraction());
-            let may_retry = retry < RETRIES
-                && error.may_pass_at_once()
-                && (ask.grant.is_repeatable() || error.never_arrived())
-                && !self.pauses.contains_key(&pause_key)
-                && Instant::now() + wait < deadline
-                && self.retry_budget(RetryBudget::spend);
-            if !may_retry {
-                if let FetchError::Busy { status, .. } = error {
-                    // A pause that the endpoint asked for takes precedence.
-                    if !self.pauses.contains_key(&pause_key) {
-                        self.pause(&pause_key, PAUSE, status == 429);
-                    }
-                }
-                return Err(error);
-            }
-            tracing::debug!(?error, "token request failed and is tried again");
-            before = Some(error);
-            sleep(wait).await;
-            retry += 1;
         }
     }
 
@@ -337,37 +316,48 @@ impl TokenSource {
         request: &TokenHttpRequest,
         grant: &'static str,
         key: &TupleKey,
-        deadline: Instant,
+        turn: Turn,
+        repeatable: bool,
         judge: fn(u16, &[u8]) -> Result<T, NotGranted>,
     ) -> Result<(Moment, T), FetchError> {
         let settings = self.settings.get();
-        let _slot = settings.slot(deadline).await?;
+        let _slot = settings.slot(turn.deadline).await?;
         let authority = request.url.origin().ascii_serialization();
-        // Checked after the wait for a turn, because the state may have changed meanwhile.
-        self.clear_to_send(&authority, key)?;
-        self.retry_budget(|budget| {
-            budget.earn();
-            true
-        });
+        // Checked after the wait for a slot, because the state may have changed meanwhile.
+        self.admit(&authority, key, turn.probe).map_err(|held| held.error)?;
         let sent_at = self.clock.now();
         let began = Instant::now();
-        let one = deadline.min(began + settings.one);
-        let exchanged = timeout_at(one, settings.endpoint.exchange(request)).await.unwrap_or_else(|_| {
-            Err(TransportError { fault: TransportFault::Timeout, detail: "no answer in time".into() })
-        });
+        let one = turn.deadline.min(began + settings.one);
+        let no_answer = |detail: &str| TransportError { fault: TransportFault::Timeout, detail: detail.into() };
+        let well = self.well(&authority);
+        let exchanged = tokio::select! {
+            exchanged = timeout_at(one, settings.endpoint.exchange(request)) => {
+                exchanged.unwrap_or_else(|_| Err(no_answer("no answer in time")))
+            }
+            // What was sent during an outage may never be answered.
+            () = well.notified(), if repeatable => {
+                self.metrics.token_requested(grant, TokenOutcome::Failed, began.elapsed());
+                return Err(FetchError::Transport(no_answer("no answer, while another request had one")));
+            }
+        };
         let result = exchanged.map_err(FetchError::Transport).and_then(|answer| {
             let judged = judge(answer.status, &answer.body);
             if matches!(judged, Ok(_) | Err(NotGranted::Refused(_))) {
                 self.credentials.heard(&authority, answer.date.as_deref());
             }
             judged.map_err(|error| {
-                if let (NotGranted::Busy { .. }, Some(value)) = (&error, &answer.retry_after)
-                    && let Some(wait) = retry::retry_after(value, system_time())
-                {
-                    self.pause(key, wait, true);
-                }
-                if matches!(error, NotGranted::Busy { status: 429, .. }) {
-                    self.metrics.throttled(Throttle::Entra);
+                let asked = answer.retry_after.as_deref().and_then(|value| retry::retry_after(value, system_time()));
+                match error {
+                    NotGranted::Busy { status: 429, .. } => {
+                        self.pause(key, asked.unwrap_or(THROTTLED));
+                        self.metrics.throttled(Throttle::Entra);
+                    }
+                    NotGranted::Busy { .. } => {
+                        if let Some(wait) = asked {
+                            self.pause(key, wait.min(LONGEST_OUT_OF_ORDER));
+                        }
+                    }
+                    _ => {}
                 }
                 FetchError::from(error)
             })
@@ -379,64 +369,97 @@ impl TokenSource {
         Ok((sent_at, result?))
     }
 
-    fn clear_to_send(&self, authority: &str, key: &TupleKey) -> Result<(), FetchError> {
-        let now = self.clock.now();
-        let pause = self.pauses.get(key).map(|pause| *pause);
-        if let Some(Pause { until, asked }) = pause {
-            if until > now {
-                let wait = until.since(now);
-                return Err(if asked { FetchError::Paused { wait } } else { FetchError::Suspended { wait } });
-            }
-            self.pauses.remove_if(key, |_, pause| pause.until <= now);
+    /// Whether the request may go out. If it may, returns whether it is a probe.
+    pub(super) fn hold(&self, ask: &TokenRequest) -> Result<bool, Held> {
+        if matches!(*ask.application.credential, Credential::ManagedIdentity(_)) {
+            return Ok(false);
         }
-        if let Some(mut breaker) = self.breakers.get_mut(authority)
-            && !breaker.admits(now, jitter::fraction())
-        {
-            return Err(FetchError::Suspended { wait: breaker.opens_in(now) });
-        }
-        Ok(())
+        self.admit(&ask.authority(), &ask.throttle_key(), false)
     }
 
-    fn pause(&self, key: &TupleKey, wait: Duration, asked: bool) {
+    /// Like [`Self::hold`]. A request that `is_probe` already need not wait for the authority.
+    fn admit(&self, authority: &str, key: &TupleKey, is_probe: bool) -> Result<bool, Held> {
+        let now = self.clock.now();
+        if let Some(until) = self.pauses.get(key).map(|until| *until) {
+            if until > now {
+                let wait = until.since(now);
+                return Err(Held { wait, may_pass: true, error: FetchError::Paused { wait } });
+            }
+            self.pauses.remove_if(key, |_, until| *until <= now);
+        }
+        if is_probe {
+            return Ok(true);
+        }
+        let Some(mut authority) = self.authorities.get_mut(authority) else { return Ok(false) };
+        match authority.breaker.admits(now, jitter::fraction()) {
+            Admission::Well => Ok(false),
+            Admission::Probe => Ok(true),
+            Admission::Held { wait, may_pass } => Err(Held { wait, may_pass, error: FetchError::Suspended { wait } }),
+        }
+    }
+
+    /// How long the authority has been out of order.
+    pub(super) fn away_for(&self, ask: &TokenRequest) -> Duration {
+        let now = self.clock.now();
+        self.authorities.get(&ask.authority()).map_or(Duration::ZERO, |authority| authority.breaker.open_for(now))
+    }
+
+    /// Notified when the authority answers again.
+    pub(super) fn well(&self, authority: &str) -> Arc<Notify> {
+        if let Some(known) = self.authorities.get(authority) {
+            return Arc::clone(&known.well);
+        }
+        Arc::clone(&self.authorities.entry(authority.to_owned()).or_default().well)
+    }
+
+    /// A place in the queue of requests that wait, if there is one.
+    pub(super) fn place(&self) -> Option<Place> {
+        let settings = self.settings.get();
+        Place::take(&settings.waiting, settings.queue)
+    }
+
+    /// All tries for one token end within this time.
+    pub(super) fn total(&self) -> Duration {
+        self.settings.get().total
+    }
+
+    fn pause(&self, key: &TupleKey, wait: Duration) {
         let now = self.clock.now();
         if self.pauses.len() >= PAUSES {
-            self.pauses.retain(|_, pause| pause.until > now);
+            self.pauses.retain(|_, until| *until > now);
         }
         // Beyond this number the authority's breaker must suffice.
         if self.pauses.len() < PAUSES {
-            self.pauses.insert(key.clone(), Pause { until: now.after(wait), asked });
+            self.pauses.insert(key.clone(), now.after(wait));
         }
     }
 
     fn count(&self, authority: &str, error: Option<&FetchError>) {
         let now = self.clock.now();
+        let mut known = self.authorities.entry(authority.to_owned()).or_default();
         match error.filter(|error| error.is_outage()) {
             Some(error) => {
-                let opened = self.breakers.entry(authority.to_owned()).or_default().failed(now, jitter::fraction());
-                if opened {
+                if known.breaker.failed(now, error.may_pass(), jitter::fraction()) {
                     tracing::warn!(
                         authority,
                         ?error,
-                        "Entra does not answer as it should; tokens at hand stay in use, and a probe goes out every 5 to 30 s"
+                        "Entra does not answer as it should; tokens at hand stay in use, and logins without one wait while \
+                         one of them asks every second"
                     );
                 }
             }
             None => {
-                let closed = self.breakers.get_mut(authority).is_some_and(|mut breaker| breaker.answered(now));
-                if closed {
+                if known.breaker.answered(now) {
+                    known.well.notify_waiters();
                     tracing::info!(authority, "Entra answers again");
                 }
             }
         }
     }
-
-    fn retry_budget(&self, change: impl FnOnce(&mut RetryBudget) -> bool) -> bool {
-        change(&mut self.retries.lock())
-    }
 }
 
 impl FetchError {
-    fn was_sent(&self) -> bool {
+    pub(super) fn was_sent(&self) -> bool {
         !matches!(
             self,
             Self::Paused { .. } | Self::Suspended { .. } | Self::QueueFull | Self::NoTurn | Self::Credential(_)
@@ -456,18 +479,19 @@ impl FetchError {
         matches!(self, Self::Refused(OauthError { code: Some(OUT_OF_TIME), .. }))
     }
 
-    /// Whether a retry within the same login makes sense.
-    fn may_pass_at_once(&self) -> bool {
+    /// Whether the same request may succeed within the same login, without anybody having acted.
+    pub fn may_pass(&self) -> bool {
         match self {
-            Self::Busy { .. } => true,
-            Self::Transport(error) => matches!(error.fault, TransportFault::Connect | TransportFault::Timeout),
-            _ => false,
+            Self::Paused { .. } | Self::Suspended { .. } => true,
+            Self::Transport(error) => error.fault.may_pass(),
+            _ => self.is_outage(),
         }
     }
 
     /// Whether Entra cannot have acted on the request.
-    fn never_arrived(&self) -> bool {
-        matches!(self, Self::Transport(error) if error.fault == TransportFault::Connect)
+    pub(super) fn never_arrived(&self) -> bool {
+        !self.was_sent()
+            || matches!(self, Self::Transport(error) if matches!(error.fault, TransportFault::Connect | TransportFault::ProxyUnable))
     }
 
     /// Whether the authority, or the network to it, failed.
@@ -492,20 +516,20 @@ impl From<NotGranted> for FetchError {
 
 /// One slot in a queue of bounded length.
 #[derive(Debug)]
-pub struct Place<'a>(&'a AtomicUsize);
+pub struct Place(Arc<AtomicUsize>);
 
-impl<'a> Place<'a> {
+impl Place {
     /// Takes a slot, unless `most` are taken.
-    pub fn take(taken: &'a AtomicUsize, most: usize) -> Option<Self> {
+    pub fn take(taken: &Arc<AtomicUsize>, most: usize) -> Option<Self> {
         if taken.fetch_add(1, Ordering::Relaxed) < most {
-            return Some(Self(taken));
+            return Some(Self(Arc::clone(taken)));
         }
         taken.fetch_sub(1, Ordering::Relaxed);
         None
     }
 }
 
-impl Drop for Place<'_> {
+impl Drop for Place {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }

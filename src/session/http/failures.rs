@@ -7,6 +7,7 @@ use gatepost_config::{Http, Origin};
 use gatepost_core::account::MailAddress;
 use gatepost_core::cause::Cause;
 use gatepost_core::failure::{Actor, Failure, Refusal};
+use gatepost_oauth::tokens::explain::JUST_GRANTED;
 use gatepost_proto::http::rules::HttpService;
 use gatepost_proto::sasl::CredentialsError;
 
@@ -64,7 +65,8 @@ pub(super) fn token_refused(response: &Response<Incoming>, config: &Http) -> Fai
         Cause::TokenRefused,
         format!("{at} did not accept the access token{code}"),
         format!(
-            "check that the application has the permission {permission}, with consent, and that `scope` is not set for another service"
+            "check that the application has the permission {permission}, with consent, and that `scope` is not set for another \
+             service. {JUST_GRANTED}"
         ),
     )
 }

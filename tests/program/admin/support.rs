@@ -163,7 +163,7 @@ fn config(sandbox: &Sandbox, socket: &Path, bind: &str, listeners: &str, account
          microsoft: {{authority: 'https://localhost:{entra}/', tenant: contoso.example, client_id: {client}}}\n\
          accounts:\n  - login: '*'\n  - {{login: {ANNA}, grant: authorization_code}}\n{accounts}\n\
          trust: {{system_roots: false, additional_ca: ca.pem}}\n\
-         limits: {{failure_delay: 0s}}\n\
+         limits: {{failure_delay: 0s, token_request: 5s, token_total: 5s}}\n\
          log: {{audit: {{file: '{audit}'}}}}\n\
          admin: {{bind: '{bind}', token: {TOKEN}, socket: '{socket}'}}\n",
         audit = socket.with_file_name("audit.jsonl").display(),

@@ -77,7 +77,7 @@ impl Installation {
              microsoft:\n  authority: https://localhost:{}/\n  tenant: contoso.example\n  client_id: {}\n\
              accounts:\n{accounts}trust: {{system_roots: false, additional_ca: ca.pem}}\n\
              state: {{directory: state}}\n\
-             limits: {{failure_delay: 0s, token_request: 3s, token_total: 4s, upstream_login: 5s, drain: 2s}}\n\
+             limits: {{failure_delay: 0s, token_request: 2s, token_total: 2s, upstream_login: 5s, drain: 2s}}\n\
              log: {{level: trace, format: {format}}}\n{further}\n",
             self.sandbox.entra().port(),
             self.sandbox.public_client_id(),

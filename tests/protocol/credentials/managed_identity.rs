@@ -91,7 +91,7 @@ fn app_service(header: &str) -> Setup {
 #[tokio::test]
 async fn app_service_wants_its_header() {
     let world = app_service("{header}").start().await;
-    let token = world.source.fetch(&world.ask).await.unwrap();
+    let token = world.source.fetch(&world.ask, true).await.unwrap();
     // It says only when the token ends.
     assert!((3_590..=3_600).contains(&token.lifetime().as_secs()), "{:?}", token.lifetime());
     assert_eq!(given(&world.sandbox, "system"), Attempts { succeeded: 1, refused: 0 });

@@ -154,13 +154,13 @@ pub(crate) struct World {
 impl World {
     /// A token is granted.
     pub(crate) async fn granted(&self) {
-        if let Err(error) = self.source.fetch(&self.ask).await {
+        if let Err(error) = self.source.fetch(&self.ask, true).await {
             panic!("{error:?}");
         }
     }
 
     pub(crate) async fn error(&self) -> FetchError {
-        match self.source.fetch(&self.ask).await {
+        match self.source.fetch(&self.ask, true).await {
             Ok(_) => panic!("a token was granted"),
             Err(error) => error,
         }

@@ -9,6 +9,9 @@ use gatepost_sandbox::{CertificateFault, EntraMode, SandboxAccount, SandboxConfi
 
 use crate::session::support::{ALICE, ALICES, BOB, BOBS, PROTOCOLS, Setup, World, told};
 
+/// How long a login waits for an Entra that is away, where a test waits for its end.
+const IMPATIENT: &str = "  token_request: 2s\n  token_total: 2s";
+
 /// Every protocol refuses as unavailable, for this cause, while Bob's session goes on.
 async fn unavailable(limits: &'static str, mode: EntraMode, causes: &[&str]) -> World {
     let world = Setup::limits(limits).start().await;
@@ -34,13 +37,12 @@ fn requests(world: &World) -> u64 {
 
 #[tokio::test]
 async fn down() {
-    unavailable("", EntraMode::Down, &["entra-unreachable", "entra-answer-unclear", "entra-unavailable"]).await;
+    unavailable(IMPATIENT, EntraMode::Down, &["entra-unreachable", "entra-answer-unclear", "entra-unavailable"]).await;
 }
 
 #[tokio::test]
 async fn slow() {
-    let limits = "  token_request: 1s\n  token_total: 1s";
-    unavailable(limits, EntraMode::Slow(Duration::from_secs(600)), &["entra-slow"]).await;
+    unavailable(IMPATIENT, EntraMode::Slow(Duration::from_secs(600)), &["entra-slow"]).await;
 }
 
 #[tokio::test]
@@ -64,8 +66,30 @@ async fn throttled_and_not_asked_again_before_it_said() {
 
 #[tokio::test]
 async fn out_of_order() {
-    let world = unavailable("", EntraMode::ServerError, &["entra-unavailable"]).await;
-    assert_eq!(requests(&world), 4, "Bob's, and one that was tried three times; then it is left alone");
+    unavailable(IMPATIENT, EntraMode::ServerError, &["entra-unavailable"]).await;
+}
+
+#[tokio::test]
+async fn a_short_outage_is_not_noticed() {
+    let world = World::new().await;
+    world.sandbox.set_entra_mode(EntraMode::ServerError);
+    let (_, replies) = tokio::join!(
+        async {
+            world.until("Entra was asked and did not answer", || requests(&world) >= 3).await;
+            world.sandbox.set_entra_mode(EntraMode::Normal);
+        },
+        async {
+            let mut replies = Vec::new();
+            for protocol in PROTOCOLS {
+                replies.push(world.reply(protocol, ALICE, ALICES).await);
+            }
+            replies
+        }
+    );
+    for (protocol, reply) in PROTOCOLS.into_iter().zip(replies) {
+        let good = ["a OK", "+OK", "235 "].iter().any(|good| reply.starts_with(good));
+        assert!(good, "{protocol:?}: {reply}");
+    }
 }
 
 /// Nothing of this is Entra's word, so nothing of it counts as a refusal; and it is over when it is
@@ -75,7 +99,7 @@ async fn something_else_answers() {
     for mode in
         [EntraMode::Html, EntraMode::TruncatedJson, EntraMode::OkWithError, EntraMode::Oversize, EntraMode::Redirect]
     {
-        let world = unavailable("", mode.clone(), &["entra-answer-unclear", "entra-unavailable"]).await;
+        let world = unavailable(IMPATIENT, mode.clone(), &["entra-answer-unclear", "entra-unavailable"]).await;
         world.sandbox.set_entra_mode(EntraMode::Normal);
         let reply = world.reply(MailProtocol::Imap, ALICE, ALICES).await;
         assert!(reply.starts_with("a OK"), "after {mode:?}: {reply}");

@@ -213,7 +213,7 @@ async fn faults_of_entra() {
         EntraMode::ServerError,
         EntraMode::Redirect,
     ] {
-        let limits = if let EntraMode::Slow(_) = mode { "  token_request: 500ms\n  token_total: 500ms" } else { "" };
+        let limits = "  token_request: 500ms\n  token_total: 500ms";
         let world = Setup { limits, ..setup(LogFormat::Text) }.start().await;
         world.sandbox.set_entra_mode(mode);
         let mut gathered = Gathered::default();

@@ -60,7 +60,9 @@ async fn a_token_within_its_margin_is_renewed() {
 #[tokio::test]
 async fn an_outage_leaves_tokens_and_sessions_alone() {
     for mode in [EntraMode::Down, EntraMode::ServerError, EntraMode::Html] {
-        let setup = Setup { sandbox: sandbox(Clock::system(), LIFETIME), microsoft: MARGIN, ..Setup::default() };
+        let limits = "  token_request: 1s\n  token_total: 1s";
+        let setup =
+            Setup { sandbox: sandbox(Clock::system(), LIFETIME), microsoft: MARGIN, limits, ..Setup::default() };
         let world = setup.start().await;
         let mut before = world.session(Imap, ALICE, ALICES).await;
         world.sandbox.set_entra_mode(mode);
@@ -83,7 +85,8 @@ async fn an_outage_leaves_tokens_and_sessions_alone() {
 async fn a_token_that_has_ended_is_not_used_during_an_outage() {
     // Below a minute of life a token is not used any more.
     let lifetime = Duration::from_secs(61);
-    let world = Setup { sandbox: sandbox(Clock::system(), lifetime), ..Setup::default() }.start().await;
+    let limits = "  token_request: 1s\n  token_total: 1s";
+    let world = Setup { sandbox: sandbox(Clock::system(), lifetime), limits, ..Setup::default() }.start().await;
     world.session(Imap, ALICE, ALICES).await;
     world.sandbox.set_entra_mode(EntraMode::Down);
     for _ in 0..4_000 {

@@ -97,11 +97,11 @@ pub struct Limits {
     pub capability_refresh: Duration,
     /// Deadline of one token request.
     pub token_request: Duration,
-    /// Deadline of all tries for one token.
+    /// Deadline of all tries for one token, and of the wait for an Entra that is away.
     pub token_total: Duration,
     /// Token requests at once.
     pub token_requests: usize,
-    /// Token requests that may wait for their turn.
+    /// Token requests that may wait for their turn, or for an Entra that is away.
     pub token_queue: usize,
     /// Distinct refused passwords forwarded to Entra per account in two hours since its last
     /// success.
@@ -188,7 +188,7 @@ impl Default for Limits {
             mailbox_wait: seconds(30),
             capability_refresh: seconds(3_600),
             token_request: seconds(10),
-            token_total: seconds(25),
+            token_total: seconds(50),
             token_requests: 64,
             token_queue: 1_000,
             refused_passwords_per_account: 8,

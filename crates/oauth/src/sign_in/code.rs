@@ -144,7 +144,7 @@ impl CodeRequest {
         let Self { purpose, redirect_uri, nonce, verifier, .. } = self;
         let grant = GrantRequest::AuthorizationCode(Arc::new(Redemption { code, redirect_uri, verifier }));
         let ask = purpose.ask(grant);
-        let issued = source.issue(&ask).await?;
+        let issued = source.issue(&ask, true).await?;
         SignedIn::of(issued, &ask, Some(&nonce), issuer.as_deref(), clock.unix_time())
     }
 }

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 
-use crate::endpoint::TransportFault;
 use crate::grant::GrantRequest;
 use crate::response::DeviceAuthorization;
 use crate::sign_in::signed_in::{Purpose, SignInError, SignedIn};
@@ -65,14 +64,7 @@ impl Polling {
                     _ => Err(SignInError::Fetch(error)),
                 }
             }
-            FetchError::Transport(transport)
-                if !matches!(
-                    transport.fault,
-                    TransportFault::Connect | TransportFault::Timeout | TransportFault::Broken
-                ) =>
-            {
-                Err(SignInError::Fetch(error))
-            }
+            FetchError::Transport(transport) if !transport.fault.may_pass() => Err(SignInError::Fetch(error)),
             _ => {
                 self.unanswered = self.unanswered.saturating_add(1);
                 Ok(())
@@ -99,7 +91,7 @@ pub async fn finish(
     let ask = purpose.ask(GrantRequest::DeviceCode(Arc::new(authorization.device_code)));
     loop {
         sleep(polling.wait(clock.now()).ok_or(SignInError::Expired)?).await;
-        match source.issue(&ask).await {
+        match source.issue(&ask, true).await {
             // There is no nonce in this grant: the device code itself ties the answer to the
             // request.
             Ok(issued) => return SignedIn::of(issued, &ask, None, None, clock.unix_time()),
@@ -114,7 +106,7 @@ mod tests {
 
     use super::*;
     use crate::aadsts::Class;
-    use crate::endpoint::TransportError;
+    use crate::endpoint::{TransportError, TransportFault};
     use crate::response::OauthError;
     use gatepost_core::secret::DeviceCode;
 
@@ -130,7 +122,13 @@ mod tests {
     }
 
     fn refused(error: &str) -> FetchError {
-        FetchError::Refused(OauthError { class: Class::Polling, error: error.into(), code: None, trace_id: None })
+        FetchError::Refused(OauthError {
+            class: Class::Polling,
+            error: error.into(),
+            code: None,
+            sentence: None,
+            trace_id: None,
+        })
     }
 
     fn broke(fault: TransportFault) -> FetchError {

@@ -3,18 +3,24 @@ use url::Url;
 
 use super::*;
 use crate::aadsts::Class;
+use crate::endpoint::Exchange;
 use crate::fake::{FakeEndpoint, Reply};
 use crate::grant::{GrantRequest, Redemption};
-use gatepost_config::{Application, Cloud};
-use gatepost_core::secret::{AuthorizationCode, CodeVerifier};
+use gatepost_config::{Application, Cloud, NotedSecret, Renewable};
+use gatepost_core::account::MailAddress;
+use gatepost_core::secret::{AuthorizationCode, ClientSecret, CodeVerifier, DeviceCode, RefreshToken};
 
 fn ask(client_id: &str) -> TokenRequest {
+    ask_with(client_id, Credential::None)
+}
+
+fn ask_with(client_id: &str, credential: Credential) -> TokenRequest {
     TokenRequest {
         application: Arc::new(Application {
             authority: Url::parse("https://login.example/").unwrap(),
             tenant: "t".into(),
             client_id: client_id.into(),
-            credential: Arc::default(),
+            credential: Arc::new(credential),
             cloud: Cloud::Worldwide,
         }),
         tenant: "t".into(),
@@ -38,7 +44,7 @@ fn in_turn<const N: usize>(replies: [Reply; N]) -> Arc<FakeEndpoint> {
 async fn a_passing_fault_is_tried_again_and_a_refusal_is_not() {
     let endpoint = in_turn([Reply::Unreachable, Reply::Raw(503, None, "<html>"), Reply::Token(3600)]);
     let (source, _) = source(&endpoint, &Limits::default());
-    assert_eq!(source.fetch(&ask("a")).await.unwrap().lifetime(), Duration::from_secs(3600));
+    assert_eq!(source.fetch(&ask("a"), true).await.unwrap().lifetime(), Duration::from_secs(3600));
     assert_eq!(endpoint.count(), 3);
 
     for (reply, is_refusal) in [
@@ -49,7 +55,7 @@ async fn a_passing_fault_is_tried_again_and_a_refusal_is_not() {
         (Reply::Raw(400, None, r#"{"error":"inval"#), false),
     ] {
         let endpoint = in_turn([reply]);
-        let error = self::source(&endpoint, &Limits::default()).0.fetch(&ask("a")).await.unwrap_err();
+        let error = self::source(&endpoint, &Limits::default()).0.fetch(&ask("a"), false).await.unwrap_err();
         assert_eq!(matches!(error, FetchError::Refused(_)), is_refusal, "{error:?}");
         assert_eq!(endpoint.count(), 1, "{error:?}");
     }
@@ -66,38 +72,93 @@ async fn a_code_is_sent_again_only_when_it_cannot_have_arrived() {
         ..ask("a")
     };
     let endpoint = in_turn([Reply::Unreachable, Reply::Rotated(3600)]);
-    let issued = source(&endpoint, &Limits::default()).0.issue(&redemption()).await.unwrap();
+    let issued = source(&endpoint, &Limits::default()).0.issue(&redemption(), true).await.unwrap();
     assert_eq!((endpoint.count(), issued.refresh_token.unwrap().expose()), (2, "r2"));
     for reply in [Reply::Silence, Reply::Raw(503, None, "<html>"), Reply::Raw(429, None, "{}")] {
         let endpoint = in_turn([reply, Reply::Rotated(3600)]);
-        assert!(source(&endpoint, &Limits::default()).0.issue(&redemption()).await.is_err());
+        assert!(source(&endpoint, &Limits::default()).0.issue(&redemption(), true).await.is_err());
         assert_eq!(endpoint.count(), 1, "its answer may have been lost");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_public_sign_in_sends_no_secret_unless_entra_wants_one() {
+    let with_secret = |grant| {
+        let secret = Renewable { value: Arc::new(ClientSecret::new("hush".into())), file: None };
+        let credential = Credential::Secrets(vec![NotedSecret { secret, expires: None }]);
+        TokenRequest { grant, ..ask_with("a", credential) }
+    };
+    let code = |redirect_uri: &str| {
+        GrantRequest::AuthorizationCode(Arc::new(Redemption {
+            code: AuthorizationCode::new("c".into()),
+            redirect_uri: redirect_uri.into(),
+            verifier: CodeVerifier::new("v".into()),
+        }))
+    };
+    let refresh = || GrantRequest::RefreshToken {
+        login: MailAddress::parse("a@contoso.example").unwrap(),
+        refresh_token: Arc::new(RefreshToken::new("r".into())),
+    };
+    let sent = |endpoint: &FakeEndpoint| -> Vec<bool> {
+        endpoint.asked().iter().map(|form| form.contains_key("client_secret")).collect()
+    };
+    for (grant, with) in [
+        (code("http://localhost:4711"), false),
+        (code("https://gatepost.example/sign-in"), true),
+        (GrantRequest::DeviceCode(Arc::new(DeviceCode::new("d".into()))), false),
+        (refresh(), false),
+        (GrantRequest::ClientCredentials, true),
+    ] {
+        let endpoint = in_turn([Reply::Rotated(3600)]);
+        source(&endpoint, &Limits::default()).0.issue(&with_secret(grant), true).await.unwrap();
+        assert_eq!(sent(&endpoint), [with]);
+    }
+    let wanted = r#"{"error":"invalid_client","error_codes":[7000218]}"#;
+    let endpoint = FakeEndpoint::new(move |form| match form.contains_key("client_secret") {
+        true => Reply::Rotated(3600),
+        false => Reply::Raw(401, None, wanted),
+    });
+    let (source, _) = source(&endpoint, &Limits::default());
+    for _ in 0..2 {
+        source.issue(&with_secret(refresh()), true).await.unwrap();
+    }
+    assert_eq!(sent(&endpoint), [false, true, true], "what Entra took is remembered");
 }
 
 #[tokio::test(start_paused = true)]
 async fn retry_after_is_obeyed_for_its_application_only() {
     let endpoint = in_turn([Reply::Raw(429, Some("120"), "{}"), Reply::Token(3600)]);
     let (source, clock) = source(&endpoint, &Limits::default());
-    assert_eq!(source.fetch(&ask("a")).await.unwrap_err(), FetchError::Busy { status: 429, code: None });
+    assert_eq!(source.fetch(&ask("a"), true).await.unwrap_err(), FetchError::Busy { status: 429, code: None });
     clock.advance(Duration::from_secs(119));
-    let error = source.fetch(&ask("a")).await.unwrap_err();
+    let error = source.fetch(&ask("a"), false).await.unwrap_err();
     assert_eq!(error, FetchError::Paused { wait: Duration::from_secs(1) });
     assert_eq!(endpoint.count(), 1, "nothing went out in between");
-    assert!(source.fetch(&ask("b")).await.is_ok());
+    assert!(source.fetch(&ask("b"), true).await.is_ok());
     clock.advance(Duration::from_secs(1));
-    assert!(source.fetch(&ask("a")).await.is_ok());
+    assert!(source.fetch(&ask("a"), true).await.is_ok());
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_endpoint_busy_to_the_last_try_is_left_alone_for_a_minute() {
-    let endpoint = in_turn([Reply::Raw(500, None, "")]);
-    let (source, clock) = source(&endpoint, &Limits::default());
-    assert!(matches!(source.fetch(&ask("a")).await, Err(FetchError::Busy { status: 500, .. })));
-    assert_eq!(endpoint.count(), 3);
-    assert_eq!(source.fetch(&ask("a")).await.unwrap_err(), FetchError::Suspended { wait: PAUSE });
-    clock.advance(PAUSE);
-    assert!(matches!(source.fetch(&ask("a")).await, Err(FetchError::Busy { .. })));
+async fn a_busy_endpoint_is_paused_only_when_it_says_so_and_within_reason() {
+    for (reply, pause) in [
+        (Reply::Raw(503, None, "<html>"), 0),
+        (Reply::Raw(503, Some("7"), "<html>"), 7),
+        (Reply::Raw(503, Some("3600"), "<html>"), 10),
+        (Reply::Raw(429, None, "{}"), 5),
+        (Reply::Raw(429, Some("3600"), "{}"), 3600),
+    ] {
+        let endpoint = in_turn([reply.clone(), Reply::Token(3600)]);
+        let (source, clock) = source(&endpoint, &Limits::default());
+        assert!(matches!(source.fetch(&ask("a"), false).await, Err(FetchError::Busy { .. })));
+        if pause > 0 {
+            clock.advance(Duration::from_secs(pause - 1));
+            let held = source.fetch(&ask("a"), false).await.unwrap_err();
+            assert_eq!(held, FetchError::Paused { wait: Duration::from_secs(1) }, "{reply:?}");
+            clock.advance(Duration::from_secs(1));
+        }
+        assert!(source.fetch(&ask("a"), false).await.is_ok(), "{reply:?}");
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -105,28 +166,43 @@ async fn a_silent_endpoint_costs_no_more_than_the_deadline() {
     let endpoint = in_turn([Reply::Silence]);
     let (source, _) = source(&endpoint, &Limits::default());
     let start = Instant::now();
-    let error = source.fetch(&ask("a")).await.unwrap_err();
+    let error = source.fetch(&ask("a"), true).await.unwrap_err();
     assert!(matches!(&error, FetchError::Transport(e) if e.fault == TransportFault::Timeout), "{error:?}");
-    assert!(start.elapsed() <= Duration::from_secs(25), "{:?}", start.elapsed());
-    assert!(endpoint.count() <= 3);
+    assert!(start.elapsed() <= Limits::default().token_total, "{:?}", start.elapsed());
+    assert!(endpoint.count() <= 5);
 }
 
 #[tokio::test(start_paused = true)]
 async fn the_breaker_spares_an_authority_that_is_down_and_finds_it_when_it_is_back() {
     let endpoint = in_turn([Reply::Unreachable]);
     let (source, clock) = source(&endpoint, &Limits::default());
-    // Three tries, then two and the breaker.
-    for _ in 0..2 {
-        let error = source.fetch(&ask("a")).await.unwrap_err();
+    for _ in 0..5 {
+        let error = source.fetch(&ask("a"), false).await.unwrap_err();
         assert!(matches!(error, FetchError::Transport(_)), "the cause, not the breaker: {error:?}");
     }
-    assert_eq!(endpoint.count(), 5);
-    assert!(matches!(source.fetch(&ask("b")).await, Err(FetchError::Suspended { .. })));
+    assert!(matches!(source.fetch(&ask("b"), false).await, Err(FetchError::Suspended { .. })));
     assert_eq!(endpoint.count(), 5);
     endpoint.judge_by(|_| Reply::Token(3600));
-    clock.advance(Duration::from_secs(30));
-    assert!(source.fetch(&ask("a")).await.is_ok(), "the probe");
-    assert!(source.fetch(&ask("b")).await.is_ok());
+    clock.advance(Duration::from_millis(1250));
+    assert!(source.fetch(&ask("a"), false).await.is_ok(), "the probe");
+    assert!(source.fetch(&ask("b"), false).await.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_somebody_must_correct_is_not_waited_for() {
+    struct Untrusted;
+    impl TokenEndpoint for Untrusted {
+        fn exchange<'a>(&'a self, _: &'a TokenHttpRequest) -> Exchange<'a> {
+            let fault = TransportFault::Certificate;
+            Box::pin(async move { Err(TransportError { fault, detail: "untrusted".into() }) })
+        }
+    }
+    let source = TokenSource::new(Arc::new(Untrusted), Clock::manual(), &Limits::default());
+    let start = Instant::now();
+    for _ in 0..10 {
+        assert!(source.fetch(&ask("a"), true).await.is_err());
+    }
+    assert_eq!(start.elapsed(), Duration::ZERO);
 }
 
 #[tokio::test(start_paused = true)]
@@ -135,7 +211,7 @@ async fn refused_users_never_open_the_breaker() {
     let (source, _) = source(&endpoint, &Limits::default());
     for _ in 0..50 {
         assert!(
-            matches!(source.fetch(&ask("a")).await, Err(FetchError::Refused(e)) if e.class == Class::WrongPassword)
+            matches!(source.fetch(&ask("a"), true).await, Err(FetchError::Refused(e)) if e.class == Class::WrongPassword)
         );
     }
 }
@@ -149,7 +225,7 @@ async fn requests_at_once_and_in_the_queue_are_bounded() {
     let fetches: Vec<_> = (0..6)
         .map(|n| {
             let source = Arc::clone(&source);
-            tokio::spawn(async move { source.fetch(&ask(&n.to_string())).await.map(drop) })
+            tokio::spawn(async move { source.fetch(&ask(&n.to_string()), true).await.map(drop) })
         })
         .collect();
     // On one thread, all six have gone as far as they can before this goes on.
@@ -171,9 +247,9 @@ async fn whoever_gets_no_turn_in_time_is_told_so() {
     let source = Arc::new(source(&endpoint, &limits).0);
     let first = tokio::spawn({
         let source = Arc::clone(&source);
-        async move { source.fetch(&ask("a")).await }
+        async move { source.fetch(&ask("a"), true).await }
     });
     tokio::task::yield_now().await;
-    assert_eq!(source.fetch(&ask("b")).await.unwrap_err(), FetchError::NoTurn);
+    assert_eq!(source.fetch(&ask("b"), true).await.unwrap_err(), FetchError::NoTurn);
     assert!(first.await.unwrap().is_err());
 }

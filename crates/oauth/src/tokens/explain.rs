@@ -15,6 +15,10 @@ use gatepost_core::cause::Cause;
 use gatepost_core::failure::{Actor, Failure, Refusal};
 use gatepost_store::{SignInRefused, StoreError};
 
+/// What an administrator must know who has just granted what a refusal asks for. Microsoft gives no
+/// figure, and administrators report half an hour to two hours.
+pub const JUST_GRANTED: &str = "If that was granted only now, wait: Exchange Online takes up to two hours to see it";
+
 /// A failure that holds nobody back.
 pub fn failure(
     refusal: Refusal,
@@ -260,7 +264,7 @@ fn transport(error: &TransportError) -> Failure {
             "the forward proxy's authentication stands before the token request",
             "correct the credentials under `forward_proxy`",
         ),
-        TransportFault::ProxyRefused => (
+        TransportFault::ProxyRefused | TransportFault::ProxyUnable => (
             Actor::Network,
             Cause::ProxyRefused,
             "the forward proxy refused the way to Entra",
@@ -337,8 +341,11 @@ pub fn refused(error: &OauthError) -> Failure {
     };
     // The catalogue's text is used only where it agrees with the class of the whole answer.
     let entry = error.code.and_then(aadsts::explain).filter(|entry| entry.class == error.class);
-    let (actor, meaning, remedy) =
-        entry.map_or((actor, meaning, remedy), |entry| (entry.actor, entry.meaning, entry.remedy));
+    let (actor, meaning, remedy) = match (entry, &error.sentence) {
+        (Some(entry), _) => (entry.actor, Cow::Borrowed(entry.meaning), entry.remedy),
+        (None, Some(sentence)) => (actor, format!("Microsoft says \"{sentence}\"").into(), remedy),
+        (None, None) => (actor, meaning.into(), remedy),
+    };
     let name = error.code.map_or_else(|| format!("`{}`", error.error), |code| format!("`AADSTS{code}`"));
     let trace = error.trace_id.as_deref().map_or(String::new(), |id| format!(" (trace id `{id}`)"));
     Failure {
@@ -367,6 +374,7 @@ mod tests {
             class,
             error: "invalid_grant".into(),
             code,
+            sentence: Some("Ask the stars".into()),
             trace_id: Some("t-1".into()),
         }))
     }
@@ -431,5 +439,9 @@ mod tests {
         // A code that is known for something else explains nothing.
         assert!(!of(Class::SignInNeeded, Some(50126)).message.contains("wrong"));
         assert!(of(Class::SignInNeeded, None).message.contains("`invalid_grant`"));
+        assert_eq!(
+            of(Class::Administrator, Some(999_999)).message,
+            "Entra refused the sign-in with `AADSTS999999`: Microsoft says \"Ask the stars\" (trace id `t-1`)"
+        );
     }
 }

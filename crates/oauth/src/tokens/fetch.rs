@@ -29,6 +29,10 @@ use gatepost_core::source::Source;
 /// AADSTS50196, "the same request too often", needs a longer pause than a lock-out.
 const LOOP_DETECTED: (u32, Duration) = (50196, Duration::from_secs(300));
 
+/// After this time a refused password is tried again if the guard lets it: a new password, policy or
+/// permission takes about a minute to arrive in all of Entra.
+const TRIED_AGAIN: Duration = Duration::from_secs(120);
+
 /// A user's login with `grant: password`.
 #[derive(Clone, Copy, Debug)]
 pub struct UserLogin<'a> {
@@ -72,10 +76,16 @@ impl TokenManager {
         let now = self.clock.now();
         let found = self.cache.look(&key, Some(&proof), need, now);
         self.metrics.token_looked_up(matches!(found, Found::Usable(..)));
-        if matches!(found, Found::Nothing) && self.refused.answers(&proof, now) {
+        let attempt = Attempt {
+            user: User::named(login.account, login.address),
+            proof,
+            source: login.source,
+            proved: !matches!(found, Found::Nothing),
+            cloud: application.cloud,
+        };
+        if !attempt.proved && self.is_refused(&attempt, now) {
             return Err(explain::refused_before());
         }
-        let user = User::named(login.account, login.address);
         let fly = |seen: Option<&Token>| {
             self.flights.join(FetchKey::User(proof), || {
                 let ask = TokenRequest {
@@ -87,17 +97,10 @@ impl TokenManager {
                         password: Arc::new(Password::new(login.password.expose().to_owned())),
                     },
                 };
-                let attempt = Attempt {
-                    user,
-                    proof,
-                    source: login.source,
-                    proved: !matches!(found, Found::Nothing),
-                    cloud: application.cloud,
-                };
-                Arc::clone(self).run_user_fetch(UserFetch { ask, attempt, need, seen: seen.cloned() })
+                Arc::clone(self).run_user_fetch(UserFetch { ask, attempt: attempt.clone(), need, seen: seen.cloned() })
             })
         };
-        obtain(&found, key, fly).await
+        obtain(&found, key, self.source.total(), fly).await
     }
 
     /// The token of the account's application in the tenant of `address`. The caller must have
@@ -125,7 +128,7 @@ impl TokenManager {
         let key = ask.key();
         let found = self.cache.look(&key, None, need, self.clock.now());
         self.metrics.token_looked_up(matches!(found, Found::Usable(..)));
-        obtain(&found, key, |seen| self.fly_for_application(&ask, seen)).await
+        obtain(&found, key, self.source.total(), |seen| self.fly_for_application(&ask, seen)).await
     }
 
     /// Renews the tokens of applications in use before they expire.
@@ -153,7 +156,7 @@ impl TokenManager {
         match self.cache.look(&key, Some(&proof), need, now) {
             Found::Usable(token, _) if is_news(&token, seen.as_ref()) => return Ok(token),
             Found::Usable(..) | Found::Proved => attempt.proved = true,
-            Found::Nothing if self.refused.answers(&proof, now) => {
+            Found::Nothing if self.is_refused(&attempt, now) => {
                 return Err(FetchFailure::refusal(explain::refused_before()));
             }
             Found::Nothing => attempt.proved = false,
@@ -171,10 +174,25 @@ impl TokenManager {
             }
             Turn::Ours(holding) => holding,
         };
-        let now = self.clock.now();
-        let permit =
-            Arc::clone(&self.guard).permit(attempt, login_name(&ask), now).await.map_err(FetchFailure::passing)?;
-        let fetched = self.source.fetch(&ask).await;
+        let mut patience = self.source.patience(&ask, seen.is_none());
+        // The guard counts only what is on its way to Entra, not what waits.
+        let (permit, fetched) = loop {
+            let turn = match patience.turn().await {
+                Ok(turn) => turn,
+                Err(error) => break (None, Err(error)),
+            };
+            let guard = Arc::clone(&self.guard);
+            let permit = guard.permit(attempt.clone(), login_name(&ask), self.clock.now()).await;
+            let permit = permit.map_err(FetchFailure::passing)?;
+            let fetched = match self.source.send(&ask, turn).await {
+                Ok(issued) => Ok(issued.token),
+                Err(error) => match patience.after(error) {
+                    Ok(()) => continue,
+                    Err(error) => Err(error),
+                },
+            };
+            break (Some(permit), fetched);
+        };
         let now = self.clock.now();
         let error = match fetched {
             Ok(token) => {
@@ -182,7 +200,9 @@ impl TokenManager {
                 holding.leave(&token);
                 self.refused.forget(&proof);
                 let person = audience::person(&token.access_token);
-                permit.accepted(person.map(|oid| User::person(&ask.application, &oid)), now);
+                if let Some(permit) = permit {
+                    permit.accepted(person.map(|oid| User::person(&ask.application, &oid)), now);
+                }
                 return Ok(token);
             }
             Err(error) => error,
@@ -192,14 +212,18 @@ impl TokenManager {
         match class(&error) {
             Some(Class::WrongPassword) => {
                 self.refused.add(proof, user, now);
-                if permit.refused(now) {
+                if permit.is_some_and(|permit| permit.refused(now)) {
                     tracing::warn!(
                         login = login_name(&ask),
                         "so many wrong passwords were refused that no more are forwarded to Entra for this account"
                     );
                 }
             }
-            Some(Class::Locked) => permit.locked(now, rest(&error)),
+            Some(Class::Locked) => {
+                if let Some(permit) = permit {
+                    permit.locked(now, rest(&error));
+                }
+            }
             _ => drop(permit),
         }
         if class(&error).is_some_and(Class::concerns_user) {
@@ -230,7 +254,7 @@ impl TokenManager {
             }
             Turn::Ours(holding) => holding,
         };
-        let fetched = self.source.fetch(&ask).await;
+        let fetched = self.source.fetch(&ask, seen.is_none()).await;
         let now = self.clock.now();
         match fetched {
             Ok(token) => {
@@ -240,12 +264,18 @@ impl TokenManager {
             }
             Err(error) => {
                 // No password is in question, so the cached token stays in use until it expires.
-                let setback = FetchFailure::passing(explain::fetch(&error));
+                let setback = FetchFailure::sparing(&error, explain::fetch(&error));
                 tell(&ask, &error, &setback);
                 self.keep_standing(wanted, &error, &setback, now);
                 Err(setback)
             }
         }
+    }
+
+    /// Whether the password is refused from memory.
+    fn is_refused(&self, attempt: &Attempt, now: Moment) -> bool {
+        let age = self.refused.age(&attempt.proof, now);
+        age.is_some_and(|age| age < TRIED_AGAIN || !self.guard.tries_again(attempt, now))
     }
 
     /// Remembers a refusal that asking again would not change. A wrong password is remembered

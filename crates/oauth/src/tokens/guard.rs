@@ -35,6 +35,10 @@ pub trait AttemptGuard: Send + Sync {
     /// Permits the attempt of `login`, at once or after other attempts have their verdict. If the
     /// password must not go to Entra, the error is what the client is told.
     fn permit<'a>(self: Arc<Self>, attempt: Attempt, login: &'a str, now: Moment) -> Permitting<'a>;
+
+    /// Whether a password that Entra refused a while ago may be tried again, because it may be right
+    /// by now.
+    fn tries_again(&self, attempt: &Attempt, now: Moment) -> bool;
 }
 
 /// A permitted attempt that awaits its verdict. Dropping it means that there was none, as after a

@@ -100,12 +100,13 @@ impl TokenManager {
 
     /// Uses the accounts and limits of `config` from now on, and gets tokens from `endpoint`. An
     /// account that has changed, or is gone, loses its tokens and the passwords that Entra has
-    /// accepted for it.
+    /// accepted for it. Refused passwords are tried again, if their budget allows.
     pub fn reconfigure(&self, config: Arc<Config>, endpoint: Arc<dyn TokenEndpoint>) {
         let limits = &config.limits;
         self.source.adjust(endpoint, limits);
         self.cache.adjust(limits.accepted_password_memory);
         self.refused.adjust(limits.refused_password_memory);
+        self.refused.clear();
         self.sharing.adjust(limits.token_total);
         let former = self.config.set(Arc::clone(&config));
         let (before, after) = (&former.accounts, &config.accounts);

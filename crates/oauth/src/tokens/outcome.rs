@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::{Mutex, MutexGuard};
+use tokio::time::{Instant, timeout_at};
 
 use crate::aadsts::Class;
 use crate::cache::{Found, Renewal};
@@ -51,6 +52,8 @@ pub(super) struct FetchFailure {
     pub(super) failure: Failure,
     /// Whether a token that is still valid stays in use.
     spares_token: bool,
+    /// Whether Entra was away, so that the same request may succeed a moment later.
+    may_pass: bool,
 }
 
 /// What a token request comes to, for all who wait.
@@ -105,24 +108,31 @@ impl NegativeCache {
 impl FetchFailure {
     pub(super) fn of(error: &FetchError) -> Arc<Self> {
         let spares_token = !class(error).is_some_and(Class::concerns_user);
-        Arc::new(Self { failure: explain::fetch(error), spares_token })
+        Arc::new(Self { failure: explain::fetch(error), spares_token, may_pass: error.may_pass() })
+    }
+
+    /// Like [`Self::of`], where no password is in question.
+    pub(super) fn sparing(error: &FetchError, failure: Failure) -> Arc<Self> {
+        Arc::new(Self { failure, spares_token: true, may_pass: error.may_pass() })
     }
 
     pub(super) fn refusal(failure: Failure) -> Arc<Self> {
-        Arc::new(Self { failure, spares_token: false })
+        Arc::new(Self { failure, spares_token: false, may_pass: false })
     }
 
     pub(super) fn passing(failure: Failure) -> Arc<Self> {
-        Arc::new(Self { failure, spares_token: true })
+        Arc::new(Self { failure, spares_token: true, may_pass: false })
     }
 }
 
-/// Returns the token that was found, renews it without delay for the login, or waits for a new one.
-/// `fly` starts or joins the request. It is given the token that the caller has seen.
+/// Returns the token that was found, renews it without delay for the login, or waits for a new one,
+/// at most for `patience`. `fly` starts or joins the request. It is given the token that the caller
+/// has seen.
 pub(super) async fn obtain(
     found: &Found,
     key: TupleKey,
-    fly: impl FnOnce(Option<&Token>) -> Flight<Outcome>,
+    patience: Duration,
+    fly: impl Fn(Option<&Token>) -> Flight<Outcome>,
 ) -> Result<FetchedToken, Failure> {
     let at_hand = match found {
         Found::Usable(token, Renewal::NotYet) => {
@@ -136,7 +146,22 @@ pub(super) async fn obtain(
         Found::Usable(token, Renewal::First) => Some(token),
         Found::Proved | Found::Nothing => None,
     };
-    match (fly(at_hand).result().await, at_hand) {
+    let deadline = Instant::now() + patience;
+    let mut flight = fly(at_hand);
+    let mut outcome = flight.result().await;
+    // A request of others that waits for an Entra that is away may have begun long before this login.
+    while let (Some(Err(setback)), None) = (&outcome, at_hand)
+        && setback.may_pass
+        && !flight.is_ours()
+        && Instant::now() < deadline
+    {
+        flight = fly(None);
+        match timeout_at(deadline, flight.result()).await {
+            Ok(next) => outcome = next,
+            Err(_) => break,
+        }
+    }
+    match (outcome, at_hand) {
         (Some(Ok(token)), _) => Ok(FetchedToken { token, origin: TokenOrigin::Fetched, key }),
         (Some(Err(setback)), Some(token)) if setback.spares_token => {
             tracing::debug!(cause = setback.failure.cause.name(), "no newer token to be had; the one at hand is used");

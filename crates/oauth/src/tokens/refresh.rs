@@ -110,7 +110,8 @@ impl TokenManager {
         let key = whose.token_key(&scope);
         let found = self.cache.look(&key, None, need, self.clock.now());
         self.metrics.token_looked_up(matches!(found, Found::Usable(..)));
-        outcome::obtain(&found, key, |seen| self.fly_for_sign_in(whose, scope, seen.cloned())).await
+        let fly = |seen: Option<&Token>| self.fly_for_sign_in(whose.clone(), Arc::clone(&scope), seen.cloned());
+        outcome::obtain(&found, key, self.source.total(), fly).await
     }
 
     fn fly_for_sign_in(self: &Arc<Self>, whose: TokenSubject, scope: Arc<str>, seen: Option<Token>) -> Flight<Outcome> {
@@ -146,7 +147,7 @@ impl TokenManager {
             Turn::Ours(holding) => holding,
         };
         let lease = self.lease(&key).await;
-        let outcome = self.refresh(&key, &whose, &scope, &token_key).await;
+        let outcome = self.refresh(&key, &whose, &scope, &token_key, seen.is_none()).await;
         if let Some(lease) = lease {
             // A lease that is not released expires by itself.
             let _ended = self.store.release(&lease).await;
@@ -161,10 +162,17 @@ impl TokenManager {
 
     /// Exchanges the newest refresh token. Repeats this when another one came into the store
     /// meanwhile.
-    async fn refresh(&self, key: &SignInKey, whose: &TokenSubject, scope: &Arc<str>, token_key: &TupleKey) -> Outcome {
+    async fn refresh(
+        &self,
+        key: &SignInKey,
+        whose: &TokenSubject,
+        scope: &Arc<str>,
+        token_key: &TupleKey,
+        waits: bool,
+    ) -> Outcome {
         for _ in 0..TRIES {
             let current = self.exchangeable(key, whose, token_key).await?;
-            if let Some(outcome) = self.exchange(current, scope).await {
+            if let Some(outcome) = self.exchange(current, scope, waits).await {
                 return outcome;
             }
         }
@@ -206,9 +214,9 @@ impl TokenManager {
     }
 
     /// Does one exchange. Returns `None` when its result does not count any longer.
-    async fn exchange(&self, current: Current<'_>, scope: &Arc<str>) -> Option<Outcome> {
+    async fn exchange(&self, current: Current<'_>, scope: &Arc<str>, waits: bool) -> Option<Outcome> {
         let ask = current.ask(scope);
-        match self.source.issue(&ask).await {
+        match self.source.issue(&ask, waits).await {
             Ok(issued) => {
                 if issued.refresh_token.is_some() || current.record.refused.is_some() {
                     let refresh_token = issued.refresh_token.unwrap_or_else(|| copy(&current.record.refresh_token));
@@ -239,7 +247,7 @@ impl TokenManager {
         error: FetchError,
     ) -> Option<Arc<FetchFailure>> {
         let login = &current.key.login;
-        let setback = FetchFailure::passing(explain::refresh(&error, login));
+        let setback = FetchFailure::sparing(&error, explain::refresh(&error, login));
         if let FetchError::Refused(refused) = &error
             && explain::ends_sign_in(refused)
             // A person who has not consented to one resource may still use the other.

@@ -45,6 +45,14 @@ impl RefusedPasswords {
         self.note(proof, now).is_some()
     }
 
+    /// How long ago the password was refused last, when it is known to be refused.
+    pub fn age(&self, proof: &PasswordDigest, now: Moment) -> Option<Duration> {
+        let mut entries = self.entries.part(proof);
+        let entry = entries.get(proof)?;
+        let left = entry.until.since(now);
+        (!left.is_zero()).then(|| entry.hold.saturating_sub(left))
+    }
+
     /// The note of the refusal, when the password is known to be refused.
     pub fn note(&self, proof: &PasswordDigest, now: Moment) -> Option<Option<usize>> {
         let mut entries = self.entries.part(proof);
@@ -62,13 +70,22 @@ impl RefusedPasswords {
         let mut entries = self.entries.part(&proof);
         let new = || Entry { whose, note, until: now, hold: Duration::ZERO };
         let entry = entries.get_or_insert_with(proof, new);
-        entry.hold = if entry.hold.is_zero() { *self.first.get() } else { (entry.hold * 2).min(self.longest) };
+        if entry.hold.is_zero() {
+            entry.hold = *self.first.get();
+        } else if now >= entry.until {
+            entry.hold = (entry.hold * 2).min(self.longest);
+        }
         entry.until = now.after(entry.hold);
     }
 
     /// Forgets the refusal, because the password was accepted.
     pub fn forget(&self, proof: &PasswordDigest) {
         self.entries.part(proof).remove(proof);
+    }
+
+    /// Forgets everything, because somebody may have corrected what was refused.
+    pub fn clear(&self) {
+        self.entries.retain(|_, _| false);
     }
 
     /// Forgets what was refused to a user.

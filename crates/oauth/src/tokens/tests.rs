@@ -22,6 +22,10 @@ impl AttemptGuard for Unguarded {
     fn permit<'a>(self: Arc<Self>, _: Attempt, _: &'a str, _: Moment) -> Permitting<'a> {
         Box::pin(async { Ok(Box::new(Self) as Box<dyn AttemptPermit>) })
     }
+
+    fn tries_again(&self, _: &Attempt, _: Moment) -> bool {
+        false
+    }
 }
 
 impl AttemptPermit for Unguarded {

@@ -212,7 +212,7 @@ async fn an_answer_that_breaks_off_is_not_whole_for_the_client_either() {
 
 #[tokio::test]
 async fn while_entra_is_down_the_password_is_not_at_fault() {
-    let world = with_sandbox().start().await;
+    let world = Setup { limits: "  token_request: 1s\n  token_total: 1s", ..with_sandbox() }.start().await;
     world.sandbox.set_entra_mode(EntraMode::ServerError);
     for got in [ews(&world, "<m:GetServerTimeZones/>").await, graph(&world).await] {
         assert_eq!((got.status, got.header("retry-after"), got.header("www-authenticate")), (503, "30", ""), "{got:?}");
