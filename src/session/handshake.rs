@@ -3,14 +3,14 @@
 use std::error::Error as _;
 use std::io;
 
-use rustls::{AlertDescription, Error};
+use rustls::{AlertDescription, Error, PeerIncompatible};
 
 use super::attempt::Attempts;
 use gatepost_config::ListenerTls;
 use gatepost_core::cause::Cause;
 use gatepost_core::protocol::Protocol;
 use gatepost_net::penalty::Misbehavior;
-use gatepost_proto::tls_hello::begins_tls;
+use gatepost_proto::tls_hello::{Lack, begins_tls, lacks};
 
 /// The alerts by which a client rejects a certificate (RFC 8446 §6.2), by name and number.
 const REJECTIONS: [(AlertDescription, &str); 8] = [
@@ -28,6 +28,10 @@ const REJECTIONS: [(AlertDescription, &str); 8] = [
 /// How to make a client trust the listener.
 const TRUST: &str = "Gatepost admin: use a certificate whose issuer the client trusts and that has the host name which \
                      the client connects to, or install its issuer on the client";
+
+/// How to help a client whose TLS is too old.
+const UPDATE: &str = "Device owner: update the client. Gatepost admin: if that is not possible, let it use a listener with \
+                      `tls: none` that only its network reaches";
 
 impl Attempts<'_> {
     /// Notes that the client began with TLS where commands or requests belong. That is no guess and
@@ -62,7 +66,7 @@ impl Attempts<'_> {
         let text = if begins_tls(first) == Some(false) {
             plain_text(self.service.listener.protocol).to_owned()
         } else {
-            failed(error)
+            failed(error, first)
         };
         journal.unfit(self.subject, Cause::TlsFailed, &text);
     }
@@ -119,7 +123,7 @@ fn plain_text(protocol: Protocol) -> &'static str {
 }
 
 /// Says why the handshake with a client that speaks TLS failed.
-fn failed(error: &io::Error) -> String {
+fn failed(error: &io::Error, first: &[u8]) -> String {
     match tls_error(error) {
         Some(refused) if let Some(text) = rejected(refused) => text,
         Some(Error::NoApplicationProtocol) => {
@@ -127,6 +131,9 @@ fn failed(error: &io::Error) -> String {
                                                listener has. Device owner: check the port"
                 .to_owned()
         }
+        Some(Error::PeerIncompatible(lack)) => incompatible(lack, first),
+        // rustls does not know the form of SSL 2.0, in which only old clients begin.
+        Some(Error::InvalidMessage(_)) if first.first().is_some_and(|first| *first >= 0x80) => too_old("SSL 2.0"),
         Some(_) => format!(
             "the TLS handshake failed: {error}. Device owner: check that the client speaks TLS 1.2 or newer on this port"
         ),
@@ -135,6 +142,52 @@ fn failed(error: &io::Error) -> String {
                 "the client left during the TLS handshake, as one does that does not trust the certificate. {TRUST}"
             )
         }
+    }
+}
+
+/// Says what the client's hello lacks.
+fn incompatible(lack: &PeerIncompatible, first: &[u8]) -> String {
+    let missing = match (lack, lacks(first)) {
+        (PeerIncompatible::Tls12NotOffered | PeerIncompatible::Tls12NotOfferedOrEnabled, _) => {
+            return too_old(version(first));
+        }
+        (_, Some(Lack::KeyExchange)) => "ECDHE key exchange, only RSA or DHE",
+        (_, Some(Lack::AuthenticatedEncryption)) => "ECDHE with AES-GCM or ChaCha20-Poly1305, only with CBC",
+        (PeerIncompatible::NoCipherSuitesInCommon, Some(Lack::EcdsaCertificates)) => {
+            return "the client offers TLS 1.2 for RSA certificates only, and this listener has another one. Gatepost admin: \
+                    use a certificate with an RSA key, such as `gatepost cert --key rsa` makes"
+                .to_owned();
+        }
+        (PeerIncompatible::NoCipherSuitesInCommon, Some(Lack::RsaCertificates)) => {
+            return "the client offers TLS 1.2 for ECDSA certificates only, and this listener has another one. Gatepost \
+                    admin: use a certificate with a P-256 key, such as `gatepost cert` makes"
+                .to_owned();
+        }
+        (PeerIncompatible::NoKxGroupsInCommon | PeerIncompatible::NamedGroupsExtensionRequired, _) => {
+            "a curve for ECDHE that is in use (X25519, P-256 or P-384)"
+        }
+        (PeerIncompatible::NoSignatureSchemesInCommon | PeerIncompatible::SignatureAlgorithmsExtensionRequired, _) => {
+            "a signature for this listener's certificate that is in use (SHA-256 or better)"
+        }
+        (lack, _) => {
+            return format!("the client's TLS does not fit: {}. {UPDATE}", Error::PeerIncompatible(lack.clone()));
+        }
+    };
+    format!("the client offers TLS 1.2 without {missing}. {UPDATE}")
+}
+
+fn too_old(version: &str) -> String {
+    format!("the client offers {version} at most, and TLS 1.2 is needed. {UPDATE}")
+}
+
+/// The newest version of a hello that does not offer TLS 1.2.
+fn version(first: &[u8]) -> &'static str {
+    // Behind the headers of the record and of the message.
+    match first.get(9..11) {
+        Some([3, 0]) => "SSL 3.0",
+        Some([3, 1]) => "TLS 1.0",
+        Some([3, 2]) => "TLS 1.1",
+        _ => "a version of TLS before 1.2",
     }
 }
 
@@ -153,15 +206,19 @@ fn tls_error(error: &io::Error) -> Option<&Error> {
 mod tests {
     use super::*;
 
+    fn refused(error: Error) -> io::Error {
+        io::Error::new(io::ErrorKind::InvalidData, error)
+    }
+
     #[test]
     fn each_alert_about_a_certificate_is_told_as_one() {
         for (alert, name) in REJECTIONS {
-            let told = failed(&io::Error::new(io::ErrorKind::InvalidData, Error::AlertReceived(alert)));
+            let told = failed(&refused(Error::AlertReceived(alert)), &[]);
             assert!(told.starts_with("the client rejects the certificate") && told.contains(name), "{told}");
             assert!(name.ends_with(&format!(", {}", u8::from(alert))), "{name}");
         }
-        let other = Error::AlertReceived(AlertDescription::ProtocolVersion);
-        assert!(failed(&io::Error::new(io::ErrorKind::InvalidData, other)).contains("TLS handshake failed"));
-        assert!(failed(&io::ErrorKind::ConnectionReset.into()).contains("left during the TLS handshake"));
+        let other = refused(Error::AlertReceived(AlertDescription::ProtocolVersion));
+        assert!(failed(&other, &[]).contains("TLS handshake failed"));
+        assert!(failed(&io::ErrorKind::ConnectionReset.into(), &[]).contains("left during the TLS handshake"));
     }
 }

@@ -132,3 +132,57 @@ async fn who_waits_for_a_greeting_on_a_tls_port_is_told_as_such_and_a_probe_is_n
     until("the probes are noted", || probes().len() == PROTOCOLS.len()).await;
     assert!(probes().iter().all(|line| line.contains(" DEBUG ")), "{:?}", probes());
 }
+
+/// A hello of a client of this version with these cipher suites, X25519 and P-256, and signatures
+/// with SHA-256.
+fn hello(version: [u8; 2], suites: &[u16]) -> Vec<u8> {
+    let groups = b"\x00\x0a\x00\x06\x00\x04\x00\x1d\x00\x17";
+    let signatures = b"\x00\x0d\x00\x06\x00\x04\x04\x03\x04\x01";
+    let points = b"\x00\x0b\x00\x02\x01\x00";
+    let extensions = [&groups[..], signatures, points].concat();
+    let mut body = version.to_vec();
+    body.extend_from_slice(&[7; 32]);
+    body.push(0);
+    body.extend_from_slice(&u16::try_from(suites.len() * 2).unwrap().to_be_bytes());
+    suites.iter().for_each(|suite| body.extend_from_slice(&suite.to_be_bytes()));
+    body.extend_from_slice(b"\x01\x00");
+    body.extend_from_slice(&u16::try_from(extensions.len()).unwrap().to_be_bytes());
+    body.extend_from_slice(&extensions);
+    let length = u16::try_from(body.len()).unwrap();
+    let mut record = b"\x16\x03\x01".to_vec();
+    record.extend_from_slice(&(length + 4).to_be_bytes());
+    record.extend_from_slice(b"\x01\x00");
+    record.extend_from_slice(&length.to_be_bytes());
+    record.extend_from_slice(&body);
+    record
+}
+
+#[tokio::test]
+async fn what_the_tls_of_an_old_client_lacks_is_named() {
+    let clients = [
+        (hello([3, 1], &[0x002F]), "the client offers TLS 1.0 at most, and TLS 1.2 is needed. Device owner: "),
+        (hello([3, 2], &[0xC013]), "the client offers TLS 1.1 at most, "),
+        (
+            hello([3, 3], &[0x009C, 0x002F]),
+            "offers TLS 1.2 without ECDHE key exchange, only RSA or DHE. Device owner: ",
+        ),
+        (hello([3, 3], &[0x009E, 0x0033]), "offers TLS 1.2 without ECDHE key exchange, only RSA or DHE. "),
+        (hello([3, 3], &[0xC009, 0xC013]), "without ECDHE with AES-GCM or ChaCha20-Poly1305, only with CBC. "),
+        (
+            hello([3, 3], &[0xC02F, 0xC030]),
+            "for RSA certificates only, and this listener has another one. Gatepost admin: ",
+        ),
+        (OLD_HELLO.to_vec(), "the client offers SSL 2.0 at most, "),
+    ];
+    for (hello, told) in clients {
+        let (world, _) = with_tls("").await;
+        for name in PROTOCOLS.map(MailProtocol::name).into_iter().chain(HTTP) {
+            let name = format!("{name}-implicit");
+            let mut socket = TcpStream::connect(world.address(&name)).await.unwrap();
+            socket.write_all(&hello).await.unwrap();
+            let _broke = timeout(PATIENCE, socket.read_to_end(&mut Vec::new())).await.expect("it is closed");
+            let line = line(&world, &name, "cause=tls-failed").await;
+            assert!(line.contains(told), "{told}: {line}");
+        }
+    }
+}
