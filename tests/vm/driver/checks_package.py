@@ -35,7 +35,7 @@ def upgrade(guest: Guest) -> None:
     made = shown_password(guest.do(f"{GATEPOST} password add {SCANNER} --name printer {CONFIG}"))
     before, pid = guest.do(KEPT), guest.pid()
     held, trickle = guest.hold(3), guest.trickle(60)
-    guest.do(f"dpkg --install {NEXT} 2>&1")
+    guest.install(NEXT)
     expect(guest.pid() != pid, "another process", guest.pid())
     held.expect_goodbye()
     trickle.expect_served()
@@ -46,7 +46,8 @@ def upgrade(guest: Guest) -> None:
 @row("H.upgrade-stopped", "an upgrade leaves a stopped service stopped")
 def upgrade_stopped(guest: Guest) -> None:
     guest.start()
-    guest.do(f"systemctl stop gatepost; dpkg --install {NEXT} 2>&1")
+    guest.do("systemctl stop gatepost")
+    guest.install(NEXT)
     expect(guest.show("gatepost", "ActiveState") == "inactive", "a stopped service")
     expect(guest.run("systemctl is-enabled gatepost").out.strip() == "disabled", "a service that is not enabled")
 
@@ -55,7 +56,7 @@ def upgrade_stopped(guest: Guest) -> None:
 def upgrade_with_sockets(guest: Guest) -> None:
     start_socket_units(guest)
     trickle = guest.trickle(40, port=993, tls=True)
-    guest.do(f"dpkg --install {NEXT} 2>&1")
+    guest.install(NEXT)
     trickle.expect_served()
     expect_served_units(guest)
 
@@ -112,5 +113,5 @@ def purge(guest: Guest) -> None:
 def told(guest: Guest) -> None:
     guest.start()
     guest.hold(2)
-    said = guest.do(f"dpkg --install {NEXT} 2>&1").lower()
+    said = guest.install(NEXT).lower()
     expect("session" in said or "drain" in said or "limits.drain" in said, "a word on the wait", said)

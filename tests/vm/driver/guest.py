@@ -96,6 +96,13 @@ class Guest:
             raise Failure(f"expected success of `{script}`; seen: exit code {done.code}: {done.text.strip()}\n{why}")
         return done.out
 
+    def install(self, package: str) -> str:
+        """Installs a package, waits until the restart in the background is over, and returns what dpkg wrote."""
+        said = self.do(f"dpkg --install {package} 2>&1")
+        jobs = "systemctl list-jobs --no-legend | grep -q gatepost"
+        self.wait("the service is restarted", lambda: self.run(jobs).code != 0)
+        return said
+
     def put(self, path: str, content: str, mode: str = "644") -> None:
         """Writes a file."""
         text = base64.b64encode(content.encode()).decode()
