@@ -6,7 +6,7 @@ from typing import Any
 
 from rows import Failure, expect, row
 
-from guest import CERTIFICATE, CREDENTIALS, GATEPOST, KEY, Guest
+from guest import CERTIFICATE, CREDENTIALS, GATEPOST, Guest
 
 SMTP = "127.0.0.1:1587"
 UNITS = "gatepost-imaps.socket gatepost-submission.socket"
@@ -104,7 +104,7 @@ def take_over(guest: Guest) -> None:
 
 def with_tls(configuration: dict[str, Any]) -> None:
     """The listeners of the shipped socket units, with addresses of their own as in the shipped sample."""
-    tls = {"certificate": CERTIFICATE, "private_key": KEY, "allow_from": ["127.0.0.0/8", "::1"]}
+    tls = {"certificate": CERTIFICATE, "private_key": {"credential": "server.key"}, "allow_from": ["127.0.0.0/8", "::1"]}
     imaps = {
         "protocol": "imap",
         "bind": ["0.0.0.0:1993", "[::]:1993"],
@@ -186,6 +186,7 @@ def sockets_gone(guest: Guest) -> None:
 @row("F4", "a take-over is refused with socket units, and the running service goes on undisturbed")
 def take_over_with_sockets(guest: Guest) -> None:
     start_socket_units(guest)
+    guest.drop_in(CREDENTIALS, "gatepost@.service")
     old, held = guest.pid(), guest.hold(3, port=993, tls=True)
     trickle, cursor = guest.trickle(20, port=993, tls=True), guest.cursor()
     expect(guest.run("systemctl cat gatepost@b.service").code == 0, "a template gatepost@.service in the package")
