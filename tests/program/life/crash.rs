@@ -75,7 +75,7 @@ async fn an_account_is_unlocked_in_the_service_that_runs_and_in_the_store_when_n
     assert_eq!(said.status.code(), Some(1));
     assert_eq!(world.run(&["account", "unlock", ALICE, "--socket", "absent.sock"]).status.code(), Some(1));
     assert_eq!(world.run(&["account", "unlock", ALICE, "--config", "absent.yaml"]).status.code(), Some(3));
-    assert_eq!(world.run(&["account", "unlock", "a b"]).status.code(), Some(2));
+    assert_eq!(world.run(&["account", "unlock", "a\tb"]).status.code(), Some(2));
 
     let audit = std::fs::read_to_string(world.path("audit.jsonl")).unwrap();
     let by = format!("\"by\":\"command-line (uid {})\"", rustix::process::getuid().as_raw());
