@@ -1,4 +1,4 @@
-//! What commands write. All of it goes through [`write`].
+//! What commands write. All of it goes through [`write()`].
 
 use std::fmt::Display;
 use std::io::{self, Write};
