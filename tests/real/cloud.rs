@@ -112,7 +112,14 @@ impl Instance {
     }
 
     /// Ends it as systemd would, and returns its log, after a look for the password in it.
-    pub(crate) fn stop(mut self) -> String {
+    pub(crate) fn stop(self) -> String {
+        self.stop_after("")
+    }
+
+    /// Waits until the log has this text, and stops.
+    pub(crate) fn stop_after(mut self, text: &str) -> String {
+        let what = format!("it says {text}");
+        crate::common::wait::wait_until(&what, || self.server.log().contains(text));
         let status = self.server.stop();
         let log = self.server.log();
         assert!(status.success(), "gatepost ended with {status}\n{log}");

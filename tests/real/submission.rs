@@ -177,8 +177,8 @@ fn smtplib_does_what_is_right_and_what_is_wrong() {
         for message in &arrived[..3] {
             assert_same_behind_trace(message, &mail(3), keys);
         }
-        let log = gatepost.stop();
-        assert!(log.contains("cause=client-broke"), "{log}");
+        // The session that broke off ends a moment after its client.
+        gatepost.stop_after("cause=client-broke");
     }
 }
 
