@@ -69,6 +69,8 @@ class Channel:
                 received = self._socket.recv(1 << 16)
             except TimeoutError:
                 return None
+            except ConnectionResetError:
+                received = b""
             if not received:
                 raise MachineError("QEMU has ended")
             self._waiting += received
