@@ -20,7 +20,7 @@ use gatepost_core::protocol::Protocol;
 #[command(name = "gatepost", version, args_conflicts_with_subcommands = true, disable_help_subcommand = true)]
 #[command(after_help = "Exit codes: 0 done, 1 failed, 2 wrong command line, 3 wrong configuration.")]
 pub struct Cli {
-    /// What to do; without it the service runs.
+    /// The command; the default is `run`.
     #[command(subcommand)]
     pub command: Option<Command>,
     /// For the service, when no command is given.
@@ -31,50 +31,50 @@ pub struct Cli {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Serve (this is what happens without a command)
+    /// Run the service (default)
     Run(RunOptions),
-    /// Let the running service read its configuration anew
+    /// Reload the configuration of the running service
     Reload {
-        /// The service's `admin.socket`, where its configuration cannot be read
+        /// Control socket of the service [default: from the configuration]
         #[arg(long, value_name = "FILE")]
         socket: Option<PathBuf>,
         /// Where the configuration comes from.
         #[command(flatten)]
         settings: Settings,
     },
-    /// Check the configuration and report every mistake at once
+    /// Check the configuration and report every mistake
     Check {
         /// Where the configuration comes from.
         #[command(flatten)]
         settings: Settings,
-        /// Write one JSON object instead of text
+        /// Print one JSON object
         #[arg(long)]
         json: bool,
     },
-    /// Show Gatepost at work against a Microsoft 365 of its own, without a tenant
+    /// Try Gatepost against an embedded Microsoft 365
     #[cfg(feature = "sandbox")]
     Demo {
-        /// First of seven ports to listen on [default: 1143, 1110, 1587, 1443, 1444, 1025 and 9180,
-        /// or free ones when they are taken]
+        /// First of seven ports to listen on [default: 1143, 1110, 1587, 1443, 1444, 1025 and 9180;
+        /// free ones if they are taken]
         #[arg(long, value_name = "PORT")]
         port_base: Option<u16>,
     },
-    /// Sign a person in for an account with `grant: authorization_code` or `device_code`
+    /// Sign a person in for an account
     Login(LoginOptions),
-    /// Forget a sign-in
+    /// Delete a sign-in
     Logout(LogoutOptions),
-    /// Show how the running service stands, and print a link to its status page
+    /// Show service status and a link to the status page
     #[cfg(unix)]
     Status(StatusOptions),
-    /// Make a local certificate authority and a server certificate
+    /// Create a local CA and a server certificate
     Cert(CertOptions),
-    /// Make, list and revoke device passwords, for accounts whose password Entra does not know
+    /// Create, list and revoke device passwords
     #[command(subcommand)]
     Password(PasswordCommand),
-    /// Unlock an account that has used up its wrong passwords
+    /// Unlock an account after too many wrong passwords
     #[command(subcommand)]
     Account(AccountCommand),
-    /// Look after the store of sign-ins and device passwords
+    /// Manage stored sign-ins and device passwords
     #[command(subcommand)]
     State(StateCommand),
 }
@@ -82,16 +82,16 @@ pub enum Command {
 /// Where the configuration comes from.
 #[derive(Clone, Debug, Default, Args)]
 pub struct Settings {
-    /// The configuration file [default: proxy.yaml]
+    /// Configuration file [default: proxy.yaml]
     #[arg(short, long, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// Set one key, over file and environment; may be repeated
+    /// Set one key, over file and environment (repeatable)
     #[arg(long, value_name = "KEY=VALUE", value_parser = key_and_value)]
     pub set: Vec<(String, String)>,
-    /// How log lines look: text, json or journal (same as --set log.format=…)
+    /// Log format: text, json or journal (same as --set log.format=…)
     #[arg(long, value_name = "FORMAT")]
     pub log_format: Option<String>,
-    /// How much is logged: error, warn, info, debug or trace (same as --set log.level=…)
+    /// Log level: error, warn, info, debug or trace (same as --set log.level=…)
     #[arg(long, value_name = "LEVEL")]
     pub log_level: Option<String>,
 }
@@ -141,8 +141,7 @@ fn key_and_value(text: &str) -> Result<(String, String), String> {
 /// How to serve.
 #[derive(Debug, Default, Args)]
 pub struct RunOptions {
-    /// Take the listening sockets over from the running service, which then stops once its sessions
-    /// have ended
+    /// Take over the sockets of the running service [it stops after its sessions]
     #[arg(long)]
     pub take_over: bool,
     /// Where the configuration comes from.
@@ -153,16 +152,16 @@ pub struct RunOptions {
 /// Who signs in, and how.
 #[derive(Debug, Args)]
 pub struct LoginOptions {
-    /// The address that mail programs log in with, or an alias of it
+    /// User name of the account, or an alias
     #[arg(value_name = "LOGIN", value_parser = login)]
     pub login: LoginName,
-    /// Sign in on any device, with a code [default with `grant: device_code`]
+    /// Sign in on any device with a code [default with `grant: device_code`]
     #[arg(long, conflicts_with = "paste")]
     pub device_code: bool,
-    /// Sign in with a browser on another machine, and paste the address that it shows at the end
+    /// Sign in on another machine and paste the final address
     #[arg(long)]
     pub paste: bool,
-    /// Let another person take the place of the one who signed in before
+    /// Allow a different user than last time
     #[arg(long)]
     pub replace: bool,
     /// Where the configuration comes from.
@@ -173,16 +172,16 @@ pub struct LoginOptions {
 /// How to show the status.
 #[derive(Debug, Args)]
 pub struct StatusOptions {
-    /// Write one JSON object instead of text
+    /// Print one JSON object
     #[arg(long)]
     pub json: bool,
-    /// Print nothing but a link to the status page, good once and for ten minutes
+    /// Print only a link to the status page [valid once, for ten minutes]
     #[arg(long, conflicts_with = "json")]
     pub page: bool,
-    /// Say only whether new connections are served, also by the exit code: for readiness probes
+    /// Print readiness and set the exit code (for probes)
     #[arg(long, conflicts_with_all = ["json", "page"])]
     pub ready: bool,
-    /// The socket of the service [default: that of the configuration]
+    /// Control socket of the service [default: from the configuration]
     #[arg(long, value_name = "PATH")]
     pub socket: Option<PathBuf>,
     /// Where the configuration comes from.
@@ -193,10 +192,10 @@ pub struct StatusOptions {
 /// Whose sign-in to forget.
 #[derive(Debug, Args)]
 pub struct LogoutOptions {
-    /// The address that mail programs log in with, or an alias of it
+    /// User name of the account, or an alias
     #[arg(value_name = "LOGIN", value_parser = login)]
     pub login: LoginName,
-    /// Do not ask
+    /// Do not ask for confirmation
     #[arg(long)]
     pub yes: bool,
     /// Where the configuration comes from.
@@ -207,16 +206,16 @@ pub struct LogoutOptions {
 /// What certificates to make.
 #[derive(Debug, Args)]
 pub struct CertOptions {
-    /// Where to put the files
+    /// Directory for the files
     #[arg(long, value_name = "DIRECTORY", default_value = "certs")]
     pub directory: PathBuf,
-    /// A further name or address that mail programs use for this machine; may be repeated
+    /// Another name or address of this machine (repeatable)
     #[arg(long = "host", value_name = "NAME_OR_IP", value_parser = host)]
     pub hosts: Vec<Host>,
-    /// How many days the server certificate is valid
+    /// Validity of the server certificate in days
     #[arg(long, value_name = "DAYS", default_value_t = 397, value_parser = clap::value_parser!(u32).range(1..=3650))]
     pub days: u32,
-    /// Replace the server certificate and key; the authority is kept
+    /// Replace the server certificate, keep the CA
     #[arg(long)]
     pub force: bool,
 }
@@ -244,16 +243,15 @@ fn host(text: &str) -> Result<Host, String> {
 /// What to do with passwords.
 #[derive(Debug, Subcommand)]
 pub enum PasswordCommand {
-    /// Make a device password and print it once, with the settings for the device
+    /// Create a device password and print it once
     Add(AddOptions),
-    /// List device passwords, with their use
+    /// List device passwords and their last use
     List(ListOptions),
     /// Revoke a device password and end its sessions
     Revoke(RevokeOptions),
-    /// Print the hash of a password, for `passwords` in the configuration; the password is read
-    /// from standard input
+    /// Print the hash of a password for `passwords` [read from standard input]
     Hash {
-        /// Make a password and print it once, with its hash
+        /// Generate a password and print it with its hash
         #[arg(long)]
         generate: bool,
     },
@@ -262,22 +260,22 @@ pub enum PasswordCommand {
 /// What a device password is for.
 #[derive(Debug, Args)]
 pub struct AddOptions {
-    /// The address that it opens, or an alias of it
+    /// User name of the account, or an alias
     #[arg(value_name = "LOGIN", value_parser = login)]
     pub login: LoginName,
-    /// What it is called in lists and in the log, such as "Scanner, 3rd floor"
+    /// Name in lists and logs [such as "Scanner, 3rd floor"]
     #[arg(long)]
     pub name: String,
-    /// Only over this protocol: imap, pop3 or smtp; may be repeated
+    /// Allow only this protocol: imap, pop3, smtp, ews or graph (repeatable)
     #[arg(long = "protocol", value_name = "PROTOCOL", value_parser = protocol)]
     pub protocols: Vec<Protocol>,
-    /// Only from this network or address, such as 192.168.7.0/24; may be repeated
+    /// Allow only this network, such as 192.168.7.0/24 (repeatable)
     #[arg(long = "from", value_name = "NETWORK", value_parser = network)]
     pub from: Vec<IpNet>,
-    /// Only until the beginning of this day (2027-01-31, UTC), or for so long (90d, 12h)
+    /// Expire at this day (2027-01-31, UTC) or after this time (90d, 12h)
     #[arg(long, value_name = "WHEN", value_parser = expiry)]
     pub expires: Option<Expiry>,
-    /// Read a password of one's own, from the terminal or from standard input [12 characters at least; with `--from` 8]
+    /// Choose the password [terminal or standard input; 12 characters at least, with `--from` 8]
     #[arg(long)]
     pub chosen: bool,
     /// Where the configuration comes from.
@@ -288,10 +286,10 @@ pub struct AddOptions {
 /// Which device passwords to list.
 #[derive(Debug, Args)]
 pub struct ListOptions {
-    /// Only those of this address or alias
+    /// List only this account
     #[arg(value_name = "LOGIN", value_parser = login)]
     pub login: Option<LoginName>,
-    /// Write a JSON array instead of a table
+    /// Print a JSON array
     #[arg(long)]
     pub json: bool,
     /// Where the configuration comes from.
@@ -302,13 +300,13 @@ pub struct ListOptions {
 /// Which device password to revoke.
 #[derive(Debug, Args)]
 pub struct RevokeOptions {
-    /// Its id, as `list` and the log show it
+    /// Password ID, as `list` and the log show it
     #[arg(value_name = "ID", required_unless_present = "login", conflicts_with = "login")]
     pub id: Option<String>,
-    /// The address that it opens, or an alias of it
+    /// User name of the account, or an alias
     #[arg(long, value_name = "LOGIN", value_parser = login, requires = "name")]
     pub login: Option<LoginName>,
-    /// With --login: its name
+    /// Name of the password (with --login)
     #[arg(long, requires = "login")]
     pub name: Option<String>,
     /// Where the configuration comes from.
@@ -352,17 +350,17 @@ fn expiry(text: &str) -> Result<Expiry, String> {
 /// What to do with an account.
 #[derive(Debug, Subcommand)]
 pub enum AccountCommand {
-    /// Let passwords of an account be tried again at once
+    /// Forget the wrong passwords of an account
     Unlock(UnlockOptions),
 }
 
 /// Which account to unlock.
 #[derive(Debug, Args)]
 pub struct UnlockOptions {
-    /// The address that mail programs log in with, or an alias of it
+    /// User name of the account, or an alias
     #[arg(value_name = "LOGIN", value_parser = login)]
     pub login: LoginName,
-    /// The socket of the service [default: that of the configuration]
+    /// Control socket of the service [default: from the configuration]
     #[arg(long, value_name = "PATH")]
     pub socket: Option<PathBuf>,
     /// Where the configuration comes from.
@@ -373,12 +371,14 @@ pub struct UnlockOptions {
 /// What to do with the store.
 #[derive(Debug, Subcommand)]
 pub enum StateCommand {
-    /// Seal everything under a new state key; the service may run, and follows by itself
+    /// Encrypt everything with a new state key [the service may run]
     RotateKey(Settings),
 }
 
 #[cfg(test)]
 mod tests {
+    use clap::CommandFactory as _;
+
     use super::*;
 
     fn parse(arguments: &[&str]) -> Result<Cli, clap::error::ErrorKind> {
@@ -387,7 +387,6 @@ mod tests {
 
     #[test]
     fn the_definition_is_sound() {
-        use clap::CommandFactory;
         Cli::command().debug_assert();
     }
 
@@ -459,5 +458,31 @@ mod tests {
     #[test]
     fn a_setting_has_a_key_and_a_value() {
         assert_eq!(parse(&["--set", "novalue"]).unwrap_err(), clap::error::ErrorKind::ValueValidation);
+    }
+
+    /// Goes through the help of a command and of all below it.
+    fn each_help(command: &clap::Command, found: &mut Vec<(String, String)>) {
+        let own = command.get_about().into_iter().map(|help| (command.get_name().to_owned(), help.to_string()));
+        let of_arguments = command.get_arguments().filter_map(|argument| {
+            Some((format!("{} {}", command.get_name(), argument.get_id()), argument.get_help()?.to_string()))
+        });
+        found.extend(own.chain(of_arguments));
+        command.get_subcommands().for_each(|below| each_help(below, found));
+    }
+
+    #[test]
+    fn help_is_short_and_in_the_imperative() {
+        let mut found = Vec::new();
+        Cli::command().get_subcommands().for_each(|command| each_help(command, &mut found));
+        assert!(found.len() > 50, "{found:?}");
+        for (place, help) in found {
+            // Defaults and values are in brackets.
+            let phrase = help.split(['[', '(']).next().unwrap_or_default().trim();
+            assert!(phrase.split_whitespace().count() <= 10, "{place}: {help}");
+            assert!(!help.ends_with('.'), "{place}: {help}");
+            for banned in ["whoever", "anew", "lest", "of late", "at hand", ";"] {
+                assert!(!phrase.contains(banned), "{place}: {banned}: {help}");
+            }
+        }
     }
 }
