@@ -17,7 +17,7 @@ use super::options::LoginOptions;
 use super::output::{complain, show, write};
 use super::run;
 use crate::cli::store_context::{StoreContext, with_store_context};
-use crate::client_settings::client_settings;
+use crate::client_settings::{Scope, client_settings};
 use crate::login::enrol::{Enrolment, FIRST};
 use crate::login::person;
 use gatepost_config::{Config, Grant};
@@ -298,9 +298,9 @@ async fn first_password(
         return Ok(format!("Its device passwords stay as they are: `gatepost password list {login}` shows them.\n"));
     };
     Ok(format!(
-        "device password {} for {login}, \"{FIRST}\"; it is shown only now\n\n{}\n\
-         One for each further device: gatepost password add {login} --name …\n",
+        "Created device password \"{FIRST}\" for {login} (ID {}). Copy it now; it will not be shown again.\n\n{}\n\
+         To create one for another device: gatepost password add {login} --name …\n",
         made.id,
-        client_settings(config, login, password.expose(), &[])
+        client_settings(config, login, password.expose(), Scope::default())
     ))
 }

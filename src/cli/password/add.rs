@@ -7,7 +7,7 @@ use ipnet::IpNet;
 
 use crate::cli::options::{AddOptions, Expiry};
 use crate::cli::store_context::{StoreContext, with_store_context};
-use crate::client_settings::{client_settings, fitting};
+use crate::client_settings::{Scope, client_settings, fitting, lets_in};
 use crate::login::issue::{self, Order};
 use gatepost_config::password_hash::{CHARACTERS_FROM_NETWORKS, is_short};
 use gatepost_config::{Account, Config, Grant, Listener, Purpose};
@@ -45,18 +45,20 @@ async fn try_add(opened: &StoreContext, options: &AddOptions) -> anyhow::Result<
     };
     opened.acted("password-made", login.as_str(), &format!("{} ({})", made.id, made.name));
     let (once, typed) = match &generated {
-        Some(password) => ("; it is shown only now", password.expose()),
+        Some(password) => (" Copy it now; it will not be shown again.", password.expose()),
         None => ("", "the one that you chose"),
     };
-    let settings = client_settings(config, &login, typed, &made.protocols);
+    let settings = client_settings(config, &login, typed, Scope { protocols: &made.protocols, from: &made.from });
     let DevicePassword { id, name, .. } = &made;
     let (scope, hindrance) = (scope(&made), hindrance(config, &made));
     let warning = if is_short {
-        "Warning: a password of fewer than 12 characters is easier to guess. Take a longer one as soon as the device allows it.\n"
+        "Warning: a password of fewer than 12 characters is easier to guess. Use a longer one when the device allows it.\n"
     } else {
         ""
     };
-    Ok(format!("device password for {login}, \"{name}\" (id {id}){once}\n\n{settings}\n{scope}{warning}{hindrance}"))
+    Ok(format!(
+        "Created device password \"{name}\" for {login} (ID {id}).{once}\n\n{settings}\n{scope}{warning}{hindrance}"
+    ))
 }
 
 /// Returns the account that the password is for, if Gatepost itself verifies its passwords.
@@ -79,19 +81,21 @@ fn account(config: &Config, options: &AddOptions) -> anyhow::Result<(Arc<Account
 fn scope(made: &DevicePassword) -> String {
     let protocols: Vec<String> = made.protocols.iter().map(|protocol| protocol.name().to_uppercase()).collect();
     let networks: Vec<String> = made.from.iter().map(ToString::to_string).collect();
+    let or_all = |text: String| if text.is_empty() { "all".to_owned() } else { text };
     let mut text = match (protocols.join(" and "), networks.join(" and ")) {
         (protocols, networks) if protocols.is_empty() && networks.is_empty() => {
-            "It opens the mailbox over every protocol, from every network that a listener allows".to_owned()
+            "Valid for all protocols and networks".to_owned()
         }
-        (protocols, networks) if networks.is_empty() => format!("It works over {protocols} only"),
-        (protocols, networks) if protocols.is_empty() => format!("It works from {networks} only"),
-        (protocols, networks) => format!("It works over {protocols} only, and from {networks} only"),
+        (protocols, networks) => {
+            format!("Protocols: {}. Networks: {}. Valid", or_all(protocols), or_all(networks))
+        }
     };
     match made.expires_at {
-        Some(at) => text.push_str(&format!(", until {at}.\n")),
+        Some(at) => text.push_str(&format!(" until {at}.\n")),
+        None if text.ends_with("Valid") => text.push_str(" until you revoke it.\n"),
         None => text.push_str(".\n"),
     }
-    text.push_str(&format!("Take it back with: gatepost password revoke {}\n", made.id));
+    text.push_str(&format!("To revoke it: gatepost password revoke {}\n", made.id));
     text
 }
 
@@ -99,12 +103,9 @@ fn scope(made: &DevicePassword) -> String {
 fn hindrance(config: &Config, made: &DevicePassword) -> String {
     let listeners: Vec<&Listener> = fitting(config, &made.protocols).collect();
     if listeners.is_empty() {
-        return "Note: no listener speaks that; add one to `listeners`.\n".to_owned();
+        return "Note: no listener has that protocol. Add one to `listeners`.\n".to_owned();
     }
-    let overlap = |one: &IpNet, other: &IpNet| one.contains(other) || other.contains(one);
-    let is_let_in = |network: &IpNet| {
-        listeners.iter().any(|listener| listener.allow_from.iter().any(|allowed| overlap(allowed, network)))
-    };
+    let is_let_in = |network: &IpNet| listeners.iter().any(|listener| lets_in(listener, &[*network]));
     let shut_out = made.from.iter().filter(|network| !is_let_in(network));
-    shut_out.map(|network| format!("Note: no listener lets {network} connect; add it to `allow_from`.\n")).collect()
+    shut_out.map(|network| format!("Note: no listener lets {network} connect. Add it to `allow_from`.\n")).collect()
 }

@@ -138,9 +138,10 @@ async fn a_device_password_from_its_making_to_its_end() {
     let password = shown(&added);
     assert_eq!(password.len(), 20);
     assert!(added.contains("  user name   scanner@contoso.example, or scan7 where that is too long\n"), "{added}");
-    let imap = format!("  IMAP        127.0.0.1, port {}, no encryption, normal password\n", world.port);
+    let imap =
+        format!("  IMAP        127.0.0.1, port {}, no encryption, normal password (listener `imap`)\n", world.port);
     assert!(added.contains(&imap), "{added}");
-    assert!(added.contains("It works over IMAP only, and from 127.0.0.0/8 only, until 20"), "{added}");
+    assert!(added.contains("Protocols: IMAP. Networks: 127.0.0.0/8. Valid until 20"), "{added}");
     world.told(&["check"]);
 
     let [listed] = &world.list()[..] else { panic!("one is expected") };
@@ -245,8 +246,8 @@ async fn what_cannot_be_made_or_revoked_is_told_with_its_reason() {
     }
     assert_eq!(world.list().len(), 1);
     for (scope, note) in [
-        (["--protocol", "smtp"], "\nNote: no listener speaks that; add one to `listeners`.\n"),
-        (["--from", "10.1.0.0/16"], "\nNote: no listener lets 10.1.0.0/16 connect; add it to `allow_from`.\n"),
+        (["--protocol", "smtp"], "\nNote: no listener has that protocol. Add one to `listeners`.\n"),
+        (["--from", "10.1.0.0/16"], "\nNote: no listener lets 10.1.0.0/16 connect. Add it to `allow_from`.\n"),
     ] {
         let added = world.told(&[&["password", "add", SCANNER, "--name", scope[1]], &scope[..]].concat());
         assert!(added.ends_with(note), "{added}");

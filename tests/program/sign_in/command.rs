@@ -228,7 +228,7 @@ async fn a_browser_elsewhere_and_a_shared_mailbox() {
     let (code, text) = running.end();
     assert_eq!(code, 0, "{text}");
     assert!(text.contains(&format!("`{ANNA}` has signed in for `{RECEPTION}`")), "{text}");
-    assert!(text.contains(&format!("for {RECEPTION}, \"first\"; it is shown only now")), "{text}");
+    assert!(text.contains(&format!("Created device password \"first\" for {RECEPTION} (ID ")), "{text}");
     assert!(text.contains(&format!("  IMAP        127.0.0.1, port {}, no encryption", world.port)), "{text}");
 
     let _service = world.serve();
