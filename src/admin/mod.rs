@@ -5,14 +5,16 @@
 //!
 //! `guard` checks every request, `sessions` decides who may see more than the endpoints, and
 //! `routes` puts them together. `places` keeps the connections of different clients apart. `status`
-//! collects what is shown; `page` and `text` show it.
+//! collects what is shown, `attention` what needs an administrator of it; `page` and `text` show it.
 
 mod answer;
+mod attention;
 mod bound;
 #[cfg(unix)]
 mod commands;
 mod form;
 mod guard;
+mod new_password;
 mod page;
 mod pending;
 mod places;

@@ -5,14 +5,18 @@ use axum::body::Body;
 use axum::http::{HeaderValue, Response, StatusCode, header};
 
 use super::answer::plain;
+use super::attention::{self, DAYS_BEFORE_EXPIRY, FailureGroup, Health};
+use super::new_password::Entered;
 use super::pending::{Shown, SignIn, Way};
 use super::plot::{self, Plot};
 use super::status::Status;
 use crate::admin::sessions::Visitor;
 use crate::admin::state::AdminState;
-use crate::client_settings::{self, Place};
+use crate::client_settings::{self, Place, Scope};
 use gatepost_core::account::MailAddress;
 use gatepost_core::protocol::Protocol;
+use gatepost_core::secret::Password;
+use gatepost_store::DevicePassword;
 
 /// Most rows of a table on the page. The command line shows more.
 const ROWS: usize = 200;
@@ -50,6 +54,12 @@ mod filters {
         Ok(time.to_string().chars().take(16).map(|c| if c == 'T' { ' ' } else { c }).collect())
     }
 
+    /// Returns a name as HTML that may break behind `@` and dots, and nowhere else.
+    #[askama::filter_fn]
+    pub(super) fn breakable(name: impl Display, _: &dyn Values) -> Result<String> {
+        Ok(super::escape(&name.to_string()).replace('@', "@<wbr>").replace('.', ".<wbr>"))
+    }
+
     /// Starts a clause with a capital letter.
     #[askama::filter_fn]
     pub(super) fn sentence(clause: impl Display, _: &dyn Values) -> Result<String> {
@@ -75,42 +85,44 @@ mod filters {
     }
 }
 
+/// Starts a clause with a capital letter, unless it begins with the name of a host, a mailbox or a
+/// key, which are written as they are.
 fn capital(clause: &str) -> String {
+    let first_word = clause.split_whitespace().next().unwrap_or_default();
+    if first_word.trim_end_matches(['.', ':', ',']).contains(['.', ':', '@', '_', '`']) {
+        return clause.to_owned();
+    }
     let mut letters = clause.chars();
     letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
+}
+
+fn escape(text: &str) -> String {
+    let mut html = String::with_capacity(text.len() + 16);
+    for c in text.chars() {
+        match c {
+            '&' => html.push_str("&amp;"),
+            '<' => html.push_str("&lt;"),
+            '>' => html.push_str("&gt;"),
+            '"' => html.push_str("&quot;"),
+            '\'' => html.push_str("&#39;"),
+            c => html.push(c),
+        }
+    }
+    html
 }
 
 /// Escapes everything, and turns text between backticks into code, because messages mark keys and
 /// commands like that.
 fn html(text: &str) -> String {
     let mut html = String::with_capacity(text.len() + 16);
-    let mut parts = text.split('`').peekable();
+    let mut parts = text.split('`').map(escape).peekable();
     let mut is_code = false;
     while let Some(part) = parts.next() {
-        let escaped = |html: &mut String| {
-            for c in part.chars() {
-                match c {
-                    '&' => html.push_str("&amp;"),
-                    '<' => html.push_str("&lt;"),
-                    '>' => html.push_str("&gt;"),
-                    '"' => html.push_str("&quot;"),
-                    '\'' => html.push_str("&#39;"),
-                    c => html.push(c),
-                }
-            }
-        };
         match (is_code, parts.peek().is_some()) {
-            (true, true) => {
-                html.push_str("<code>");
-                escaped(&mut html);
-                html.push_str("</code>");
-            }
+            (true, true) => html.push_str(&format!("<code>{part}</code>")),
             // A backtick without a second one is only a backtick.
-            (true, false) => {
-                html.push('`');
-                escaped(&mut html);
-            }
-            (false, _) => escaped(&mut html),
+            (true, false) => html.push_str(&format!("`{part}")),
+            (false, _) => html.push_str(&part),
         }
         is_code = !is_code;
     }
@@ -123,6 +135,10 @@ struct StatusPage<'a> {
     /// The path of the session.
     base: &'a str,
     s: &'a Status,
+    failures: Vec<FailureGroup<'a>>,
+    /// The accounts that can have device passwords.
+    logins: Vec<&'a str>,
+    entered: Entered,
     plots: Vec<Plot>,
     refresh: bool,
     hit_rate: String,
@@ -135,6 +151,16 @@ struct StatusPage<'a> {
     unlock_token: String,
     end_token: String,
     reload_token: String,
+}
+
+#[derive(Template)]
+#[template(path = "add_password.html")]
+struct AddPasswordPage<'a> {
+    base: &'a str,
+    entered: &'a Entered,
+    logins: [&'a str; 0],
+    protocols: [&'static str; Protocol::ALL.len()],
+    add_token: String,
 }
 
 #[derive(Template)]
@@ -187,6 +213,9 @@ struct Settings<'a> {
 #[derive(Template)]
 #[template(path = "sign_in.html")]
 struct SignInPage<'a> {
+    base: &'a str,
+    way: &'static str,
+    again_token: String,
     login: &'a MailAddress,
     person: &'a MailAddress,
     tenant: &'a str,
@@ -208,7 +237,11 @@ pub(super) async fn status(site: &AdminState, visitor: &Visitor, query: &str) ->
     let status = site.status().await;
     let lookups = status.token_cache_hits + status.token_cache_misses;
     let percent = (status.token_cache_hits * 100).checked_div(lookups);
+    let with_device_passwords = |account: &&super::status::AccountLine| account.grant != "password";
     let page = StatusPage {
+        failures: attention::groups(&status.failures),
+        logins: status.accounts.iter().filter(with_device_passwords).map(|of| &*of.login).take(ROWS).collect(),
+        entered: Entered::default(),
         plots: plot::plots(&status.history),
         refresh: query == "refresh",
         hit_rate: percent.map_or_else(|| "–".to_owned(), |percent| format!("{percent} %")),
@@ -251,20 +284,37 @@ pub(super) fn redirect_page(target: &str) -> Response<Body> {
     answer
 }
 
+/// The form for a device password again, with what was entered and what is wrong with it.
+pub(super) fn add_password(visitor: &Visitor, status: StatusCode, entered: &Entered) -> Response<Body> {
+    let page = AddPasswordPage {
+        base: visitor.base(),
+        entered,
+        logins: [],
+        protocols: Protocol::ALL.map(Protocol::name),
+        add_token: visitor.form_token("/passwords/add"),
+    };
+    answer(status, &page)
+}
+
 /// The page with a new device password.
 pub(super) fn password(
     site: &AdminState,
     visitor: &Visitor,
-    login: &MailAddress,
-    name: &str,
-    protocols: &[Protocol],
-    id: &str,
-    password: &str,
+    made: &DevicePassword,
+    password: &Password,
 ) -> Response<Body> {
+    let DevicePassword { login, name, protocols, from, id, .. } = made;
     let config = site.shared.authenticator.config();
-    let user_name = client_settings::user_name(&config, login);
-    let places = client_settings::places(&config, protocols);
-    answer(StatusCode::OK, &PasswordPage { base: visitor.base(), name, login, id, password, user_name, places })
+    let page = PasswordPage {
+        base: visitor.base(),
+        name,
+        login,
+        id: &id.0,
+        password: password.expose(),
+        user_name: client_settings::user_name(&config, login),
+        places: client_settings::places(&config, Scope { protocols, from }),
+    };
+    answer(StatusCode::OK, &page)
 }
 
 /// The page with the progress of a sign-in.
@@ -276,7 +326,7 @@ pub(super) fn sign_in(site: &AdminState, visitor: &Visitor, sign_in: &SignIn, pr
         Shown::Done { password: Some((_, password)), .. } => {
             let config = authenticator.config();
             let user_name = client_settings::user_name(&config, login);
-            let places = client_settings::places(&config, &[]);
+            let places = client_settings::places(&config, Scope::default());
             Settings { password, user_name, places }.render().ok()
         }
         _ => None,
@@ -284,6 +334,9 @@ pub(super) fn sign_in(site: &AdminState, visitor: &Visitor, sign_in: &SignIn, pr
     let action = |what: &str| format!("/sign-in/{}/{what}", sign_in.id);
     let (paste_action, end_action) = (action("paste"), action("end"));
     let page = SignInPage {
+        base: visitor.base(),
+        way: sign_in.way.name(),
+        again_token: visitor.form_token("/sign-in"),
         login,
         person: sign_in.enrolment.person(),
         tenant: &sign_in.enrolment.purpose.tenant,
@@ -330,5 +383,9 @@ mod tests {
             assert_eq!(super::html(text), html);
         }
         assert_eq!(super::capital("ärger"), "Ärger");
+        for name in ["outlook.office365.com:993 refused", "a@b.c needs a sign-in", "`state` is empty", "client_id: no"]
+        {
+            assert_eq!(super::capital(name), name);
+        }
     }
 }

@@ -12,6 +12,7 @@ use crate::login::enrol::Enrolment;
 use crate::login::person;
 use gatepost_core::bounded_map::BoundedMap;
 use gatepost_core::clock::{Clock, Moment};
+use gatepost_core::failure::{Actor, Failure};
 use gatepost_core::secret::Password;
 use gatepost_oauth::sign_in::SignInError;
 use gatepost_oauth::sign_in::code::CodeRequest;
@@ -32,6 +33,21 @@ pub(super) enum Way {
     Paste,
     /// On any device.
     DeviceCode,
+}
+
+impl Way {
+    /// Every way, with its name in forms.
+    const ALL: [(Self, &str); 3] = [(Self::Browser, "browser"), (Self::Paste, "paste"), (Self::DeviceCode, "device")];
+
+    /// Returns the way of that name.
+    pub(super) fn of_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|(_, of)| *of == name).map(|(way, _)| way)
+    }
+
+    /// Returns its name in forms.
+    pub(super) fn name(self) -> &'static str {
+        Self::ALL.into_iter().find(|(way, _)| *way == self).map_or("", |(_, name)| name)
+    }
 }
 
 /// All sign-ins.
@@ -187,5 +203,11 @@ impl SignIn {
 }
 
 pub(super) fn failed(error: &SignInError) -> Stage {
-    Stage::Failed(format!("nothing was stored: {}", person::explain(error)))
+    let Failure { actor, message, remedy, .. } = person::explain(error);
+    let who = match actor {
+        // The reader, who is signing in on this page.
+        Actor::Client | Actor::Operator => String::new(),
+        actor => format!("{}: ", actor.whose_turn()),
+    };
+    Stage::Failed(format!("{message}. Nothing was saved. To fix it: {who}{remedy}."))
 }

@@ -10,6 +10,8 @@ const MINUTES_PER_BAR: usize = MINUTES / BARS;
 const BAR: usize = 5;
 pub(super) const WIDTH: usize = BARS * BAR;
 pub(super) const HEIGHT: usize = 64;
+/// The title of the plot that is drawn as lines.
+pub(super) const LATENCY: &str = "Microsoft response time";
 
 /// One plot.
 pub(super) struct Plot {
@@ -104,7 +106,7 @@ fn latency(bars: &[Vec<Minute>]) -> Plot {
     };
     let (last_token, last_connect) = (last(&token), last(&connect));
     Plot {
-        title: "Waiting for Microsoft",
+        title: LATENCY,
         top: shown,
         summary: format!(
             "Latest mean time of a token request: {last_token}; of a login at the mail server: {last_connect}."

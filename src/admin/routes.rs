@@ -13,14 +13,12 @@ use url::form_urlencoded;
 
 use super::answer::{Page, asset, plain, set_cookie, to};
 use super::form::Form;
+use super::new_password::Entered;
 use super::places::Place;
 use super::{guard, page, sign_in_routes, text};
 use crate::admin::sessions::{Entry, Refused, SESSIONS_PATH, Visitor};
 use crate::admin::state::{AdminState, SharedState};
-use crate::login::issue::{self, Order};
-use gatepost_config::Grant;
-use gatepost_core::account::{LoginName, MailAddress};
-use gatepost_core::protocol::Protocol;
+use gatepost_core::account::LoginName;
 use gatepost_store::DevicePasswordId;
 
 const STATUS_JSON: &str = "/status.json";
@@ -58,7 +56,10 @@ pub(super) fn page(site: &Arc<AdminState>) -> Router {
         .route(&below("/logout"), post(logout))
         .route_layer(from_fn_with_state(Arc::clone(site), require_session));
     open.merge(closed)
-        .fallback(async || plain(StatusCode::NOT_FOUND, "There is nothing here.\n"))
+        .fallback(async || {
+            let text = "There is no page at this address. It may have moved, or its session has ended.";
+            page::message(StatusCode::NOT_FOUND, "Page not found", text, "/")
+        })
         .layer(from_fn_with_state(Arc::clone(site), guard_layer))
         .with_state(Arc::clone(site))
 }
@@ -272,49 +273,14 @@ async fn add_password(
     Extension(visitor): Extension<Visitor>,
     Extension(form): Extension<Arc<Form>>,
 ) -> Page {
-    match try_add_password(&site, &form).await {
-        Ok((login, name, protocols, id, password)) => {
-            page::password(&site, &visitor, &login, &name, &protocols, &id, password.expose())
+    match Entered::read(&form).create(&site).await {
+        Ok((made, password)) => {
+            let told = format!("device password {} ({}) is created", made.id, made.name);
+            site.shared.journal.act("password-made", made.login.as_str(), &told);
+            page::password(&site, &visitor, &made, &password)
         }
-        Err(text) => page::message(StatusCode::BAD_REQUEST, "There is no new device password", &text, &visitor.at("/")),
+        Err(entered) => page::add_password(&visitor, StatusCode::BAD_REQUEST, &entered),
     }
-}
-
-type NewPassword = (MailAddress, String, Vec<Protocol>, String, gatepost_core::secret::Password);
-
-async fn try_add_password(site: &AdminState, form: &Form) -> Result<NewPassword, String> {
-    let authenticator = &site.shared.authenticator;
-    let config = authenticator.config();
-    let login = LoginName::parse(form.text("login")).map_err(|error| error.to_string())?;
-    let found = config.accounts.find(&login);
-    let (account, login) = found.ok_or_else(|| format!("no entry of `accounts` fits `{login}`"))?;
-    if account.grant == Grant::Password {
-        return Err(format!(
-            "`{login}` has `grant: password`: Entra knows that password, and would take a device password for a wrong one"
-        ));
-    }
-    let protocols = form.values("protocol").filter_map(|name| Protocol::ALL.into_iter().find(|of| of.name() == name));
-    let networks = form.text("from").split([',', ' ']).filter(|text| !text.is_empty());
-    let from =
-        networks.map(gatepost_config::value::network).collect::<Result<_, _>>().map_err(|error| error.to_string())?;
-    let expires_at = match form.text("expires") {
-        "" => None,
-        day => Some(gatepost_core::clock::UnixTime::parse_day(day).ok_or_else(|| format!("`{day}` is no day"))?),
-    };
-    let protocols: Vec<Protocol> = protocols.collect();
-    let order = Order {
-        login: login.clone(),
-        name: form.text("name").to_owned(),
-        protocols: protocols.clone(),
-        from,
-        expires_at,
-    };
-    let (made, password) = issue::generate(authenticator.store(), order, authenticator.clock().unix_time())
-        .await
-        .map_err(|error| error.to_string())?;
-    let told = format!("device password {} ({}) is made", made.id, made.name);
-    site.shared.journal.act("password-made", login.as_str(), &told);
-    Ok((login, made.name, protocols, made.id.to_string(), password))
 }
 
 async fn revoke_password(
@@ -364,7 +330,7 @@ async fn reload(State(site): SharedState, Extension(visitor): Extension<Visitor>
     match site.control.reload().await {
         Ok(_) => to(&visitor.at("/#service")),
         Err(error) => {
-            let title = "The former configuration stays in use";
+            let title = "Reload failed. The former configuration stays in use.";
             page::message(StatusCode::CONFLICT, title, &error.to_string(), &visitor.at("/"))
         }
     }

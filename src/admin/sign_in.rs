@@ -137,7 +137,7 @@ impl AdminState {
         let (store, clock) = (self.shared.authenticator.store(), self.shared.authenticator.clock());
         let username = match enrolment.keep(store, signed_in, *replace, clock.unix_time()).await {
             Ok(username) => username,
-            Err(error) => return Stage::Failed(format!("nothing was stored: {error}")),
+            Err(error) => return Stage::Failed(format!("{error}. Nothing was saved.")),
         };
         let told = format!("`{username}` has signed in");
         self.shared.journal.act("signed-in", enrolment.login.as_str(), &told);

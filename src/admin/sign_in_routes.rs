@@ -74,12 +74,7 @@ pub(super) async fn begin(
     uri: axum::http::Uri,
     Extension(form): Extension<Arc<Form>>,
 ) -> Page {
-    let way = match form.text("way") {
-        "browser" => Some(Way::Browser),
-        "paste" => Some(Way::Paste),
-        "device" => Some(Way::DeviceCode),
-        _ => None,
-    };
+    let way = Way::of_name(form.text("way"));
     // The address that the browser comes from and returns to.
     let origin = site.reach.authority(&uri, &headers).ok().and_then(|authority| {
         let port = authority.port.map(|port| format!(":{port}")).unwrap_or_default();

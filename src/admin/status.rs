@@ -12,6 +12,7 @@ use rustls::pki_types::pem::PemObject as _;
 use serde::Serialize;
 use tokio::time::{Instant, timeout};
 
+use super::attention::{Attention, Facts, Health};
 use crate::admin::state::{AdminState, EndsKnown};
 use crate::daemon::phase::Phase;
 use crate::login::overview::{AccountView, SignInView};
@@ -51,13 +52,18 @@ pub(super) struct Status {
     pub(super) now: String,
     pub(super) started_at: String,
     pub(super) uptime_seconds: u64,
+    pub(super) health: Health,
+    /// What needs an administrator, the urgent first.
+    pub(super) attention: Vec<Attention>,
     pub(super) ready: bool,
     pub(super) draining: bool,
+    /// While it drains: how long the remaining sessions have at most.
+    pub(super) drain_seconds_left: Option<u64>,
     /// Why it is not ready.
     pub(super) hindrance: Option<String>,
     pub(super) generation: u64,
     pub(super) last_reload: Option<ReloadView>,
-    pub(super) confinement: Option<String>,
+    pub(super) confinement: Option<ConfinementView>,
     pub(super) listeners: Vec<ListenerView>,
     pub(super) accounts: Vec<AccountLine>,
     pub(super) accounts_total: usize,
@@ -75,6 +81,14 @@ pub(super) struct Status {
     pub(super) bytes_received: u64,
     #[serde(skip)]
     pub(super) history: Vec<Minute>,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct ConfinementView {
+    /// `full`, `partial` or `off`.
+    pub(super) degree: &'static str,
+    /// One sentence without full stop for each part.
+    pub(super) report: Vec<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -196,7 +210,7 @@ impl AdminState {
     /// replicas does not help.
     pub(super) async fn hindrance(&self) -> Option<String> {
         if !self.control.is_ready() {
-            let why = if self.is_draining() { "the service is ending" } else { "the service is beginning" };
+            let why = if self.is_draining() { "the service is stopping" } else { "the service is starting" };
             return Some(why.to_owned());
         }
         let mut known = self.known.store.lock().await;
@@ -264,7 +278,10 @@ impl AdminState {
     /// Returns the status at this moment.
     pub(super) async fn status(&self) -> Status {
         let started_at = self.control.started_at();
-        let confinement = self.control.confinement().map(|confinement| confinement.report().join("; "));
+        let confinement = self
+            .control
+            .confinement()
+            .map(|confinement| ConfinementView { degree: confinement.degree(), report: confinement.report().to_vec() });
         let authenticator = &self.shared.authenticator;
         let journal = &self.shared.journal;
         let now = authenticator.clock().unix_time();
@@ -299,31 +316,50 @@ impl AdminState {
             let sessions = by_listener.get(&*service.listener.name).copied().unwrap_or_default();
             listener_view(service, *address, sessions, &ends, &config, now)
         };
+        let last_reload = self.control.last_reload().map(|reload| ReloadView {
+            at: reload.at.rfc3339(),
+            succeeded: reload.outcome.is_ok(),
+            error: reload.outcome.err(),
+        });
+        let account_lines: Vec<_> =
+            accounts.iter().take(MOST).map(|account| account_line(account, &by_account)).collect();
+        let failures: Vec<_> = journal.failures().into_iter().map(|failure| failure_line(failure, now)).collect();
+        let expiries = expiry_lines(&ends, now);
+        let facts = Facts {
+            hindrance: hindrance.as_deref(),
+            last_reload: last_reload.as_ref(),
+            accounts: &account_lines,
+            expiries: &expiries,
+            failures: &failures,
+        };
+        let attention = facts.attention();
         Status {
             version: env!("CARGO_PKG_VERSION"),
             pid: std::process::id(),
             now: now.rfc3339(),
             started_at: started_at.rfc3339(),
             uptime_seconds: now.since(started_at).as_secs(),
+            health: facts.health(self.is_draining(), &attention),
+            attention,
             ready: hindrance.is_none(),
             draining: self.is_draining(),
+            drain_seconds_left: match self.control.phase() {
+                Phase::Draining { until } => Some(until.since(now).as_secs()),
+                Phase::Starting | Phase::Ready | Phase::Reloading => None,
+            },
             hindrance,
             generation: self.control.generation(),
-            last_reload: self.control.last_reload().map(|reload| ReloadView {
-                at: reload.at.rfc3339(),
-                succeeded: reload.outcome.is_ok(),
-                error: reload.outcome.err(),
-            }),
+            last_reload,
             confinement,
             listeners: listeners.iter().map(listener).collect(),
             accounts_total: accounts.len(),
-            accounts: accounts.iter().take(MOST).map(|account| account_line(account, &by_account)).collect(),
+            accounts: account_lines,
             device_passwords_total: passwords.len(),
             device_passwords: device_passwords(passwords),
             sessions_total: live.len(),
             sessions: live.iter().take(MOST).map(|session| session_line(session, now)).collect(),
-            failures: journal.failures().into_iter().map(|failure| failure_line(failure, now)).collect(),
-            expiries: expiry_lines(&ends, now),
+            failures,
+            expiries,
             logins_accepted,
             logins_refused,
             token_cache_hits,

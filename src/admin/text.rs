@@ -1,39 +1,48 @@
 //! The status as text for a terminal.
 
+use super::attention::Health;
 use super::status::{AccountLine, Status};
 
 /// Returns the whole status, in sections with a heading each.
 pub(super) fn status(status: &Status) -> String {
     let mut text = String::new();
-    let state = match (&status.hindrance, status.draining) {
-        (_, true) => "draining: no new connections, sessions may end by themselves".to_owned(),
-        (Some(hindrance), _) => format!("not ready: {hindrance}"),
-        (None, false) => "ready".to_owned(),
+    let state = match (status.health, &status.hindrance) {
+        (Health::Healthy, _) => "healthy".to_owned(),
+        (Health::NeedsAttention, _) => format!("needs attention ({})", status.attention.len()),
+        (Health::NotReady, hindrance) => format!("not ready: {}", hindrance.as_deref().unwrap_or_default()),
+        (Health::Stopping, _) => match status.drain_seconds_left {
+            Some(left) => format!("stopping: {} sessions left, at most {}", status.sessions_total, span(left)),
+            None => format!("stopping: {} sessions left", status.sessions_total),
+        },
     };
     text.push_str(&format!(
-        "Gatepost {}, {state}\n  process {}, up {}, configuration {}{}\n",
+        "Gatepost {}, {state}\n  process {}, up {}, configuration version {}{}\n",
         status.version,
         status.pid,
         span(status.uptime_seconds),
         status.generation,
         match &status.last_reload {
-            Some(reload) if reload.succeeded => format!(", read again at {}", reload.at),
-            Some(reload) => format!(
-                "; the one read at {} is not in use: {}",
-                reload.at,
-                reload.error.as_deref().unwrap_or_default()
-            ),
+            Some(reload) if reload.succeeded => format!(", reloaded at {}", reload.at),
+            Some(reload) => format!(", reload rejected at {}", reload.at),
             None => String::new(),
         }
     ));
     if let Some(confinement) = &status.confinement {
-        text.push_str(&format!("  confinement: {confinement}\n"));
+        text.push_str(&format!("  confinement: {} ({})\n", confinement.degree, confinement.report.join("; ")));
     }
-    let lookups = status.token_cache_hits + status.token_cache_misses;
     text.push_str(&format!(
-        "  {} logins accepted, {} refused; {} of {lookups} tokens at hand\n",
-        status.logins_accepted, status.logins_refused, status.token_cache_hits
+        "  logins: {} accepted, {} refused; token cache: {} hits, {} misses\n",
+        status.logins_accepted, status.logins_refused, status.token_cache_hits, status.token_cache_misses
     ));
+    if !status.attention.is_empty() {
+        text.push_str("\nNeeds attention\n");
+        for attention in status.attention.iter().take(FEW) {
+            text.push_str(&format!("  {}\n", visible(&attention.message)));
+            for line in attention.details.lines() {
+                text.push_str(&format!("      {}\n", visible(line)));
+            }
+        }
+    }
 
     let listeners = status.listeners.iter().map(|listener| {
         let certificate =
@@ -47,7 +56,7 @@ pub(super) fn status(status: &Status) -> String {
             listener.sessions.to_string(),
         ]
     });
-    table(&mut text, "Listeners", ["NAME", "SPEAKS", "ADDRESS", "TLS", "LEADS TO", "SESSIONS"], listeners, 0);
+    table(&mut text, "Listeners", ["NAME", "PROTOCOL", "ADDRESS", "TLS", "DESTINATION", "SESSIONS"], listeners, 0);
     for warning in status.listeners.iter().filter_map(|listener| listener.warning.as_ref()) {
         text.push_str(&format!("  ! {warning}\n"));
     }
@@ -61,7 +70,7 @@ pub(super) fn status(status: &Status) -> String {
             account.sessions.to_string(),
         ]
     });
-    let head = ["LOGIN", "GRANT", "TOKEN", "SIGN-IN", "PASSWORDS", "SESSIONS"];
+    let head = ["ACCOUNT", "GRANT", "TOKEN", "SIGN-IN", "PASSWORDS", "SESSIONS"];
     table(&mut text, "Accounts", head, accounts, status.accounts_total.saturating_sub(FEW));
     let sessions = status.sessions.iter().take(FEW).map(|session| {
         [
@@ -73,21 +82,21 @@ pub(super) fn status(status: &Status) -> String {
             format!("{} / {}", octets(session.bytes_sent), octets(session.bytes_received)),
         ]
     });
-    let head = ["ID", "LISTENER", "ACCOUNT", "CLIENT", "FOR", "SENT / RECEIVED"];
+    let head = ["ID", "LISTENER", "ACCOUNT", "CLIENT", "DURATION", "SENT / RECEIVED"];
     table(&mut text, "Sessions", head, sessions, status.sessions_total.saturating_sub(FEW));
 
     if !status.expiries.is_empty() {
-        text.push_str("\nThese end\n");
+        text.push_str("\nExpiring\n");
         for expiry in &status.expiries {
             let days = match expiry.days_left {
-                days if days < 0 => "is past".to_owned(),
+                days if days < 0 => "expired".to_owned(),
                 days => format!("in {days} days"),
             };
             text.push_str(&format!("  {}  {days}: {}\n", expiry.expires_at, expiry.what));
         }
     }
     if !status.failures.is_empty() {
-        text.push_str("\nFailures of late\n");
+        text.push_str("\nRecent failures\n");
         for failure in status.failures.iter().take(FEW) {
             let account = if failure.account.is_empty() { "" } else { " " };
             text.push_str(&format!(
@@ -132,22 +141,22 @@ fn table<const N: usize>(
         text.push_str(&format!("  {}\n", cells.join("  ").trim_end()));
     }
     if more > 0 {
-        text.push_str(&format!("  … and {more} more; --json has them\n"));
+        text.push_str(&format!("  … and {more} more (all with --json)\n"));
     }
 }
 
 fn token(account: &AccountLine) -> String {
     let shortest = account.tokens.iter().map(|token| token.seconds_left).min();
-    shortest.map_or_else(|| "none at hand".to_owned(), |left| format!("{} left", span(left)))
+    shortest.map_or_else(|| "-".to_owned(), |left| format!("{} left", span(left)))
 }
 
 fn sign_in(account: &AccountLine) -> String {
     match &account.sign_in {
         None => "-".to_owned(),
         Some(sign_in) => match (sign_in.state, sign_in.code) {
-            ("missing", _) => "nobody yet: gatepost login".to_owned(),
-            ("refused", Some(code)) => format!("needed again: AADSTS{code}"),
-            ("refused", None) => "needed again".to_owned(),
+            ("missing", _) => "sign-in required: run `gatepost login`".to_owned(),
+            ("refused", Some(code)) => format!("sign-in required again: AADSTS{code}"),
+            ("refused", None) => "sign-in required again".to_owned(),
             _ => sign_in.username.clone().unwrap_or_default(),
         },
     }

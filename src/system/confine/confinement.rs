@@ -14,6 +14,8 @@ pub struct Confinement {
     report: Vec<String>,
     /// Whether every possible step succeeded.
     complete: bool,
+    /// Whether nothing was tried.
+    is_off: bool,
 }
 
 /// The configuration requires confinement, but the process is not confined.
@@ -28,6 +30,15 @@ impl Confinement {
     /// Returns the sentences for people.
     pub fn report(&self) -> &[String] {
         &self.report
+    }
+
+    /// Returns how far it goes, in one word for people: `full`, `partial` or `off`.
+    pub fn degree(&self) -> &'static str {
+        match (self.complete, self.is_off) {
+            (true, _) => "full",
+            (false, true) => "off",
+            (false, false) => "partial",
+        }
     }
 
     /// Whether there are files that the process can no longer reach.
@@ -56,7 +67,11 @@ impl Confinement {
 /// [`NotConfined`]: the configuration demands what the system does not offer.
 pub fn enter(config: &Config) -> Result<Confinement, NotConfined> {
     let confinement = match config.confinement {
-        Confine::Off => Confinement { report: vec!["off, as `confinement` says".to_owned()], ..Confinement::default() },
+        Confine::Off => Confinement {
+            report: vec!["off, as `confinement` says".to_owned()],
+            is_off: true,
+            ..Confinement::default()
+        },
         Confine::Try | Confine::Require => confine(config),
     };
     if config.confinement == Confine::Require && !confinement.complete {
@@ -99,5 +114,5 @@ fn confine(config: &Config) -> Confinement {
 
 #[cfg(not(target_os = "linux"))]
 fn confine(_: &Config) -> Confinement {
-    Confinement { report: vec!["not available on this system".to_owned()], ..Confinement::default() }
+    Confinement { report: vec!["not available on this system".to_owned()], is_off: true, ..Confinement::default() }
 }

@@ -22,7 +22,15 @@ async fn the_running_service_is_shown_to_people_and_to_programs() {
     let socket = world.socket.to_str().unwrap();
     let (code, text, _) = status(&["--socket", socket]).await;
     assert_eq!(code, Some(0), "{text}");
-    for shown in ["ready", "imap", ALICE, "59 min left", "wrong-password", "whoever uses the mail program:"] {
+    for shown in [
+        "needs attention (1)",
+        "anna@contoso.example needs a sign-in",
+        "imap",
+        ALICE,
+        "59 min left",
+        "wrong-password",
+        "whoever uses the mail program:",
+    ] {
         assert!(text.contains(shown), "{shown}: {text}");
     }
     assert!(!text.contains("/enter?"), "no key to the page where it may be kept: {text}");
@@ -39,9 +47,9 @@ async fn a_probe_learns_whether_new_connections_are_served() {
     let _session = world.imap(ALICE, ALICES).await.unwrap();
     world.stop.drain();
     let (code, _, told) = until_not_ready(socket).await;
-    assert_eq!((code, told.as_str()), (Some(1), "gatepost: not ready: the service is ending\n"));
+    assert_eq!((code, told.as_str()), (Some(1), "gatepost: not ready: the service is stopping\n"));
     let (code, text, _) = status(&["--socket", socket]).await;
-    assert!(code == Some(0) && text.contains("draining"), "it still tells how it stands: {text}");
+    assert!(code == Some(0) && text.contains("stopping: "), "it still tells how it stands: {text}");
 }
 
 /// The word to drain takes a moment to arrive.

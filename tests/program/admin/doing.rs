@@ -28,7 +28,8 @@ async fn sessions_failures_and_accounts_are_shown_as_they_are() {
     let page = visitor.visit("/").await.body;
     assert!(!page.contains("<script>alert"), "{page}");
     assert!(page.contains("&#60;script&#62;alert(1)&#60;/script&#62;"), "{page}");
-    assert!(page.contains("class=\"pill good\">ready<"), "{page}");
+    assert!(page.contains("href=\"#attention\">Needs attention (1)<"), "{page}");
+    assert!(page.contains(&format!("<a href=\"#accounts\">{ANNA} needs a sign-in</a>")), "{page}");
 
     let status: serde_json::Value = serde_json::from_str(&visitor.visit("/status.json").await.body).unwrap();
     assert_eq!(status["ready"], true);
@@ -66,12 +67,21 @@ async fn a_device_password_made_on_the_page_opens_the_mailbox_until_it_is_revoke
         let answer = add(fields).await;
         assert_eq!(answer.status, 400, "{answer:?}");
         assert!(answer.body.contains(told), "{told}: {answer:?}");
+        for (_, entered) in fields {
+            assert!(answer.body.contains(&format!("value=\"{entered}\"")), "what was entered is kept: {answer:?}");
+        }
     }
+    let answer = add(&[("login", ANNA), ("name", "Phone"), ("protocol", "pop3"), ("expires", "never")]).await;
+    assert!(answer.body.contains("value=\"pop3\" checked"), "{answer:?}");
+    assert!(
+        answer.body.contains("<p class=\"wrong\" role=\"alert\"><code>never</code> is not a day</p>"),
+        "{answer:?}"
+    );
     let answer =
         add(&[("login", ANNA), ("name", "Phone"), ("protocol", "imap"), ("protocol", "smtp"), ("from", "127.0.0.0/8")])
             .await;
     assert_eq!(answer.status, 200, "{answer:?}");
-    let password = answer.body.split_once("<p class=\"secret\"><code>").unwrap().1.split_once('<').unwrap().0;
+    let password = answer.body.split_once("<code id=\"new-password\">").unwrap().1.split_once('<').unwrap().0;
     assert!(answer.body.contains(&format!("port <b>{}</b>", 0)) || answer.body.contains("IMAP"), "{answer:?}");
     // It is right, but nobody has signed in: not a matter of the password.
     let reply = world.imap(ANNA, password).await.err().unwrap();

@@ -117,7 +117,7 @@ async fn ten_thousand_accounts_and_hostile_names_make_no_further_series() {
     // The page stays a page.
     let visitor = world.visitor().await;
     let page = visitor.visit("/").await.body;
-    assert!(page.contains("The first 200 of 10001"), "{}", page.len());
+    assert!(page.contains("These are the first 200 of 10001"), "{}", page.len());
     assert!(page.len() < 1_000_000, "{}", page.len());
     let status: serde_json::Value = serde_json::from_str(&visitor.visit("/status.json").await.body).unwrap();
     assert_eq!(status["accounts_total"], 10_001);

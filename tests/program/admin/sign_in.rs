@@ -35,7 +35,10 @@ async fn see_of_other(browser: &Browser, page: &str) -> u16 {
 }
 
 fn password(page: &str) -> String {
-    let (_, rest) = page.split_once("<p class=\"secret\"><code>").unwrap_or_else(|| panic!("no password: {page}"));
+    let (_, rest) = page
+        .split_once("<p class=\"secret\"><code")
+        .and_then(|(_, rest)| rest.split_once('>'))
+        .unwrap_or_else(|| panic!("no password: {page}"));
     rest.split_once('<').unwrap().0.to_owned()
 }
 
@@ -58,7 +61,7 @@ async fn a_browser_that_comes_back_makes_the_password_that_a_mail_program_then_u
     for named in [ANNA, "contoso.example", world.sandbox.public_client_id()] {
         assert!(shown.body.contains(named), "{named}: {shown:?}");
     }
-    let back = at_entra(&world, &shown.link("Go on to Microsoft"), Answer::SignIn(ANNA, ANNAS)).await;
+    let back = at_entra(&world, &shown.link("Continue to Microsoft"), Answer::SignIn(ANNA, ANNAS)).await;
 
     // Whoever else comes with the redirect: another session, or a browser without the cookie of
     // this sign-in.
@@ -138,10 +141,10 @@ async fn the_wrong_person_and_a_refusal_leave_nothing_behind() {
     let visitor = world.visitor().await;
     for (answer, told) in [
         (Answer::SignIn(ALICE, crate::admin::support::ALICES), "it must be <code>anna@contoso.example</code>"),
-        (Answer::Decline, "Nothing was stored"),
+        (Answer::Decline, "Nothing was saved"),
     ] {
         let page = begin(&visitor, ANNA, "browser").await;
-        let address = visitor.get(&page).await.link("Go on to Microsoft");
+        let address = visitor.get(&page).await.link("Continue to Microsoft");
         let back = at_entra(&world, &address, answer).await;
         assert_eq!(come_back(&visitor, &back).await.status, 200);
         let failed = finished(&visitor, &page).await;
@@ -161,7 +164,7 @@ async fn a_new_sign_in_takes_the_place_of_the_one_before() {
     let world = World::new().await;
     let (first, second) = (world.visitor().await, world.visitor().await);
     let page = begin(&first, ANNA, "browser").await;
-    let address = first.get(&page).await.link("Go on to Microsoft");
+    let address = first.get(&page).await.link("Continue to Microsoft");
     let back = at_entra(&world, &address, Answer::SignIn(ANNA, ANNAS)).await;
     let other = begin(&second, ANNA, "browser").await;
     assert_eq!(first.get(&page).await.status, 404);
