@@ -14,7 +14,7 @@ use crate::daemon::inherited::Inherited;
 use crate::daemon::listeners::Listeners;
 use crate::daemon::phase::Phase;
 use crate::daemon::running::{Running, Source, Stop, refuse_unproved};
-use crate::daemon::{StartError, drain, watch_files};
+use crate::daemon::{StartError, certificates, drain, watch_files};
 use crate::session::ListenerState;
 use crate::session::journal::Journal;
 use crate::system::confine::Confinement;
@@ -158,6 +158,7 @@ impl App {
         let upkeep = running.process.authenticator.spawn_upkeep();
         let resuming = tokio::spawn(resume(Arc::clone(&running)));
         let watching = tokio::spawn(watch_files::watch(Arc::clone(&running)));
+        let reminding = tokio::spawn(certificates::remind(Arc::clone(&running)));
         let seeding = Arc::clone(&running);
         tokio::spawn(async move {
             // If it fails, the handshakes fail and report it.
@@ -168,7 +169,7 @@ impl App {
         running.phase.send_replace(Phase::Ready);
         running.process.draining.cancelled().await;
         let cut = drain::drain(&running).await;
-        for task in [upkeep, resuming, watching, showing] {
+        for task in [upkeep, resuming, watching, reminding, showing] {
             task.abort();
         }
         running.process.authenticator.finish().await;

@@ -7,24 +7,22 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject as _;
 use serde::Serialize;
 use tokio::time::{Instant, timeout};
 
 use super::attention::{Attention, Facts, Health};
 use crate::admin::state::{AdminState, EndsKnown};
+use crate::daemon::certificates;
 use crate::daemon::phase::Phase;
 use crate::login::overview::{AccountView, SignInView};
 use crate::session::ListenerState;
 use crate::session::registry::SessionEntry;
-use gatepost_config::{Cloud, Config, Credential, Grant, Identity, ListenerBackend, ListenerTls};
+use gatepost_config::{Cloud, Config, Credential, Grant, ListenerBackend, ListenerTls};
 use gatepost_core::account::MailAddress;
 use gatepost_core::cause::Cause;
 use gatepost_core::clock::UnixTime;
 use gatepost_oauth::expiry::Expiry;
 use gatepost_oauth::tokens::TokenView;
-use gatepost_oauth::watched;
 use gatepost_proto::http::rules::HttpService;
 use gatepost_store::DevicePassword;
 use gatepost_telemetry::history::Minute;
@@ -245,10 +243,10 @@ impl AdminState {
             .control
             .listeners()
             .iter()
-            .filter_map(|(service, _)| identity(service).map(|identity| identity.certificate.clone()))
+            .filter_map(|(service, _)| Some(certificates::identity(&service.listener.tls)?.certificate.clone()))
             .collect();
         let read = move || {
-            let ends = identities.into_iter().filter_map(|path| certificate_end(&path).map(|end| (path, end)));
+            let ends = identities.into_iter().filter_map(|path| certificates::expiry(&path).map(|end| (path, end)));
             ends.collect()
         };
         let of_listeners = tokio::task::spawn_blocking(read).await.unwrap_or_default();
@@ -371,21 +369,6 @@ impl AdminState {
     }
 }
 
-fn identity(service: &ListenerState) -> Option<&Identity> {
-    match &service.listener.tls {
-        ListenerTls::None => None,
-        ListenerTls::StartTls(identity) | ListenerTls::Implicit(identity) => Some(identity),
-    }
-}
-
-/// Returns the expiry of the first certificate in a PEM file.
-fn certificate_end(path: &std::path::Path) -> Option<UnixTime> {
-    let content = watched::content(path).ok()?;
-    let certificate = CertificateDer::pem_slice_iter(&content).next()?.ok()?;
-    let (_, certificate) = x509_parser::parse_x509_certificate(&certificate).ok()?;
-    u64::try_from(certificate.validity().not_after.timestamp()).ok().map(UnixTime)
-}
-
 /// Whether the expiry is that of a secret, by the application that it belongs to.
 fn is_secret(config: &Config, expiry: &Expiry) -> bool {
     let applications = config.accounts.entries().iter().map(|account| &account.application);
@@ -403,7 +386,8 @@ fn listener_view(
     now: UnixTime,
 ) -> ListenerView {
     let listener = &service.listener;
-    let end = identity(service).and_then(|identity| ends.of_listeners.get(&identity.certificate)).copied();
+    let identity = certificates::identity(&listener.tls);
+    let end = identity.and_then(|identity| ends.of_listeners.get(&identity.certificate)).copied();
     let is_ews = matches!(&listener.serves, ListenerBackend::Http(http) if http.service == HttpService::Ews);
     let worldwide = config.accounts.entries().iter().any(|account| account.application.cloud == Cloud::Worldwide);
     ListenerView {

@@ -1,6 +1,7 @@
 //! The running service: its listeners, its configurations one after the other, and its end.
 //! [`Control`] is the handle on it.
 
+pub(crate) mod certificates;
 pub mod control;
 pub(crate) mod drain;
 mod error;

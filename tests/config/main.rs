@@ -525,6 +525,28 @@ fn forward_proxies_of_every_kind_and_several_of_them() {
 }
 
 #[test]
+fn a_certificate_that_has_expired_is_noted() {
+    let key = rcgen::KeyPair::generate().unwrap();
+    let of_year = |year| {
+        let mut params = rcgen::CertificateParams::new(["mail.example".to_owned()]).unwrap();
+        params.not_after = rcgen::date_time_ymd(year, 1, 31);
+        params.self_signed(&key).unwrap().pem()
+    };
+    let yaml = complete(&listener("tls: implicit\ncertificate: c.pem\nprivate_key: k.pem"));
+    let notes = |year| {
+        Outside::with_files(&[("c.pem", &of_year(year)), ("k.pem", &key.serialize_pem())]).load(&yaml).unwrap().notes
+    };
+    assert_eq!(
+        notes(2020),
+        [
+            "the certificate in `c.pem` expired on 2020-01-31 00:00 UTC: clients that check it refuse to connect. Replace the \
+          file; that needs no restart"
+        ]
+    );
+    assert!(notes(2099).is_empty());
+}
+
+#[test]
 fn a_certificate_and_its_key_belong_together() {
     let ((certificate, key), (_, other)) = (pair("a"), pair("b"));
     let yaml = complete(&listener("tls: starttls\ncertificate: c.pem\nprivate_key: k.pem"));

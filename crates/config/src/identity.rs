@@ -4,6 +4,7 @@ use super::model::listener::Identity;
 use super::purpose::{Purpose, Secret};
 use super::reader::Node;
 use super::{secrets, server_identity};
+use gatepost_core::clock::Clock;
 
 /// Reads both files, and checks that they belong together.
 pub(super) fn read_identity(certificate: &Node<'_>, private_key: &Node<'_>) -> Option<Identity> {
@@ -28,6 +29,14 @@ pub(super) fn read_identity(certificate: &Node<'_>, private_key: &Node<'_>) -> O
         let node = if error.is_about_certificate() { certificate } else { private_key };
         node.problem(error.to_string(), error.remedy());
         return None;
+    }
+    let now = Clock::system().unix_time();
+    if let Some(expires) = server_identity::expiry(&chain).filter(|expires| *expires <= now) {
+        let shown = identity.certificate.display();
+        context.note(format!(
+            "the certificate in `{shown}` expired on {expires}: clients that check it refuse to connect. Replace the file; that \
+             needs no restart"
+        ));
     }
     Some(identity)
 }

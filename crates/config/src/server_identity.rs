@@ -7,8 +7,10 @@ use std::path::PathBuf;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
+use x509_parser::parse_x509_certificate;
 
 use super::model::listener::Identity;
+use gatepost_core::clock::UnixTime;
 
 /// Why a certificate and key cannot be used together.
 #[derive(Debug, thiserror::Error)]
@@ -99,6 +101,14 @@ pub fn from_pem(certificate: &[u8], private_key: &[u8]) -> Result<CertifiedKey, 
         Err(rustls::Error::InconsistentKeys(_)) => Err(IdentityError::Mismatch),
         Err(_) => Err(IdentityError::DamagedCertificate),
     }
+}
+
+/// Returns when the first certificate of a chain in PEM expires. `None` if there is none that can
+/// be read.
+pub fn expiry(chain: &[u8]) -> Option<UnixTime> {
+    let certificate = CertificateDer::pem_slice_iter(chain).next()?.ok()?;
+    let (_, certificate) = parse_x509_certificate(&certificate).ok()?;
+    u64::try_from(certificate.validity().not_after.timestamp()).ok().map(UnixTime)
 }
 
 #[cfg(test)]

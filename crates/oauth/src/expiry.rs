@@ -1,5 +1,5 @@
-//! Lists certificates and secrets that expire, and logs each once a day from thirty days before. An
-//! application whose credential has expired is cut off without a warning from Entra.
+//! Lists certificates and secrets that expire, and logs each once a day from thirty days before.
+//! Neither Entra nor a mail program gives a warning: from the end on, they refuse.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -18,10 +18,14 @@ const WARNED: i64 = 7;
 /// At this many days and fewer, it is logged as an error.
 const URGENT: i64 = 1;
 
+/// What to do about a credential of an application that expires.
+pub const RENEW_IN_ENTRA: &str = "the tenant's administrator: make a new one in Entra; whoever runs Gatepost: list both, or \
+                                  replace the file";
+
 /// A credential that expires.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Expiry {
-    /// The application's client id.
+    /// The application's client id; empty for a certificate of a listener.
     pub client_id: String,
     /// Which credential: a clause for people, without any of its secret.
     pub what: String,
@@ -100,17 +104,15 @@ impl Reminder {
         due
     }
 
-    /// Logs what is due.
-    pub fn tell(&mut self, expiries: &[Expiry], now: UnixTime) {
-        const WHAT_TO_DO: &str = "the tenant's administrator: make a new one in Entra; whoever runs Gatepost: list both, or \
-                            replace the file";
+    /// Logs what is due, with what to do about it.
+    pub fn tell(&mut self, expiries: &[Expiry], now: UnixTime, remedy: &str) {
         for (Expiry { client_id, what, expires }, level) in self.due(expiries, now) {
             let days = expires.since(now).as_secs() / DAY;
             let when = if now > expires { "expired" } else { "expires" };
             match level {
-                Level::ERROR => tracing::error!(client_id, days, "{what} {when} on {expires}; {WHAT_TO_DO}"),
-                Level::WARN => tracing::warn!(client_id, days, "{what} {when} on {expires}; {WHAT_TO_DO}"),
-                _ => tracing::info!(client_id, days, "{what} {when} on {expires}; {WHAT_TO_DO}"),
+                Level::ERROR => tracing::error!(client_id, days, "{what} {when} on {expires}; {remedy}"),
+                Level::WARN => tracing::warn!(client_id, days, "{what} {when} on {expires}; {remedy}"),
+                _ => tracing::info!(client_id, days, "{what} {when} on {expires}; {remedy}"),
             }
         }
     }

@@ -75,3 +75,22 @@ async fn files_that_change_are_noticed_whatever_leads_to_them() {
     assert_eq!(program.log().matches("everything stays as it was").count(), 1);
     Client::imap(world.imap).await.works().await;
 }
+
+#[tokio::test]
+async fn a_listeners_certificate_that_expires_is_told_from_the_start_on() {
+    let world = World::new().await;
+    let key = rcgen::KeyPair::generate().unwrap();
+    let mut params = rcgen::CertificateParams::new(["localhost".to_owned()]).unwrap();
+    params.not_after = rcgen::date_time_ymd(2020, 1, 31);
+    world.write("c.pem", &params.self_signed(&key).unwrap().pem());
+    world.write("c.key", &key.serialize_pem());
+    world.configure("");
+    let tls = "tls: starttls, certificate: c.pem, private_key: c.key";
+    let yaml = std::fs::read_to_string(world.path("proxy.yaml")).unwrap();
+    world.write("proxy.yaml", &yaml.replacen("imap: {", &format!("imap: {{{tls}, "), 1));
+    let mut program = world.start(&[]);
+    program.says("ERROR the certificate of listener `imap` in `");
+    assert!(program.log().contains("c.pem` expired on 2020-01-31 00:00 UTC; "), "{}", program.log());
+    let told = String::from_utf8(world.run(&["status"]).stdout).unwrap();
+    assert!(told.contains("needs attention (1)") && told.contains(" expired on 2020-01-31"), "{told}");
+}

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
-use crate::expiry::Reminder;
+use crate::expiry::{RENEW_IN_ENTRA, Reminder};
 use crate::tokens::manager::TokenManager;
 
 /// How often tokens are looked at for renewal.
@@ -41,7 +41,7 @@ pub async fn upkeep(manager: Weak<TokenManager>) {
             // A disk that does not answer must not keep tokens from being renewed.
             && let Ok(expiries) = timeout(RENEWAL_TICK, manager.expiries()).await
         {
-            reminder.tell(&expiries, manager.clock.unix_time());
+            reminder.tell(&expiries, manager.clock.unix_time(), RENEW_IN_ENTRA);
         }
     }
 }
