@@ -97,15 +97,29 @@ impl Running {
                     generation = reloaded.generation,
                     changed = reloaded.changed.join(","),
                     outcome = "reloaded",
-                    "the configuration was read anew; {reloaded}"
+                    "configuration reloaded: {reloaded}"
                 );
                 reloaded.notes.iter().for_each(|note| tracing::warn!("{note}"));
             }
-            Err(error) => tracing::error!(
-                outcome = "not-reloaded",
-                cause = error.cause().name(),
-                "the configuration was read anew, and everything stays as it was: {error}"
-            ),
+            Err(error) => {
+                let told = |why: String| {
+                    tracing::error!(
+                        outcome = "not-reloaded",
+                        cause = error.cause().name(),
+                        "reload failed, the former configuration stays active: {why}"
+                    );
+                };
+                // A line has one mistake, so that each can be read and searched for.
+                match error {
+                    NotReloaded::Mistakes(problems, closed) => {
+                        problems.iter().for_each(|problem| told(problem.to_line()));
+                        if *closed != Closed(false) {
+                            told(closed.to_string().trim_end().to_owned());
+                        }
+                    }
+                    error => told(error.to_string()),
+                }
+            }
         }
         let outcome = match outcome {
             Ok(reloaded) => Ok(reloaded.clone()),

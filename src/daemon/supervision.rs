@@ -73,7 +73,7 @@ mod unix {
             match phase {
                 Phase::Ready if said != Phase::Ready => manager.tell(&["READY=1", "STATUS=Serving"]),
                 Phase::Reloading if said != Phase::Reloading => {
-                    manager.tell(&["RELOADING=1", &monotonic(), "STATUS=Reading the configuration anew"]);
+                    manager.tell(&["RELOADING=1", &monotonic(), "STATUS=Reloading the configuration"]);
                 }
                 Phase::Draining { .. } => return tell_drain(manager, control).await,
                 _ => {}

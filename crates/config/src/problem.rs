@@ -53,19 +53,28 @@ pub struct Problem {
     pub excerpt: Option<String>,
 }
 
+impl Problem {
+    /// Returns all of it but the excerpt as one line.
+    pub fn to_line(&self) -> String {
+        format!("{}{}; {}", self.where_it_is(), self.reason, self.hint)
+    }
+
+    /// Returns the place and the key, with a colon behind each.
+    fn where_it_is(&self) -> String {
+        let file = self.file.as_deref().unwrap_or("configuration");
+        let place = match &self.place {
+            Place::File { line, column, .. } => format!("{file}:{line}:{column}"),
+            Place::Environment(name) => format!("environment variable {name}"),
+            Place::Flag(key) => format!("--set {key}"),
+            Place::Nowhere => file.to_owned(),
+        };
+        if self.key.is_empty() { format!("{place}: ") } else { format!("{place}: {}: ", self.key) }
+    }
+}
+
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let file = self.file.as_deref().unwrap_or("configuration");
-        match &self.place {
-            Place::File { line, column, .. } => write!(f, "{file}:{line}:{column}: ")?,
-            Place::Environment(name) => write!(f, "environment variable {name}: ")?,
-            Place::Flag(key) => write!(f, "--set {key}: ")?,
-            Place::Nowhere => write!(f, "{file}: ")?,
-        }
-        if !self.key.is_empty() {
-            write!(f, "{}: ", self.key)?;
-        }
-        writeln!(f, "{}", self.reason)?;
+        writeln!(f, "{}{}", self.where_it_is(), self.reason)?;
         f.write_str(self.excerpt.as_deref().unwrap_or_default())?;
         writeln!(f, "  hint: {}", self.hint)
     }
@@ -145,6 +154,8 @@ mod tests {
              --set x: x: is wrong\n  hint: put it right\n\n\
              3 mistakes in the configuration"
         );
+        let lines: Vec<String> = problems.iter().map(Problem::to_line).collect();
+        assert_eq!(lines[0], "proxy.yaml:2:3: a: is wrong; put it right");
         assert!(Problems::new(Vec::new()).is_none());
     }
 }

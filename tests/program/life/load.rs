@@ -79,9 +79,9 @@ async fn reloads_under_relays(reloads: usize, sessions: usize) {
         world.write("proxy.yaml", &yaml);
         program.signal(Signal::HUP);
         if valid {
-            program.says_times("the configuration was read anew; ", round + 1 - (round + 3) / 5);
+            program.says_times("configuration reloaded: ", round + 1 - (round + 3) / 5);
         } else {
-            program.says_times("everything stays as it was", (round + 3) / 5);
+            program.says_times("reload failed, the former configuration stays active", (round + 3) / 5);
         }
         assert!(busy.try_join_next().is_none(), "a session was dropped in round {round}");
         if round % 5 == 4

@@ -20,7 +20,7 @@ async fn a_signal_and_the_command_reload_and_the_command_says_what_came_of_it() 
 
     world.configure_with("  reload_check: 0s", "log: {format: json}\n");
     program.signal(Signal::HUP);
-    program.says("\"message\":\"the configuration was read anew; taken over: log\"");
+    program.says("\"message\":\"configuration reloaded: taken over: log\"");
 
     world.configure("  reload_check: 0s\n  drain: whenever\n  login: never");
     for arguments in [&["reload"][..], &["reload", "--socket", "gatepost.sock"]] {
@@ -68,11 +68,11 @@ async fn files_that_change_are_noticed_whatever_leads_to_them() {
 
     // A mistake is told once, however long it stays, and mending it is noticed as well.
     world.write("ca.pem", "nothing of the kind\n");
-    program.says("everything stays as it was");
+    program.says("reload failed, the former configuration stays active");
     Client::imap(world.imap).await.works().await;
     world.write("ca.pem", world.sandbox.ca_pem());
     program.says_times("taken over: trust", 3);
-    assert_eq!(program.log().matches("everything stays as it was").count(), 1);
+    assert_eq!(program.log().matches("reload failed, the former configuration stays active").count(), 1);
     Client::imap(world.imap).await.works().await;
 }
 

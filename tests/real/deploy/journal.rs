@@ -21,7 +21,7 @@ fn the_documented_line_finds_what_it_says_among_the_lines_of_systemd() {
         "Starting gatepost.service - Gatepost...",
         r#"{"time":"2026-01-01T00:00:00Z","level":"info","message":"ready"}"#,
         REFUSED,
-        "the configuration was read anew; nothing has changed",
+        "configuration reloaded: nothing has changed",
         r#"{"cut"#,
         "",
         REFUSED,
