@@ -22,15 +22,14 @@ def priority(guest: Guest) -> None:
         cursor = guest.cursor()
         guest.put(FILE, "listeners: {imap: {bind: nowhere}}\n")
         expect(guest.run("systemctl reload gatepost").code != 0, "a reload that is refused")
-        guest.do("journalctl --sync")
-        loud = guest.do(f"journalctl -p err -u gatepost --after-cursor '{cursor}' --output json")
+        loud = guest.do(f"journalctl -p err -u gatepost {guest.behind(cursor)} --output json")
         own = [entry for line in loud.splitlines() if (entry := json.loads(line))["_PID"] == guest.pid()]
         said = [str(entry["MESSAGE"]) for entry in own]
         expect(any("proxy.yaml" in text or "reload" in text for text in said), f"the mistake ({format})", loud)
         expect(not any(text.startswith("<") for text in said), "no prefix in the text", said)
         # What is no trouble has a lower priority.
         guest.expect_login()
-        calm = guest.do(f"journalctl -p info..info -u gatepost --after-cursor '{cursor}' --output cat")
+        calm = guest.do(f"journalctl -p info..info -u gatepost {guest.behind(cursor)} --output cat")
         guest.wait("the login is noted", lambda: "alice" in guest.since(cursor, "-p info..info"))
         expect("<6>" not in calm, "no prefix in the text", calm)
 

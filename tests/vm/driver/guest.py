@@ -181,8 +181,18 @@ class Guest:
 
     def since(self, cursor: str, more: str = "") -> str:
         """Returns what Gatepost and systemd have written about it since a place in the journal."""
+        return self.do(f"journalctl --no-pager --unit 'gatepost*' {self.behind(cursor)} --output cat {more}")
+
+    def behind(self, cursor: str) -> str:
+        """Returns the option of journalctl for what has come behind a place in the journal.
+
+        With `--after-cursor` and a filter, systemd before 253 leaves out the first entry that passes the filter. So the
+        option names the next entry.
+        """
         self.do("journalctl --sync")
-        return self.do(f"journalctl --no-pager --unit 'gatepost*' --after-cursor '{cursor}' --output cat {more}")
+        entries = self.do(f"journalctl --no-pager --after-cursor '{cursor}' --output json")
+        following = entries.splitlines()[:1]
+        return f"--cursor '{json.loads(following[0])['__CURSOR']}'" if following else f"--after-cursor '{cursor}'"
 
     # What the world sees.
 
