@@ -4,6 +4,7 @@ use std::future::{Future as _, pending, poll_fn};
 use std::net::{IpAddr, SocketAddr};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::net::TcpStream;
 use tokio::time::Instant;
@@ -25,8 +26,15 @@ use gatepost_core::protocol::MailProtocol;
 use gatepost_net::connection_limit::ConnectionPermit;
 use gatepost_net::relay::{RelayLimits, relay};
 use gatepost_net::stream::Stream;
-use gatepost_proto::mail::{Authenticated, Capabilities, QuiescenceDetector, UpstreamFailureKind};
+use gatepost_proto::mail::{Authenticated, Capabilities, Farewell, QuiescenceDetector, UpstreamFailureKind};
 use gatepost_proto::sasl::Credentials;
+
+/// How long an SMTP session is silent after a message before it may have to yield to another of its
+/// mailbox. A client that sends one message after another pauses less between two of them. One that
+/// begins a message as it is told to end loses that message, if it does not try again.
+const YIELDS_AFTER: Duration = Duration::from_secs(1);
+/// The same before the first message, for which the client has just logged in.
+const YIELDS_UNUSED_AFTER: Duration = Duration::from_secs(10);
 
 /// Serves one connection from accept to end.
 pub(super) async fn serve(
@@ -47,7 +55,7 @@ pub(super) async fn serve(
     let entered = Box::pin(login.run(socket)).await;
     drop(visit);
     let Some(LoggedIn { stream, leftovers, login: Some((accepted, live)) }) = entered else { return };
-    let Accepted { whose, brings: Established { stream: upstream, authenticated, of_mailbox }, .. } = accepted;
+    let Accepted { whose, brings: Established { stream: upstream, authenticated, mut of_mailbox }, .. } = accepted;
     place.logged_in();
     let limits = RelayLimits {
         idle: match target.upstream.protocol {
@@ -74,20 +82,26 @@ pub(super) async fn serve(
     let mut turn = pin!(drain.next_slot());
     let mut left = false;
     let report = loop {
+        let asked = of_mailbox.asked_to_yield();
         let moving = poll_fn(|cx| {
             let polled = Pin::new(&mut relay).poll(cx);
             let (sent, received) = relay.moved();
             live.moved(sent, received);
+            let silence = if relay.has_sent() { YIELDS_AFTER } else { YIELDS_UNUSED_AFTER };
+            of_mailbox.rests(relay.rests_since(Farewell::Yielding).map(|since| since + silence));
             polled
         });
         tokio::select! {
+            // What has arrived is looked at first: a client that sends is not told to end.
+            biased;
             report = moving => break report,
             ending = &mut ended => break relay.cut(ending.cause()),
             () = live.told_to_end() => break relay.cut(Cause::EndedByOperator),
             quiet = &mut turn, if !left => {
-                left = relay.shutdown_if_idle(quiet);
+                left = relay.shutdown_if_idle(quiet, Farewell::Stopping);
                 turn.set(drain.next_slot());
             }
+            () = asked, if !left => left = relay.shutdown_if_idle(YIELDS_AFTER, Farewell::Yielding),
         }
     };
     drop(of_mailbox);

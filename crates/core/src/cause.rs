@@ -276,6 +276,8 @@ causes! {
         UpstreamBroke = "upstream-broke",
         /// The server ended the session.
         UpstreamEnded = "upstream-ended",
+        /// The SMTP session was idle, and made room for another session of its mailbox that waited.
+        Yielded = "yielded",
     }
     "message" {
         /// A recipient is not of the form local@domain.

@@ -25,6 +25,7 @@ mod reload;
 mod secrets;
 mod shared_mailboxes;
 mod sign_ins;
+mod smtp_pool;
 mod stalled;
 mod submission;
 mod submission_trusted;
