@@ -18,6 +18,9 @@ use gatepost_oauth::tokens::explain::JUST_GRANTED;
 use gatepost_proto::mail::{UpstreamFailure, UpstreamFailureKind};
 use gatepost_proto::tunnel::connect::{ConnectError, ConnectErrorKind};
 
+/// The longest token that Microsoft's POP3 takes, in characters.
+const LONGEST_TOKEN: usize = 4_096;
+
 impl OpenError {
     /// Returns the failure for this upstream.
     pub fn failure(&self, upstream: &Upstream) -> Failure {
@@ -270,6 +273,23 @@ fn replied(reply: &UpstreamFailure, upstream: &Upstream, at: &str) -> Failure {
                 permission(protocol)
             ),
         ),
+        Kind::TokenNotUnderstood { characters } => (
+            Refusal::ContactAdmin,
+            Actor::TenantAdministrator,
+            Cause::TokenNotUnderstood,
+            format!("did not understand the login with an access token of {characters} characters"),
+            if characters > LONGEST_TOKEN {
+                format!(
+                    "let Entra issue shorter tokens for this account, of {LONGEST_TOKEN} characters at most: in the \
+                     manifest of the application set `groupMembershipClaims` to `None`, remove optional claims and app \
+                     roles that mail does not need, or give mail an application of its own"
+                )
+            } else {
+                "check that `upstream` is the server for this account (High Volume Email has one of its own), that it \
+                 takes OAuth there, and that `scope` is for it"
+                    .to_owned()
+            },
+        ),
         Kind::MailboxNotConnected => (
             Refusal::NotAuthorized,
             Actor::TenantAdministrator,
@@ -437,6 +457,7 @@ mod tests {
         use UpstreamFailureKind as Kind;
         for (kind, refusal) in [
             (Kind::TokenRefused, Refusal::ContactAdmin),
+            (Kind::TokenNotUnderstood { characters: 5_000 }, Refusal::ContactAdmin),
             (Kind::MailboxNotConnected, Refusal::NotAuthorized),
             (Kind::Disabled, Refusal::ContactAdmin),
             (Kind::Unavailable, Refusal::Unavailable),

@@ -26,7 +26,9 @@ use gatepost_core::protocol::MailProtocol;
 use gatepost_net::connection_limit::ConnectionPermit;
 use gatepost_net::relay::{RelayLimits, relay};
 use gatepost_net::stream::Stream;
-use gatepost_proto::mail::{Authenticated, Capabilities, Farewell, QuiescenceDetector, UpstreamFailureKind};
+use gatepost_proto::mail::{
+    Authenticated, Capabilities, Farewell, QuiescenceDetector, UpstreamFailure, UpstreamFailureKind,
+};
 use gatepost_proto::sasl::Credentials;
 
 /// How long an SMTP session is silent after a message before it may have to yield to another of its
@@ -212,6 +214,9 @@ pub(super) fn clients_own_token(error: &OpenError, upstream: &gatepost_config::U
         },
         OpenError::Upstream(reply) if reply.kind == UpstreamFailureKind::MailboxNotConnected => {
             Failure { delay: true, ..failure }
+        }
+        OpenError::Upstream(UpstreamFailure { kind: UpstreamFailureKind::TokenNotUnderstood { .. }, .. }) => {
+            Failure { refusal: Refusal::InvalidCredentials, delay: true, ..failure }
         }
         _ => failure,
     }

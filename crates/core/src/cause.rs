@@ -176,6 +176,8 @@ causes! {
         TokenExpired = "token-expired",
         /// Entra gave a token for something else than Gatepost asked for.
         TokenForAnother = "token-for-another",
+        /// The server did not understand the login with the token, as when the token is too long.
+        TokenNotUnderstood = "token-not-understood",
         /// Too many token requests are waiting (`limits.token_requests`).
         TokenQueueFull = "token-queue-full",
         /// Microsoft did not accept the access token.

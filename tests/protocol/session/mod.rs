@@ -9,6 +9,7 @@ mod device_passwords;
 mod dns;
 mod drain;
 mod entra;
+mod exchange;
 mod graph_faults;
 mod graph_mail;
 mod graph_origin;

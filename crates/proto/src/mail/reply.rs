@@ -191,6 +191,12 @@ impl Wire {
         UpstreamFailure { kind, detail: excerpt(words, DETAIL_OCTETS, &secrets) }
     }
 
+    /// The class of a reply to the token that calls it no valid command or message.
+    pub(crate) fn not_understood(&self) -> UpstreamFailureKind {
+        let characters = self.login.as_ref().map_or(0, |login| login.bearer.token.expose().chars().count());
+        UpstreamFailureKind::TokenNotUnderstood { characters }
+    }
+
     fn spoke_before_tls(&self) -> UpstreamFailure {
         self.failure(UpstreamFailureKind::SpokeBeforeTls, b"octets behind the reply that announces TLS")
     }

@@ -80,6 +80,11 @@ pub struct UpstreamFailure {
 pub enum UpstreamFailureKind {
     /// The token was not accepted: audience, permission, expiry, or wrong mailbox.
     TokenRefused,
+    /// The message with the token was not understood, as when the token is too long.
+    TokenNotUnderstood {
+        /// The length of the token.
+        characters: usize,
+    },
     /// Authenticated, but the mailbox does not answer ("authenticated but not connected").
     MailboxNotConnected,
     /// The protocol is disabled for the mailbox or the tenant, or a policy forbids it (SMTP

@@ -90,9 +90,13 @@ impl Pop3 {
                 Ok(State::Response { challenge: Some(Challenge { status: reply::challenge_status(text) }) })
             }
             (State::Response { challenge }, Response::Err { code }) => {
+                let is_first = challenge.is_none();
                 let status = challenge.and_then(|challenge| challenge.status);
                 let words = reply::after_challenge(status.as_deref(), line);
-                let kind = kind_of_refusal(code, line, Kind::TokenRefused);
+                let kind = match kind_of_refusal(code, line, Kind::TokenRefused) {
+                    Kind::Protocol if is_first => self.wire.not_understood(),
+                    kind => kind,
+                };
                 Err(self.wire.failure(kind, &words))
             }
             _ => Err(self.wire.failure(Kind::Protocol, line)),
@@ -147,7 +151,7 @@ fn kind_of_refusal(code: Option<&[u8]>, line: &[u8], usual: UpstreamFailureKind)
 mod tests {
     use super::UpstreamFailureKind as Kind;
     use crate::mail::Goal;
-    use crate::mail::reply::transcript::{Outcome, bearer, play};
+    use crate::mail::reply::transcript::{NOT_UNDERSTOOD, Outcome, bearer, play};
     use gatepost_core::protocol::MailProtocol;
 
     fn sign_in(starttls: bool, conversation: &str) -> Outcome {
@@ -183,7 +187,7 @@ mod tests {
             ("-ERR [IN-USE] locked", Kind::Limit),
             ("-ERR [LOGIN-DELAY] minimum time between polls", Kind::Limit),
             ("-ERR Server Unavailable. 21", Kind::Unavailable),
-            ("-ERR MailProtocol error. Connection is closed. 10", Kind::Protocol),
+            ("-ERR Protocol error. Connection is closed. 10", NOT_UNDERSTOOD),
             ("220 what", Kind::Protocol),
         ] {
             assert_eq!(sign_in(false, &format!("{sent}S: {answer}")).kind(), kind, "{answer}");
