@@ -57,6 +57,17 @@ impl OpenError {
                 "the client tries again; should it last, check the network on the way".to_owned(),
             ),
             Self::Upstream(reply) => replied(reply, upstream, &at),
+            Self::Outage(reply) => failure(
+                Actor::Microsoft,
+                Cause::MailboxNotConnected,
+                format!(
+                    "{at} accepted the token, but the mailbox does not answer, as it did within the last day (`{}`)",
+                    reply.detail
+                ),
+                "the client tries again; should it last for an hour, look at Microsoft's service health, and check that \
+                 the account may still open the mailbox"
+                    .to_owned(),
+            ),
         }
     }
 
@@ -291,13 +302,14 @@ fn replied(reply: &UpstreamFailure, upstream: &Upstream, at: &str) -> Failure {
             },
         ),
         Kind::MailboxNotConnected => (
-            Refusal::NotAuthorized,
+            Refusal::ContactAdmin,
             Actor::TenantAdministrator,
             Cause::MailboxNotConnected,
             "accepted the token, but the mailbox does not answer".to_owned(),
             format!(
-                "check that {} is enabled for the mailbox, that the identity may open it, that `mailbox` names the right \
-                 one, and that it has not too many connections. {JUST_GRANTED}",
+                "check that the mailbox exists and has a licence, that {} is enabled for it, that the identity may open \
+                 it (app-only: service principal and mailbox permission), and that `mailbox` names the right one. \
+                 {JUST_GRANTED}",
                 name(protocol)
             ),
         ),
@@ -453,12 +465,12 @@ mod tests {
     }
 
     #[test]
-    fn nothing_but_a_missing_right_is_permanent() {
+    fn no_reply_to_a_token_of_ours_is_the_clients_fault() {
         use UpstreamFailureKind as Kind;
         for (kind, refusal) in [
             (Kind::TokenRefused, Refusal::ContactAdmin),
             (Kind::TokenNotUnderstood { characters: 5_000 }, Refusal::ContactAdmin),
-            (Kind::MailboxNotConnected, Refusal::NotAuthorized),
+            (Kind::MailboxNotConnected, Refusal::ContactAdmin),
             (Kind::Disabled, Refusal::ContactAdmin),
             (Kind::Unavailable, Refusal::Unavailable),
             (Kind::Limit, Refusal::Limit),

@@ -18,6 +18,7 @@ use crate::session::connection_info::{ConnectionInfo, SessionUser};
 use crate::session::context::SessionContext;
 use crate::session::listener_state::ListenerState;
 use crate::session::mailbox_slots::MailboxPermit;
+use crate::session::sign_in::Claimant;
 use gatepost_config::Resource;
 use gatepost_core::account::MailAddress;
 use gatepost_core::cause::Cause;
@@ -154,7 +155,8 @@ impl LoginHandler for Relay<'_> {
         match &**credentials {
             Credentials::Token(bearer) => {
                 let ask = async {
-                    let signed_in = self.shared.opener.sign_in(target, bearer.clone()).await;
+                    let claimant = Claimant::Token(self.source);
+                    let signed_in = self.shared.sign_in(target, claimant, bearer.clone()).await;
                     signed_in.map_err(|error| clients_own_token(&error, &target.upstream))
                 };
                 let judge = target.judge(self.service.listener.protocol);
@@ -180,8 +182,10 @@ impl LoginHandler for Relay<'_> {
                 // Taken after the password was verified, so that a client that cannot log in takes
                 // no permit.
                 let place = self.place(&admission.bearer.user).await?;
-                let sign_in =
-                    |admission: &AuthorizedLogin| self.shared.opener.sign_in(target, admission.bearer.clone());
+                let sign_in = |admission: &AuthorizedLogin| {
+                    let claimant = Claimant::Account(admission.login.clone());
+                    self.shared.sign_in(target, claimant, admission.bearer.clone())
+                };
                 let signed_in = with_fresh_token(authenticator, admission, admit, sign_in).await?;
                 let (admission, (stream, authenticated)) =
                     signed_in.map_err(|error| error.failure(&target.upstream))?;
@@ -213,7 +217,7 @@ pub(super) fn clients_own_token(error: &OpenError, upstream: &gatepost_config::U
             ..failure
         },
         OpenError::Upstream(reply) if reply.kind == UpstreamFailureKind::MailboxNotConnected => {
-            Failure { delay: true, ..failure }
+            Failure { refusal: Refusal::NotAuthorized, delay: true, ..failure }
         }
         OpenError::Upstream(UpstreamFailure { kind: UpstreamFailureKind::TokenNotUnderstood { .. }, .. }) => {
             Failure { refusal: Refusal::InvalidCredentials, delay: true, ..failure }

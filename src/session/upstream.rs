@@ -104,6 +104,9 @@ pub enum OpenError {
     /// It answered with a failure.
     #[error("the upstream answered `{}`", .0.detail)]
     Upstream(UpstreamFailure),
+    /// It accepted the token, and the mailbox does not answer, which it did lately.
+    #[error("the upstream answered `{}`", .0.detail)]
+    Outage(UpstreamFailure),
 }
 
 enum Reached {

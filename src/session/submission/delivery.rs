@@ -15,6 +15,7 @@ use crate::session::fresh_token::{HasToken, with_fresh_token};
 use crate::session::login::{min_token_lifetime, origin};
 use crate::session::mail::clients_own_token;
 use crate::session::mailbox_slots::MailboxPermit;
+use crate::session::sign_in::Claimant;
 use crate::session::submission::backend::SubmissionBackend;
 use crate::session::submission::fallback::SmtpUnavailable;
 use crate::session::upstream::Target;
@@ -247,7 +248,11 @@ impl DeliveryRouter<'_> {
             return self.by_smtp_with_own(target, admitted).await;
         }
         let place = self.place(Protocol::Smtp, &admitted.bearer.user).await.map_err(|failure| (None, failure))?;
-        let sign_in = |admitted: &Admitted| self.shared.opener.sign_in(target, admitted.bearer.clone());
+        let sign_in = |admitted: &Admitted| {
+            let login = admitted.admission.as_ref().map_or(&admitted.bearer.user, |admission| &admission.login);
+            let claimant = Claimant::Account(login.clone());
+            self.shared.sign_in(target, claimant, admitted.bearer.clone())
+        };
         let signed_in =
             with_fresh_token(&self.shared.authenticator, admitted, || self.admit(Resource::Exchange), sign_in).await;
         let (admitted, (stream, authenticated)) = signed_in
@@ -267,7 +272,8 @@ impl DeliveryRouter<'_> {
         let bearer = &admitted.bearer;
         let mut barred = None;
         let ask = async {
-            self.shared.opener.sign_in(target, bearer.clone()).await.map_err(|error| {
+            let claimant = Claimant::Token(self.subject.peer.ip());
+            self.shared.sign_in(target, claimant, bearer.clone()).await.map_err(|error| {
                 barred = SmtpUnavailable::of(&error);
                 clients_own_token(&error, &target.upstream)
             })

@@ -1,14 +1,57 @@
-//! What Exchange Online says about a mailbox and its token.
+//! What Exchange Online says about a mailbox: that it does not answer, that it wants a pause, that it
+//! has too many sessions, or that a token is too long.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use gatepost_core::failure::Refusal;
 use gatepost_core::protocol::MailProtocol;
+use gatepost_sandbox::UpstreamMode;
 
-use crate::session::support::{ALICE, ALICES, Setup, xoauth2};
+use crate::session::support::{ALICE, ALICES, BOB, BOBS, Setup, World, is_accepted, service, xoauth2};
 use crate::session::upstream::{Upstream, scripted};
 
-use MailProtocol::Imap;
+use MailProtocol::{Imap, Pop3};
+
+/// An outage looks like a missing right. Who got in within the last day has none missing.
+#[tokio::test]
+async fn a_mailbox_that_answered_lately_is_away_and_another_lacks_something() {
+    for protocol in [Imap, Pop3] {
+        let world = World::new().await;
+        world.session(protocol, ALICE, ALICES).await.works().await;
+        world.sandbox.set_upstream_mode(service(protocol), UpstreamMode::NotConnected);
+        world.refuses(protocol, ALICE, ALICES, Refusal::Unavailable, "mailbox-not-connected").await;
+        world.refuses(protocol, BOB, BOBS, Refusal::ContactAdmin, "mailbox-not-connected").await;
+        let accepted =
+            |whose: &str| world.log.lines(|line| line.contains("login accepted") && line.contains(whose)).len();
+        assert_eq!((accepted(ALICE), accepted(BOB)), (1, 0), "a login without a mailbox is no success");
+        world.sandbox.set_upstream_mode(service(protocol), UpstreamMode::Normal);
+        world.session(protocol, BOB, BOBS).await.works().await;
+    }
+}
+
+/// What a client's own token opens is the client's affair, unless it opened it before.
+#[tokio::test]
+async fn an_outage_is_told_to_clients_with_tokens_of_their_own() {
+    for protocol in [Imap, Pop3] {
+        let world = World::new().await;
+        let token = world.sandbox.issue_token(ALICE).unwrap();
+        let log_in = async || {
+            let mut client = world.client(protocol).await;
+            let message = xoauth2(ALICE, token.expose());
+            if protocol == Imap {
+                return client.ask(&format!("a AUTHENTICATE XOAUTH2 {message}"), "a ").await;
+            }
+            client.ask("AUTH XOAUTH2", "+ ").await;
+            client.ask(&message, "").await
+        };
+        world.sandbox.set_upstream_mode(service(protocol), UpstreamMode::NotConnected);
+        world.was_refused(protocol, &log_in().await, Refusal::NotAuthorized, "mailbox-not-connected");
+        world.sandbox.set_upstream_mode(service(protocol), UpstreamMode::Normal);
+        assert!(is_accepted(protocol, &log_in().await));
+        world.sandbox.set_upstream_mode(service(protocol), UpstreamMode::NotConnected);
+        world.was_refused(protocol, &log_in().await, Refusal::Unavailable, "mailbox-not-connected");
+    }
+}
 
 /// An IMAP server. `login` says for each login, with the mailbox, what the reply to AUTHENTICATE and
 /// the one to NAMESPACE are, with `TAG` for the tag.

@@ -118,13 +118,13 @@ async fn it_says_goodbye_or_come_back_later() {
     }
 }
 
-/// IMAP tells it apart from a token that is not taken; POP3 and SMTP do not. None of it is the
+/// IMAP and POP3 tell it apart from a token that is not taken; SMTP does not. None of it is the
 /// password's fault.
 #[tokio::test]
 async fn it_takes_the_token_but_not_the_mailbox() {
     for (protocol, refusal, cause) in [
-        (Imap, Refusal::NotAuthorized, "mailbox-not-connected"),
-        (Pop3, Refusal::ContactAdmin, "token-refused"),
+        (Imap, Refusal::ContactAdmin, "mailbox-not-connected"),
+        (Pop3, Refusal::ContactAdmin, "mailbox-not-connected"),
         (Smtp, Refusal::ContactAdmin, "token-refused"),
     ] {
         let world = World::new().await;

@@ -1,6 +1,9 @@
 //! The POP3 client side towards Microsoft until the login there has succeeded (RFC 1939, RFC 5034,
 //! XOAUTH2).
 //!
+//! Only the answer to a STAT behind the login counts as success, because Exchange accepts a login for
+//! a mailbox that it then cannot open.
+//!
 //! XOAUTH2 is always sent in two lines. Exchange closes the connection on an initial response, and
 //! RFC 5034 §4 limits the AUTH command to 255 octets, which a token exceeds.
 
@@ -29,6 +32,8 @@ enum State {
         /// The content of the failure challenge, once there was one.
         challenge: Option<Challenge>,
     },
+    /// The login was accepted; waits for the mailbox to answer STAT.
+    Probe,
     Ended,
 }
 
@@ -82,8 +87,20 @@ impl Pop3 {
             }
             (State::Auth, Response::Err { code }) => Err(self.refused(code, Kind::NoXoauth2, line)),
             (State::Response { challenge: None }, Response::Ok) => {
+                self.wire.send("STAT");
+                Ok(State::Probe)
+            }
+            (State::Probe, Response::Ok) => {
                 self.wire.authenticated(Capabilities::default());
                 Ok(State::Ended)
+            }
+            (State::Probe, Response::Err { code }) => {
+                let kind = match kind_of_refusal(code, line, Kind::MailboxNotConnected) {
+                    kind @ (Kind::Limit | Kind::Unavailable | Kind::Disabled) => kind,
+                    // The token was accepted, and STAT is a command of every server.
+                    _ => Kind::MailboxNotConnected,
+                };
+                Err(self.wire.failure(kind, line))
             }
             (State::Response { challenge: None }, Response::Challenge(text)) => {
                 self.wire.send("");
@@ -171,6 +188,8 @@ mod tests {
              S: +
              C: {response}
              S: +OK User successfully authenticated.
+             C: STAT
+             S: +OK 2 28
              S: +OK leftover",
         );
         assert_eq!(outcome, Outcome::Authenticated { announced: vec![], leftovers: "+OK leftover\r\n".into() });
@@ -203,6 +222,22 @@ mod tests {
     }
 
     #[test]
+    fn the_mailbox_must_answer() {
+        let sent = "S: +OK ready\nC: AUTH XOAUTH2\nS: + \nC: {response}\nS: +OK authenticated\nC: STAT\n";
+        for (answer, kind) in [
+            ("-ERR User is authenticated but not connected.", Kind::MailboxNotConnected),
+            ("-ERR Protocol error. 14", Kind::MailboxNotConnected),
+            ("-ERR", Kind::MailboxNotConnected),
+            ("-ERR [SYS/TEMP] later", Kind::Unavailable),
+            ("-ERR [IN-USE] locked", Kind::Limit),
+            ("+ more", Kind::Protocol),
+        ] {
+            assert_eq!(sign_in(false, &format!("{sent}S: {answer}")).kind(), kind, "{answer}");
+        }
+        assert_eq!(sign_in(false, &format!("{sent}EOF")).kind(), Kind::Closed);
+    }
+
+    #[test]
     fn before_the_response() {
         let sent = "S: +OK ready\nC: AUTH XOAUTH2\n";
         assert_eq!(sign_in(false, &format!("{sent}S: -ERR Unknown AUTH mechanism")).kind(), Kind::NoXoauth2);
@@ -216,7 +251,7 @@ mod tests {
     #[test]
     fn stls_is_demanded() {
         let sent = "S: +OK ready\nC: STLS\n";
-        let done = "S: +OK Begin TLS\nTLS\nC: AUTH XOAUTH2\nS: +\nC: {response}\nS: +OK";
+        let done = "S: +OK Begin TLS\nTLS\nC: AUTH XOAUTH2\nS: +\nC: {response}\nS: +OK\nC: STAT\nS: +OK 0 0";
         assert!(matches!(sign_in(true, &format!("{sent}{done}")), Outcome::Authenticated { .. }));
         assert_eq!(sign_in(true, &format!("{sent}S: -ERR unknown")).kind(), Kind::NoStartTls);
         assert_eq!(sign_in(true, &format!("{sent}S: +OK\nS: +OK injected")).kind(), Kind::SpokeBeforeTls);
