@@ -150,13 +150,13 @@ impl LoginHandler for Relay<'_> {
         self.target.announced()
     }
 
-    async fn decide(&self, credentials: &Arc<Credentials>) -> Result<Accepted<Established>, Failure> {
+    async fn decide(&self, credentials: &Arc<Credentials>, end: Instant) -> Result<Accepted<Established>, Failure> {
         let target = self.target;
         match &**credentials {
             Credentials::Token(bearer) => {
                 let ask = async {
                     let claimant = Claimant::Token(self.source);
-                    let signed_in = self.shared.sign_in(target, claimant, bearer.clone()).await;
+                    let signed_in = self.shared.sign_in(target, claimant, bearer.clone(), end).await;
                     signed_in.map_err(|error| clients_own_token(&error, &target.upstream))
                 };
                 let judge = target.judge(self.service.listener.protocol);
@@ -184,7 +184,7 @@ impl LoginHandler for Relay<'_> {
                 let place = self.place(&admission.bearer.user).await?;
                 let sign_in = |admission: &AuthorizedLogin| {
                     let claimant = Claimant::Account(admission.login.clone());
-                    self.shared.sign_in(target, claimant, admission.bearer.clone())
+                    self.shared.sign_in(target, claimant, admission.bearer.clone(), end)
                 };
                 let signed_in = with_fresh_token(authenticator, admission, admit, sign_in).await?;
                 let (admission, (stream, authenticated)) =

@@ -1,6 +1,9 @@
 //! Signs in at a mail server, and has it remembered that the mailbox answered.
 
 use std::net::IpAddr;
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use super::upstream::{OpenError, Target};
 use crate::session::context::SessionContext;
@@ -10,6 +13,10 @@ use gatepost_core::source::Source;
 use gatepost_net::stream::Stream;
 use gatepost_proto::mail::{Authenticated, UpstreamFailureKind};
 use gatepost_proto::sasl::Bearer;
+
+/// A server that does not answer is given up this long before the end of the login, so that the
+/// failure names it.
+const BEFORE_END: Duration = Duration::from_millis(250);
 
 /// Who signs in to a mailbox.
 pub(super) enum Claimant {
@@ -29,7 +36,7 @@ impl Claimant {
 }
 
 impl SessionContext {
-    /// Signs in to the mailbox of `bearer`.
+    /// Signs in to the mailbox of `bearer`, until `end` at the latest.
     ///
     /// # Errors
     /// See [`OpenError`].
@@ -41,9 +48,10 @@ impl SessionContext {
         target: &Target,
         claimant: Claimant,
         bearer: Bearer,
+        end: Instant,
     ) -> Result<(Stream, Authenticated), OpenError> {
         let (memory, protocol, mailbox) = (&self.memory, target.upstream.protocol, bearer.user.clone());
-        let signed_in = self.opener.sign_in(target, bearer).await;
+        let signed_in = self.opener.sign_in(target, bearer, end.checked_sub(BEFORE_END).unwrap_or(end)).await;
         let failure = match signed_in {
             Ok(signed_in) => {
                 memory.note_answer(protocol, claimant.identity(), mailbox);

@@ -594,6 +594,14 @@ fn an_additional_authority_is_read_once() {
 }
 
 #[test]
+fn a_login_at_the_upstream_may_take_as_long_as_the_whole_login() {
+    let of = |limits: &str| config(&format!("limits: {limits}")).limits;
+    for (limits, seconds) in [("{}", 55), ("{login: 90s}", 90), ("{login: 5m}", 120), ("{upstream_login: 30s}", 30)] {
+        assert_eq!(of(limits).upstream_login.as_secs(), seconds, "{limits}");
+    }
+}
+
+#[test]
 fn the_example_is_right_and_shows_the_defaults() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("proxy.example.yaml");
     let config = load(Some(&path), &[], []).unwrap_or_else(|problems| panic!("{problems}"));

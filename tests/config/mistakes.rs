@@ -728,6 +728,10 @@ fn every_other_mistake_has_its_sentence() {
              raise `token_total`",
         ),
         (
+            "limits: {upstream_login: 56s}",
+            "limits.upstream_login: `upstream_login` is greater than `login`, which is 55s; lower `upstream_login` or raise `login`",
+        ),
+        (
             "limits: {mailbox_wait: 2m}",
             "limits.mailbox_wait: `mailbox_wait` is greater than `login`, which is 55s; lower `mailbox_wait` or raise `login`",
         ),

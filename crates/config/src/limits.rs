@@ -23,6 +23,9 @@ const AFTER_TOKEN: Duration = Duration::from_secs(5);
 /// The least default of `token_total`: two requests that time out, and a bit.
 const LEAST_TOKEN_TOTAL: Duration = Duration::from_secs(25);
 
+/// Longest time for a login at the upstream.
+const LONGEST_UPSTREAM_LOGIN: Duration = Duration::from_secs(120);
+
 /// A limit of the protocol machines may be raised to this multiple of its default. Input before a
 /// login is not trusted, and memory is calculated with these limits.
 const PROTOCOL_FACTOR: u64 = 4;
@@ -83,7 +86,9 @@ fn read_keys(section: &Section<'_>) -> Limits {
     time(section, "connect_attempt", &mut l.connect_attempt, SHORTEST..=60 * SECOND);
     time(section, "connect", &mut l.connect, SHORTEST..=120 * SECOND);
     time(section, "connect_via_proxy", &mut l.connect_via_proxy, SHORTEST..=120 * SECOND);
-    time(section, "upstream_login", &mut l.upstream_login, SHORTEST..=120 * SECOND);
+    // Exchange was seen to take 40 s, so by default the login alone is the bound.
+    l.upstream_login = l.login.min(LONGEST_UPSTREAM_LOGIN);
+    time(section, "upstream_login", &mut l.upstream_login, SHORTEST..=LONGEST_UPSTREAM_LOGIN);
     number(section, "upstream_connects_per_second", &mut l.upstream_connects_per_second, 1..=1_000_000);
     count(section, "imap_sessions_per_mailbox", &mut l.imap_sessions_per_mailbox, 1..=1_000_000);
     count(section, "pop3_sessions_per_mailbox", &mut l.pop3_sessions_per_mailbox, 1..=1_000_000);

@@ -80,6 +80,14 @@ async fn imap(
     }
 }
 
+/// The time for the login is the bound, and who does not answer in it is named.
+#[tokio::test]
+async fn a_server_that_is_slow_to_answer_has_as_long_as_the_login() {
+    let limits = "  login: 6s\n  token_total: 5s\n  token_request: 5s\n  mailbox_wait: 1s";
+    let world = scripted(Setup::limits(limits), |upstream| imap(upstream, |_| ("", ""))).await;
+    world.refuses(Imap, ALICE, ALICES, Refusal::Unavailable, "upstream-timeout").await;
+}
+
 #[tokio::test]
 async fn a_token_that_is_too_long_is_told_with_its_length_and_the_remedy() {
     let world =

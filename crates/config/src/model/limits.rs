@@ -49,7 +49,8 @@ pub struct Limits {
     pub connect: Duration,
     /// Deadline of TCP, CONNECT and TLS together, through a proxy.
     pub connect_via_proxy: Duration,
-    /// Deadline from the greeting to a successful login at the upstream.
+    /// Deadline from the greeting to a successful login at the upstream, within what is left of
+    /// `login`.
     pub upstream_login: Duration,
     /// New connections to upstreams in a second. A client that would wait longer than ten seconds
     /// is refused at once.
@@ -165,7 +166,7 @@ impl Default for Limits {
             connect_attempt: seconds(5),
             connect: seconds(10),
             connect_via_proxy: seconds(15),
-            upstream_login: seconds(30),
+            upstream_login: seconds(55),
             upstream_connects_per_second: 500,
             imap_sessions_per_mailbox: 16,
             pop3_sessions_per_mailbox: 16,
