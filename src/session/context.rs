@@ -32,7 +32,7 @@ pub struct SessionContext {
     pub places: Arc<MailboxLimiter>,
     /// The single permit of each maildrop that Gatepost serves itself.
     pub maildrops: Arc<MailboxLimiter>,
-    /// The mailboxes that answered.
+    /// What mail servers said about mailboxes.
     pub memory: Arc<MailboxMemory>,
     /// Permits to have clients' own tokens judged.
     pub trials: Arc<Trials>,

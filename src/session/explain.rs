@@ -18,6 +18,10 @@ use gatepost_oauth::tokens::explain::JUST_GRANTED;
 use gatepost_proto::mail::{UpstreamFailure, UpstreamFailureKind};
 use gatepost_proto::tunnel::connect::{ConnectError, ConnectErrorKind};
 
+/// What to do when a server wants a pause.
+const THROTTLED: &str = "the client tries again, and its logins are let through when the time is over; should it return, let \
+                         fewer programs read this mailbox, or let them look less often";
+
 /// The longest token that Microsoft's POP3 takes, in characters.
 const LONGEST_TOKEN: usize = 4_096;
 
@@ -67,6 +71,12 @@ impl OpenError {
                 "the client tries again; should it last for an hour, look at Microsoft's service health, and check that \
                  the account may still open the mailbox"
                     .to_owned(),
+            ),
+            Self::Paused(left) => failure(
+                Actor::Microsoft,
+                Cause::UpstreamThrottles,
+                format!("{at} wants no login of this mailbox for another {} s", left.as_secs().max(1)),
+                THROTTLED.to_owned(),
             ),
         }
     }
@@ -329,6 +339,13 @@ fn replied(reply: &UpstreamFailure, upstream: &Upstream, at: &str) -> Failure {
                 MailProtocol::Pop3 => "enable it with `Set-CASMailbox -PopEnabled $true` for this mailbox".to_owned(),
             },
         ),
+        Kind::Unavailable if reply.retry_after.is_some() => (
+            Refusal::Unavailable,
+            Actor::Microsoft,
+            Cause::UpstreamThrottles,
+            "takes no more requests of this mailbox for now".to_owned(),
+            THROTTLED.to_owned(),
+        ),
         Kind::Unavailable => (
             Refusal::Unavailable,
             Actor::Microsoft,
@@ -482,7 +499,8 @@ mod tests {
             (Kind::Closed, Refusal::Unavailable),
         ] {
             for protocol in [MailProtocol::Imap, MailProtocol::Pop3, MailProtocol::Smtp] {
-                let error = OpenError::Upstream(UpstreamFailure { kind, detail: "535 5.7.3 no".into() });
+                let error =
+                    OpenError::Upstream(UpstreamFailure { kind, detail: "535 5.7.3 no".into(), retry_after: None });
                 let failure = error.failure(&upstream(protocol));
                 assert_eq!(failure.refusal, refusal, "{kind:?}");
                 assert!(failure.message.contains("535 5.7.3 no"));

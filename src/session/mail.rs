@@ -25,7 +25,7 @@ use gatepost_core::cause::Cause;
 use gatepost_core::failure::{Actor, Failure, Refusal};
 use gatepost_core::protocol::MailProtocol;
 use gatepost_net::connection_limit::ConnectionPermit;
-use gatepost_net::relay::{RelayLimits, relay};
+use gatepost_net::relay::{End, RelayLimits, relay};
 use gatepost_net::stream::Stream;
 use gatepost_proto::mail::{
     Authenticated, Capabilities, Farewell, QuiescenceDetector, UpstreamFailure, UpstreamFailureKind,
@@ -71,7 +71,7 @@ pub(super) async fn serve(
         buffer_bytes: shared.limits.relay_buffer_bytes,
     };
     let journal = Arc::clone(&shared.journal);
-    let drain = Arc::clone(&shared.drain);
+    let (drain, memory) = (Arc::clone(&shared.drain), Arc::clone(&shared.memory));
     drop(shared);
     let (client, upstream) = (stream.into_side(), upstream.into_side());
     let lull = QuiescenceDetector::after_login(target.upstream.protocol);
@@ -107,6 +107,9 @@ pub(super) async fn serve(
             () = asked, if !left => left = relay.shutdown_if_idle(YIELDS_AFTER, Farewell::Yielding),
         }
     };
+    if let (End::Upstream | End::UpstreamBroke(_), Some(pause)) = (&report.end, relay.pause()) {
+        memory.pause(target.upstream.protocol, of_mailbox.mailbox(), pause);
+    }
     drop(of_mailbox);
     let ending =
         Ending { cause: report.end.cause(), duration: started.elapsed(), sent: report.sent, received: report.received };

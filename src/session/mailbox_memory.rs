@@ -1,9 +1,10 @@
-//! Remembers which mailboxes answered.
+//! Remembers what mail servers said about mailboxes: that one answers, and that one wants a pause.
 
 use std::time::Duration;
 
 use parking_lot::Mutex;
 
+use crate::graph::Throttle;
 use gatepost_core::account::MailAddress;
 use gatepost_core::bounded_map::BoundedMap;
 use gatepost_core::clock::{Clock, Moment};
@@ -16,10 +17,15 @@ const KNOWN: Duration = Duration::from_secs(24 * 3_600);
 /// Most logins remembered. The oldest is forgotten first.
 const LOGINS: usize = 65_536;
 
-/// The mailboxes that answered.
+/// The longest pause that a server may ask for. Exchange was seen to ask for five minutes and, at
+/// times, for most of an hour.
+const LONGEST_PAUSE: Duration = Duration::from_secs(3_600);
+
+/// What mail servers said about mailboxes.
 pub struct MailboxMemory {
     clock: Clock,
     answered: Mutex<BoundedMap<(MailProtocol, Identity, MailAddress), Moment>>,
+    pauses: Throttle<(MailProtocol, MailAddress)>,
 }
 
 /// Whom a mailbox answered.
@@ -34,7 +40,7 @@ pub(super) enum Identity {
 impl MailboxMemory {
     /// Creates an empty memory.
     pub fn new(clock: Clock) -> Self {
-        Self { clock, answered: Mutex::new(BoundedMap::new(LOGINS)) }
+        Self { clock, answered: Mutex::new(BoundedMap::new(LOGINS)), pauses: Throttle::default() }
     }
 
     /// Notes that the mailbox answered.
@@ -48,6 +54,17 @@ impl MailboxMemory {
         let mut answered = self.answered.lock();
         answered.remove_oldest_while(|_, at| now.since(*at) >= KNOWN);
         answered.peek(&(protocol, whom, mailbox)).is_some()
+    }
+
+    /// Lets no login of the mailbox through for this long, as its server asked, but an hour at
+    /// most.
+    pub(super) fn pause(&self, protocol: MailProtocol, mailbox: &MailAddress, pause: Duration) {
+        self.pauses.close(&(protocol, mailbox.clone()), pause.min(LONGEST_PAUSE));
+    }
+
+    /// Returns how much longer no login of the mailbox may be let through.
+    pub(super) fn pause_left(&self, protocol: MailProtocol, mailbox: &MailAddress) -> Duration {
+        self.pauses.wait(&(protocol, mailbox.clone()))
     }
 }
 
@@ -71,5 +88,16 @@ mod tests {
         assert!(!known(MailProtocol::Imap, Identity::Source(Source::Ipv4(7)), &office));
         clock.advance(KNOWN / 2);
         assert!(!known(MailProtocol::Imap, whom(), &office) && known(MailProtocol::Pop3, whom(), &office));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_pause_is_no_longer_than_an_hour() {
+        let memory = MailboxMemory::new(Clock::manual());
+        let anna = MailAddress::parse("anna@contoso.com").unwrap();
+        memory.pause(MailProtocol::Imap, &anna, Duration::from_secs(90_000));
+        assert_eq!(memory.pause_left(MailProtocol::Imap, &anna), LONGEST_PAUSE);
+        assert_eq!(memory.pause_left(MailProtocol::Pop3, &anna), Duration::ZERO);
+        tokio::time::advance(LONGEST_PAUSE).await;
+        assert_eq!(memory.pause_left(MailProtocol::Imap, &anna), Duration::ZERO);
     }
 }

@@ -228,6 +228,11 @@ impl<K: Clone + Eq + Hash> MailboxLimiter<K> {
 }
 
 impl<K: Clone + Eq + Hash> MailboxPermit<K> {
+    /// Returns the mailbox.
+    pub(super) fn mailbox(&self) -> &K {
+        &self.key.1
+    }
+
     /// Notes from when on the session may yield, because it is at rest; `None`: it is busy. Call it
     /// on each change.
     pub(super) fn rests(&mut self, from: Option<Instant>) {

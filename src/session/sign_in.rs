@@ -1,9 +1,10 @@
-//! Signs in at a mail server, and has it remembered that the mailbox answered.
+//! Signs in at a mail server, and has what the server says about the mailbox remembered: that it
+//! answers, or that it wants a pause.
 
 use std::net::IpAddr;
 use std::time::Duration;
 
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
 use super::upstream::{OpenError, Target};
 use crate::session::context::SessionContext;
@@ -14,6 +15,9 @@ use gatepost_net::stream::Stream;
 use gatepost_proto::mail::{Authenticated, UpstreamFailureKind};
 use gatepost_proto::sasl::Bearer;
 
+/// What a login needs after a pause.
+const AFTER_PAUSE: Duration = Duration::from_secs(5);
+
 /// A server that does not answer is given up this long before the end of the login, so that the
 /// failure names it.
 const BEFORE_END: Duration = Duration::from_millis(250);
@@ -22,7 +26,8 @@ const BEFORE_END: Duration = Duration::from_millis(250);
 pub(super) enum Claimant {
     /// An account whose password was verified.
     Account(MailAddress),
-    /// A client at this address with a token of its own.
+    /// A client at this address with a token of its own. Before the server has judged it, it may be
+    /// anybody, so a refusal counts for no one else.
     Token(IpAddr),
 }
 
@@ -36,7 +41,8 @@ impl Claimant {
 }
 
 impl SessionContext {
-    /// Signs in to the mailbox of `bearer`, until `end` at the latest.
+    /// Signs in to the mailbox of `bearer`, until `end` at the latest. If the server asked for a
+    /// pause, waits until it is over.
     ///
     /// # Errors
     /// See [`OpenError`].
@@ -51,6 +57,13 @@ impl SessionContext {
         end: Instant,
     ) -> Result<(Stream, Authenticated), OpenError> {
         let (memory, protocol, mailbox) = (&self.memory, target.upstream.protocol, bearer.user.clone());
+        let pause = memory.pause_left(protocol, &mailbox);
+        if !pause.is_zero() {
+            if Instant::now() + pause + AFTER_PAUSE > end {
+                return Err(OpenError::Paused(pause));
+            }
+            sleep(pause).await;
+        }
         let signed_in = self.opener.sign_in(target, bearer, end.checked_sub(BEFORE_END).unwrap_or(end)).await;
         let failure = match signed_in {
             Ok(signed_in) => {
@@ -60,6 +73,9 @@ impl SessionContext {
             Err(OpenError::Upstream(failure)) => failure,
             Err(error) => return Err(error),
         };
+        if let (Claimant::Account(_), Some(pause)) = (&claimant, failure.retry_after) {
+            memory.pause(protocol, &mailbox, pause);
+        }
         let is_outage = failure.kind == UpstreamFailureKind::MailboxNotConnected
             && memory.answered_lately(protocol, claimant.identity(), mailbox);
         Err(if is_outage { OpenError::Outage(failure) } else { OpenError::Upstream(failure) })

@@ -107,6 +107,9 @@ pub enum OpenError {
     /// It accepted the token, and the mailbox does not answer, which it did lately.
     #[error("the upstream answered `{}`", .0.detail)]
     Outage(UpstreamFailure),
+    /// It wants no login of this mailbox for so long.
+    #[error("the upstream asked for a pause, of which {0:?} are left")]
+    Paused(Duration),
 }
 
 enum Reached {

@@ -198,6 +198,8 @@ causes! {
         UpstreamGarbage = "upstream-garbage",
         /// Exchange Online has too many connections of the mailbox.
         UpstreamLimit = "upstream-limit",
+        /// The server wants no logins of the mailbox for now, and said for how long.
+        UpstreamThrottles = "upstream-throttles",
         /// The server did not answer in time.
         UpstreamTimeout = "upstream-timeout",
         /// The server is not available for now.

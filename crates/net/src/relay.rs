@@ -248,6 +248,11 @@ impl Relay {
         self
     }
 
+    /// See [`QuiescenceDetector::pause`].
+    pub fn pause(&self) -> Option<Duration> {
+        self.detector.as_ref().and_then(QuiescenceDetector::pause)
+    }
+
     /// See [`QuiescenceDetector::has_sent`].
     pub fn has_sent(&self) -> bool {
         self.detector.as_ref().is_some_and(QuiescenceDetector::has_sent)

@@ -1,6 +1,9 @@
 //! What Exchange Online says about a mailbox: that it does not answer, that it wants a pause, that it
 //! has too many sessions, or that a token is too long.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use gatepost_core::failure::Refusal;
@@ -78,6 +81,81 @@ async fn imap(
         };
         upstream.say(&answer.replace("TAG", &tag)).await?;
     }
+}
+
+const LET_IN: (&str, &str) = ("TAG OK AUTHENTICATE completed.\r\n", "TAG OK done\r\n");
+
+/// Alice's first login is throttled in these words, wherever they come.
+async fn throttling(answers: (&'static str, &'static str), logins: &Arc<AtomicUsize>) -> World {
+    let logins = Arc::clone(logins);
+    scripted(Setup::default(), move |upstream| {
+        let logins = Arc::clone(&logins);
+        imap(upstream, move |mailbox| {
+            let is_first = mailbox == ALICE && logins.fetch_add(1, Ordering::SeqCst) == 0;
+            if is_first { answers } else { LET_IN }
+        })
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_mailbox_is_left_alone_for_the_time_that_exchange_names() {
+    const THROTTLED: &str = "TAG BAD Request is throttled. Suggested Backoff Time: 89117 milliseconds\r\n";
+    const NO: &str = "TAG NO Request is throttled. Suggested Backoff Time: 89117 milliseconds\r\n";
+    const GONE: &str = "* BYE Request is throttled. Suggested Backoff Time: 89117 milliseconds\r\n";
+    for answers in [(LET_IN.0, THROTTLED), (NO, NO), (LET_IN.0, GONE)] {
+        let logins = Arc::default();
+        let world = throttling(answers, &logins).await;
+        for _ in 0..3 {
+            world.refuses(Imap, ALICE, ALICES, Refusal::Unavailable, "upstream-throttles").await;
+            assert_eq!(logins.load(Ordering::SeqCst), 1, "it is not asked again");
+        }
+        assert!(world.log.has("wants no login of this mailbox for another 8"));
+        // Another mailbox and another protocol are not concerned.
+        world.session(Imap, BOB, BOBS).await.works().await;
+        world.session(Pop3, ALICE, ALICES).await.works().await;
+    }
+}
+
+/// Most often Exchange says it in the middle of a session, and ends that.
+#[tokio::test]
+async fn a_pause_that_ends_a_session_counts_for_the_next_login() {
+    let logins = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&logins);
+    let world = scripted(Setup::default(), move |mut upstream| {
+        let logins = Arc::clone(&counted);
+        async move {
+            upstream.say("* OK ready\r\n").await?;
+            loop {
+                let (tag, command) = upstream.command().await?;
+                let list = if command == "CAPABILITY" { "* CAPABILITY IMAP4rev1 AUTH=XOAUTH2 SASL-IR\r\n" } else { "" };
+                let throttled = "BAD Request is throttled. Suggested Backoff Time: 89117 milliseconds\r\n* BYE Connection closed. 14";
+                if command.starts_with("SELECT") {
+                    upstream.say(&format!("{tag} {throttled}\r\n")).await?;
+                    return Some(());
+                }
+                logins.fetch_add(usize::from(command.starts_with("AUTHENTICATE")), Ordering::SeqCst);
+                upstream.say(&format!("{list}{tag} OK done\r\n")).await?;
+            }
+        }
+    })
+    .await;
+    let mut client = world.session(Imap, ALICE, ALICES).await;
+    client.ask("s SELECT INBOX", "s BAD Request is throttled.").await;
+    client.rest().await;
+    world.until("the session has ended", || world.log.has("session ended")).await;
+    world.refuses(Imap, ALICE, ALICES, Refusal::Unavailable, "upstream-throttles").await;
+    assert_eq!(logins.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
+async fn a_login_waits_for_the_end_of_a_pause_that_fits() {
+    let logins = Arc::default();
+    let throttled = "TAG BAD Request is throttled. Suggested Backoff Time: 1500 milliseconds\r\n";
+    let world = throttling((LET_IN.0, throttled), &logins).await;
+    world.refuses(Imap, ALICE, ALICES, Refusal::Unavailable, "upstream-throttles").await;
+    world.session(Imap, ALICE, ALICES).await.works().await;
+    assert_eq!(logins.load(Ordering::SeqCst), 2);
 }
 
 /// The time for the login is the bound, and who does not answer in it is named.

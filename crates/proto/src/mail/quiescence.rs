@@ -10,6 +10,9 @@
 //! client takes the farewell for a part of the message, and the connection ends within it, as it
 //! would have done at the end of the drain.
 
+use std::time::Duration;
+
+use super::reply;
 use super::smtp::TransactionTracker;
 use gatepost_core::protocol::MailProtocol;
 
@@ -27,7 +30,11 @@ pub enum Farewell {
 
 /// Tracks whether a session is at rest.
 #[derive(Debug)]
-pub struct QuiescenceDetector(Session);
+pub struct QuiescenceDetector {
+    session: Session,
+    /// What the server said last, and nobody since, asks for this pause.
+    pause: Option<Duration>,
+}
 
 /// A session, by protocol.
 #[derive(Debug)]
@@ -52,16 +59,18 @@ enum State {
 impl QuiescenceDetector {
     /// Creates the detector of a session whose login was just answered.
     pub fn after_login(protocol: MailProtocol) -> Self {
-        Self(match protocol {
+        let session = match protocol {
             MailProtocol::Imap => Session::Imap(State::AtRest),
             MailProtocol::Pop3 => Session::Pop3,
             MailProtocol::Smtp => Session::Smtp(Box::default()),
-        })
+        };
+        Self { session, pause: None }
     }
 
     /// Notes octets that the client sent.
     pub fn client_said(&mut self, octets: &[u8]) {
-        match &mut self.0 {
+        self.pause = None;
+        match &mut self.session {
             Session::Imap(state) => *state = if ends_in_idle(octets) { State::Settling } else { State::Busy },
             Session::Pop3 => {}
             Session::Smtp(tracker) => tracker.client_said(octets),
@@ -70,7 +79,8 @@ impl QuiescenceDetector {
 
     /// Notes octets that the server sent.
     pub fn server_said(&mut self, octets: &[u8]) {
-        match &mut self.0 {
+        self.pause = pause(octets);
+        match &mut self.session {
             Session::Imap(state) => *state = last_line(octets).map_or(State::Busy, |line| imap(*state, line)),
             Session::Pop3 => {}
             Session::Smtp(tracker) => tracker.server_said(octets),
@@ -79,12 +89,18 @@ impl QuiescenceDetector {
 
     /// Whether the client has sent a message by SMTP since its login.
     pub fn has_sent(&self) -> bool {
-        matches!(&self.0, Session::Smtp(tracker) if tracker.has_sent())
+        matches!(&self.session, Session::Smtp(tracker) if tracker.has_sent())
+    }
+
+    /// How long the server wants no further session of the mailbox, if that was its last word. It
+    /// counts only if the server ends the session with it: before, it may be the text of a message.
+    pub fn pause(&self) -> Option<Duration> {
+        self.pause
     }
 
     /// The farewell that may be sent now; `None` if none may be sent.
     pub fn farewell(&self, why: Farewell) -> Option<&'static [u8]> {
-        match (&self.0, why) {
+        match (&self.session, why) {
             (Session::Imap(State::AtRest), Farewell::Stopping) => {
                 Some(b"* BYE The service is stopping, connect again\r\n")
             }
@@ -105,6 +121,13 @@ fn last_line(octets: &[u8]) -> Option<&[u8]> {
         Some(at) => tail.get(at + 1..),
         None => (tail.len() == text.len()).then_some(tail),
     }
+}
+
+/// The pause that one of the last two lines asks for. Behind a refusal Exchange says `* BYE`.
+fn pause(octets: &[u8]) -> Option<Duration> {
+    let tail = octets.get(octets.len().saturating_sub(LINE_BYTES)..)?;
+    let lines = tail.strip_suffix(b"\r\n")?.rsplit(|octet| *octet == b'\n');
+    lines.take(2).find_map(reply::retry_after)
 }
 
 /// RFC 2177: `tag IDLE`.
@@ -193,6 +216,24 @@ mod tests {
         let (mail, ok) = ("CMAIL FROM:<a@b>\r\n", "S250 2.1.0 Ok\r\n");
         assert!(!after(Smtp, &[mail]) && !after(Smtp, &[mail, ok]));
         assert!(after(Smtp, &[mail, ok, "CRSET\r\n", "S250 2.0.0 Reset\r\n"]));
+    }
+
+    #[test]
+    fn the_pause_that_the_server_asks_for_last_is_known() {
+        let throttled = "a7 BAD Request is throttled. Suggested Backoff Time: 89117 milliseconds\r\n";
+        let pause = Some(Duration::from_millis(89_117));
+        for (said, known) in [
+            (throttled.to_owned(), pause),
+            (format!("* 3 EXISTS\r\n{throttled}* BYE Connection closed. 14\r\n"), pause),
+            (format!("{throttled}* BYE a\r\n* BYE b\r\n"), None),
+            (throttled.trim_end().to_owned(), None),
+        ] {
+            let mut detector = QuiescenceDetector::after_login(Imap);
+            detector.server_said(said.as_bytes());
+            assert_eq!(detector.pause(), known, "{said}");
+            detector.client_said(b"a8 NOOP\r\n");
+            assert_eq!(detector.pause(), None);
+        }
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The side towards an upstream: settings, events and methods of its machine.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::{Capabilities, Limits};
 use crate::sasl::Bearer;
@@ -73,6 +74,8 @@ pub struct UpstreamFailure {
     /// The upstream's own text, for the log: control characters escaped, at most 1 KiB, never a
     /// token.
     pub detail: String,
+    /// How long the upstream wants no further login of this mailbox, if it says so.
+    pub retry_after: Option<Duration>,
 }
 
 /// Classes of [`UpstreamFailure`].

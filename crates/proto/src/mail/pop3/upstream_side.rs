@@ -230,6 +230,7 @@ mod tests {
             ("-ERR", Kind::MailboxNotConnected),
             ("-ERR [SYS/TEMP] later", Kind::Unavailable),
             ("-ERR [IN-USE] locked", Kind::Limit),
+            ("-ERR Request is throttled. Suggested Backoff Time: 89117 milliseconds", Kind::Unavailable),
             ("+ more", Kind::Protocol),
         ] {
             assert_eq!(sign_in(false, &format!("{sent}S: {answer}")).kind(), kind, "{answer}");
