@@ -6,7 +6,7 @@ use std::io;
 use super::http::OriginError;
 use super::upstream::OpenError;
 use crate::graph::GraphError;
-use crate::session::mailbox_slots::MailboxFull;
+use crate::session::mailbox_slots::{Bound, MailboxFull};
 use gatepost_config::{Origin, Upstream};
 use gatepost_core::cause::Cause;
 use gatepost_core::failure::{Actor, Failure, Refusal, chain};
@@ -112,8 +112,9 @@ impl GraphError {
 impl MailboxFull {
     /// Returns the failure for this protocol.
     pub(super) fn failure(&self, protocol: Protocol) -> Failure {
-        let Self { places, waited } = self;
+        let Self { places, bound, waited } = self;
         let remedy = match protocol {
+            _ if *bound == Bound::Server => "let fewer programs use this mailbox at once",
             Protocol::Smtp => {
                 "let fewer programs send from this mailbox at once, and let them close their connections after sending; \
                  Microsoft takes no more than three"
@@ -140,14 +141,17 @@ impl MailboxFull {
             (_, 1) => "session",
             _ => "sessions",
         };
+        let why = match bound {
+            Bound::Configuration => "as many as Gatepost lets it have",
+            Bound::Server => "Microsoft refused one more a moment ago",
+        };
         Failure {
             refusal: Refusal::Limit,
             ..failure(
                 Actor::Client,
                 Cause::MailboxOccupied,
                 format!(
-                    "the mailbox has {places} {} {what} already, as many as Gatepost lets it have, and no place came \
-                     free within {waited:?}",
+                    "the mailbox has {places} {} {what} already, {why}, and no place came free within {waited:?}",
                     protocol.name().to_uppercase()
                 ),
                 remedy.to_owned(),

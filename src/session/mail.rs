@@ -186,7 +186,7 @@ impl LoginHandler for Relay<'_> {
                 // no permit.
                 let place = self.place(&admission.bearer.user).await?;
                 let sign_in = |admission: &AuthorizedLogin| {
-                    let claimant = Claimant::Account(admission.login.clone());
+                    let claimant = Claimant::Account(admission.login.clone(), &place);
                     self.shared.sign_in(target, claimant, admission.bearer.clone(), end)
                 };
                 let signed_in = with_fresh_token(authenticator, admission, admit, sign_in).await?;

@@ -1,5 +1,6 @@
 //! Limits the sessions (EWS, Graph: requests) of one mailbox to as many as Microsoft accepts at
-//! once. A further login waits for a permit instead of being refused
+//! once: as many as the configuration says, or as the server bore when it refused one more. A
+//! further login waits for a permit instead of being refused
 //! (`432 4.3.2 Concurrent connections limit exceeded`; Microsoft, "Message storage and concurrent
 //! connection throttling for SMTP Authenticated Submission").
 //!
@@ -20,6 +21,9 @@ use gatepost_core::account::MailAddress;
 use gatepost_core::protocol::Protocol;
 use gatepost_core::reloadable::Reloadable;
 
+/// How long it counts that the server refused a session as one too many. Then one more is tried.
+const REFUSAL_MEMORY: Duration = Duration::from_secs(5 * 60);
+
 /// Grants the permits of all mailboxes, or of whatever else `K` names. A mailbox without a session
 /// takes no memory.
 pub struct MailboxLimiter<K: Eq + Hash = MailAddress> {
@@ -39,8 +43,8 @@ struct PerMailbox {
 impl PerMailbox {
     fn of(limits: &Limits) -> Self {
         Self {
-            imap: limits.imap_sessions_per_mailbox,
-            pop3: limits.pop3_sessions_per_mailbox,
+            imap: limits.imap_sessions_per_mailbox.unwrap_or(usize::MAX),
+            pop3: limits.pop3_sessions_per_mailbox.unwrap_or(usize::MAX),
             smtp: limits.smtp_sessions_per_mailbox,
             ews: limits.ews_requests_per_mailbox,
             graph: limits.graph_requests_per_mailbox,
@@ -75,6 +79,8 @@ struct Mailbox {
     waiting: VecDeque<Arc<Notify>>,
     /// The sessions at rest, the longest first.
     resting: Vec<Resting>,
+    /// How many sessions the server bore when it refused one more, and until when that counts.
+    borne: Option<(usize, Instant)>,
 }
 
 /// A session that may yield.
@@ -86,8 +92,17 @@ struct Resting {
 }
 
 impl Mailbox {
+    /// How many sessions there may be, and who says so.
+    fn bound(&self, configured: usize) -> (usize, Bound) {
+        match self.borne {
+            Some((borne, until)) if borne < configured && Instant::now() < until => (borne, Bound::Server),
+            _ => (configured, Bound::Configuration),
+        }
+    }
+
     /// Gives free permits to those who wait.
-    fn serve(&mut self, most: usize) {
+    fn serve(&mut self, configured: usize) {
+        let (most, _) = self.bound(configured);
         while self.held < most
             && let Some(next) = self.waiting.pop_front()
         {
@@ -148,11 +163,23 @@ pub struct MailboxPermit<K: Clone + Eq + Hash = MailAddress> {
     rests: Option<Instant>,
 }
 
+/// Who limits the sessions of a mailbox.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Bound {
+    /// The section `limits`.
+    #[default]
+    Configuration,
+    /// The server, which refused one more.
+    Server,
+}
+
 /// No permit became free in time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct MailboxFull {
     /// How many permits there are.
     pub(super) places: usize,
+    /// Why there are no more.
+    pub(super) bound: Bound,
     /// How long the login waited.
     pub(super) waited: Duration,
 }
@@ -211,7 +238,9 @@ impl<K: Clone + Eq + Hash> MailboxLimiter<K> {
         }
         while permit.with(|mailbox| mailbox.waits(&permit.itself)) == Some(true) {
             if Instant::now() >= deadline {
-                return Err(MailboxFull { places: limits.places(protocol), waited: limits.wait });
+                let configured = limits.places(protocol);
+                let (places, bound) = permit.with(|mailbox| mailbox.bound(configured)).unwrap_or_default();
+                return Err(MailboxFull { places, bound, waited: limits.wait });
             }
             let again = permit.with(|mailbox| mailbox.ask()).flatten();
             tokio::select! {
@@ -258,6 +287,15 @@ impl<K: Clone + Eq + Hash> MailboxPermit<K> {
                 itself.notified().await;
             }
         }
+    }
+
+    /// Notes that the server refused this session, because the mailbox has too many. For a while
+    /// there are no more than without it, but one at least.
+    pub(super) fn refused_as_too_many(&self) {
+        self.with(|mailbox| {
+            let borne = mailbox.held.saturating_sub(1).max(1);
+            mailbox.borne = Some((borne, Instant::now() + REFUSAL_MEMORY));
+        });
     }
 
     fn with<T>(&self, look: impl FnOnce(&mut Mailbox) -> T) -> Option<T> {
@@ -355,7 +393,10 @@ mod tests {
         }
         let started = tokio::time::Instant::now();
         let occupied = places.acquire(Protocol::Smtp, &alice).await.err();
-        assert_eq!(occupied, Some(MailboxFull { places: 3, waited: Duration::from_secs(30) }));
+        assert_eq!(
+            occupied,
+            Some(MailboxFull { places: 3, bound: Bound::Configuration, waited: Duration::from_secs(30) })
+        );
         assert_eq!(started.elapsed(), Duration::from_secs(30));
         // A login that is given up while it waits, the last to leave of all.
         let given_up = timeout(Duration::from_secs(1), places.acquire(Protocol::Smtp, &alice)).await;
@@ -463,6 +504,32 @@ mod tests {
         for login in logins {
             assert!(login.await.unwrap().is_ok());
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_the_server_bears_counts_for_a_while() {
+        let places = places();
+        let alice = mailbox("alice@contoso.example");
+        let mut held = Vec::new();
+        for _ in 0..40 {
+            held.push(places.acquire(Protocol::Imap, &alice).await.unwrap());
+        }
+        let one_too_many = places.acquire(Protocol::Imap, &alice).await.unwrap();
+        one_too_many.refused_as_too_many();
+        drop(one_too_many);
+        let full = places.acquire(Protocol::Imap, &alice).await.err().unwrap();
+        assert_eq!((full.places, full.bound), (40, Bound::Server));
+        held.pop();
+        held.push(places.acquire(Protocol::Imap, &alice).await.unwrap());
+        tokio::time::advance(REFUSAL_MEMORY).await;
+        held.push(places.acquire(Protocol::Imap, &alice).await.unwrap());
+        // One that is refused although no other is open leaves room for one.
+        drop(held);
+        let lonely = places.acquire(Protocol::Imap, &alice).await.unwrap();
+        lonely.refused_as_too_many();
+        assert!(places.acquire(Protocol::Imap, &alice).await.is_err());
+        drop(lonely);
+        assert!(places.mailboxes().is_empty());
     }
 
     #[tokio::test(start_paused = true)]

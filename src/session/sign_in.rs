@@ -1,5 +1,5 @@
 //! Signs in at a mail server, and has what the server says about the mailbox remembered: that it
-//! answers, or that it wants a pause.
+//! answers, that it wants a pause, or that it has too many sessions.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -9,6 +9,7 @@ use tokio::time::{Instant, sleep};
 use super::upstream::{OpenError, Target};
 use crate::session::context::SessionContext;
 use crate::session::mailbox_memory::Identity;
+use crate::session::mailbox_slots::MailboxPermit;
 use gatepost_core::account::MailAddress;
 use gatepost_core::source::Source;
 use gatepost_net::stream::Stream;
@@ -23,18 +24,18 @@ const AFTER_PAUSE: Duration = Duration::from_secs(5);
 const BEFORE_END: Duration = Duration::from_millis(250);
 
 /// Who signs in to a mailbox.
-pub(super) enum Claimant {
-    /// An account whose password was verified.
-    Account(MailAddress),
+pub(super) enum Claimant<'a> {
+    /// An account whose password was verified, with its permit for the mailbox.
+    Account(MailAddress, &'a MailboxPermit),
     /// A client at this address with a token of its own. Before the server has judged it, it may be
     /// anybody, so a refusal counts for no one else.
     Token(IpAddr),
 }
 
-impl Claimant {
+impl Claimant<'_> {
     fn identity(&self) -> Identity {
         match self {
-            Self::Account(login) => Identity::Account(login.clone()),
+            Self::Account(login, _) => Identity::Account(login.clone()),
             Self::Token(source) => Identity::Source(Source::of(*source)),
         }
     }
@@ -52,7 +53,7 @@ impl SessionContext {
     pub(super) async fn sign_in(
         &self,
         target: &Target,
-        claimant: Claimant,
+        claimant: Claimant<'_>,
         bearer: Bearer,
         end: Instant,
     ) -> Result<(Stream, Authenticated), OpenError> {
@@ -73,8 +74,13 @@ impl SessionContext {
             Err(OpenError::Upstream(failure)) => failure,
             Err(error) => return Err(error),
         };
-        if let (Claimant::Account(_), Some(pause)) = (&claimant, failure.retry_after) {
-            memory.pause(protocol, &mailbox, pause);
+        if let Claimant::Account(_, permit) = &claimant {
+            if let Some(pause) = failure.retry_after {
+                memory.pause(protocol, &mailbox, pause);
+            }
+            if failure.kind == UpstreamFailureKind::Limit {
+                permit.refused_as_too_many();
+            }
         }
         let is_outage = failure.kind == UpstreamFailureKind::MailboxNotConnected
             && memory.answered_lately(protocol, claimant.identity(), mailbox);

@@ -599,6 +599,9 @@ fn a_login_at_the_upstream_may_take_as_long_as_the_whole_login() {
     for (limits, seconds) in [("{}", 55), ("{login: 90s}", 90), ("{login: 5m}", 120), ("{upstream_login: 30s}", 30)] {
         assert_eq!(of(limits).upstream_login.as_secs(), seconds, "{limits}");
     }
+    assert_eq!((of("{}").imap_sessions_per_mailbox, of("{}").pop3_sessions_per_mailbox), (None, None));
+    let set = of("{imap_sessions_per_mailbox: 8, pop3_sessions_per_mailbox: none}");
+    assert_eq!((set.imap_sessions_per_mailbox, set.pop3_sessions_per_mailbox), (Some(8), None));
 }
 
 #[test]

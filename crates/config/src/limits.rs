@@ -8,7 +8,7 @@ use super::model::account::Cloud;
 use super::model::limits::Limits;
 use super::penalties::{MOST_SPRAYING_ACCOUNTS, Rules};
 use super::reader::Section;
-use super::value;
+use super::value::{self, ValueError};
 
 const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_secs(3_600);
@@ -90,8 +90,8 @@ fn read_keys(section: &Section<'_>) -> Limits {
     l.upstream_login = l.login.min(LONGEST_UPSTREAM_LOGIN);
     time(section, "upstream_login", &mut l.upstream_login, SHORTEST..=LONGEST_UPSTREAM_LOGIN);
     number(section, "upstream_connects_per_second", &mut l.upstream_connects_per_second, 1..=1_000_000);
-    count(section, "imap_sessions_per_mailbox", &mut l.imap_sessions_per_mailbox, 1..=1_000_000);
-    count(section, "pop3_sessions_per_mailbox", &mut l.pop3_sessions_per_mailbox, 1..=1_000_000);
+    count_or_none(section, "imap_sessions_per_mailbox", &mut l.imap_sessions_per_mailbox, 1..=1_000_000);
+    count_or_none(section, "pop3_sessions_per_mailbox", &mut l.pop3_sessions_per_mailbox, 1..=1_000_000);
     count(section, "smtp_sessions_per_mailbox", &mut l.smtp_sessions_per_mailbox, 1..=1_000_000);
     count(section, "ews_requests_per_mailbox", &mut l.ews_requests_per_mailbox, 1..=1_000_000);
     count(section, "graph_requests_per_mailbox", &mut l.graph_requests_per_mailbox, 1..=1_000_000);
@@ -262,6 +262,19 @@ fn count(section: &Section<'_>, key: &'static str, field: &mut usize, range: Ran
     let count = section.get(key).and_then(|node| node.read(|text| value::count(text, &range)));
     if let Some(count) = count.and_then(|count| usize::try_from(count).ok()) {
         *field = count;
+    }
+}
+
+/// Like [`count`], for a key that may be `none`.
+fn count_or_none(section: &Section<'_>, key: &'static str, field: &mut Option<usize>, range: RangeInclusive<u64>) {
+    let read = |text: &str| match text {
+        "none" => Ok(None),
+        text => value::count(text, &range)
+            .map(Some)
+            .map_err(|wrong| ValueError { hint: format!("{}, or `none`", wrong.hint), ..wrong }),
+    };
+    if let Some(count) = section.get(key).and_then(|node| node.read(read)) {
+        *field = count.and_then(|count| usize::try_from(count).ok());
     }
 }
 

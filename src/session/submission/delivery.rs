@@ -253,7 +253,7 @@ impl DeliveryRouter<'_> {
         let place = self.place(Protocol::Smtp, &admitted.bearer.user).await.map_err(|failure| (None, failure))?;
         let sign_in = |admitted: &Admitted| {
             let login = admitted.admission.as_ref().map_or(&admitted.bearer.user, |admission| &admission.login);
-            let claimant = Claimant::Account(login.clone());
+            let claimant = Claimant::Account(login.clone(), &place);
             self.shared.sign_in(target, claimant, admitted.bearer.clone(), end)
         };
         let signed_in =

@@ -158,6 +158,59 @@ async fn a_login_waits_for_the_end_of_a_pause_that_fits() {
     assert_eq!(logins.load(Ordering::SeqCst), 2);
 }
 
+/// Programs of a shared mailbox open dozens of sessions, and Microsoft takes them.
+#[tokio::test]
+async fn forty_sessions_of_one_mailbox_work() {
+    let world = Setup::limits("  mailbox_wait: 0s").start().await;
+    for protocol in [Imap, Pop3] {
+        let mut sessions = Vec::new();
+        for _ in 0..40 {
+            sessions.push(world.session(protocol, ALICE, ALICES).await);
+        }
+        for session in &mut sessions {
+            session.works().await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn once_exchange_has_refused_one_session_further_ones_wait_for_a_place() {
+    const BORNE: usize = 3;
+    let (open, refused) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let (opened, refusals) = (Arc::clone(&open), Arc::clone(&refused));
+    let world = scripted(Setup::limits("  mailbox_wait: 300ms"), move |upstream| {
+        let (opened, refusals) = (Arc::clone(&opened), Arc::clone(&refusals));
+        async move {
+            let own = AtomicUsize::new(0);
+            let login = |_: &str| {
+                own.fetch_add(1, Ordering::SeqCst);
+                if opened.fetch_add(1, Ordering::SeqCst) < BORNE {
+                    return LET_IN;
+                }
+                refusals.fetch_add(1, Ordering::SeqCst);
+                ("TAG NO [LIMIT] Too many connections\r\n", "")
+            };
+            let ended = imap(upstream, login).await;
+            opened.fetch_sub(own.load(Ordering::SeqCst), Ordering::SeqCst);
+            ended
+        }
+    })
+    .await;
+    let mut sessions = Vec::new();
+    for _ in 0..BORNE {
+        sessions.push(world.session(Imap, ALICE, ALICES).await);
+    }
+    world.refuses(Imap, ALICE, ALICES, Refusal::Limit, "upstream-limit").await;
+    for _ in 0..2 {
+        world.refuses(Imap, ALICE, ALICES, Refusal::Limit, "mailbox-occupied").await;
+    }
+    assert_eq!(refused.load(Ordering::SeqCst), 1, "it is not asked for more than it bears");
+    assert!(world.log.has("Microsoft refused one more a moment ago"));
+    sessions.pop();
+    world.until("the session has ended", || open.load(Ordering::SeqCst) < BORNE).await;
+    world.session(Imap, ALICE, ALICES).await.works().await;
+}
+
 /// The time for the login is the bound, and who does not answer in it is named.
 #[tokio::test]
 async fn a_server_that_is_slow_to_answer_has_as_long_as_the_login() {
