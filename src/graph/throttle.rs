@@ -1,6 +1,6 @@
-//! Pauses requests when Microsoft asks for it. After a `Retry-After`, or a `Suggested Backoff Time` of
-//! a mail server, no request is made for that mailbox until the time is over, because requests in
-//! the meantime count against the limit (Microsoft, "Microsoft Graph throttling guidance").
+//! Pauses requests when Microsoft asks for it. After a `Retry-After`, or a `Suggested Backoff Time`
+//! of a mail server, no request is made for that mailbox until the time is over, because requests
+//! in the meantime count against the limit (Microsoft, "Microsoft Graph throttling guidance").
 
 use std::hash::Hash;
 use std::time::Duration;

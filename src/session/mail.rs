@@ -90,8 +90,11 @@ pub(super) async fn serve(
             let polled = Pin::new(&mut relay).poll(cx);
             let (sent, received) = relay.moved();
             live.moved(sent, received);
-            let silence = if relay.has_sent() { YIELDS_AFTER } else { YIELDS_UNUSED_AFTER };
-            of_mailbox.rests(relay.rests_since(Farewell::Yielding).map(|since| since + silence));
+            // One that leaves already keeps what it said, so that no other is asked in its place.
+            if !left {
+                let silence = if relay.has_sent() { YIELDS_AFTER } else { YIELDS_UNUSED_AFTER };
+                of_mailbox.rests(relay.rests_since(Farewell::Yielding).map(|since| since + silence));
+            }
             polled
         });
         tokio::select! {

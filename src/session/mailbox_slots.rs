@@ -485,7 +485,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn each_login_that_waits_gets_a_session_to_yield_whoever_of_them_leaves() {
+    async fn one_session_yields_for_each_login_that_waits_although_one_of_these_leaves() {
         let (places, begin) = (places(), Instant::now());
         let (mut held, mut logins) = resting(&places, [None, None, None], 3).await;
         second(1, begin).await;

@@ -1,5 +1,5 @@
-//! nodemailer, with which most programs written for Node.js send mail. Its pool keeps five connections
-//! open, and Microsoft bears three of a mailbox.
+//! nodemailer, with which most programs written for Node.js send mail. Its pool keeps five
+//! connections open, and Microsoft bears three of a mailbox.
 
 use std::path::Path;
 use std::process::Command;

@@ -1,5 +1,5 @@
-//! What Exchange Online says about a mailbox: that it does not answer, that it wants a pause, that it
-//! has too many sessions, or that a token is too long.
+//! What Exchange Online says about a mailbox: that it does not answer, that it wants a pause, that
+//! it has too many sessions, or that a token is too long.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -56,8 +56,8 @@ async fn an_outage_is_told_to_clients_with_tokens_of_their_own() {
     }
 }
 
-/// An IMAP server. `login` says for each login, with the mailbox, what the reply to AUTHENTICATE and
-/// the one to NAMESPACE are, with `TAG` for the tag.
+/// An IMAP server. `login` says for each login, with the mailbox, what the reply to AUTHENTICATE
+/// and the one to NAMESPACE are, with `TAG` for the tag.
 async fn imap(
     mut upstream: Upstream,
     login: impl Fn(&str) -> (&'static str, &'static str) + Send + Sync,

@@ -1,8 +1,8 @@
 //! The POP3 client side towards Microsoft until the login there has succeeded (RFC 1939, RFC 5034,
 //! XOAUTH2).
 //!
-//! Only the answer to a STAT behind the login counts as success, because Exchange accepts a login for
-//! a mailbox that it then cannot open.
+//! Only the answer to a STAT behind the login counts as success, because Exchange accepts a login
+//! for a mailbox that it then cannot open.
 //!
 //! XOAUTH2 is always sent in two lines. Exchange closes the connection on an initial response, and
 //! RFC 5034 §4 limits the AUTH command to 255 octets, which a token exceeds.
