@@ -16,6 +16,7 @@ mod proxy_header;
 pub mod recipe;
 mod record;
 mod sasl;
+mod session;
 mod soap_head;
 mod socks;
 mod submission;
@@ -28,11 +29,12 @@ use gatepost_core::protocol::MailProtocol;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All of them.
-pub const TARGETS: [Target; 19] = [
+pub const TARGETS: [Target; 20] = [
     ("imap_client", imap_client),
     ("pop3_client", pop3_client),
     ("smtp_client", smtp_client),
     ("smtp_submission", smtp_submission),
+    ("smtp_session", smtp_session),
     ("pop3_transaction", pop3_transaction),
     ("imap_upstream", imap_upstream),
     ("pop3_upstream", pop3_upstream),
@@ -68,6 +70,11 @@ pub fn smtp_client(data: &[u8]) {
 /// What a client sends that may send mail.
 pub fn smtp_submission(data: &[u8]) {
     submission::check(data);
+}
+
+/// Both sides of a relayed SMTP session.
+pub fn smtp_session(data: &[u8]) {
+    session::check(data);
 }
 
 /// A client's octets, and those of a message, towards the POP3 machine behind the login.

@@ -17,6 +17,7 @@ use crate::login::Authenticator;
 use crate::session::drain::DrainSchedule;
 use crate::session::http::Gateway;
 use crate::session::journal::Journal;
+use crate::session::mailbox_memory::MailboxMemory;
 use crate::session::mailbox_slots::MailboxLimiter;
 use crate::session::submission::SubmissionBackend;
 use crate::session::trial::Trials;
@@ -42,6 +43,7 @@ pub(crate) struct ProcessState {
     pub(crate) penalties: Arc<Penalties>,
     pub(crate) places: Arc<MailboxLimiter>,
     pub(crate) maildrops: Arc<MailboxLimiter>,
+    pub(crate) memory: Arc<MailboxMemory>,
     pub(crate) trials: Arc<Trials>,
     pub(crate) journal: Arc<Journal>,
     pub(crate) draining: CancellationToken,
@@ -66,6 +68,7 @@ impl ProcessState {
             penalties: Penalties::new(&limits.penalties, Clock::system()),
             places: MailboxLimiter::new(limits),
             maildrops: maildrop::locks(),
+            memory: Arc::new(MailboxMemory::new(Clock::system())),
             trials: Arc::default(),
             journal,
             draining: CancellationToken::new(),
@@ -167,6 +170,7 @@ impl Generation {
             penalties: Arc::clone(&process.penalties),
             places: Arc::clone(&process.places),
             maildrops: Arc::clone(&process.maildrops),
+            memory: Arc::clone(&process.memory),
             trials: Arc::clone(&process.trials),
             delays,
             journal: Arc::clone(&process.journal),

@@ -25,7 +25,6 @@ use gatepost_net::tls::TrustError;
 use gatepost_net::tls::client::UpstreamTrust;
 use gatepost_oauth::endpoint::guid;
 use gatepost_proto::sasl::Bearer;
-use throttle::Throttle;
 
 pub mod answer;
 mod body;
@@ -40,6 +39,7 @@ mod throttle;
 pub use not_sent::NotSent;
 pub use outgoing::MESSAGE_OCTETS;
 pub use send::Sent;
+pub(crate) use throttle::Throttle;
 
 /// The body of a request.
 type Content = Either<Full<Bytes>, Base64>;

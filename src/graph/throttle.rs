@@ -1,7 +1,8 @@
-//! Pauses requests when Graph asks for it. After a `Retry-After`, no request is made for that
-//! mailbox until the time is over, because requests in the meantime count against the limit
-//! (Microsoft, "Microsoft Graph throttling guidance").
+//! Pauses requests when Microsoft asks for it. After a `Retry-After`, or a `Suggested Backoff Time`
+//! of a mail server, no request is made for that mailbox until the time is over, because requests
+//! in the meantime count against the limit (Microsoft, "Microsoft Graph throttling guidance").
 
+use std::hash::Hash;
 use std::time::Duration;
 
 use parking_lot::{Mutex, MutexGuard};
@@ -13,19 +14,19 @@ use gatepost_core::bounded_map::BoundedMap;
 /// Most mailboxes remembered. The one whose pause began first is evicted.
 const REMEMBERED: usize = 16_384;
 
-/// The end of the pause, by mailbox.
+/// The end of the pause, by mailbox, or by what else `K` names.
 #[derive(Debug)]
-pub(super) struct Throttle(Mutex<BoundedMap<MailAddress, Instant>>);
+pub(crate) struct Throttle<K: Eq + Hash = MailAddress>(Mutex<BoundedMap<K, Instant>>);
 
-impl Default for Throttle {
+impl<K: Eq + Hash> Default for Throttle<K> {
     fn default() -> Self {
         Self(Mutex::new(BoundedMap::new(REMEMBERED)))
     }
 }
 
-impl Throttle {
+impl<K: Clone + Eq + Hash> Throttle<K> {
     /// Returns how much longer requests for `mailbox` must pause; zero when they need not.
-    pub(super) fn wait(&self, mailbox: &MailAddress) -> Duration {
+    pub(crate) fn wait(&self, mailbox: &K) -> Duration {
         let mut mailboxes = self.mailboxes();
         let left = mailboxes.peek(mailbox).map_or(Duration::ZERO, |until| until.duration_since(Instant::now()));
         if left.is_zero() {
@@ -34,8 +35,8 @@ impl Throttle {
         left
     }
 
-    /// Pauses requests for `mailbox`, as Graph has asked.
-    pub(super) fn close(&self, mailbox: &MailAddress, wait: Duration) {
+    /// Pauses requests for `mailbox`, as Microsoft has asked.
+    pub(crate) fn close(&self, mailbox: &K, wait: Duration) {
         let now = Instant::now();
         let mut mailboxes = self.mailboxes();
         // Removes ended pauses up to the first one that still lasts.
@@ -44,7 +45,7 @@ impl Throttle {
         *until = (*until).max(now + wait);
     }
 
-    fn mailboxes(&self) -> MutexGuard<'_, BoundedMap<MailAddress, Instant>> {
+    fn mailboxes(&self) -> MutexGuard<'_, BoundedMap<K, Instant>> {
         self.0.lock()
     }
 }

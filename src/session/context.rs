@@ -10,6 +10,7 @@ use super::trial::Trials;
 use super::upstream::Opener;
 use crate::login::Authenticator;
 use crate::session::drain::DrainSchedule;
+use crate::session::mailbox_memory::MailboxMemory;
 use crate::session::mailbox_slots::MailboxLimiter;
 use gatepost_config::Limits;
 use gatepost_net::connection_limit::ConnectionLimiter;
@@ -31,6 +32,8 @@ pub struct SessionContext {
     pub places: Arc<MailboxLimiter>,
     /// The single permit of each maildrop that Gatepost serves itself.
     pub maildrops: Arc<MailboxLimiter>,
+    /// What mail servers said about mailboxes.
+    pub memory: Arc<MailboxMemory>,
     /// Permits to have clients' own tokens judged.
     pub trials: Arc<Trials>,
     /// Permits for delayed refusals.

@@ -6,7 +6,7 @@ use std::io;
 use super::http::OriginError;
 use super::upstream::OpenError;
 use crate::graph::GraphError;
-use crate::session::mailbox_slots::MailboxFull;
+use crate::session::mailbox_slots::{Bound, MailboxFull};
 use gatepost_config::{Origin, Upstream};
 use gatepost_core::cause::Cause;
 use gatepost_core::failure::{Actor, Failure, Refusal, chain};
@@ -17,6 +17,13 @@ use gatepost_net::tls::{TrustError, UntrustedIssuer};
 use gatepost_oauth::tokens::explain::JUST_GRANTED;
 use gatepost_proto::mail::{UpstreamFailure, UpstreamFailureKind};
 use gatepost_proto::tunnel::connect::{ConnectError, ConnectErrorKind};
+
+/// What to do when a server wants a pause.
+const THROTTLED: &str = "the client tries again, and its logins are let through when the time is over; should it return, let \
+                         fewer programs read this mailbox, or let them look less often";
+
+/// The longest token that Microsoft's POP3 takes, in characters.
+const LONGEST_TOKEN: usize = 4_096;
 
 impl OpenError {
     /// Returns the failure for this upstream.
@@ -54,6 +61,23 @@ impl OpenError {
                 "the client tries again; should it last, check the network on the way".to_owned(),
             ),
             Self::Upstream(reply) => replied(reply, upstream, &at),
+            Self::Outage(reply) => failure(
+                Actor::Microsoft,
+                Cause::MailboxNotConnected,
+                format!(
+                    "{at} accepted the token, but the mailbox does not answer, as it did within the last day (`{}`)",
+                    reply.detail
+                ),
+                "the client tries again; should it last for an hour, look at Microsoft's service health, and check that \
+                 the account may still open the mailbox"
+                    .to_owned(),
+            ),
+            Self::Paused(left) => failure(
+                Actor::Microsoft,
+                Cause::UpstreamThrottles,
+                format!("{at} wants no login of this mailbox for another {} s", left.as_secs().max(1)),
+                THROTTLED.to_owned(),
+            ),
         }
     }
 
@@ -88,8 +112,9 @@ impl GraphError {
 impl MailboxFull {
     /// Returns the failure for this protocol.
     pub(super) fn failure(&self, protocol: Protocol) -> Failure {
-        let Self { places, waited } = self;
+        let Self { places, bound, waited } = self;
         let remedy = match protocol {
+            _ if *bound == Bound::Server => "let fewer programs use this mailbox at once",
             Protocol::Smtp => {
                 "let fewer programs send from this mailbox at once, and let them close their connections after sending; \
                  Microsoft takes no more than three"
@@ -116,14 +141,17 @@ impl MailboxFull {
             (_, 1) => "session",
             _ => "sessions",
         };
+        let why = match bound {
+            Bound::Configuration => "as many as Gatepost lets it have",
+            Bound::Server => "Microsoft refused one more a moment ago",
+        };
         Failure {
             refusal: Refusal::Limit,
             ..failure(
                 Actor::Client,
                 Cause::MailboxOccupied,
                 format!(
-                    "the mailbox has {places} {} {what} already, as many as Gatepost lets it have, and no place came \
-                     free within {waited:?}",
+                    "the mailbox has {places} {} {what} already, {why}, and no place came free within {waited:?}",
                     protocol.name().to_uppercase()
                 ),
                 remedy.to_owned(),
@@ -270,14 +298,32 @@ fn replied(reply: &UpstreamFailure, upstream: &Upstream, at: &str) -> Failure {
                 permission(protocol)
             ),
         ),
+        Kind::TokenNotUnderstood { characters } => (
+            Refusal::ContactAdmin,
+            Actor::TenantAdministrator,
+            Cause::TokenNotUnderstood,
+            format!("did not understand the login with an access token of {characters} characters"),
+            if characters > LONGEST_TOKEN {
+                format!(
+                    "let Entra issue shorter tokens for this account, of {LONGEST_TOKEN} characters at most: in the \
+                     manifest of the application set `groupMembershipClaims` to `None`, remove optional claims and app \
+                     roles that mail does not need, or give mail an application of its own"
+                )
+            } else {
+                "check that `upstream` is the server for this account (High Volume Email has one of its own), that it \
+                 takes OAuth there, and that `scope` is for it"
+                    .to_owned()
+            },
+        ),
         Kind::MailboxNotConnected => (
-            Refusal::NotAuthorized,
+            Refusal::ContactAdmin,
             Actor::TenantAdministrator,
             Cause::MailboxNotConnected,
             "accepted the token, but the mailbox does not answer".to_owned(),
             format!(
-                "check that {} is enabled for the mailbox, that the identity may open it, that `mailbox` names the right \
-                 one, and that it has not too many connections. {JUST_GRANTED}",
+                "check that the mailbox exists and has a licence, that {} is enabled for it, that the identity may open \
+                 it (app-only: service principal and mailbox permission), and that `mailbox` names the right one. \
+                 {JUST_GRANTED}",
                 name(protocol)
             ),
         ),
@@ -296,6 +342,13 @@ fn replied(reply: &UpstreamFailure, upstream: &Upstream, at: &str) -> Failure {
                 MailProtocol::Imap => "enable it with `Set-CASMailbox -ImapEnabled $true` for this mailbox".to_owned(),
                 MailProtocol::Pop3 => "enable it with `Set-CASMailbox -PopEnabled $true` for this mailbox".to_owned(),
             },
+        ),
+        Kind::Unavailable if reply.retry_after.is_some() => (
+            Refusal::Unavailable,
+            Actor::Microsoft,
+            Cause::UpstreamThrottles,
+            "takes no more requests of this mailbox for now".to_owned(),
+            THROTTLED.to_owned(),
         ),
         Kind::Unavailable => (
             Refusal::Unavailable,
@@ -433,11 +486,12 @@ mod tests {
     }
 
     #[test]
-    fn nothing_but_a_missing_right_is_permanent() {
+    fn no_reply_to_a_token_of_ours_is_the_clients_fault() {
         use UpstreamFailureKind as Kind;
         for (kind, refusal) in [
             (Kind::TokenRefused, Refusal::ContactAdmin),
-            (Kind::MailboxNotConnected, Refusal::NotAuthorized),
+            (Kind::TokenNotUnderstood { characters: 5_000 }, Refusal::ContactAdmin),
+            (Kind::MailboxNotConnected, Refusal::ContactAdmin),
             (Kind::Disabled, Refusal::ContactAdmin),
             (Kind::Unavailable, Refusal::Unavailable),
             (Kind::Limit, Refusal::Limit),
@@ -449,7 +503,8 @@ mod tests {
             (Kind::Closed, Refusal::Unavailable),
         ] {
             for protocol in [MailProtocol::Imap, MailProtocol::Pop3, MailProtocol::Smtp] {
-                let error = OpenError::Upstream(UpstreamFailure { kind, detail: "535 5.7.3 no".into() });
+                let error =
+                    OpenError::Upstream(UpstreamFailure { kind, detail: "535 5.7.3 no".into(), retry_after: None });
                 let failure = error.failure(&upstream(protocol));
                 assert_eq!(failure.refusal, refusal, "{kind:?}");
                 assert!(failure.message.contains("535 5.7.3 no"));

@@ -42,10 +42,11 @@ pub(super) trait LoginHandler: Sync {
         false
     }
 
-    /// Decides about a login. It has no deadline of its own.
+    /// Decides about a login, whose time is over at `end`. The caller enforces that.
     fn decide(
         &self,
         credentials: &Arc<Credentials>,
+        end: Instant,
     ) -> impl Future<Output = Result<Accepted<Self::LoggedInAs>, Failure>> + Send;
 }
 
@@ -243,8 +244,9 @@ impl<D: LoginHandler> Login<'_, D> {
                     }
                     let credentials = Arc::new(credentials);
                     let asked = Instant::now();
-                    let deciding = self.destination.decide(&credentials);
-                    match attempts.judge(asked + self.shared.limits.login, deciding).await {
+                    let end = asked + self.shared.limits.login;
+                    let deciding = self.destination.decide(&credentials, end);
+                    match attempts.judge(end, deciding).await {
                         Ok(accepted) => {
                             self.visit.forgive();
                             machine.accept(&accepted.announced);

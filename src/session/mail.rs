@@ -4,6 +4,7 @@ use std::future::{Future as _, pending, poll_fn};
 use std::net::{IpAddr, SocketAddr};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::net::TcpStream;
 use tokio::time::Instant;
@@ -17,16 +18,26 @@ use crate::session::connection_info::{ConnectionInfo, SessionUser};
 use crate::session::context::SessionContext;
 use crate::session::listener_state::ListenerState;
 use crate::session::mailbox_slots::MailboxPermit;
+use crate::session::sign_in::Claimant;
 use gatepost_config::Resource;
 use gatepost_core::account::MailAddress;
 use gatepost_core::cause::Cause;
 use gatepost_core::failure::{Actor, Failure, Refusal};
 use gatepost_core::protocol::MailProtocol;
 use gatepost_net::connection_limit::ConnectionPermit;
-use gatepost_net::relay::{RelayLimits, relay};
+use gatepost_net::relay::{End, RelayLimits, relay};
 use gatepost_net::stream::Stream;
-use gatepost_proto::mail::{Authenticated, Capabilities, QuiescenceDetector, UpstreamFailureKind};
+use gatepost_proto::mail::{
+    Authenticated, Capabilities, Farewell, QuiescenceDetector, UpstreamFailure, UpstreamFailureKind,
+};
 use gatepost_proto::sasl::Credentials;
+
+/// How long an SMTP session is silent after a message before it may have to yield to another of its
+/// mailbox. A client that sends one message after another pauses less between two of them. One that
+/// begins a message as it is told to end loses that message, if it does not try again.
+const YIELDS_AFTER: Duration = Duration::from_secs(1);
+/// The same before the first message, for which the client has just logged in.
+const YIELDS_UNUSED_AFTER: Duration = Duration::from_secs(10);
 
 /// Serves one connection from accept to end.
 pub(super) async fn serve(
@@ -47,7 +58,7 @@ pub(super) async fn serve(
     let entered = Box::pin(login.run(socket)).await;
     drop(visit);
     let Some(LoggedIn { stream, leftovers, login: Some((accepted, live)) }) = entered else { return };
-    let Accepted { whose, brings: Established { stream: upstream, authenticated, of_mailbox }, .. } = accepted;
+    let Accepted { whose, brings: Established { stream: upstream, authenticated, mut of_mailbox }, .. } = accepted;
     place.logged_in();
     let limits = RelayLimits {
         idle: match target.upstream.protocol {
@@ -60,7 +71,7 @@ pub(super) async fn serve(
         buffer_bytes: shared.limits.relay_buffer_bytes,
     };
     let journal = Arc::clone(&shared.journal);
-    let drain = Arc::clone(&shared.drain);
+    let (drain, memory) = (Arc::clone(&shared.drain), Arc::clone(&shared.memory));
     drop(shared);
     let (client, upstream) = (stream.into_side(), upstream.into_side());
     let lull = QuiescenceDetector::after_login(target.upstream.protocol);
@@ -74,22 +85,34 @@ pub(super) async fn serve(
     let mut turn = pin!(drain.next_slot());
     let mut left = false;
     let report = loop {
+        let asked = of_mailbox.asked_to_yield();
         let moving = poll_fn(|cx| {
             let polled = Pin::new(&mut relay).poll(cx);
             let (sent, received) = relay.moved();
             live.moved(sent, received);
+            // One that leaves already keeps what it said, so that no other is asked in its place.
+            if !left {
+                let silence = if relay.has_sent() { YIELDS_AFTER } else { YIELDS_UNUSED_AFTER };
+                of_mailbox.rests(relay.rests_since(Farewell::Yielding).map(|since| since + silence));
+            }
             polled
         });
         tokio::select! {
+            // What has arrived is looked at first: a client that sends is not told to end.
+            biased;
             report = moving => break report,
             ending = &mut ended => break relay.cut(ending.cause()),
             () = live.told_to_end() => break relay.cut(Cause::EndedByOperator),
             quiet = &mut turn, if !left => {
-                left = relay.shutdown_if_idle(quiet);
+                left = relay.shutdown_if_idle(quiet, Farewell::Stopping);
                 turn.set(drain.next_slot());
             }
+            () = asked, if !left => left = relay.shutdown_if_idle(YIELDS_AFTER, Farewell::Yielding),
         }
     };
+    if let (End::Upstream | End::UpstreamBroke(_), Some(pause)) = (&report.end, relay.pause()) {
+        memory.pause(target.upstream.protocol, of_mailbox.mailbox(), pause);
+    }
     drop(of_mailbox);
     let ending =
         Ending { cause: report.end.cause(), duration: started.elapsed(), sent: report.sent, received: report.received };
@@ -133,12 +156,13 @@ impl LoginHandler for Relay<'_> {
         self.target.announced()
     }
 
-    async fn decide(&self, credentials: &Arc<Credentials>) -> Result<Accepted<Established>, Failure> {
+    async fn decide(&self, credentials: &Arc<Credentials>, end: Instant) -> Result<Accepted<Established>, Failure> {
         let target = self.target;
         match &**credentials {
             Credentials::Token(bearer) => {
                 let ask = async {
-                    let signed_in = self.shared.opener.sign_in(target, bearer.clone()).await;
+                    let claimant = Claimant::Token(self.source);
+                    let signed_in = self.shared.sign_in(target, claimant, bearer.clone(), end).await;
                     signed_in.map_err(|error| clients_own_token(&error, &target.upstream))
                 };
                 let judge = target.judge(self.service.listener.protocol);
@@ -164,8 +188,10 @@ impl LoginHandler for Relay<'_> {
                 // Taken after the password was verified, so that a client that cannot log in takes
                 // no permit.
                 let place = self.place(&admission.bearer.user).await?;
-                let sign_in =
-                    |admission: &AuthorizedLogin| self.shared.opener.sign_in(target, admission.bearer.clone());
+                let sign_in = |admission: &AuthorizedLogin| {
+                    let claimant = Claimant::Account(admission.login.clone(), &place);
+                    self.shared.sign_in(target, claimant, admission.bearer.clone(), end)
+                };
                 let signed_in = with_fresh_token(authenticator, admission, admit, sign_in).await?;
                 let (admission, (stream, authenticated)) =
                     signed_in.map_err(|error| error.failure(&target.upstream))?;
@@ -197,7 +223,10 @@ pub(super) fn clients_own_token(error: &OpenError, upstream: &gatepost_config::U
             ..failure
         },
         OpenError::Upstream(reply) if reply.kind == UpstreamFailureKind::MailboxNotConnected => {
-            Failure { delay: true, ..failure }
+            Failure { refusal: Refusal::NotAuthorized, delay: true, ..failure }
+        }
+        OpenError::Upstream(UpstreamFailure { kind: UpstreamFailureKind::TokenNotUnderstood { .. }, .. }) => {
+            Failure { refusal: Refusal::InvalidCredentials, delay: true, ..failure }
         }
         _ => failure,
     }

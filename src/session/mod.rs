@@ -5,7 +5,8 @@
 //! charged in the same way for mail and HTTP. `handshake` says why TLS with a client failed. After the login, [`mail`] relays, [`submission`]
 //! takes messages itself, [`maildrop`] serves POP3 from Graph, and [`http`] serves EWS and Graph.
 //!
-//! [`upstream`] connects to the upstream and signs in there. If the upstream refuses the token,
+//! [`upstream`] connects to the upstream and signs in there, and `sign_in` has [`mailbox_memory`]
+//! remember what it says about a mailbox. If the upstream refuses the token,
 //! `fresh_token` tries once more with another. `own_token` has clients' own tokens judged, and
 //! [`trial`] limits how many at once. [`mailbox_slots`] limits the sessions of a mailbox.
 //! [`capabilities`] learns what the upstreams can do. [`drain`] spreads the end of sessions over
@@ -28,10 +29,12 @@ pub mod journal;
 mod listener_state;
 mod login;
 pub mod mail;
+pub mod mailbox_memory;
 pub mod mailbox_slots;
 pub mod maildrop;
 mod own_token;
 pub mod registry;
+mod sign_in;
 pub mod submission;
 pub mod trial;
 pub mod upstream;

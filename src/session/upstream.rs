@@ -104,6 +104,12 @@ pub enum OpenError {
     /// It answered with a failure.
     #[error("the upstream answered `{}`", .0.detail)]
     Upstream(UpstreamFailure),
+    /// It accepted the token, and the mailbox does not answer, which it did lately.
+    #[error("the upstream answered `{}`", .0.detail)]
+    Outage(UpstreamFailure),
+    /// It wants no login of this mailbox for so long.
+    #[error("the upstream asked for a pause, of which {0:?} are left")]
+    Paused(Duration),
 }
 
 enum Reached {
@@ -130,15 +136,20 @@ impl Opener {
         self.dialer.network_changed();
     }
 
-    /// Connects and signs in.
+    /// Connects and signs in, until `end` at the latest.
     ///
     /// # Errors
     /// See [`OpenError`].
     ///
     /// # Cancel safety
     /// Dropping the future closes the connection.
-    pub async fn sign_in(&self, target: &Target, bearer: Bearer) -> Result<(Stream, Authenticated), OpenError> {
-        match self.reach(target, Goal::Authenticate(bearer)).await? {
+    pub async fn sign_in(
+        &self,
+        target: &Target,
+        bearer: Bearer,
+        end: Instant,
+    ) -> Result<(Stream, Authenticated), OpenError> {
+        match self.reach(target, Goal::Authenticate(bearer), Some(end)).await? {
             (stream, Reached::Authenticated(authenticated)) => Ok((stream, authenticated)),
             (_, Reached::Learned(_)) => Err(out_of_turn()),
         }
@@ -149,13 +160,13 @@ impl Opener {
     /// # Errors
     /// See [`OpenError`].
     pub async fn learn(&self, target: &Target) -> Result<Capabilities, OpenError> {
-        match self.reach(target, Goal::Learn).await? {
+        match self.reach(target, Goal::Learn, None).await? {
             (_, Reached::Learned(capabilities)) => Ok(capabilities),
             (_, Reached::Authenticated(_)) => Err(out_of_turn()),
         }
     }
 
-    async fn reach(&self, target: &Target, goal: Goal) -> Result<(Stream, Reached), OpenError> {
+    async fn reach(&self, target: &Target, goal: Goal, end: Option<Instant>) -> Result<(Stream, Reached), OpenError> {
         let upstream = &target.upstream;
         let tls =
             Arc::clone(target.tls.get_or_try_init(|| async { self.trust.records_config().await.map(Arc::new) }).await?);
@@ -181,7 +192,8 @@ impl Opener {
         if !dialed.early.is_empty() {
             machine.handle_input(&dialed.early);
         }
-        let deadline = Instant::now() + self.login;
+        let limit = Instant::now() + self.login;
+        let deadline = end.map_or(limit, |end| end.min(limit));
         let mut buffer = vec![0; 4_096];
         loop {
             let event = machine.poll_event();
@@ -191,8 +203,7 @@ impl Opener {
             }
             match event {
                 Some(UpstreamEvent::StartTls) => {
-                    let in_time = deadline.min(Instant::now() + self.login);
-                    stream = handshake(stream, &tls, target, in_time).await?;
+                    stream = handshake(stream, &tls, target, deadline).await?;
                     machine.tls_established();
                 }
                 Some(UpstreamEvent::Learned(list)) => return Ok((stream, Reached::Learned(list))),

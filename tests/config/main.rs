@@ -616,6 +616,17 @@ fn an_additional_authority_is_read_once() {
 }
 
 #[test]
+fn a_login_at_the_upstream_may_take_as_long_as_the_whole_login() {
+    let of = |limits: &str| config(&format!("limits: {limits}")).limits;
+    for (limits, seconds) in [("{}", 55), ("{login: 90s}", 90), ("{login: 5m}", 120), ("{upstream_login: 30s}", 30)] {
+        assert_eq!(of(limits).upstream_login.as_secs(), seconds, "{limits}");
+    }
+    assert_eq!((of("{}").imap_sessions_per_mailbox, of("{}").pop3_sessions_per_mailbox), (None, None));
+    let set = of("{imap_sessions_per_mailbox: 8, pop3_sessions_per_mailbox: none}");
+    assert_eq!((set.imap_sessions_per_mailbox, set.pop3_sessions_per_mailbox), (Some(8), None));
+}
+
+#[test]
 fn the_example_is_right_and_shows_the_defaults() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("proxy.example.yaml");
     let config = load(Some(&path), &[], []).unwrap_or_else(|problems| panic!("{problems}"));

@@ -728,6 +728,18 @@ fn every_other_mistake_has_its_sentence() {
              raise `token_total`",
         ),
         (
+            "limits: {imap_sessions_per_mailbox: unlimited}",
+            "limits.imap_sessions_per_mailbox: `unlimited` is not a whole number; write a whole number from 1 to 1000000, or `none`",
+        ),
+        (
+            "limits: {pop3_sessions_per_mailbox: 0}",
+            "limits.pop3_sessions_per_mailbox: 0 is out of range; write a whole number from 1 to 1000000, or `none`",
+        ),
+        (
+            "limits: {upstream_login: 56s}",
+            "limits.upstream_login: `upstream_login` is greater than `login`, which is 55s; lower `upstream_login` or raise `login`",
+        ),
+        (
             "limits: {mailbox_wait: 2m}",
             "limits.mailbox_wait: `mailbox_wait` is greater than `login`, which is 55s; lower `mailbox_wait` or raise `login`",
         ),

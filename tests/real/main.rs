@@ -44,6 +44,8 @@ mod msmtp;
 mod negotiate;
 #[cfg(feature = "sandbox")]
 mod nginx_judge;
+#[cfg(feature = "sandbox")]
+mod nodemailer;
 mod process;
 mod prometheus;
 mod proxied;

@@ -8,7 +8,7 @@ use super::model::account::Cloud;
 use super::model::limits::Limits;
 use super::penalties::{MOST_SPRAYING_ACCOUNTS, Rules};
 use super::reader::Section;
-use super::value;
+use super::value::{self, ValueError};
 
 const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_secs(3_600);
@@ -22,6 +22,9 @@ const SHORTEST: Duration = Duration::from_millis(100);
 const AFTER_TOKEN: Duration = Duration::from_secs(5);
 /// The least default of `token_total`: two requests that time out, and a bit.
 const LEAST_TOKEN_TOTAL: Duration = Duration::from_secs(25);
+
+/// Longest time for a login at the upstream.
+const LONGEST_UPSTREAM_LOGIN: Duration = Duration::from_secs(120);
 
 /// A limit of the protocol machines may be raised to this multiple of its default. Input before a
 /// login is not trusted, and memory is calculated with these limits.
@@ -83,10 +86,12 @@ fn read_keys(section: &Section<'_>) -> Limits {
     time(section, "connect_attempt", &mut l.connect_attempt, SHORTEST..=60 * SECOND);
     time(section, "connect", &mut l.connect, SHORTEST..=120 * SECOND);
     time(section, "connect_via_proxy", &mut l.connect_via_proxy, SHORTEST..=120 * SECOND);
-    time(section, "upstream_login", &mut l.upstream_login, SHORTEST..=120 * SECOND);
+    // Exchange was seen to take 40 s, so by default the login alone is the bound.
+    l.upstream_login = l.login.min(LONGEST_UPSTREAM_LOGIN);
+    time(section, "upstream_login", &mut l.upstream_login, SHORTEST..=LONGEST_UPSTREAM_LOGIN);
     number(section, "upstream_connects_per_second", &mut l.upstream_connects_per_second, 1..=1_000_000);
-    count(section, "imap_sessions_per_mailbox", &mut l.imap_sessions_per_mailbox, 1..=1_000_000);
-    count(section, "pop3_sessions_per_mailbox", &mut l.pop3_sessions_per_mailbox, 1..=1_000_000);
+    count_or_none(section, "imap_sessions_per_mailbox", &mut l.imap_sessions_per_mailbox, 1..=1_000_000);
+    count_or_none(section, "pop3_sessions_per_mailbox", &mut l.pop3_sessions_per_mailbox, 1..=1_000_000);
     count(section, "smtp_sessions_per_mailbox", &mut l.smtp_sessions_per_mailbox, 1..=1_000_000);
     count(section, "ews_requests_per_mailbox", &mut l.ews_requests_per_mailbox, 1..=1_000_000);
     count(section, "graph_requests_per_mailbox", &mut l.graph_requests_per_mailbox, 1..=1_000_000);
@@ -257,6 +262,19 @@ fn count(section: &Section<'_>, key: &'static str, field: &mut usize, range: Ran
     let count = section.get(key).and_then(|node| node.read(|text| value::count(text, &range)));
     if let Some(count) = count.and_then(|count| usize::try_from(count).ok()) {
         *field = count;
+    }
+}
+
+/// Like [`count`], for a key that may be `none`.
+fn count_or_none(section: &Section<'_>, key: &'static str, field: &mut Option<usize>, range: RangeInclusive<u64>) {
+    let read = |text: &str| match text {
+        "none" => Ok(None),
+        text => value::count(text, &range)
+            .map(Some)
+            .map_err(|wrong| ValueError { hint: format!("{}, or `none`", wrong.hint), ..wrong }),
+    };
+    if let Some(count) = section.get(key).and_then(|node| node.read(read)) {
+        *field = count.and_then(|count| usize::try_from(count).ok());
     }
 }
 

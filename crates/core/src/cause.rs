@@ -176,6 +176,8 @@ causes! {
         TokenExpired = "token-expired",
         /// Entra gave a token for something else than Gatepost asked for.
         TokenForAnother = "token-for-another",
+        /// The server did not understand the login with the token, as when the token is too long.
+        TokenNotUnderstood = "token-not-understood",
         /// Too many token requests are waiting (`limits.token_requests`).
         TokenQueueFull = "token-queue-full",
         /// Microsoft did not accept the access token.
@@ -196,6 +198,8 @@ causes! {
         UpstreamGarbage = "upstream-garbage",
         /// Exchange Online has too many connections of the mailbox.
         UpstreamLimit = "upstream-limit",
+        /// The server wants no logins of the mailbox for now, and said for how long.
+        UpstreamThrottles = "upstream-throttles",
         /// The server did not answer in time.
         UpstreamTimeout = "upstream-timeout",
         /// The server is not available for now.
@@ -276,6 +280,8 @@ causes! {
         UpstreamBroke = "upstream-broke",
         /// The server ended the session.
         UpstreamEnded = "upstream-ended",
+        /// The SMTP session was idle, and made room for another session of its mailbox that waited.
+        Yielded = "yielded",
     }
     "message" {
         /// A recipient is not of the form local@domain.

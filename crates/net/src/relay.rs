@@ -18,7 +18,7 @@ use tokio::time::{Instant, Sleep};
 use crate::buffer_pool::{Buffer, Chunk};
 use crate::relay_endpoint::RelayEndpoint;
 use gatepost_core::cause::Cause;
-use gatepost_proto::mail::QuiescenceDetector;
+use gatepost_proto::mail::{Farewell, QuiescenceDetector};
 
 /// Deadlines of a relay.
 #[derive(Clone, Copy, Debug)]
@@ -58,7 +58,7 @@ pub enum End {
     /// [`RelayLimits::write_stall`] was reached.
     Stalled,
     /// [`Relay::shutdown_if_idle`] ended it.
-    Left,
+    Left(Farewell),
     /// [`Relay::cut`] ended it, with this word for the log.
     Cut(Cause),
     /// The client's connection broke.
@@ -76,7 +76,8 @@ impl End {
             Self::Idle => Cause::Idle,
             Self::HalfClosed => Cause::HalfClosed,
             Self::Stalled => Cause::Stalled,
-            Self::Left => Cause::Drained,
+            Self::Left(Farewell::Stopping) => Cause::Drained,
+            Self::Left(Farewell::Yielding) => Cause::Yielded,
             Self::Cut(cause) => *cause,
             Self::ClientBroke(_) => Cause::ClientBroke,
             Self::UpstreamBroke(_) => Cause::UpstreamBroke,
@@ -108,7 +109,7 @@ pub fn relay(
         timer: Box::pin(tokio::time::sleep_until(now + limits.idle.min(limits.write_stall))),
         first_to_end: None,
         detector: None,
-        left: false,
+        left: None,
     };
     relay.up.pending = Chunk::own(to_upstream);
     relay.down.pending = Chunk::own(to_client);
@@ -126,10 +127,10 @@ pub struct Relay {
     blocked_since: Option<Instant>,
     timer: Pin<Box<Sleep>>,
     first_to_end: Option<Peer>,
-    /// Detects when a shutdown message may be sent.
+    /// Detects when a farewell may be sent.
     detector: Option<QuiescenceDetector>,
-    /// A shutdown message has been sent.
-    left: bool,
+    /// The farewell that has been sent.
+    left: Option<Farewell>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -247,20 +248,36 @@ impl Relay {
         self
     }
 
-    /// Begins the shutdown if the protocol allows a shutdown message now and nothing was moved for
-    /// `quiet`. The client gets the message, then both sides get the end of the connection. True if
-    /// the shutdown began; the relay must then be polled to its end.
-    pub fn shutdown_if_idle(&mut self, quiet: Duration) -> bool {
-        let idle = self.up.pending.is_none()
-            && self.down.pending.is_none()
-            && self.first_to_end.is_none()
-            && self.last_activity.elapsed() >= quiet;
-        let goodbye = self.detector.as_ref().and_then(QuiescenceDetector::goodbye).filter(|_| idle);
-        let Some(goodbye) = goodbye else { return false };
-        self.down.pending = Chunk::own(goodbye.to_vec());
+    /// See [`QuiescenceDetector::pause`].
+    pub fn pause(&self) -> Option<Duration> {
+        self.detector.as_ref().and_then(QuiescenceDetector::pause)
+    }
+
+    /// See [`QuiescenceDetector::has_sent`].
+    pub fn has_sent(&self) -> bool {
+        self.detector.as_ref().is_some_and(QuiescenceDetector::has_sent)
+    }
+
+    /// Returns since when nothing was moved, if the protocol allows this farewell now.
+    pub fn rests_since(&self, why: Farewell) -> Option<Instant> {
+        self.farewell(why).map(|_| self.last_activity)
+    }
+
+    /// Begins the shutdown if the protocol allows this farewell now and nothing was moved for
+    /// `quiet`. The client gets the farewell, then both sides get the end of the connection. True
+    /// if the shutdown began; the relay must then be polled to its end.
+    pub fn shutdown_if_idle(&mut self, quiet: Duration, why: Farewell) -> bool {
+        let farewell = self.farewell(why).filter(|_| self.last_activity.elapsed() >= quiet);
+        let Some(farewell) = farewell else { return false };
+        self.down.pending = Chunk::own(farewell.to_vec());
         (self.up.source_ended, self.down.source_ended) = (true, true);
-        self.left = true;
+        self.left = Some(why);
         true
+    }
+
+    fn farewell(&self, why: Farewell) -> Option<&'static [u8]> {
+        let idle = self.up.pending.is_none() && self.down.pending.is_none() && self.first_to_end.is_none();
+        self.detector.as_ref().filter(|_| idle && self.left.is_none())?.farewell(why)
     }
 
     /// Ends the relay at once. Both sides see a broken connection. `cause` is a short fixed word
@@ -340,8 +357,8 @@ impl Future for Relay {
             }
         }
         if this.up.finished() && this.down.finished() {
-            let end = if this.left {
-                End::Left
+            let end = if let Some(why) = this.left {
+                End::Left(why)
             } else if this.first_to_end == Some(Peer::Client) {
                 End::Client
             } else {

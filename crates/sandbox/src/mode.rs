@@ -94,8 +94,8 @@ pub enum UpstreamMode {
     SpeaksBeforeTls,
     /// The certificate is not acceptable.
     BadCertificate(CertificateFault),
-    /// Every login ends "authenticated but not connected" (IMAP), or as an authentication failure
-    /// (POP3, SMTP).
+    /// Every login ends "authenticated but not connected" at the next command (IMAP, POP3), or as
+    /// an authentication failure (SMTP).
     NotConnected,
     /// Every login ends in the service's word for "try again later"; over HTTP, every call in 503.
     Unavailable,

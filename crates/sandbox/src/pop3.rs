@@ -39,8 +39,10 @@ where
     }
     connection.write(GREETING);
     let mut session = Pop3Session { shared, connection, mode };
-    if let Some(login) = session.log_in().await? {
-        session.transact(&login).await?;
+    match session.log_in().await? {
+        Some(Some(login)) => session.transact(&login).await?,
+        Some(None) => session.transact_unconnected().await?,
+        None => {}
     }
     session.connection.close().await
 }
@@ -64,8 +66,9 @@ struct ListedMessage {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Pop3Session<S> {
-    /// Runs the authorization state. `None` when the connection is to be closed.
-    async fn log_in(&mut self) -> io::Result<Option<Login>> {
+    /// Runs the authorization state. `None` when the connection is to be closed, and `Some(None)`
+    /// when the login was accepted, but the mailbox does not answer.
+    async fn log_in(&mut self) -> io::Result<Option<Option<Login>>> {
         for _ in 0..ERRORS {
             let Some(line) = self.line(COMMAND_OCTETS, BEFORE_LOGIN).await? else { return Ok(None) };
             let (verb, arguments) = split(&line);
@@ -82,7 +85,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Pop3Session<S> {
                     match xoauth2::judge(&self.shared, Service::Pop3, self.mode, response.as_bytes()) {
                         LoginVerdict::Accepted(login) => {
                             self.connection.write("+OK User successfully authenticated.\r\n");
-                            return Ok(Some(login));
+                            return Ok(Some(Some(login)));
+                        }
+                        LoginVerdict::NotConnected if self.mode == UpstreamMode::NotConnected => {
+                            self.connection.write("+OK User successfully authenticated.\r\n");
+                            return Ok(Some(None));
                         }
                         LoginVerdict::NotConnected | LoginVerdict::Refused => {
                             self.connection.write("-ERR Authentication failure: unknown user name or bad password.\r\n")
@@ -105,6 +112,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Pop3Session<S> {
         }
         self.connection.write(PROTOCOL_ERROR);
         Ok(None)
+    }
+
+    /// Refuses every command, because the mailbox does not answer.
+    async fn transact_unconnected(&mut self) -> io::Result<()> {
+        for _ in 0..ERRORS {
+            let Some(_) = self.line(COMMAND_OCTETS, AFTER_LOGIN).await? else { return Ok(()) };
+            self.connection.write("-ERR User is authenticated but not connected.\r\n");
+        }
+        Ok(())
     }
 
     /// Runs the transaction state, and the update state at QUIT.

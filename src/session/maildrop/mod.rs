@@ -121,7 +121,7 @@ impl LoginHandler for MaildropLogin<'_> {
         Arc::new(capabilities::maildrop())
     }
 
-    async fn decide(&self, credentials: &Arc<Credentials>) -> Result<Accepted<Opened>, Failure> {
+    async fn decide(&self, credentials: &Arc<Credentials>, _: Instant) -> Result<Accepted<Opened>, Failure> {
         match &**credentials {
             Credentials::Token(bearer) => {
                 self.shared.judge_at_graph(self.graph, bearer, self.source).await?;

@@ -30,7 +30,7 @@ use gatepost_proto::mail::smtp::transaction::{Mail, Recipient};
 use gatepost_proto::mail::smtp::{Envelope, Reply};
 
 /// How long a connection to Exchange Online without a message is kept for the client's next one. It
-/// takes one of the mailbox's few permits.
+/// takes one of the mailbox's few permits, and yields it before that time if another login waits.
 const SPARE: Duration = Duration::from_secs(5);
 /// Buffer size while commands are awaited. Thousands of connections may do so at once.
 const COMMAND_READ: usize = 2 * 1_024;
@@ -141,7 +141,7 @@ impl<'a> Conversation<'a> {
     async fn read(&mut self) -> Result<Option<Cause>, Gone> {
         let limits = &self.router.shared.limits;
         let deadline = Instant::now() + limits.smtp_command;
-        let spare_until = self.spare.as_ref().map(|spare| spare.until);
+        let spare = self.spare.as_ref().map(Spare::needless);
         let idle = self.machine.is_idle();
         let mut buffer = vec![0; if self.machine.is_receiving() { CONTENT_READ } else { COMMAND_READ }];
         let (words, cause) = tokio::select! {
@@ -154,7 +154,12 @@ impl<'a> Conversation<'a> {
                 }
                 Err(_) => Err(Gone(Cause::ClientBroke)),
             },
-            () = sleep_until(spare_until.unwrap_or(deadline)), if spare_until.is_some() => {
+            () = async {
+                match spare {
+                    Some(needless) => needless.await,
+                    None => pending().await,
+                }
+            } => {
                 if let Some(spare) = self.spare.take() {
                     spare.exchange.quit().await;
                 }
@@ -214,7 +219,7 @@ impl<'a> Conversation<'a> {
         let mut again = self.spare.is_some();
         loop {
             let (admitted, way) = match self.spare.take() {
-                Some(spare) => (spare.admitted, DeliveryRoute::Smtp(spare.exchange)),
+                Some(spare) => spare.used(),
                 None => match self.router.prepare_in_time().await {
                     Ok(ready) => ready,
                     Err(failure) => {
@@ -484,7 +489,25 @@ impl<'a> Conversation<'a> {
 }
 
 impl Spare {
-    fn new(admitted: Admitted, exchange: Box<Exchange>) -> Self {
+    fn new(admitted: Admitted, mut exchange: Box<Exchange>) -> Self {
+        exchange.is_spare(true);
         Self { admitted, exchange, until: Instant::now() + SPARE }
+    }
+
+    /// Waits until the connection is to be closed.
+    fn needless(&self) -> impl Future<Output = ()> + Send + use<> {
+        let (until, asked) = (self.until, self.exchange.asked_to_yield());
+        async move {
+            tokio::select! {
+                () = sleep_until(until) => {}
+                () = asked => {}
+            }
+        }
+    }
+
+    /// Returns the connection for a message.
+    fn used(mut self) -> (Admitted, DeliveryRoute) {
+        self.exchange.is_spare(false);
+        (self.admitted, DeliveryRoute::Smtp(self.exchange))
     }
 }

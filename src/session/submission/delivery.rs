@@ -5,7 +5,7 @@ use std::future::pending;
 use std::sync::Arc;
 
 use tokio::sync::watch;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 
 use super::exchange::Exchange;
 use crate::login::{AuthorizedLogin, LoginRequest};
@@ -15,6 +15,7 @@ use crate::session::fresh_token::{HasToken, with_fresh_token};
 use crate::session::login::{min_token_lifetime, origin};
 use crate::session::mail::clients_own_token;
 use crate::session::mailbox_slots::MailboxPermit;
+use crate::session::sign_in::Claimant;
 use crate::session::submission::backend::SubmissionBackend;
 use crate::session::submission::fallback::SmtpUnavailable;
 use crate::session::upstream::Target;
@@ -108,7 +109,8 @@ impl DeliveryRouter<'_> {
     /// Like [`DeliveryRouter::prepare`], within the time limit of a login.
     pub(super) async fn prepare_in_time(&self) -> Result<(Admitted, DeliveryRoute), Failure> {
         let limit = self.shared.limits.login;
-        timeout(limit, self.prepare()).await.unwrap_or_else(|_| {
+        let end = Instant::now() + limit;
+        timeout_at(end, self.prepare(end)).await.unwrap_or_else(|_| {
             Err(Failure {
                 refusal: Refusal::Unavailable,
                 actor: Actor::Microsoft,
@@ -120,14 +122,15 @@ impl DeliveryRouter<'_> {
         })
     }
 
-    /// Authorizes the sender, and prepares a route for a message.
-    pub(super) async fn prepare(&self) -> Result<(Admitted, DeliveryRoute), Failure> {
+    /// Authorizes the sender, and prepares a route for a message, for which there is time until
+    /// `end`. The caller enforces that.
+    pub(super) async fn prepare(&self, end: Instant) -> Result<(Admitted, DeliveryRoute), Failure> {
         let Some(target) = &self.ways.smtp else { return self.through_graph().await };
         match self.ways.config.deliver {
             Deliver::Graph => self.through_graph().await,
             Deliver::Smtp => {
                 let admitted = self.admit(Resource::Exchange).await?;
-                self.by_smtp(target, admitted).await.map_err(|(_, error)| error)
+                self.by_smtp(target, admitted, end).await.map_err(|(_, error)| error)
             }
             Deliver::Auto => {
                 let admitted = self.admit(Resource::Exchange).await?;
@@ -135,7 +138,7 @@ impl DeliveryRouter<'_> {
                     return self.through_graph().await;
                 }
                 let (mailbox, is_proved) = (admitted.bearer.user.clone(), admitted.admission.is_some());
-                match self.by_smtp(target, admitted).await {
+                match self.by_smtp(target, admitted, end).await {
                     Ok(ready) => Ok(ready),
                     // A failure of an unjudged token says nothing about the mailbox.
                     Err((Some(SmtpUnavailable::Disabled), _)) if !is_proved => self.through_graph().await,
@@ -242,12 +245,17 @@ impl DeliveryRouter<'_> {
         &self,
         target: &Target,
         admitted: Admitted,
+        end: Instant,
     ) -> Result<(Admitted, DeliveryRoute), (Option<SmtpUnavailable>, Failure)> {
         if admitted.admission.is_none() {
-            return self.by_smtp_with_own(target, admitted).await;
+            return self.by_smtp_with_own(target, admitted, end).await;
         }
         let place = self.place(Protocol::Smtp, &admitted.bearer.user).await.map_err(|failure| (None, failure))?;
-        let sign_in = |admitted: &Admitted| self.shared.opener.sign_in(target, admitted.bearer.clone());
+        let sign_in = |admitted: &Admitted| {
+            let login = admitted.admission.as_ref().map_or(&admitted.bearer.user, |admission| &admission.login);
+            let claimant = Claimant::Account(login.clone(), &place);
+            self.shared.sign_in(target, claimant, admitted.bearer.clone(), end)
+        };
         let signed_in =
             with_fresh_token(&self.shared.authenticator, admitted, || self.admit(Resource::Exchange), sign_in).await;
         let (admitted, (stream, authenticated)) = signed_in
@@ -263,11 +271,13 @@ impl DeliveryRouter<'_> {
         &self,
         target: &Target,
         admitted: Admitted,
+        end: Instant,
     ) -> Result<(Admitted, DeliveryRoute), (Option<SmtpUnavailable>, Failure)> {
         let bearer = &admitted.bearer;
         let mut barred = None;
         let ask = async {
-            self.shared.opener.sign_in(target, bearer.clone()).await.map_err(|error| {
+            let claimant = Claimant::Token(self.subject.peer.ip());
+            self.shared.sign_in(target, claimant, bearer.clone(), end).await.map_err(|error| {
                 barred = SmtpUnavailable::of(&error);
                 clients_own_token(&error, &target.upstream)
             })

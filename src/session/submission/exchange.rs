@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Duration;
 
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use crate::session::mailbox_slots::MailboxPermit;
 use gatepost_config::Limits;
@@ -24,7 +24,7 @@ pub(super) struct Exchange {
     forward: Forward,
     write_stall: Duration,
     verdict: Duration,
-    _place: MailboxPermit,
+    place: MailboxPermit,
 }
 
 impl Exchange {
@@ -34,7 +34,7 @@ impl Exchange {
             forward: Forward::new(authenticated),
             write_stall: limits.write_stall,
             verdict: limits.smtp_verdict,
-            _place: place,
+            place,
         }
     }
 
@@ -81,6 +81,17 @@ impl Exchange {
     pub(super) async fn end(&mut self) -> io::Result<Reply> {
         self.forward.end();
         self.answered(self.verdict).await
+    }
+
+    /// Notes whether the connection is kept without a message. It may then have to yield at once,
+    /// because the client does not notice.
+    pub(super) fn is_spare(&mut self, spare: bool) {
+        self.place.rests(spare.then(Instant::now));
+    }
+
+    /// Waits until another session of the mailbox needs the place of this one, which is spare.
+    pub(super) fn asked_to_yield(&self) -> impl Future<Output = ()> + Send + use<> {
+        self.place.asked_to_yield()
     }
 
     /// Sends QUIT and closes the connection.

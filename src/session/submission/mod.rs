@@ -124,10 +124,10 @@ impl LoginHandler for SubmissionLogin<'_> {
         self.ways.config.trusted(self.subject.peer.ip()).is_some()
     }
 
-    async fn decide(&self, credentials: &Arc<Credentials>) -> Result<Accepted<Ready>, Failure> {
+    async fn decide(&self, credentials: &Arc<Credentials>, end: Instant) -> Result<Accepted<Ready>, Failure> {
         let Self { shared, ways, subject } = *self;
         let router = DeliveryRouter { shared, ways, subject, sender: Sender::LoggedIn(Arc::clone(credentials)) };
-        let (admitted, way) = router.prepare().await?;
+        let (admitted, way) = router.prepare(end).await?;
         let whose = match &admitted.admission {
             Some(admission) => SessionUser::from(admission),
             None => SessionUser::named(admitted.bearer.user.as_str()),

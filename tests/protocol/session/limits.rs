@@ -128,7 +128,12 @@ async fn a_login_waits_for_a_place_of_its_mailbox() {
         let world = Setup::limits(few).start().await;
         let mut inside = Vec::new();
         for _ in 0..3 {
-            inside.push(world.session(protocol, ALICE, ALICES).await);
+            let mut client = world.session(protocol, ALICE, ALICES).await;
+            if protocol == Smtp {
+                // One at rest would make room.
+                client.ask(&format!("MAIL FROM:<{ALICE}>"), "250 ").await;
+            }
+            inside.push(client);
         }
         let before = world.upstream_connections();
         world.refuses(protocol, ALICE, ALICES, Refusal::Limit, "mailbox-occupied").await;
@@ -150,6 +155,7 @@ async fn a_place_passes_on_when_its_session_ends() {
     let world = Setup::limits("  smtp_sessions_per_mailbox: 1").start().await;
     let mut holder = world.session(Smtp, ALICE, ALICES).await;
     for _ in 0..5 {
+        holder.ask(&format!("MAIL FROM:<{ALICE}>"), "250 ").await;
         let mut next = world.client(Smtp).await;
         let before = world.upstream_connections();
         next.send(format!("AUTH PLAIN {}\r\n", crate::session::support::plain(ALICE, ALICES))).await;

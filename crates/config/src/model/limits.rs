@@ -49,15 +49,16 @@ pub struct Limits {
     pub connect: Duration,
     /// Deadline of TCP, CONNECT and TLS together, through a proxy.
     pub connect_via_proxy: Duration,
-    /// Deadline from the greeting to a successful login at the upstream.
+    /// Deadline from the greeting to a successful login at the upstream, within what is left of
+    /// `login`.
     pub upstream_login: Duration,
     /// New connections to upstreams in a second. A client that would wait longer than ten seconds
     /// is refused at once.
     pub upstream_connects_per_second: u32,
-    /// IMAP sessions of one mailbox at once.
-    pub imap_sessions_per_mailbox: usize,
-    /// POP3 sessions of one mailbox at once.
-    pub pop3_sessions_per_mailbox: usize,
+    /// IMAP sessions of one mailbox at once; `None`: as many as the server bears.
+    pub imap_sessions_per_mailbox: Option<usize>,
+    /// POP3 sessions of one mailbox at once; `None`: as many as the server bears.
+    pub pop3_sessions_per_mailbox: Option<usize>,
     /// SMTP sessions of one mailbox at once.
     pub smtp_sessions_per_mailbox: usize,
     /// EWS requests of one mailbox at once.
@@ -165,10 +166,10 @@ impl Default for Limits {
             connect_attempt: seconds(5),
             connect: seconds(10),
             connect_via_proxy: seconds(15),
-            upstream_login: seconds(30),
+            upstream_login: seconds(55),
             upstream_connects_per_second: 500,
-            imap_sessions_per_mailbox: 16,
-            pop3_sessions_per_mailbox: 16,
+            imap_sessions_per_mailbox: None,
+            pop3_sessions_per_mailbox: None,
             smtp_sessions_per_mailbox: 3,
             ews_requests_per_mailbox: 10,
             graph_requests_per_mailbox: 4,

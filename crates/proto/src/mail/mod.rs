@@ -30,7 +30,7 @@ mod upstream;
 pub use capabilities::Capabilities;
 pub use client::{ClientEvent, ClientSettings, ClientSide, CloseReason, Rejection, ShutdownReason};
 pub use limits::Limits;
-pub use quiescence::QuiescenceDetector;
+pub use quiescence::{Farewell, QuiescenceDetector};
 pub use sides::{client_side, exchange_online, upstream_side};
 pub use upstream::{
     Authenticated, Goal, UpstreamEvent, UpstreamFailure, UpstreamFailureKind, UpstreamSettings, UpstreamSide,

@@ -1,31 +1,56 @@
-//! Detects whether a session may be sent a shutdown message, from the ends of the relayed chunks.
+//! Detects whether a session may be sent a farewell, from what is relayed.
 //!
-//! After the login Gatepost does not parse a session. But a server that stops sends `* BYE` (RFC
-//! 9051 §7.1.5) or `421` (RFC 5321 §3.8), which is allowed whenever a response is complete. Here
-//! that is decided from the last line of each chunk: the client has its answer and has sent nothing
-//! since, or it waits in IDLE. Together with some time without data, that is certain enough. It can
-//! be wrong if the octets of a message look like an answer and the server pauses directly after
-//! them for seconds. Then the client takes the shutdown message for a part of the message, and the
-//! connection ends within it, as it would have done at the end of the drain.
+//! After the login Gatepost does not change a session. But a server that ends it sends `* BYE` (RFC
+//! 9051 §7.1.5) or `421` (RFC 5321 §3.8), which is allowed whenever a response is complete.
+//!
+//! An SMTP session is followed command by command. Of an IMAP session only the last line of each
+//! chunk is read: the client has its answer and has sent nothing since, or it waits in IDLE.
+//! Together with some time without data, that is certain enough. It can be wrong if the octets of a
+//! message look like an answer and the server pauses directly after them for seconds. Then the
+//! client takes the farewell for a part of the message, and the connection ends within it, as it
+//! would have done at the end of the drain.
 
+use std::time::Duration;
+
+use super::reply;
+use super::smtp::TransactionTracker;
 use gatepost_core::protocol::MailProtocol;
 
 /// Longest last line that is examined; a longer one is no short answer.
 const LINE_BYTES: usize = 512;
 
-/// Tracks whether a session is at rest.
+/// Why a session at rest is ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Farewell {
+    /// The service stops.
+    Stopping,
+    /// Another session of the mailbox waits for the place.
+    Yielding,
+}
+
+/// Tracks whether a session is at rest.
+#[derive(Debug)]
 pub struct QuiescenceDetector {
-    protocol: MailProtocol,
-    state: State,
+    session: Session,
+    /// What the server said last, and nobody since, asks for this pause.
+    pause: Option<Duration>,
+}
+
+/// A session, by protocol.
+#[derive(Debug)]
+enum Session {
+    Imap(State),
+    /// POP3 has no farewell.
+    Pop3,
+    /// Boxed, because most sessions are IMAP.
+    Smtp(Box<TransactionTracker>),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     /// A command is being answered, or data is being transferred.
     Busy,
-    /// After the answer to the last command the session is at rest: the command was IDLE, or ends a
-    /// mail transaction.
+    /// The command was IDLE, so that the session is at rest after its continuation.
     Settling,
     /// All commands are answered.
     AtRest,
@@ -34,37 +59,55 @@ enum State {
 impl QuiescenceDetector {
     /// Creates the detector of a session whose login was just answered.
     pub fn after_login(protocol: MailProtocol) -> Self {
-        Self { protocol, state: State::AtRest }
+        let session = match protocol {
+            MailProtocol::Imap => Session::Imap(State::AtRest),
+            MailProtocol::Pop3 => Session::Pop3,
+            MailProtocol::Smtp => Session::Smtp(Box::default()),
+        };
+        Self { session, pause: None }
     }
 
     /// Notes octets that the client sent.
     pub fn client_said(&mut self, octets: &[u8]) {
-        let settles = match self.protocol {
-            MailProtocol::Imap => ends_in_idle(octets),
-            MailProtocol::Smtp => ends_transaction(octets),
-            MailProtocol::Pop3 => false,
-        };
-        self.state = if settles { State::Settling } else { State::Busy };
+        self.pause = None;
+        match &mut self.session {
+            Session::Imap(state) => *state = if ends_in_idle(octets) { State::Settling } else { State::Busy },
+            Session::Pop3 => {}
+            Session::Smtp(tracker) => tracker.client_said(octets),
+        }
     }
 
     /// Notes octets that the server sent.
     pub fn server_said(&mut self, octets: &[u8]) {
-        let Some(line) = last_line(octets) else {
-            self.state = State::Busy;
-            return;
-        };
-        self.state = match self.protocol {
-            MailProtocol::Imap => imap(self.state, line),
-            MailProtocol::Smtp => smtp(self.state, line),
-            MailProtocol::Pop3 => State::Busy,
-        };
+        self.pause = pause(octets);
+        match &mut self.session {
+            Session::Imap(state) => *state = last_line(octets).map_or(State::Busy, |line| imap(*state, line)),
+            Session::Pop3 => {}
+            Session::Smtp(tracker) => tracker.server_said(octets),
+        }
     }
 
-    /// The shutdown message that may be sent now; `None` if none may be sent.
-    pub fn goodbye(&self) -> Option<&'static [u8]> {
-        match (self.state, self.protocol) {
-            (State::AtRest, MailProtocol::Imap) => Some(b"* BYE The service is stopping, connect again\r\n"),
-            (State::AtRest, MailProtocol::Smtp) => Some(b"421 4.3.2 The service is stopping, connect again\r\n"),
+    /// Whether the client has sent a message by SMTP since its login.
+    pub fn has_sent(&self) -> bool {
+        matches!(&self.session, Session::Smtp(tracker) if tracker.has_sent())
+    }
+
+    /// How long the server wants no further session of the mailbox, if that was its last word. It
+    /// counts only if the server ends the session with it: before, it may be the text of a message.
+    pub fn pause(&self) -> Option<Duration> {
+        self.pause
+    }
+
+    /// The farewell that may be sent now; `None` if none may be sent.
+    pub fn farewell(&self, why: Farewell) -> Option<&'static [u8]> {
+        match (&self.session, why) {
+            (Session::Imap(State::AtRest), Farewell::Stopping) => {
+                Some(b"* BYE The service is stopping, connect again\r\n")
+            }
+            (Session::Smtp(tracker), _) if tracker.is_at_rest() => Some(match why {
+                Farewell::Stopping => b"421 4.3.2 The service is stopping, connect again\r\n",
+                Farewell::Yielding => b"421 4.3.2 Another session of this mailbox waits, connect again\r\n",
+            }),
             _ => None,
         }
     }
@@ -78,6 +121,13 @@ fn last_line(octets: &[u8]) -> Option<&[u8]> {
         Some(at) => tail.get(at + 1..),
         None => (tail.len() == text.len()).then_some(tail),
     }
+}
+
+/// The pause that one of the last two lines asks for. Behind a refusal Exchange says `* BYE`.
+fn pause(octets: &[u8]) -> Option<Duration> {
+    let tail = octets.get(octets.len().saturating_sub(LINE_BYTES)..)?;
+    let lines = tail.strip_suffix(b"\r\n")?.rsplit(|octet| *octet == b'\n');
+    lines.take(2).find_map(reply::retry_after)
 }
 
 /// RFC 2177: `tag IDLE`.
@@ -109,36 +159,12 @@ fn is_tag(word: &[u8]) -> bool {
     word.len() <= 32 && word.iter().all(|b| b.is_ascii_graphic() && !b"(){%*\"\\+".contains(b))
 }
 
-/// Whether no mail transaction is open after the answer to these octets, the last that a client
-/// sent: they end a message, or are a command that begins none.
-fn ends_transaction(octets: &[u8]) -> bool {
-    const HARMLESS: [&[u8]; 5] = [b"NOOP", b"RSET", b"EHLO", b"HELO", b"VRFY"];
-    if octets == b".\r\n" || octets.ends_with(b"\r\n.\r\n") {
-        return true;
-    }
-    let alone = memchr::memchr(b'\n', octets) == Some(octets.len().saturating_sub(1));
-    let verb = octets.get(..4).unwrap_or_default();
-    alone && HARMLESS.iter().any(|harmless| verb.eq_ignore_ascii_case(harmless))
-}
-
-fn smtp(before: State, line: &[u8]) -> State {
-    // The last line of a reply: three digits, then a space or the end of the line (RFC 5321 §4.2).
-    let ends_reply = match line {
-        [b'2' | b'4' | b'5', a, b] | [b'2' | b'4' | b'5', a, b, b' ', ..] => a.is_ascii_digit() && b.is_ascii_digit(),
-        _ => false,
-    };
-    match before {
-        State::Settling if ends_reply => State::AtRest,
-        before => before,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use MailProtocol::{Imap, Pop3, Smtp};
 
-    /// Whether a shutdown message is possible after an exchange; lines with `C` come from the
+    /// Whether a farewell is possible after an exchange; lines with `C` come from the
     /// client.
     fn after(protocol: MailProtocol, exchange: &[&str]) -> bool {
         let mut detector = QuiescenceDetector::after_login(protocol);
@@ -148,7 +174,7 @@ mod tests {
                 (_, octets) => detector.server_said(octets.as_bytes()),
             }
         }
-        detector.goodbye().is_some()
+        detector.farewell(Farewell::Stopping).is_some()
     }
 
     #[test]
@@ -187,17 +213,34 @@ mod tests {
 
     #[test]
     fn a_mail_transaction_is_not_disturbed() {
-        let (mail, rcpt) = ("CMAIL FROM:<a@b>\r\n", "CRCPT TO:<c@d>\r\n");
-        let (ok, go, done) = ("S250 2.1.0 Ok\r\n", "S354 Start mail input\r\n", "S250 2.0.0 Ok, queued\r\n");
-        let exchange = [mail, ok, rcpt, ok, "CDATA\r\n", go, "CSubject: x\r\n\r\ntext\r\n", "C.\r\n", done];
-        for length in 1..exchange.len() {
-            assert!(!after(Smtp, &exchange[..length]), "{:?}", &exchange[..length]);
-        }
-        assert!(after(Smtp, &exchange));
+        let (mail, ok) = ("CMAIL FROM:<a@b>\r\n", "S250 2.1.0 Ok\r\n");
+        assert!(!after(Smtp, &[mail]) && !after(Smtp, &[mail, ok]));
         assert!(after(Smtp, &[mail, ok, "CRSET\r\n", "S250 2.0.0 Reset\r\n"]));
-        assert!(!after(Smtp, &["CNOOP\r\nMAIL FROM:<a@b>\r\n", ok]));
-        assert!(!after(Smtp, &["CEHLO x\r\n", "S250-x\r\n"]));
-        assert!(after(Smtp, &["CEHLO x\r\n", "S250-x\r\n250 SIZE 1\r\n"]));
+    }
+
+    #[test]
+    fn the_pause_that_the_server_asks_for_last_is_known() {
+        let throttled = "a7 BAD Request is throttled. Suggested Backoff Time: 89117 milliseconds\r\n";
+        let pause = Some(Duration::from_millis(89_117));
+        for (said, known) in [
+            (throttled.to_owned(), pause),
+            (format!("* 3 EXISTS\r\n{throttled}* BYE Connection closed. 14\r\n"), pause),
+            (format!("{throttled}* BYE a\r\n* BYE b\r\n"), None),
+            (throttled.trim_end().to_owned(), None),
+        ] {
+            let mut detector = QuiescenceDetector::after_login(Imap);
+            detector.server_said(said.as_bytes());
+            assert_eq!(detector.pause(), known, "{said}");
+            detector.client_said(b"a8 NOOP\r\n");
+            assert_eq!(detector.pause(), None);
+        }
+    }
+
+    #[test]
+    fn only_smtp_yields() {
+        let farewell = |protocol| QuiescenceDetector::after_login(protocol).farewell(Farewell::Yielding);
+        assert!(farewell(Smtp).is_some_and(|words| words.starts_with(b"421 4.3.2 ")));
+        assert_eq!((farewell(Imap), farewell(Pop3)), (None, None));
     }
 
     #[test]

@@ -6,6 +6,7 @@
 //! are kept only if they are plain.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -188,7 +189,13 @@ impl Wire {
             Some(login) => [login.response.as_bytes(), login.bearer.token.expose().as_bytes()],
             None => [b"", b""],
         };
-        UpstreamFailure { kind, detail: excerpt(words, DETAIL_OCTETS, &secrets) }
+        UpstreamFailure { kind, detail: excerpt(words, DETAIL_OCTETS, &secrets), retry_after: retry_after(words) }
+    }
+
+    /// The class of a reply to the token that calls it no valid command or message.
+    pub(crate) fn not_understood(&self) -> UpstreamFailureKind {
+        let characters = self.login.as_ref().map_or(0, |login| login.bearer.token.expose().chars().count());
+        UpstreamFailureKind::TokenNotUnderstood { characters }
     }
 
     fn spoke_before_tls(&self) -> UpstreamFailure {
@@ -353,6 +360,21 @@ pub(crate) fn kind_of_words(words: &[u8]) -> Option<UpstreamFailureKind> {
     ];
     let words = words.to_ascii_lowercase();
     WORDS.iter().find(|(word, _)| memmem::find(&words, word.as_bytes()).is_some()).map(|(_, kind)| *kind)
+}
+
+/// How long the upstream wants to be left alone, in the words of Exchange (`Request is throttled.
+/// Suggested Backoff Time: 89117 milliseconds`).
+pub(crate) fn retry_after(words: &[u8]) -> Option<Duration> {
+    const ANNOUNCED: &[u8] = b"backoff time:";
+    let words = words.to_ascii_lowercase();
+    let at = memmem::find(&words, ANNOUNCED)? + ANNOUNCED.len();
+    let mut rest = words.get(at..)?.split(|octet| !octet.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
+    let number = std::str::from_utf8(rest.next()?).ok()?.parse().ok()?;
+    match rest.next()? {
+        b"milliseconds" => Some(Duration::from_millis(number)),
+        b"seconds" => Some(Duration::from_secs(number)),
+        _ => None,
+    }
 }
 
 /// Keeps the entries that are printable and short.

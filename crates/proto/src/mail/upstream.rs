@@ -1,6 +1,7 @@
 //! The side towards an upstream: settings, events and methods of its machine.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::{Capabilities, Limits};
 use crate::sasl::Bearer;
@@ -73,6 +74,8 @@ pub struct UpstreamFailure {
     /// The upstream's own text, for the log: control characters escaped, at most 1 KiB, never a
     /// token.
     pub detail: String,
+    /// How long the upstream wants no further login of this mailbox, if it says so.
+    pub retry_after: Option<Duration>,
 }
 
 /// Classes of [`UpstreamFailure`].
@@ -80,6 +83,11 @@ pub struct UpstreamFailure {
 pub enum UpstreamFailureKind {
     /// The token was not accepted: audience, permission, expiry, or wrong mailbox.
     TokenRefused,
+    /// The message with the token was not understood, as when the token is too long.
+    TokenNotUnderstood {
+        /// The length of the token.
+        characters: usize,
+    },
     /// Authenticated, but the mailbox does not answer ("authenticated but not connected").
     MailboxNotConnected,
     /// The protocol is disabled for the mailbox or the tenant, or a policy forbids it (SMTP

@@ -211,9 +211,14 @@ impl Imap {
                     Status::Bad => UpstreamFailureKind::Protocol,
                     _ => UpstreamFailureKind::TokenRefused,
                 };
+                let is_first = challenge.is_none();
                 let status = challenge.and_then(|challenge| challenge.status);
                 let words = reply::after_challenge(status.as_deref(), response.words);
-                Err(self.wire.failure(kind_of_refusal(response, usual), &words))
+                let kind = match kind_of_refusal(response, usual) {
+                    UpstreamFailureKind::Protocol if is_first => self.wire.not_understood(),
+                    kind => kind,
+                };
+                Err(self.wire.failure(kind, &words))
             }
             State::Probe { capability: Some(command), probe } if is(&command) => match kind_after_login(response) {
                 Some(kind) => fail(self, kind),

@@ -1,6 +1,9 @@
 //! The POP3 client side towards Microsoft until the login there has succeeded (RFC 1939, RFC 5034,
 //! XOAUTH2).
 //!
+//! Only the answer to a STAT behind the login counts as success, because Exchange accepts a login
+//! for a mailbox that it then cannot open.
+//!
 //! XOAUTH2 is always sent in two lines. Exchange closes the connection on an initial response, and
 //! RFC 5034 §4 limits the AUTH command to 255 octets, which a token exceeds.
 
@@ -29,6 +32,8 @@ enum State {
         /// The content of the failure challenge, once there was one.
         challenge: Option<Challenge>,
     },
+    /// The login was accepted; waits for the mailbox to answer STAT.
+    Probe,
     Ended,
 }
 
@@ -82,17 +87,33 @@ impl Pop3 {
             }
             (State::Auth, Response::Err { code }) => Err(self.refused(code, Kind::NoXoauth2, line)),
             (State::Response { challenge: None }, Response::Ok) => {
+                self.wire.send("STAT");
+                Ok(State::Probe)
+            }
+            (State::Probe, Response::Ok) => {
                 self.wire.authenticated(Capabilities::default());
                 Ok(State::Ended)
+            }
+            (State::Probe, Response::Err { code }) => {
+                let kind = match kind_of_refusal(code, line, Kind::MailboxNotConnected) {
+                    kind @ (Kind::Limit | Kind::Unavailable | Kind::Disabled) => kind,
+                    // The token was accepted, and STAT is a command of every server.
+                    _ => Kind::MailboxNotConnected,
+                };
+                Err(self.wire.failure(kind, line))
             }
             (State::Response { challenge: None }, Response::Challenge(text)) => {
                 self.wire.send("");
                 Ok(State::Response { challenge: Some(Challenge { status: reply::challenge_status(text) }) })
             }
             (State::Response { challenge }, Response::Err { code }) => {
+                let is_first = challenge.is_none();
                 let status = challenge.and_then(|challenge| challenge.status);
                 let words = reply::after_challenge(status.as_deref(), line);
-                let kind = kind_of_refusal(code, line, Kind::TokenRefused);
+                let kind = match kind_of_refusal(code, line, Kind::TokenRefused) {
+                    Kind::Protocol if is_first => self.wire.not_understood(),
+                    kind => kind,
+                };
                 Err(self.wire.failure(kind, &words))
             }
             _ => Err(self.wire.failure(Kind::Protocol, line)),
@@ -147,7 +168,7 @@ fn kind_of_refusal(code: Option<&[u8]>, line: &[u8], usual: UpstreamFailureKind)
 mod tests {
     use super::UpstreamFailureKind as Kind;
     use crate::mail::Goal;
-    use crate::mail::reply::transcript::{Outcome, bearer, play};
+    use crate::mail::reply::transcript::{NOT_UNDERSTOOD, Outcome, bearer, play};
     use gatepost_core::protocol::MailProtocol;
 
     fn sign_in(starttls: bool, conversation: &str) -> Outcome {
@@ -167,6 +188,8 @@ mod tests {
              S: +
              C: {response}
              S: +OK User successfully authenticated.
+             C: STAT
+             S: +OK 2 28
              S: +OK leftover",
         );
         assert_eq!(outcome, Outcome::Authenticated { announced: vec![], leftovers: "+OK leftover\r\n".into() });
@@ -183,7 +206,7 @@ mod tests {
             ("-ERR [IN-USE] locked", Kind::Limit),
             ("-ERR [LOGIN-DELAY] minimum time between polls", Kind::Limit),
             ("-ERR Server Unavailable. 21", Kind::Unavailable),
-            ("-ERR MailProtocol error. Connection is closed. 10", Kind::Protocol),
+            ("-ERR Protocol error. Connection is closed. 10", NOT_UNDERSTOOD),
             ("220 what", Kind::Protocol),
         ] {
             assert_eq!(sign_in(false, &format!("{sent}S: {answer}")).kind(), kind, "{answer}");
@@ -196,6 +219,23 @@ mod tests {
         );
         assert_eq!(sign_in(false, &format!("{challenged}S: +")).kind(), Kind::Protocol);
         assert_eq!(sign_in(false, &format!("{challenged}S: +OK")).kind(), Kind::Protocol);
+    }
+
+    #[test]
+    fn the_mailbox_must_answer() {
+        let sent = "S: +OK ready\nC: AUTH XOAUTH2\nS: + \nC: {response}\nS: +OK authenticated\nC: STAT\n";
+        for (answer, kind) in [
+            ("-ERR User is authenticated but not connected.", Kind::MailboxNotConnected),
+            ("-ERR Protocol error. 14", Kind::MailboxNotConnected),
+            ("-ERR", Kind::MailboxNotConnected),
+            ("-ERR [SYS/TEMP] later", Kind::Unavailable),
+            ("-ERR [IN-USE] locked", Kind::Limit),
+            ("-ERR Request is throttled. Suggested Backoff Time: 89117 milliseconds", Kind::Unavailable),
+            ("+ more", Kind::Protocol),
+        ] {
+            assert_eq!(sign_in(false, &format!("{sent}S: {answer}")).kind(), kind, "{answer}");
+        }
+        assert_eq!(sign_in(false, &format!("{sent}EOF")).kind(), Kind::Closed);
     }
 
     #[test]
@@ -212,7 +252,7 @@ mod tests {
     #[test]
     fn stls_is_demanded() {
         let sent = "S: +OK ready\nC: STLS\n";
-        let done = "S: +OK Begin TLS\nTLS\nC: AUTH XOAUTH2\nS: +\nC: {response}\nS: +OK";
+        let done = "S: +OK Begin TLS\nTLS\nC: AUTH XOAUTH2\nS: +\nC: {response}\nS: +OK\nC: STAT\nS: +OK 0 0";
         assert!(matches!(sign_in(true, &format!("{sent}{done}")), Outcome::Authenticated { .. }));
         assert_eq!(sign_in(true, &format!("{sent}S: -ERR unknown")).kind(), Kind::NoStartTls);
         assert_eq!(sign_in(true, &format!("{sent}S: +OK\nS: +OK injected")).kind(), Kind::SpokeBeforeTls);

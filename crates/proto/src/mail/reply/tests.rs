@@ -27,6 +27,23 @@ fn lines_end_in_crlf_only() {
 }
 
 #[test]
+fn the_time_that_exchange_names_is_read() {
+    let millis = |words: &str| retry_after(words.as_bytes()).map(|time| time.as_millis());
+    for (words, time) in [
+        ("G2 BAD Request is throttled. Suggested Backoff Time: 89117 milliseconds", Some(89_117)),
+        ("-ERR Request is throttled. Suggested Backoff Time:299961 Milliseconds.", Some(299_961)),
+        ("Suggested backoff time: 5 seconds", Some(5_000)),
+        ("Suggested Backoff Time: 99999999999999999999 milliseconds", None),
+        ("Suggested Backoff Time: 5 minutes", None),
+        ("Suggested Backoff Time: soon", None),
+        ("Suggested Backoff Time:", None),
+        ("Request is throttled. 89117 milliseconds", None),
+    ] {
+        assert_eq!(millis(words), time, "{words}");
+    }
+}
+
+#[test]
 fn every_bound_is_met() {
     let limits = || Limits { upstream_line_bytes: 8, upstream_lines: 3, upstream_bytes: 20, ..Limits::default() };
     assert_eq!(lines(limits(), b"123456\r\n").1, None);

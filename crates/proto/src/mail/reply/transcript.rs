@@ -11,6 +11,10 @@ use gatepost_core::secret::AccessToken;
 /// The token of [`bearer`].
 pub(in crate::mail) const TOKEN: &str = "eyJ0eXAiOiJKV1QiLCJhbGciOiJSUzI1NiJ9.eyJhdWQiOiJleGNoYW5nZSJ9.c2lnbmF0dXJl";
 
+/// The class of a reply that does not understand the message with [`TOKEN`].
+pub(in crate::mail) const NOT_UNDERSTOOD: UpstreamFailureKind =
+    UpstreamFailureKind::TokenNotUnderstood { characters: TOKEN.len() };
+
 pub(in crate::mail) fn bearer() -> Bearer {
     Bearer { user: MailAddress::parse("alice@contoso.com").unwrap(), token: Arc::new(AccessToken::new(TOKEN.into())) }
 }

@@ -11,8 +11,10 @@ mod path;
 pub mod reply;
 mod response;
 pub mod submission;
+mod tracker;
 pub mod transaction;
 pub mod upstream_side;
 
 pub use envelope::Envelope;
 pub use reply::Reply;
+pub use tracker::TransactionTracker;

@@ -105,9 +105,14 @@ impl Smtp {
                 Ok(State::Response { announced, challenge })
             }
             (State::Response { challenge, .. }, _) => {
+                let is_first = challenge.is_none();
                 let status = challenge.and_then(|challenge| challenge.status);
                 let words = reply::after_challenge(status.as_deref(), &reply.words());
-                Err(self.wire.failure(kind_of_refusal(reply), &words))
+                let kind = match (kind_of_refusal(reply), reply.code) {
+                    (Kind::Protocol, 500 | 501) if is_first => self.wire.not_understood(),
+                    (kind, _) => kind,
+                };
+                Err(self.wire.failure(kind, &words))
             }
             (State::Auth(_), _) => Err(self.refused(reply, kind_of_refusal(reply))),
             (_, _) if reply.class() == 4 => Err(self.refused(reply, kind_of_refusal(reply))),
@@ -170,6 +175,8 @@ fn kind_of_refusal(reply: &Reply) -> UpstreamFailureKind {
         530 | 534 | 550 | 554 => Kind::Disabled,
         535 if reply.has_enhanced("5.7.139") => Kind::Disabled,
         535 => Kind::TokenRefused,
+        // High Volume Email wants a token that lives for some minutes more.
+        501 if reply.has_enhanced("5.5.127") => Kind::TokenRefused,
         502 | 504 => Kind::NoXoauth2,
         _ => Kind::Protocol,
     }
@@ -179,7 +186,7 @@ fn kind_of_refusal(reply: &Reply) -> UpstreamFailureKind {
 mod tests {
     use super::UpstreamFailureKind as Kind;
     use crate::mail::Goal;
-    use crate::mail::reply::transcript::{Outcome, bearer, play};
+    use crate::mail::reply::transcript::{NOT_UNDERSTOOD, Outcome, bearer, play};
     use gatepost_core::protocol::MailProtocol;
 
     fn sign_in(starttls: bool, conversation: &str) -> Outcome {
@@ -236,7 +243,10 @@ mod tests {
             ("421 4.3.2 Concurrent connections limit exceeded", Kind::Limit),
             ("432 4.3.2 Concurrent connections limit exceeded", Kind::Limit),
             ("504 5.7.4 Unrecognized authentication type", Kind::NoXoauth2),
-            ("500 5.3.3 Unrecognized command", Kind::Protocol),
+            ("501 5.5.127 Invalid XOAUTH2 auth data - Token will expire soon", Kind::TokenRefused),
+            ("501 5.5.124 Invalid XOAUTH2 auth data", NOT_UNDERSTOOD),
+            ("500 5.3.3 Unrecognized command", NOT_UNDERSTOOD),
+            ("503 5.5.1 Bad sequence of commands", Kind::Protocol),
             ("250 2.0.0 fine", Kind::Protocol),
             ("235-a\nS: 250 b", Kind::Protocol),
             ("* OK", Kind::Protocol),

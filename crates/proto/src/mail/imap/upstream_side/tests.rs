@@ -1,4 +1,4 @@
-use crate::mail::reply::transcript::{Outcome, bearer, play};
+use crate::mail::reply::transcript::{NOT_UNDERSTOOD, Outcome, bearer, play};
 use crate::mail::{Goal, UpstreamFailureKind as Kind};
 use gatepost_core::protocol::MailProtocol;
 
@@ -112,7 +112,7 @@ fn refused_tokens() {
         ("G1 NO [INUSE] x", Kind::Limit),
         ("G1 NO [CONTACTADMIN] x", Kind::Disabled),
         ("G1 NO Unsupported authentication mechanism.", Kind::NoXoauth2),
-        ("G1 BAD Command Argument Error. 12", Kind::Protocol),
+        ("G1 BAD Command Argument Error. 12", NOT_UNDERSTOOD),
         ("* BYE Connection is closed. 13", Kind::Unavailable),
         ("* BYE Too many connections", Kind::Limit),
         ("G2 OK not asked", Kind::Protocol),

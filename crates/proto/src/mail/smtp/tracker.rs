@@ -1,0 +1,350 @@
+//! Follows a relayed SMTP session (RFC 5321, RFC 2920, RFC 3030) just far enough to know whether
+//! something is open: an unanswered command, half a line, or a mail transaction.
+//!
+//! It changes and refuses nothing. If it cannot follow the session, it loses track for good, and
+//! the session counts as busy until its end.
+
+use std::collections::VecDeque;
+
+use memchr::memchr;
+
+use super::response;
+
+/// Most unanswered commands. A client that pipelines more is not followed.
+const UNANSWERED: usize = 1_000;
+
+/// How much of a command line is kept: `BDAT`, a 64-bit number and `LAST` need 30 octets.
+const COMMAND_HEAD: usize = 32;
+
+/// The code of a reply and the octet behind it.
+const REPLY_HEAD: usize = 4;
+
+/// What ends the content of a message (RFC 5321 §4.1.1.4).
+const END_OF_CONTENT: &[u8; 5] = b"\r\n.\r\n";
+
+/// Tracks what is open in a session after its login.
+#[derive(Debug, Default)]
+pub struct TransactionTracker {
+    client: Sending,
+    /// The beginning of the command line that the client has not ended yet.
+    command: Vec<u8>,
+    unanswered: VecDeque<Command>,
+    /// The beginning of the reply line that the server has not ended yet.
+    reply: Vec<u8>,
+    in_transaction: bool,
+    has_sent: bool,
+}
+
+/// What the client is sending.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Sending {
+    #[default]
+    Commands,
+    /// The content of a message after DATA. So many octets of [`END_OF_CONTENT`] were the last.
+    Content(usize),
+    /// The rest of a chunk, in octets, after BDAT.
+    Chunk(u64),
+    /// Something that cannot be followed.
+    Unknown,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Command {
+    Mail,
+    Data,
+    EndOfContent,
+    LastChunk,
+    /// RSET, EHLO or HELO.
+    Reset,
+    Other,
+}
+
+impl TransactionTracker {
+    /// Whether nothing is open, so that the server may end the session (RFC 5321 §3.8).
+    pub fn is_at_rest(&self) -> bool {
+        self.client == Sending::Commands
+            && self.command.is_empty()
+            && self.unanswered.is_empty()
+            && self.reply.is_empty()
+            && !self.in_transaction
+    }
+
+    /// Whether the client has sent a message.
+    pub fn has_sent(&self) -> bool {
+        self.has_sent
+    }
+
+    /// Notes octets that the client sent.
+    pub fn client_said(&mut self, mut octets: &[u8]) {
+        while !octets.is_empty() {
+            let taken = match &mut self.client {
+                Sending::Unknown => return,
+                Sending::Commands => self.take_command(octets),
+                Sending::Content(matched) => match end_of_content(matched, octets) {
+                    Some(end) => {
+                        self.client = Sending::Commands;
+                        self.expect(Command::EndOfContent);
+                        end
+                    }
+                    None => return,
+                },
+                Sending::Chunk(left) => {
+                    let taken = octets.len().min(usize::try_from(*left).unwrap_or(usize::MAX));
+                    *left -= taken as u64;
+                    if *left == 0 {
+                        self.client = Sending::Commands;
+                    }
+                    taken
+                }
+            };
+            octets = octets.get(taken..).unwrap_or_default();
+        }
+    }
+
+    /// Notes octets that the server sent.
+    pub fn server_said(&mut self, octets: &[u8]) {
+        for part in octets.split_inclusive(|octet| *octet == b'\n') {
+            let room = REPLY_HEAD.saturating_sub(self.reply.len());
+            self.reply.extend(part.iter().take(room));
+            if part.ends_with(b"\n") {
+                let line = std::mem::take(&mut self.reply);
+                match response::parse(line.trim_ascii_end()).map(|line| (line.code, line.last)) {
+                    Some((code, true)) => self.answered(code),
+                    Some((_, false)) => {}
+                    None => self.lose_track(),
+                }
+            }
+        }
+    }
+
+    /// Takes octets up to the end of a command line. Returns how many.
+    fn take_command(&mut self, octets: &[u8]) -> usize {
+        // Nothing may follow DATA before its reply (RFC 2920 §3.1).
+        if self.unanswered.back() == Some(&Command::Data) {
+            self.lose_track();
+            return octets.len();
+        }
+        let end = memchr(b'\n', octets);
+        let part = octets.get(..end.unwrap_or(octets.len())).unwrap_or_default();
+        let room = COMMAND_HEAD.saturating_sub(self.command.len());
+        self.command.extend(part.iter().take(room));
+        let Some(end) = end else { return octets.len() };
+        let line = std::mem::take(&mut self.command);
+        self.begin(&line);
+        end + 1
+    }
+
+    fn begin(&mut self, line: &[u8]) {
+        let mut words = line.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty());
+        let verb = words.next().unwrap_or_default().to_ascii_uppercase();
+        let command = match &*verb {
+            b"MAIL" => Command::Mail,
+            b"DATA" => Command::Data,
+            b"RSET" | b"EHLO" | b"HELO" => Command::Reset,
+            b"BDAT" => {
+                let size = words.next().and_then(|size| std::str::from_utf8(size).ok()?.parse().ok());
+                let Some(size) = size else { return self.lose_track() };
+                if size > 0 {
+                    self.client = Sending::Chunk(size);
+                }
+                match words.next() {
+                    Some(last) if last.eq_ignore_ascii_case(b"LAST") => Command::LastChunk,
+                    _ => Command::Other,
+                }
+            }
+            // What follows is the end, or another protocol.
+            b"QUIT" | b"STARTTLS" | b"AUTH" => return self.lose_track(),
+            _ => Command::Other,
+        };
+        self.expect(command);
+    }
+
+    fn expect(&mut self, command: Command) {
+        if self.unanswered.len() < UNANSWERED {
+            self.unanswered.push_back(command);
+        } else {
+            self.lose_track();
+        }
+    }
+
+    fn answered(&mut self, code: u16) {
+        match (self.unanswered.pop_front(), code) {
+            (Some(Command::Data), 354) => self.client = Sending::Content(2),
+            // A reply that nobody asked for, the end of the session, or a question.
+            (None, _) | (_, 421 | 300..=399) => self.lose_track(),
+            (Some(Command::Mail), 200..=299) => self.in_transaction = true,
+            (Some(Command::Reset), 200..=299) => self.in_transaction = false,
+            // Whatever the reply to the content, the server has forgotten the transaction (RFC 5321
+            // §4.1.1.4).
+            (Some(Command::LastChunk), 200..=299) | (Some(Command::EndOfContent), _) => {
+                (self.in_transaction, self.has_sent) = (false, true);
+            }
+            _ => {}
+        }
+    }
+
+    fn lose_track(&mut self) {
+        *self = Self { client: Sending::Unknown, ..Self::default() };
+    }
+}
+
+/// Returns where the content of a message ends in `octets`. `matched` is how much of
+/// [`END_OF_CONTENT`] was matched before, and is kept for the next octets.
+fn end_of_content(matched: &mut usize, octets: &[u8]) -> Option<usize> {
+    let mut at = 0;
+    while let Some(octet) = octets.get(at) {
+        at += 1;
+        if END_OF_CONTENT.get(*matched) == Some(octet) {
+            *matched += 1;
+            if *matched == END_OF_CONTENT.len() {
+                return Some(at);
+            }
+        } else if *octet == b'\r' {
+            *matched = 1;
+        } else {
+            *matched = 0;
+            at += memchr(b'\r', octets.get(at..)?)?;
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// A session with each turn of the dialogue; lines with `C` come from the client.
+    const MESSAGE: [&str; 10] = [
+        "CMAIL FROM:<a@b>\r\n",
+        "S250 2.1.0 Ok\r\n",
+        "CRCPT TO:<c@d>\r\n",
+        "S250 2.1.5 Ok\r\n",
+        "CDATA\r\n",
+        "S354 Start mail input\r\n",
+        "CSubject: x\r\n\r\n.\r.\n\r\r\n..\r\n.text\r\n",
+        "C.\r\n",
+        "S250-2.0.0 Ok,",
+        "S queued\r\n250 2.0.0 done\r\n",
+    ];
+
+    fn follow(tracker: &mut TransactionTracker, turn: &str) {
+        match turn.split_at(1) {
+            ("C", octets) => tracker.client_said(octets.as_bytes()),
+            (_, octets) => tracker.server_said(octets.as_bytes()),
+        }
+    }
+
+    fn rests_after(turns: &[&str]) -> bool {
+        let mut tracker = TransactionTracker::default();
+        turns.iter().for_each(|turn| follow(&mut tracker, turn));
+        tracker.is_at_rest()
+    }
+
+    #[test]
+    fn a_session_rests_before_and_behind_a_message_and_never_within_it() {
+        for length in 1..MESSAGE.len() {
+            assert!(!rests_after(&MESSAGE[..length]), "{:?}", &MESSAGE[..length]);
+        }
+        assert!(rests_after(&[]) && rests_after(&MESSAGE));
+        let mut tracker = TransactionTracker::default();
+        MESSAGE.iter().for_each(|turn| {
+            assert!(!tracker.has_sent());
+            follow(&mut tracker, turn);
+        });
+        assert!(tracker.has_sent());
+        let twice = [MESSAGE, MESSAGE].concat();
+        assert!(!rests_after(&twice[..11]) && rests_after(&twice));
+    }
+
+    #[test]
+    fn commands_without_a_transaction_leave_nothing_open() {
+        for turns in [
+            &["CNOOP\r\n", "S250 2.0.0 OK\r\n"][..],
+            &["CEHLO x\r\n", "S250-x\r\n250-SIZE 1\r\n250 DSN\r\n"],
+            &["CFROB\r\n", "S500 5.3.3 Unrecognized command\r\n"],
+            &["CMAIL FROM:<a@b>\r\n", "S550 5.7.60 no\r\n"],
+            &["CRCPT TO:<c@d>\r\nDATA\r\n", "S503 no\r\n503 no\r\n"],
+            &["CMAIL FROM:<a@b>\r\n", "S250 Ok\r\n", "CRSET\r\n", "S250 2.0.0 Resetting\r\n"],
+            &["CMAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\nDATA\r\n", "S250 a\r\n250 b\r\n354 c\r\n", "C.\r\n", "S554 no\r\n"],
+            &["CMAIL FROM:<a@b>\r\n", "S250 a\r\n", "CBDAT 0 LAST\r\n", "S250 b\r\n"],
+            &["CMAIL FROM:<a@b>\r\n", "S250 a\r\n", "CBDAT 4 LAST\r\nDATA", "S250 b\r\n"],
+        ] {
+            assert!(!rests_after(&turns[..turns.len() - 1]) && rests_after(turns), "{turns:?}");
+        }
+    }
+
+    #[test]
+    fn half_of_anything_is_no_rest() {
+        for turns in [
+            &["CNO"][..],
+            &["CNOOP\r\n", "S250"],
+            &["CNOOP\r\n", "S250 OK"],
+            &["CNOOP\r\nNOOP\r\n", "S250 OK\r\n"],
+            &["CNOOP\r\n", "S250 OK\r\n25"],
+            // What looks like a command is content, and what looks like the end of it is a chunk.
+            &["CMAIL FROM:<a@b>\r\nDATA\r\n", "S250 a\r\n354 b\r\n", "CRSET\r\n", "CNOOP\r\n"],
+            &["CMAIL FROM:<a@b>\r\n", "S250 a\r\n", "CBDAT 5\r\n", "C\r\n.\r\n", "S250 b\r\n"],
+            &["CMAIL FROM:<a@b>\r\n", "S250 a\r\n", "CBDAT 9 LAST\r\n", "CRSET\r\n"],
+            // The first transaction stays open whatever becomes of the second command.
+            &["CMAIL FROM:<a@b>\r\n", "S250 a\r\n", "CMAIL FROM:<a@b>\r\n", "S503 b\r\n"],
+        ] {
+            assert!(!rests_after(turns), "{turns:?}");
+        }
+    }
+
+    #[test]
+    fn a_session_that_cannot_be_followed_is_busy_for_good() {
+        for turns in [
+            &["S421 4.4.2 Connection timed out\r\n"][..],
+            &["CNOOP\r\n", "S421 4.3.2 bye\r\n"],
+            &["CNOOP\r\n", "S* OK\r\n"],
+            &["CQUIT\r\n", "S221 bye\r\n"],
+            &["CAUTH LOGIN\r\n", "S334 VXNlcm5hbWU6\r\n"],
+            &["CHELP\r\n", "S334 what\r\n"],
+            &["CBDAT many LAST\r\n", "S501 no\r\n"],
+            &["CMAIL FROM:<a@b>\r\nDATA\r\nSubject: too soon\r\n.\r\n", "S250 a\r\n354 b\r\n250 c\r\n"],
+        ] {
+            let more = [turns, &["CNOOP\r\n", "S250 OK\r\n"]].concat();
+            assert!(!rests_after(turns) && !rests_after(&more), "{turns:?}");
+        }
+        let mut tracker = TransactionTracker::default();
+        tracker.client_said("NOOP\r\n".repeat(UNANSWERED + 1).as_bytes());
+        tracker.server_said("250 OK\r\n".repeat(UNANSWERED + 1).as_bytes());
+        assert!(!tracker.is_at_rest());
+    }
+
+    proptest! {
+        /// Where the octets of one side are divided makes no difference.
+        #[test]
+        fn divisions_do_not_matter(content in "[a.\r\n]{0,40}", size in 1..7_usize) {
+            let stuffed = content.replace("\r\n.", "\r\n..");
+            let stuffed = stuffed.strip_prefix('.').map_or(stuffed.clone(), |rest| format!("..{rest}"));
+            let whole = format!("MAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\nDATA\r\n|{stuffed}\r\n.\r\n|BDAT 6\r\n\r\n.\r\nxRSET\r\n");
+            let replies = ["250 a\r\n250-b\r\n250 b\r\n354 c\r\n", "250 d\r\n", "503 e\r\n250 f\r\n"];
+            let mut tracker = TransactionTracker::default();
+            for (said, reply) in whole.split('|').zip(replies) {
+                for part in said.as_bytes().chunks(size) {
+                    tracker.client_said(part);
+                    prop_assert!(!tracker.is_at_rest());
+                }
+                for part in reply.as_bytes().chunks(size) {
+                    prop_assert!(!tracker.is_at_rest());
+                    tracker.server_said(part);
+                }
+                prop_assert_eq!(tracker.is_at_rest(), reply != replies[0]);
+            }
+        }
+
+        /// Nothing that either side can say is too much.
+        #[test]
+        fn anything_may_be_said(turns in proptest::collection::vec((any::<bool>(), proptest::collection::vec(any::<u8>(), 0..60)), 0..20)) {
+            let mut tracker = TransactionTracker::default();
+            for (by_client, octets) in turns {
+                if by_client { tracker.client_said(&octets) } else { tracker.server_said(&octets) }
+                prop_assert!(tracker.command.len() <= COMMAND_HEAD && tracker.reply.len() <= REPLY_HEAD);
+            }
+        }
+    }
+}
