@@ -22,10 +22,12 @@ use super::{Connection, OriginError, Traffic, failures};
 use crate::login::{AuthorizedLogin, LoginRequest};
 use crate::session::attempt::Claim;
 use crate::session::fresh_token::{TokenError, with_fresh_token};
+use crate::session::journal::RefusedRequest;
 use crate::session::login::{min_token_lifetime, origin};
 use crate::session::mailbox_slots::MailboxPermit;
 use gatepost_config::Grant;
 use gatepost_core::account::{LoginName, MailAddress};
+use gatepost_core::cause::Cause;
 use gatepost_core::failure::Failure;
 use gatepost_core::secret::Password;
 use gatepost_net::penalty::Misbehavior;
@@ -45,15 +47,16 @@ impl Connection {
         let started = Instant::now();
         let http_1 = request.version() < Version::HTTP_2;
         let (parts, body) = request.into_parts();
-        let mut exchange = Exchange { connection: &self, parts, body: Some(body) };
+        let mut exchange = Exchange { connection: &self, parts, body: Some(body), account: None };
         let outcome = match self.hold_head(size_of_head(&exchange.parts)) {
             Some(_held) => exchange.answer().await,
             None => Err(Refused::before_login()),
         };
-        let Exchange { parts, body, .. } = exchange;
+        let Exchange { parts, body, account, .. } = exchange;
         let response = match outcome {
             Ok(response) => response,
             Err(refused) => {
+                self.log_request_refused(&refused, &parts, account.as_ref());
                 let mut response = refused.answer(self.gateway.config.service, &self.subject.session);
                 let unread = body.is_some_and(|body| !body.is_end_stream());
                 // An unread request body would block the next request.
@@ -81,6 +84,27 @@ impl Connection {
         );
         Ok(response)
     }
+
+    /// Logs a refusal that the log does not have yet.
+    fn log_request_refused(&self, refused: &Refused, parts: &Parts, account: Option<&MailAddress>) {
+        let Some(cause) = refused.unlogged else { return };
+        // What the validator has refused has neither.
+        let is_whole = !is_judges_own(parts);
+        let host = parts.uri.host().or_else(|| parts.headers.get(HOST)?.to_str().ok());
+        self.shared.journal.request_refused(
+            self.protocol(),
+            &self.subject,
+            &RefusedRequest {
+                account: account.map(MailAddress::as_str),
+                cause,
+                status: refused.status.as_u16(),
+                host: host.filter(|_| is_whole),
+                method: is_whole.then_some(parts.method.as_str()),
+                path: is_whole.then_some(parts.uri.path()),
+                text: &refused.message,
+            },
+        );
+    }
 }
 
 /// Returns the memory of a head in octets. A field takes an entry in the table in addition to its
@@ -102,6 +126,8 @@ struct Exchange<'a> {
     parts: Parts,
     /// Present until it is sent to the origin.
     body: Option<Incoming>,
+    /// The account, once its credentials were accepted.
+    account: Option<MailAddress>,
 }
 
 /// Credentials that a request presents.
@@ -156,6 +182,7 @@ impl Exchange<'_> {
                 return Err(refused);
             }
         };
+        self.account = Some(admission.login.clone());
         let target = self.target(&admission)?;
         let of_mailbox = self.place(&admission).await?;
         let acting_for = admission.account.grant == Grant::ClientCredentials;
@@ -209,7 +236,8 @@ impl Exchange<'_> {
             let flaw = head::HeadError::of_path(self.parts.uri.path()).unwrap_or(head::HeadError::RequestLine);
             self.penalize(if flaw == head::HeadError::Slow { Misbehavior::Timeout } else { Misbehavior::Garbage });
             let status = StatusCode::from_u16(flaw.status()).unwrap_or(StatusCode::BAD_REQUEST);
-            return Err(Refused::new(status, flaw.to_string()).and_close());
+            let cause = if flaw == head::HeadError::Slow { Cause::Timeout } else { Cause::Refused };
+            return Err(Refused::because(cause, status, flaw.to_string()).and_close());
         }
         let headers = &self.parts.headers;
         let limits = &connection.shared.limits;
@@ -228,7 +256,7 @@ impl Exchange<'_> {
         }
         let authority = self.authority()?;
         if !connection.gateway.hosts.has(&authority, connection.local) {
-            let message = "This server is not known by that name; whoever runs Gatepost can add it to `hosts`";
+            let message = "This server is not known by that name. Gatepost admin: add it to `hosts` of the listener";
             return bad(StatusCode::MISDIRECTED_REQUEST, message);
         }
         // Only web pages send `Origin`. What they request in a user's name is not served.
@@ -237,10 +265,12 @@ impl Exchange<'_> {
         }
         let secure = connection.service.tls.is_some();
         if !secure && !connection.service.allows_plaintext(connection.subject.peer.ip()) {
+            let mut refused = Refused::new(StatusCode::FORBIDDEN, "A login is possible with TLS only").and_close();
             if headers.contains_key(AUTHORIZATION) {
                 connection.login_attempts().refused_unjudged("", &failures::plaintext());
+                refused.unlogged = None;
             }
-            return Err(Refused::new(StatusCode::FORBIDDEN, "A login is possible with TLS only").and_close());
+            return Err(refused);
         }
         Ok(format!("{}://{authority}", if secure { "https" } else { "http" }))
     }
@@ -275,7 +305,6 @@ impl Exchange<'_> {
     /// Returns the credentials, or the answer that asks for them.
     async fn proof(&mut self, presented: Presented) -> Result<Proof, Refused> {
         let connection = self.connection;
-        let unauthorized = |message: &str| Refused::new(StatusCode::UNAUTHORIZED, message);
         match presented {
             Presented::Credentials(Credentials::Password { login, password, .. }) => Ok(Proof { login, password }),
             Presented::Nothing => {
@@ -289,15 +318,16 @@ impl Exchange<'_> {
                 if knows_the_way {
                     connection.visit.forgive();
                 }
-                Err(unauthorized("A user name and a password are needed"))
+                Err(Refused::challenge())
             }
             Presented::OtherScheme | Presented::Credentials(Credentials::Token(_)) => {
                 connection.visit.forgive();
-                Err(unauthorized("Only HTTP Basic is served here"))
+                Err(Refused::new(StatusCode::UNAUTHORIZED, "Only HTTP Basic is served here"))
             }
             Presented::Malformed => {
                 self.penalize(Misbehavior::Garbage);
-                Err(Refused::new(StatusCode::BAD_REQUEST, "the Authorization field is malformed").and_close())
+                let message = "the Authorization field is malformed";
+                Err(Refused::because(Cause::MalformedLogin, StatusCode::BAD_REQUEST, message).and_close())
             }
             Presented::Unusable(flaw) => {
                 let name = if let CredentialsError::Name(bad) = &flaw { bad.hint.as_str() } else { "" };
@@ -314,7 +344,7 @@ impl Exchange<'_> {
         let protocol = connection.protocol();
         let resources = connection.service.listener.resources();
         let Some(&resource) = resources.first() else {
-            return Err(Refused::new(StatusCode::INTERNAL_SERVER_ERROR, "Internal error, try again later").into());
+            return Err(Refused::broken(Cause::InternalError).into());
         };
         let request = LoginRequest {
             login: &proof.login,
@@ -475,11 +505,11 @@ impl Exchange<'_> {
 
     fn request(&self, target: &str, admission: &AuthorizedLogin, upload: Upload) -> Result<Request<Upload>, Refused> {
         let gateway = &self.connection.gateway;
-        let broken = |_| Refused::new(StatusCode::INTERNAL_SERVER_ERROR, "Internal error, try again later");
+        let broken = || Refused::broken(Cause::RequestNotMade);
         let mut headers = self.parts.headers.clone();
         fields::to_origin(&mut headers);
         let bearer = zeroize::Zeroizing::new(format!("Bearer {}", admission.bearer.token.expose()));
-        let mut bearer = HeaderValue::from_str(&bearer).map_err(|_| broken(()))?;
+        let mut bearer = HeaderValue::from_str(&bearer).map_err(|_| broken())?;
         bearer.set_sensitive(true);
         headers.insert(AUTHORIZATION, bearer);
         // The library omits it, and Microsoft's servers require it (411).
@@ -489,7 +519,7 @@ impl Exchange<'_> {
         match gateway.config.service {
             HttpService::Ews => {
                 let mailbox = HeaderValue::from_bytes(admission.bearer.user.as_str().as_bytes());
-                headers.insert("x-anchormailbox", mailbox.map_err(|_| broken(()))?);
+                headers.insert("x-anchormailbox", mailbox.map_err(|_| broken())?);
             }
             HttpService::Graph => {
                 // Uncompressed, because links in the answer are rewritten.
@@ -500,7 +530,7 @@ impl Exchange<'_> {
         let authority = if name.contains(':') { format!("[{name}]") } else { name.clone() };
         let mut request = Request::new(upload);
         *request.method_mut() = self.parts.method.clone();
-        *request.uri_mut() = format!("https://{authority}{target}").parse().map_err(|_| broken(()))?;
+        *request.uri_mut() = format!("https://{authority}{target}").parse().map_err(|_| broken())?;
         *request.headers_mut() = headers;
         Ok(request)
     }
@@ -531,8 +561,9 @@ impl Exchange<'_> {
 
 /// The answer to a request whose connection or source has no attempts left.
 fn too_many_attempts(wait: Option<Duration>) -> Refused {
-    let refused = Refused::new(StatusCode::TOO_MANY_REQUESTS, "Too many logins failed, try again later");
-    Refused { wait, ..refused.and_close() }
+    let cause = if wait.is_some() { Cause::Penalised } else { Cause::TooManyAttempts };
+    let message = "Too many logins failed, try again later";
+    Refused { wait, ..Refused::because(cause, StatusCode::TOO_MANY_REQUESTS, message).and_close() }
 }
 
 /// Returns the person of the token, when it is a user's.

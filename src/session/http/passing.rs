@@ -14,6 +14,7 @@ use super::prepare::is_of_type;
 use super::{Connection, Traffic, failures};
 use crate::login::AuthorizedLogin;
 use crate::session::mailbox_slots::MailboxPermit;
+use gatepost_core::cause::Cause;
 use gatepost_proto::http::fields;
 use gatepost_proto::http::links::{Destination, Places};
 use gatepost_proto::http::rules::HttpService;
@@ -78,13 +79,12 @@ impl Connection {
             // A page of an intermediary, meant for people. The program does not expect it, and
             // Gatepost does not repeat it.
             if !wanted {
-                let refused =
-                    Refused { wait: retry_after(&parts.headers, status), ..Refused::new(status, in_place(status)) };
-                return Err(refused);
+                let wait = retry_after(&parts.headers, status);
+                return Err(Refused { wait, ..in_place(status, status) });
             }
         }
         if status == StatusCode::SWITCHING_PROTOCOLS || status == StatusCode::PROXY_AUTHENTICATION_REQUIRED {
-            return Err(Refused::new(StatusCode::BAD_GATEWAY, in_place(status)));
+            return Err(in_place(status, StatusCode::BAD_GATEWAY));
         }
         let rewrites = config.service == HttpService::Graph
             && is_of_type(&parts.headers, &["application/json"])
@@ -110,10 +110,10 @@ fn retry_after(headers: &HeaderMap, status: StatusCode) -> Option<Duration> {
     }
 }
 
-/// Returns the text for an error whose own text is not passed on.
-fn in_place(status: StatusCode) -> String {
-    match status.as_u16() {
-        429 | 503 => "Microsoft is busy, try again later".to_owned(),
-        code => format!("Microsoft answered with status {code}"),
+/// Returns the answer in place of one of Microsoft's whose own text is not passed on.
+fn in_place(theirs: StatusCode, ours: StatusCode) -> Refused {
+    match theirs.as_u16() {
+        429 | 503 => Refused::because(Cause::UpstreamUnavailable, ours, "Microsoft is busy, try again later"),
+        code => Refused::because(Cause::UpstreamGarbage, ours, format!("Microsoft answered with status {code}")),
     }
 }

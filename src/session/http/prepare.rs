@@ -13,6 +13,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use super::answer::Refused;
 use gatepost_config::Limits;
 use gatepost_core::account::MailAddress;
+use gatepost_core::cause::Cause;
 use gatepost_proto::http::rules::HttpService;
 use gatepost_proto::http::soap;
 
@@ -118,7 +119,7 @@ pub(super) async fn read_away(headers: &HeaderMap, body: &mut Incoming) {
 
 /// The refusal when the client sends no more of the body.
 pub(super) fn stalled() -> Refused {
-    Refused::new(StatusCode::REQUEST_TIMEOUT, "the body of the request does not go on").and_close()
+    Refused::because(Cause::Idle, StatusCode::REQUEST_TIMEOUT, "the body of the request does not go on").and_close()
 }
 
 /// Returns the next octets of a body, which must come before `end`; `None` at its end.

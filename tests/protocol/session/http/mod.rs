@@ -7,5 +7,6 @@ mod frames;
 mod guessing;
 mod hygiene;
 mod origin;
+mod refusals;
 mod requests;
 mod streams;
