@@ -118,12 +118,8 @@ impl Refused {
     /// the log.
     pub(super) fn answer(&self, service: HttpService, session: &str) -> Response<Answer> {
         let message = format!("{} (session {session})", self.message);
-        let body = fault::body(service, self.status.as_u16(), &message, self.wait);
-        let mut response = Response::new(Either::Left(Full::new(Bytes::from(body.text))));
-        *response.status_mut() = self.status;
+        let mut response = respond(self.status, fault::body(service, self.status.as_u16(), &message, self.wait));
         let headers = response.headers_mut();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static(body.content_type));
-        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         if self.status == StatusCode::UNAUTHORIZED {
             headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static(basic::CHALLENGE));
         }
@@ -135,4 +131,14 @@ impl Refused {
         }
         response
     }
+}
+
+/// Returns an answer of Gatepost's own.
+pub(super) fn respond(status: StatusCode, body: fault::Body) -> Response<Answer> {
+    let mut response = Response::new(Either::Left(Full::new(Bytes::from(body.text))));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(body.content_type));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
 }

@@ -3,6 +3,7 @@
 
 use std::convert::Infallible;
 use std::iter;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -33,7 +34,6 @@ use gatepost_core::secret::Password;
 use gatepost_net::penalty::Misbehavior;
 use gatepost_proto::http::basic::Presented;
 use gatepost_proto::http::rules::HttpService;
-use gatepost_proto::http::target::{Denied, Owner};
 use gatepost_proto::http::{basic, fields, head, target};
 use gatepost_proto::sasl::{Credentials, CredentialsError};
 
@@ -86,7 +86,7 @@ impl Connection {
     }
 
     /// Logs a refusal that the log does not have yet.
-    fn log_request_refused(&self, refused: &Refused, parts: &Parts, account: Option<&MailAddress>) {
+    pub(super) fn log_request_refused(&self, refused: &Refused, parts: &Parts, account: Option<&MailAddress>) {
         let Some(cause) = refused.unlogged else { return };
         // What the validator has refused has neither.
         let is_whole = !is_judges_own(parts);
@@ -121,13 +121,13 @@ fn is_judges_own(parts: &Parts) -> bool {
     parts.method == head::REFUSED
 }
 
-struct Exchange<'a> {
-    connection: &'a Connection,
-    parts: Parts,
+pub(super) struct Exchange<'a> {
+    pub(super) connection: &'a Connection,
+    pub(super) parts: Parts,
     /// Present until it is sent to the origin.
-    body: Option<Incoming>,
+    pub(super) body: Option<Incoming>,
     /// The account, once its credentials were accepted.
-    account: Option<MailAddress>,
+    pub(super) account: Option<MailAddress>,
 }
 
 /// Credentials that a request presents.
@@ -183,7 +183,10 @@ impl Exchange<'_> {
             }
         };
         self.account = Some(admission.login.clone());
-        let target = self.target(&admission)?;
+        let target = match self.route(&admission, &here).await? {
+            ControlFlow::Continue(target) => target,
+            ControlFlow::Break(answer) => return Ok(answer),
+        };
         let of_mailbox = self.place(&admission).await?;
         let acting_for = admission.account.grant == Grant::ClientCredentials;
         let prepared = self.prepare(acting_for.then_some(&admission.bearer.user)).await?;
@@ -438,51 +441,6 @@ impl Exchange<'_> {
         Refused::of_way(&failure)
     }
 
-    /// Returns the request's target at the origin, with its query.
-    fn target(&self, admission: &AuthorizedLogin) -> Result<String, Refused> {
-        let config = &self.connection.gateway.config;
-        let (method, uri) = (&self.parts.method, &self.parts.uri);
-        let path = match config.service {
-            HttpService::Ews => target::ews(method, uri.path()).map(str::to_owned),
-            HttpService::Graph => {
-                let is_me = admission.account.grant.is_of_user() && *person(admission) == admission.bearer.user;
-                let owner = Owner { login: &admission.login, mailbox: &admission.bearer.user, is_me };
-                let path = target::graph(&config.graph, method, uri.path(), owner);
-                let path = path.and_then(|path| target::query(uri.query().unwrap_or_default()).map(|()| path));
-                path.map(|path| match uri.query() {
-                    Some(query) => format!("{path}?{query}"),
-                    None => path,
-                })
-            }
-        };
-        path.map_err(|denied| match denied {
-            Denied::Malformed => Refused::new(StatusCode::BAD_REQUEST, "The path can be read in two ways"),
-            Denied::NotServed if config.service == HttpService::Ews => {
-                Refused::new(StatusCode::NOT_FOUND, "Only /EWS/Exchange.asmx is served here")
-            }
-            Denied::NotServed => Refused::new(
-                StatusCode::FORBIDDEN,
-                "This path is not served here; `paths` of the listener names those that are",
-            ),
-            Denied::Cast => Refused::new(
-                StatusCode::FORBIDDEN,
-                "Casts (`microsoft.graph.…`) lead out of the `paths` of the listener, and are not served",
-            ),
-            Denied::Method => {
-                let post = [Method::POST];
-                let methods = if config.service == HttpService::Ews { &post[..] } else { &config.graph.methods };
-                let allow: Vec<&str> = methods.iter().map(Method::as_str).collect();
-                Refused {
-                    allow: allow.join(", "),
-                    ..Refused::new(StatusCode::METHOD_NOT_ALLOWED, "This method is not served here")
-                }
-            }
-            Denied::OtherMailbox => {
-                Refused::new(StatusCode::FORBIDDEN, "These credentials are for their own mailbox only")
-            }
-        })
-    }
-
     async fn place(&self, admission: &AuthorizedLogin) -> Result<MailboxPermit, Refused> {
         let connection = self.connection;
         let protocol = connection.service.listener.protocol;
@@ -567,6 +525,6 @@ fn too_many_attempts(wait: Option<Duration>) -> Refused {
 }
 
 /// Returns the person of the token, when it is a user's.
-fn person(admission: &AuthorizedLogin) -> &MailAddress {
+pub(super) fn person(admission: &AuthorizedLogin) -> &MailAddress {
     admission.account.person(&admission.login)
 }

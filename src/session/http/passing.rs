@@ -43,9 +43,11 @@ impl Connection {
                 ..Refused::of(&failure)
             });
         }
-        let is_soap = is_of_type(&parts.headers, &["text/xml", "application/soap+xml"]);
+        // The description of EWS (`Services.wsdl` and its schemas) is XML of any of these types.
+        let xml = ["text/xml", "application/soap+xml", "application/xml", "application/wsdl+xml"];
+        let is_xml = is_of_type(&parts.headers, &xml);
         // A page of a proxy or web filter, because Exchange answers in XML.
-        if config.service == HttpService::Ews && status.is_success() && !is_soap {
+        if config.service == HttpService::Ews && status.is_success() && !is_xml {
             let failure = failures::no_ews(&config.origin);
             self.log_refused(admission.login.as_str(), &failure);
             return Err(Refused::of_way(&failure));
@@ -73,7 +75,7 @@ impl Connection {
         }
         if status.is_client_error() || status.is_server_error() {
             let wanted = match config.service {
-                HttpService::Ews => is_soap,
+                HttpService::Ews => is_xml,
                 HttpService::Graph => is_of_type(&parts.headers, &["application/json"]),
             };
             // A page of an intermediary, meant for people. The program does not expect it, and

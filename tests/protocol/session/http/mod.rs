@@ -1,5 +1,6 @@
 //! EWS and Graph over HTTP Basic: what reaches Microsoft, and what the client hears.
 
+mod autodiscover;
 mod client;
 mod endings;
 mod faults;
