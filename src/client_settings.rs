@@ -1,6 +1,6 @@
 //! What a person types into a mail program or a device.
 
-use gatepost_config::{Config, Listener, ListenerTls};
+use gatepost_config::{Bind, Config, Listener, ListenerTls};
 use gatepost_core::account::MailAddress;
 use gatepost_core::protocol::Protocol;
 
@@ -40,11 +40,13 @@ pub(crate) struct Place {
 pub(crate) fn places(config: &Config, protocols: &[Protocol]) -> Vec<Place> {
     let mut places = Vec::new();
     for listener in fitting(config, protocols) {
-        for address in &listener.bind {
-            let host = if address.ip().is_unspecified() {
-                "the name or an address of this machine".to_owned()
-            } else {
-                address.ip().to_string()
+        for bind in &listener.bind {
+            let host = match bind {
+                Bind::Localhost(_) => "localhost".to_owned(),
+                Bind::Address(address) if address.ip().is_unspecified() => {
+                    "the name or an address of this machine".to_owned()
+                }
+                Bind::Address(address) => address.ip().to_string(),
             };
             let encryption = match listener.tls {
                 ListenerTls::None => "no encryption",
@@ -52,7 +54,7 @@ pub(crate) fn places(config: &Config, protocols: &[Protocol]) -> Vec<Place> {
                 ListenerTls::Implicit(_) => "TLS",
             };
             let protocol = listener.protocol.name().to_uppercase();
-            places.push(Place { protocol, host, port: address.port(), encryption });
+            places.push(Place { protocol, host, port: bind.port(), encryption });
         }
     }
     places
@@ -97,6 +99,7 @@ mod tests {
     fn each_fitting_listener_has_a_line_that_can_be_typed() {
         let yaml = "listeners:\n  \
                       imap: {bind: ['127.0.0.1:1143', '[::1]:1143']}\n  \
+                      pop3: {bind: 'localhost:1110'}\n  \
                       smtp: {bind: '0.0.0.0:587', allow_from: 10.0.0.0/8, allow_plaintext_from: 10.0.0.0/8}\n\
                     microsoft: {tenant: contoso.com, client_id: 00000000-0000-0000-0000-000000000000}\n\
                     accounts: [{login: scanner@contoso.com, aliases: [scan7]}, {login: '*'}]\n";
@@ -110,10 +113,11 @@ mod tests {
                password    abcdefgh\n  \
                IMAP        127.0.0.1, port 1143, no encryption, normal password\n  \
                IMAP        ::1, port 1143, no encryption, normal password\n  \
+               POP3        localhost, port 1110, no encryption, normal password\n  \
                SMTP        the name or an address of this machine, port 587, no encryption, normal password\n"
         );
         assert_eq!(
-            settings("scanner@contoso.com", &[Protocol::Pop3, Protocol::Smtp]),
+            settings("scanner@contoso.com", &[Protocol::Smtp]),
             "  user name   scanner@contoso.com, or scan7 where that is too long\n  \
                password    abcdefgh\n  \
                SMTP        the name or an address of this machine, port 587, no encryption, normal password\n"

@@ -602,7 +602,7 @@ fn the_example_is_right_and_shows_the_defaults() {
 
     // What it writes is what there is without it: the same listeners from their addresses alone.
     let short =
-        "listeners: {imap: {bind: '127.0.0.1:1143'}, pop3: {bind: '127.0.0.1:1995'}, smtp: {bind: '127.0.0.1:1587'}}";
+        "listeners: {imap: {bind: 'localhost:1143'}, pop3: {bind: 'localhost:1995'}, smtp: {bind: 'localhost:1587'}}";
     let short = Outside::default().load(&complete(short)).unwrap();
     assert_eq!(format!("{:?}", config.listeners), format!("{:?}", short.listeners));
     assert_eq!(format!("{:?}", config.accounts), format!("{:?}", short.accounts));

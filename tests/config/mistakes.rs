@@ -95,7 +95,7 @@ fn every_mistake_between_listeners_has_its_sentence() {
     for (yaml, expected) in [
         (
             "listeners: {}",
-            "listeners: there is no listener; add one, such as `listeners: {smtp: {bind: \"127.0.0.1:1587\"}}`",
+            "listeners: there is no listener; add one, such as `listeners: {smtp: {bind: \"localhost:1587\"}}`",
         ),
         (
             "listeners: 5",
@@ -105,19 +105,25 @@ fn every_mistake_between_listeners_has_its_sentence() {
         (
             "listeners: {smtp: }",
             "listeners.smtp.bind: `bind` is missing; write the address and port to listen on, such as \
-             `bind: 127.0.0.1:1143`",
+             `bind: localhost:1143`",
         ),
         (
             "listeners: {smtp: {bind: []}}",
-            "listeners.smtp.bind: no address is listed; write an address and port, such as `127.0.0.1:1143`",
+            "listeners.smtp.bind: no address is listed; write an address and port, such as `localhost:1143`",
         ),
         (
             "listeners: {smtp: {bind: '::1'}}",
             "listeners.smtp.bind: `::1` has no port; write address and port, such as `[::1]:1143`",
         ),
         (
-            "listeners: {smtp: {bind: ['127.0.0.1:1', 'localhost:25']}}",
-            "listeners.smtp.bind[1]: `localhost:25` is not an address with a port; write `[\"127.0.0.1:25\", \"[::1]:25\"]`",
+            "listeners: {smtp: {bind: ['127.0.0.1:1', 'mail.example:25']}}",
+            "listeners.smtp.bind[1]: `mail.example:25` is not an address with a port; write `localhost` or a numeric address, and a \
+             port, such as `localhost:1143` or `192.0.2.7:143`",
+        ),
+        (
+            "listeners: {smtp: {bind: 'localhost:25'}, imap: {bind: '[::1]:25'}}",
+            "listeners.imap.bind: `[::1]:25` is taken already by `[::1]:25` of listeners.smtp.bind; give each listener a port of its \
+             own",
         ),
         (
             "listeners: {mail: {bind: '127.0.0.1:25'}}",

@@ -7,7 +7,7 @@ use ipnet::IpNet;
 
 use super::identity::read_identity;
 use super::model::account::{Account, Accounts, Cloud};
-use super::model::listener::{Listener, ListenerBackend, ListenerTls};
+use super::model::listener::{Bind, Listener, ListenerBackend, ListenerTls};
 use super::model::server::{Origin, Upstream, UpstreamTls};
 use super::model::submission::{Deliver, Submission};
 use super::reader::{Node, Section};
@@ -62,7 +62,7 @@ pub(super) fn read(section: &Section<'_>, cloud: Cloud, accounts: &Accounts) -> 
     let mut destinations: Vec<Destination<'_>> = Vec::new();
     let entries = section.entries();
     if section.is_empty() {
-        let hint = "add one, such as `listeners: {smtp: {bind: \"127.0.0.1:1587\"}}`";
+        let hint = "add one, such as `listeners: {smtp: {bind: \"localhost:1587\"}}`";
         section.problem("there is no listener", hint);
     }
     for (name, node) in entries {
@@ -137,7 +137,7 @@ fn read_one<'a>(
         Some(ListenerBackend::Submission(submission)) => submission.trusted_senders.as_slice(),
         _ => &[],
     };
-    let off_loopback = !proxy_protocol_from.is_empty() || bind.iter().any(|address| !address.ip().is_loopback());
+    let off_loopback = !proxy_protocol_from.is_empty() || !is_loopback(&bind);
     let trusts = section.has("trusted_senders");
     check_plaintext(section, (&tls, mode), off_loopback, &allow_plaintext_from, trusts);
     if let Some(allow_from) = &allow_from {
@@ -185,24 +185,24 @@ fn read_client_tokens(section: &Section<'_>, protocol: Option<Protocol>) -> Opti
     node.read(|text| value::choice(text, &WORDS))
 }
 
-fn read_bind<'a>(section: &Section<'a>, binds: &mut Vec<(SocketAddr, Node<'a>)>) -> Option<Vec<SocketAddr>> {
+fn read_bind<'a>(section: &Section<'a>, binds: &mut Vec<(SocketAddr, Node<'a>)>) -> Option<Vec<Bind>> {
     let Some(node) = section.get("bind") else {
-        section.missing("bind", "", "write the address and port to listen on, such as `bind: 127.0.0.1:1143`");
+        section.missing("bind", "", "write the address and port to listen on, such as `bind: localhost:1143`");
         return None;
     };
     let items = node.items();
     if items.is_empty() {
-        node.problem("no address is listed", "write an address and port, such as `127.0.0.1:1143`");
+        node.problem("no address is listed", "write an address and port, such as `localhost:1143`");
         return None;
     }
-    let mut addresses = Vec::new();
+    let mut read = Vec::new();
     for item in &items {
-        if let Some(address) = item.read(value::bind) {
-            binds.push((address, item.clone()));
-            addresses.push(address);
+        if let Some(bind) = item.read(value::bind) {
+            binds.extend(bind.addresses().map(|address| (address, item.clone())));
+            read.push(bind);
         }
     }
-    (addresses.len() == items.len()).then_some(addresses)
+    (read.len() == items.len()).then_some(read)
 }
 
 fn read_tls(section: &Section<'_>) -> Option<ListenerTls> {
@@ -236,9 +236,13 @@ fn read_tls(section: &Section<'_>) -> Option<ListenerTls> {
     })
 }
 
-fn default_allow_from(section: &Section<'_>, bind: Option<&[SocketAddr]>) -> Option<Vec<IpNet>> {
-    let bind = bind?;
-    if bind.iter().all(|address| address.ip().is_loopback()) {
+/// Whether only this machine reaches all of them.
+fn is_loopback(bind: &[Bind]) -> bool {
+    bind.iter().flat_map(|bind| bind.addresses()).all(|address| address.ip().is_loopback())
+}
+
+fn default_allow_from(section: &Section<'_>, bind: Option<&[Bind]>) -> Option<Vec<IpNet>> {
+    if is_loopback(bind?) {
         return Some(loopback());
     }
     section.missing(

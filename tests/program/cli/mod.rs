@@ -120,7 +120,7 @@ fn a_wrong_configuration_ends_with_3() {
         serde_json::json!({
             "source": "x.yaml", "line": 1, "column": 26, "key": "listeners.smtp.bind",
             "reason": "`127.0.0.1:1587, tsl: none` is not an address with a port",
-            "hint": "write a numeric address and a port, such as `127.0.0.1:1143` or `[::1]:1143`",
+            "hint": "write `localhost` or a numeric address, and a port, such as `localhost:1143` or `192.0.2.7:143`",
         })
     );
 }
