@@ -525,6 +525,28 @@ fn forward_proxies_of_every_kind_and_several_of_them() {
 }
 
 #[test]
+fn a_login_without_tls_is_for_loopback_where_the_listener_has_no_tls() {
+    let (certificate, key) = pair("a");
+    let outside = Outside::with_files(&[("c.pem", &certificate), ("k.pem", &key)]);
+    let allowed = |lines: &str| -> Vec<String> {
+        let config = outside.load(&complete(&listener(lines))).unwrap_or_else(|problems| panic!("{problems}"));
+        config.listeners[0].allow_plaintext_from.iter().map(ToString::to_string).collect()
+    };
+    let with_tls = |mode: &str| format!("tls: {mode}\ncertificate: c.pem\nprivate_key: k.pem\n");
+    assert_eq!(allowed(""), ["127.0.0.0/8", "::1/128"]);
+    for mode in ["starttls", "implicit"] {
+        assert_eq!(allowed(&with_tls(mode)), Vec::<String>::new(), "{mode}");
+    }
+    for tls in [String::new(), with_tls("starttls")] {
+        assert_eq!(
+            allowed(&format!("{tls}allow_plaintext_from: 192.0.2.0/24")),
+            ["192.0.2.0/24"],
+            "what is written counts"
+        );
+    }
+}
+
+#[test]
 fn a_certificate_and_its_key_belong_together() {
     let ((certificate, key), (_, other)) = (pair("a"), pair("b"));
     let yaml = complete(&listener("tls: starttls\ncertificate: c.pem\nprivate_key: k.pem"));

@@ -64,6 +64,11 @@ fn every_mistake_of_a_listener_has_its_sentence() {
             "listeners.imap.allow_plaintext_from: `everywhere` is not a network; write an address or a network, such as \
              `192.168.7.0/24` or `::1`",
         ),
+        (
+            "allow_plaintext_from: []",
+            "listeners.imap: without TLS passwords would cross the network in the clear, so nobody could log in; write `tls: \
+             starttls` with a certificate, or name the networks that you trust in `allow_plaintext_from`",
+        ),
         ("bare_lf: yes", "listeners.imap.bare_lf: `yes` is not one of `true`, `false`; write `true` or `false`"),
         (
             "allow_from: [192.0.2.0/24]\nproxy_protocol_from: [10.0.0.5, '::/0']\nallow_plaintext_from: [192.0.2.0/24]",

@@ -97,7 +97,9 @@ fn read_one<'a>(
     let bind = read_bind(section, binds);
     let tls = read_tls(section);
     let networks = |key| section.get(key).map(|node| node.read_each(value::network));
-    let allow_plaintext_from = networks("allow_plaintext_from").unwrap_or(Some(Vec::new()));
+    // With STARTTLS, what comes from loopback may be a program that forwards for other machines.
+    let allow_plaintext_from = networks("allow_plaintext_from")
+        .unwrap_or_else(|| tls.as_ref().map(|tls| if *tls == ListenerTls::None { loopback() } else { Vec::new() }));
     let allow_from = match networks("allow_from") {
         Some(Some(networks)) if networks.is_empty() => {
             section.problem("`allow_from` is empty, so nobody could connect", "name the networks of the clients");
@@ -278,7 +280,9 @@ fn check_plaintext(
     allowed: &[IpNet],
     trusts: bool,
 ) {
-    if *tls == ListenerTls::None && off_loopback && allowed.is_empty() && !trusts {
+    // The default lets in nobody from another machine, which the operator may also want.
+    let is_default = !section.has("allow_plaintext_from");
+    if *tls == ListenerTls::None && (allowed.is_empty() || off_loopback && is_default) && !trusts {
         section.problem(
             "without TLS passwords would cross the network in the clear, so nobody could log in",
             format!(
@@ -286,7 +290,7 @@ fn check_plaintext(
             ),
         );
     }
-    if off_loopback && !allowed.is_empty() {
+    if off_loopback && allowed.iter().any(|network| !network.network().is_loopback()) {
         section.context().note(format!(
             "listener `{}` accepts logins without TLS from other machines; whoever can listen on those networks learns the passwords",
             section.path().trim_start_matches("listeners.")

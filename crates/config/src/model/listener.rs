@@ -27,7 +27,7 @@ pub struct Listener {
     pub tls: ListenerTls,
     /// Networks that may connect; never empty.
     pub allow_from: Vec<IpNet>,
-    /// Networks from which a login without TLS is accepted, in addition to loopback.
+    /// Networks from which a login without TLS is accepted.
     pub allow_plaintext_from: Vec<IpNet>,
     /// Networks whose connections begin with a PROXY header (v1 or v2). The header is trusted.
     pub proxy_protocol_from: Vec<IpNet>,
