@@ -546,6 +546,11 @@ fn every_other_mistake_has_its_sentence() {
             "admin.hosts: `https://gatepost.example` is not a host name; write the name in ASCII letters, digits, `-` and `.`",
         ),
         (
+            "server_name: gate.contoso.com.",
+            "server_name: `gate.contoso.com.` is no name that mail servers accept in EHLO; write a host name in letters, digits, `-` \
+             and `.`, without a dot at the end, such as `gatepost.contoso.com`, or an address such as `[192.0.2.7]`",
+        ),
+        (
             "confinement: strict",
             "confinement: `strict` is not one of `try`, `require`, `off`; write `try`, `require` or `off`",
         ),
@@ -560,7 +565,7 @@ fn every_other_mistake_has_its_sentence() {
         (
             "frobnicate: 1",
             "frobnicate: `frobnicate` is not a known key; the keys here are accounts, admin, confinement, forward_proxy, limits, listeners, \
-             log, microsoft, state, trust",
+             log, microsoft, server_name, state, trust",
         ),
         (
             "log: {level: loud}",

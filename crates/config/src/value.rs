@@ -9,6 +9,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use super::model::listener::Bind;
+use gatepost_core::server_name::ServerName;
 
 /// Why a text is not a valid value of its key.
 #[derive(Debug, PartialEq, Eq)]
@@ -262,6 +263,18 @@ pub(super) fn host_name(text: &str) -> Result<String, ValueError> {
         return Ok(text.to_ascii_lowercase());
     }
     wrong(format!("{} is not a host name", quoted(text)), "write the name in ASCII letters, digits, `-` and `.`")
+}
+
+/// A name for greetings and EHLO.
+pub(super) fn server_name(text: &str) -> Result<ServerName, ValueError> {
+    let Some(name) = ServerName::parse(text) else {
+        return wrong(
+            format!("{} is no name that mail servers accept in EHLO", quoted(text)),
+            "write a host name in letters, digits, `-` and `.`, without a dot at the end, such as `gatepost.contoso.com`, or an \
+             address such as `[192.0.2.7]`",
+        );
+    };
+    Ok(name)
 }
 
 #[cfg(test)]
