@@ -5,6 +5,7 @@
 //! through the same functions in a plain `cargo test`, and includes this file for that. The first
 //! octets of an input choose settings ([`recipe::Recipe`]).
 
+mod autodiscover;
 mod client;
 mod connect;
 mod http_basic;
@@ -28,7 +29,7 @@ use gatepost_core::protocol::MailProtocol;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All of them.
-pub const TARGETS: [Target; 19] = [
+pub const TARGETS: [Target; 20] = [
     ("imap_client", imap_client),
     ("pop3_client", pop3_client),
     ("smtp_client", smtp_client),
@@ -47,6 +48,7 @@ pub const TARGETS: [Target; 19] = [
     ("http_head", http_head),
     ("http_basic", http_basic),
     ("soap_head", soap_head),
+    ("autodiscover", autodiscover),
     ("record", record),
 ];
 
@@ -138,6 +140,11 @@ pub fn http_basic(data: &[u8]) {
 /// The beginning of an EWS request.
 pub fn soap_head(data: &[u8]) {
     soap_head::check(data);
+}
+
+/// A question of an EWS client for the address of EWS.
+pub fn autodiscover(data: &[u8]) {
+    autodiscover::check(data);
 }
 
 /// The records of a TLS peer, once a connection stands.
