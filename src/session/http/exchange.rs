@@ -34,6 +34,7 @@ use gatepost_core::secret::Password;
 use gatepost_net::penalty::Misbehavior;
 use gatepost_proto::http::basic::Presented;
 use gatepost_proto::http::rules::HttpService;
+use gatepost_proto::http::target::Denied;
 use gatepost_proto::http::{basic, fields, head, target};
 use gatepost_proto::sasl::{Credentials, CredentialsError};
 
@@ -58,6 +59,11 @@ impl Connection {
             Err(refused) => {
                 self.log_request_refused(&refused, &parts, account.as_ref());
                 let mut response = refused.answer(self.gateway.config.service, &self.subject.session);
+                // The EWS Managed API first asks with GET and without credentials, and goes on only if
+                // it is told this.
+                if self.gateway.config.service == HttpService::Ews && target::is_autodiscover(parts.uri.path()) {
+                    response.headers_mut().insert("x-soap-enabled", HeaderValue::from_static("True"));
+                }
                 let unread = body.is_some_and(|body| !body.is_end_stream());
                 // An unread request body would block the next request.
                 if refused.close || http_1 && unread && !is_judges_own(&parts) {
@@ -315,7 +321,7 @@ impl Exchange<'_> {
                 // the path.
                 let path = self.parts.uri.path();
                 let knows_the_way = match connection.gateway.config.service {
-                    HttpService::Ews => target::ews(&self.parts.method, path).is_ok(),
+                    HttpService::Ews => matches!(target::ews(&self.parts.method, path), Ok(_) | Err(Denied::Method(_))),
                     HttpService::Graph => path.starts_with("/v1.0/") || path.starts_with("/beta/"),
                 };
                 if knows_the_way {

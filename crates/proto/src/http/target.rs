@@ -73,6 +73,11 @@ pub fn ews(method: &Method, path: &str) -> Result<EwsTarget, Denied<'static>> {
     if methods.contains(method) { Ok(target) } else { Err(Denied::Method(methods)) }
 }
 
+/// Whether an EWS client asks here for the address of EWS, by whatever method.
+pub fn is_autodiscover(path: &str) -> bool {
+    matches!(ews(&Method::POST, path), Ok(EwsTarget::Autodiscover(_)))
+}
+
 /// Returns the path of a Graph request for the origin, with `/me` and other names of the mailbox
 /// replaced as needed.
 ///

@@ -110,6 +110,11 @@ async fn a_question_that_cannot_be_read_is_refused() {
     assert_eq!(Connection::http_1(&world, "ews").await.ask(compressed).await.status, 415);
     let got = Connection::http_1(&world, "ews").await.ask(request("GET", POX, alice, "")).await;
     assert_eq!((got.status, got.header("allow")), (405, "POST"));
+    // As the EWS Managed API begins.
+    for (path, told) in [(POX, "True"), ("/EWS/Exchange.asmx", "")] {
+        let got = Connection::http_1(&world, "ews").await.ask(request("GET", path, "", "")).await;
+        assert_eq!((got.status, got.header("x-soap-enabled")), (401, told), "{path}");
+    }
     let got = Connection::http_1(&world, "graph").await.ask(request("POST", POX, alice, "")).await;
     assert_eq!(got.status, 403, "Graph has none");
 }
