@@ -21,7 +21,9 @@ use crate::system::confine::Confinement;
 use crate::system::suspend;
 use gatepost_config::{Config, Files};
 use gatepost_core::clock::Clock;
+use gatepost_core::escape::escaped;
 use gatepost_core::reloadable::Reloadable;
+use gatepost_core::server_name::ServerName;
 use gatepost_store::Store;
 use gatepost_telemetry::audit::Audit;
 
@@ -61,7 +63,7 @@ impl App {
     ) -> Result<Self, StartError> {
         refuse_unproved(&config, &*store).await?;
         let config = Arc::new(config);
-        let server_name: Arc<str> = host_name().into();
+        let server_name = config.server_name.clone().unwrap_or_else(name_of_machine).into_shared();
         let audit = config.log.audit.as_ref().map(|to| Audit::start(to, Clock::system())).transpose()?;
         let journal = Journal::new(audit);
         let ways = Outbound::new(&config, &server_name, journal.metrics());
@@ -190,14 +192,19 @@ async fn resume(running: Arc<Running>) {
     .await;
 }
 
-/// Returns the name for greetings and EHLO: the machine's name if it is valid there, otherwise an
-/// address literal.
-fn host_name() -> String {
-    let name = machine_name();
-    let fits = !name.is_empty()
-        && name.len() <= 255
-        && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'.');
-    if fits { name } else { "[127.0.0.1]".to_owned() }
+/// Returns the name for greetings and EHLO if the configuration has none.
+fn name_of_machine() -> ServerName {
+    let machine = machine_name();
+    let name = ServerName::of_machine(&machine);
+    if name.is_literal() {
+        tracing::info!(
+            "the name of this machine, `{}`, is not valid in EHLO, so Gatepost uses `{}`. To choose another name, set \
+             `server_name`",
+            escaped(machine.as_bytes(), 100),
+            name.as_str()
+        );
+    }
+    name
 }
 
 #[cfg(unix)]

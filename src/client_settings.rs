@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
-use gatepost_config::{Config, Listener, ListenerTls};
+use gatepost_config::{Bind, Config, Listener, ListenerTls};
 use gatepost_core::account::MailAddress;
 use gatepost_core::protocol::Protocol;
 
@@ -61,13 +61,15 @@ pub(crate) fn places(config: &Config, scope: Scope<'_>) -> Vec<Place> {
             ListenerTls::StartTls(_) => "STARTTLS",
             ListenerTls::Implicit(_) => "TLS",
         };
-        for address in &listener.bind {
-            let host = if address.ip().is_unspecified() {
-                "the name or an address of this machine".to_owned()
-            } else {
-                address.ip().to_string()
+        for bind in &listener.bind {
+            let host = match bind {
+                Bind::Localhost(_) => "localhost".to_owned(),
+                Bind::Address(address) if address.ip().is_unspecified() => {
+                    "the name or an address of this machine".to_owned()
+                }
+                Bind::Address(address) => address.ip().to_string(),
             };
-            let same = |place: &&mut Place| place.listener == listener.name && place.port == address.port();
+            let same = |place: &&mut Place| place.listener == listener.name && place.port == bind.port();
             match places.iter_mut().find(same) {
                 Some(place) if place.hosts == host => {}
                 Some(place) => place.hosts.push_str(&format!(" or {host}")),
@@ -75,7 +77,7 @@ pub(crate) fn places(config: &Config, scope: Scope<'_>) -> Vec<Place> {
                     listener: Arc::clone(&listener.name),
                     protocol: listener.protocol.name().to_uppercase(),
                     hosts: host,
-                    port: address.port(),
+                    port: bind.port(),
                     encryption,
                 }),
             }
@@ -131,7 +133,7 @@ mod tests {
         let yaml = "listeners:\n  \
                       imap: {bind: ['127.0.0.1:1143', '[::1]:1143']}\n  \
                       smtp: {bind: '0.0.0.0:587', allow_from: 10.0.0.0/8, allow_plaintext_from: 10.0.0.0/8}\n  \
-                      pop3: {bind: '127.0.0.1:1110'}\n\
+                      pop3: {bind: 'localhost:1110'}\n\
                     microsoft: {tenant: contoso.com, client_id: 00000000-0000-0000-0000-000000000000}\n\
                     accounts: [{login: scanner@contoso.com, aliases: [scan7]}, {login: '*'}]\n";
         let config = load_text(Some((Path::new("proxy.yaml"), yaml)), &[], &BTreeMap::new(), &Nothing).unwrap();
@@ -142,7 +144,7 @@ mod tests {
         let imap = "  IMAP        127.0.0.1 or ::1, port 1143, no encryption, normal password (listener `imap`)\n";
         let smtp = "  SMTP        the name or an address of this machine, port 587, no encryption, normal password \
                     (listener `smtp`)\n";
-        let pop3 = "  POP3        127.0.0.1, port 1110, no encryption, normal password (listener `pop3`)\n";
+        let pop3 = "  POP3        localhost, port 1110, no encryption, normal password (listener `pop3`)\n";
         assert_eq!(settings("a@b", &[], &[]), format!("{anyone}{imap}{smtp}{pop3}"));
         assert_eq!(settings("a@b", &[Protocol::Smtp], &["10.1.2.3/32".parse().unwrap()]), format!("{anyone}{smtp}"));
         assert_eq!(settings("a@b", &[], &["192.0.2.0/24".parse().unwrap()]), anyone);

@@ -5,6 +5,7 @@
 //! through the same functions in a plain `cargo test`, and includes this file for that. The first
 //! octets of an input choose settings ([`recipe::Recipe`]).
 
+mod autodiscover;
 mod client;
 mod connect;
 mod http_basic;
@@ -49,6 +50,7 @@ pub const TARGETS: [Target; 20] = [
     ("http_head", http_head),
     ("http_basic", http_basic),
     ("soap_head", soap_head),
+    ("autodiscover", autodiscover),
     ("record", record),
 ];
 
@@ -145,6 +147,11 @@ pub fn http_basic(data: &[u8]) {
 /// The beginning of an EWS request.
 pub fn soap_head(data: &[u8]) {
     soap_head::check(data);
+}
+
+/// A question of an EWS client for the address of EWS.
+pub fn autodiscover(data: &[u8]) {
+    autodiscover::check(data);
 }
 
 /// The records of a TLS peer, once a connection stands.

@@ -10,14 +10,14 @@ use std::time::{Duration, SystemTime};
 use anyhow::Context;
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose, SanType,
+    KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, PKCS_RSA_SHA256, RsaKeySize, SanType,
 };
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::ServerCertVerifier;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 
-use super::options::{CertOptions, Host};
+use super::options::{CertOptions, Host, KeyKind};
 use super::store_context::print_result;
 use gatepost_config::server_identity as identity;
 use gatepost_core::clock::system_time;
@@ -26,6 +26,9 @@ const AUTHORITY_NAME: &str = "Gatepost local authority";
 
 /// How long the authority is valid.
 const AUTHORITY_DAYS: u32 = 3_650;
+
+/// Most characters of a common name.
+const COMMON_NAME: usize = 64;
 
 const DAY: Duration = Duration::from_secs(24 * 3_600);
 
@@ -58,13 +61,13 @@ fn make(options: &CertOptions) -> anyhow::Result<String> {
 
     let (authority, is_new) = match (path("ca.pem").exists(), path("ca.key").exists()) {
         (true, true) => (Authority::open(&path("ca.pem"), &path("ca.key"))?, false),
-        (false, false) => (Authority::make()?, true),
+        (false, false) => (Authority::make(options.key)?, true),
         _ => anyhow::bail!(
             "`{}` holds only one of ca.pem and ca.key; restore the other, or remove it and make a new authority",
             directory.display()
         ),
     };
-    let (certificate, key) = authority.issue(&options.hosts, options.days)?;
+    let (certificate, key) = authority.issue(options)?;
     authority.verify(&certificate).context(
         "the authority in ca.pem was not made by `gatepost cert`, or has expired; move it away to make a new one",
     )?;
@@ -74,7 +77,14 @@ fn make(options: &CertOptions) -> anyhow::Result<String> {
     }
     write_file(&path("server.key"), &key, true, options.force)?;
     write_file(&path("server.pem"), &certificate, false, options.force)?;
-    Ok(told(directory, is_new))
+    let mut text = told(directory, is_new);
+    if authority.kind() != options.key {
+        text.push_str(
+            "The authority has a key of the other kind, which a client that knows only one of them cannot verify: for such a \
+             client, make a new authority with another `--directory`\n",
+        );
+    }
+    Ok(text)
 }
 
 fn told(directory: &Path, is_new: bool) -> String {
@@ -102,8 +112,8 @@ struct Authority {
 }
 
 impl Authority {
-    fn make() -> anyhow::Result<Self> {
-        let key = KeyPair::generate().context("make a key")?;
+    fn make(kind: KeyKind) -> anyhow::Result<Self> {
+        let key = new_key(kind)?;
         let mut params = Self::params();
         (params.not_before, params.not_after) = (from_now(None), from_now(Some(AUTHORITY_DAYS)));
         let pem = params.self_signed(&key).context("make the authority's certificate")?.pem();
@@ -119,6 +129,10 @@ impl Authority {
         Ok(Self { pem, key })
     }
 
+    fn kind(&self) -> KeyKind {
+        if self.key.algorithm() == &PKCS_RSA_SHA256 { KeyKind::Rsa } else { KeyKind::P256 }
+    }
+
     fn params() -> CertificateParams {
         let mut params = CertificateParams::default();
         params.distinguished_name = name(AUTHORITY_NAME);
@@ -127,27 +141,27 @@ impl Authority {
         params
     }
 
-    /// Issues a certificate for this machine and `hosts`. Returns it and its key, as PEM.
-    fn issue(&self, hosts: &[Host], days: u32) -> anyhow::Result<(String, String)> {
+    /// Issues a certificate for this machine and the hosts. Returns it and its key, as PEM.
+    fn issue(&self, options: &CertOptions) -> anyhow::Result<(String, String)> {
         let mut names = vec![
             san(&Host::Name("localhost".to_owned()))?,
             SanType::IpAddress(IpAddr::V4(Ipv4Addr::LOCALHOST)),
             SanType::IpAddress(IpAddr::V6(Ipv6Addr::LOCALHOST)),
         ];
-        for host in hosts {
+        for host in &options.hosts {
             let name = san(host)?;
             if !names.contains(&name) {
                 names.push(name);
             }
         }
         let mut params = CertificateParams::default();
-        params.distinguished_name = name("Gatepost");
+        params.distinguished_name = name(&common_name(&options.hosts));
         params.subject_alt_names = names;
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         params.use_authority_key_identifier_extension = true;
-        (params.not_before, params.not_after) = (from_now(None), from_now(Some(days)));
-        let key = KeyPair::generate().context("make a key")?;
+        (params.not_before, params.not_after) = (from_now(None), from_now(Some(options.days)));
+        let key = new_key(options.key)?;
         let authority = Self::params();
         let issuer = Issuer::from_params(&authority, &self.key);
         let certificate = params.signed_by(&key, &issuer).context("make the server's certificate")?;
@@ -164,6 +178,25 @@ impl Authority {
         verifier.verify_server_cert(&certificate, &[], &ServerName::try_from("localhost")?, &[], UnixTime::now())?;
         Ok(())
     }
+}
+
+fn new_key(kind: KeyKind) -> anyhow::Result<KeyPair> {
+    let key = match kind {
+        KeyKind::P256 => KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256),
+        KeyKind::Rsa => KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, RsaKeySize::_3072),
+    };
+    key.context("make a key")
+}
+
+/// The name that old clients compare with the one that they connect to: the first host.
+fn common_name(hosts: &[Host]) -> String {
+    let name = match hosts.first() {
+        Some(Host::Name(name)) => name.clone(),
+        Some(Host::Address(address)) => address.to_string(),
+        None => "localhost".to_owned(),
+    };
+    // Longer ones are not allowed there (RFC 5280, appendix A.1).
+    if name.len() <= COMMON_NAME { name } else { "Gatepost".to_owned() }
 }
 
 fn name(common: &str) -> DistinguishedName {

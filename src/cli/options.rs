@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use ipnet::IpNet;
 
 use gatepost_config::load::Loaded;
@@ -215,9 +215,21 @@ pub struct CertOptions {
     /// Validity of the server certificate in days
     #[arg(long, value_name = "DAYS", default_value_t = 397, value_parser = clap::value_parser!(u32).range(1..=3650))]
     pub days: u32,
+    /// Kind of key [rsa is for old devices]
+    #[arg(long, value_name = "KIND", default_value = "p256")]
+    pub key: KeyKind,
     /// Replace the server certificate, keep the CA
     #[arg(long)]
     pub force: bool,
+}
+
+/// The kind of a key in a certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum KeyKind {
+    /// ECDSA with the curve P-256.
+    P256,
+    /// RSA with 3,072 bits, for clients that know no other signatures.
+    Rsa,
 }
 
 /// A name or an address in a certificate.

@@ -19,6 +19,7 @@ use tokio_util::task::TaskTracker;
 use super::error::StartError;
 use super::inherited::{Inherited, UnitSocket};
 use crate::session::{ListenerState, SessionContext, accept};
+use gatepost_config::Bind;
 use gatepost_core::protocol::Protocol;
 use gatepost_net::listen;
 
@@ -35,25 +36,26 @@ struct Handler {
 /// Where a listener accepts connections.
 #[derive(Clone)]
 enum Endpoint {
-    /// At a configured address, whose port may be 0.
-    Address(SocketAddr),
+    /// As configured; the port may be 0.
+    Bind(Bind),
     /// At a socket of a socket unit, whose address is systemd's choice.
     Unit(Arc<TcpListener>),
 }
 
-/// One listening socket.
+/// A listener with the sockets of one of its endpoints.
 struct BoundListener {
     listener: Arc<str>,
     endpoint: Endpoint,
-    socket: Arc<TcpListener>,
+    /// Two for `localhost`, unless the machine lacks one of the addresses.
+    sockets: Vec<Arc<TcpListener>>,
     handler: watch::Sender<Handler>,
     closing: CancellationToken,
 }
 
 impl Endpoint {
-    fn address(&self) -> Option<SocketAddr> {
+    fn bind(&self) -> Option<Bind> {
         match self {
-            Self::Address(address) => Some(*address),
+            Self::Bind(bind) => Some(*bind),
             Self::Unit(_) => None,
         }
     }
@@ -63,7 +65,7 @@ impl BoundListener {
     fn is_for(&self, service: &ListenerState, endpoint: &Endpoint) -> bool {
         match (&self.endpoint, endpoint) {
             // For port 0, the system chooses a different port for each socket.
-            (Endpoint::Address(one), Endpoint::Address(other)) => {
+            (Endpoint::Bind(one), Endpoint::Bind(other)) => {
                 one == other && (one.port() != 0 || self.listener == service.listener.name)
             }
             (Endpoint::Unit(one), Endpoint::Unit(other)) => Arc::ptr_eq(one, other),
@@ -93,8 +95,8 @@ pub(crate) struct Listeners {
     cut: CancellationToken,
 }
 
-/// Sockets for a new generation, bound and not yet used.
-pub(crate) struct Prepared(Vec<(Arc<ListenerState>, Endpoint, Option<Arc<TcpListener>>)>);
+/// Sockets for a new generation, bound and not yet used. An endpoint without any is bound already.
+pub(crate) struct Prepared(Vec<(Arc<ListenerState>, Endpoint, Vec<Arc<TcpListener>>)>);
 
 /// Running sessions, by protocol.
 #[derive(Default)]
@@ -168,23 +170,26 @@ impl Listeners {
         let mut prepared = Vec::new();
         for service in services {
             for endpoint in self.endpoints(service) {
-                let socket = match &endpoint {
-                    _ if listeners.iter().any(|bound| bound.is_for(service, &endpoint)) => None,
-                    Endpoint::Unit(socket) => Some(Arc::clone(socket)),
-                    Endpoint::Address(address) => inherited.at(*address).map(Arc::new),
+                let sockets = match &endpoint {
+                    _ if listeners.iter().any(|bound| bound.is_for(service, &endpoint)) => Vec::new(),
+                    Endpoint::Unit(socket) => vec![Arc::clone(socket)],
+                    Endpoint::Bind(bind) => bind.addresses().filter_map(|at| inherited.at(at)).map(Arc::new).collect(),
                 };
-                prepared.push((Arc::clone(service), endpoint, socket));
+                prepared.push((Arc::clone(service), endpoint, sockets));
             }
         }
         let is_wanted = |bound: &BoundListener| prepared.iter().any(|(service, at, _)| bound.is_for(service, at));
         let closing = listeners.iter().filter(|bound| !bound.is_unit() && !is_wanted(bound));
-        let closing: Vec<&TcpListener> = closing.map(|bound| &*bound.socket).chain(inherited.left()).collect();
-        let addresses: Vec<SocketAddr> = prepared.iter().filter_map(|(_, endpoint, _)| endpoint.address()).collect();
-        for (service, endpoint, socket) in &mut prepared {
-            let Some(address) = endpoint.address() else { continue };
-            if socket.is_none() && !listeners.iter().any(|bound| bound.is_for(service, endpoint)) {
+        let closing = closing.flat_map(|bound| &bound.sockets).map(|socket| &**socket);
+        let closing: Vec<&TcpListener> = closing.chain(inherited.left()).collect();
+        let binds = prepared.iter().filter_map(|(_, endpoint, _)| endpoint.bind());
+        let addresses: Vec<SocketAddr> = binds.flat_map(Bind::addresses).collect();
+        for (service, endpoint, sockets) in &mut prepared {
+            let Some(bind) = endpoint.bind() else { continue };
+            if !listeners.iter().any(|bound| bound.is_for(service, endpoint)) {
                 let name = &service.listener.name;
-                let bound = listen::bind_early(address, &closing).map_err(|source| StartError::Bind {
+                let bound = open(name, bind, std::mem::take(sockets), &closing);
+                *sockets = bound.map_err(|(address, source)| StartError::Bind {
                     listener: Arc::clone(name),
                     address,
                     source,
@@ -192,16 +197,6 @@ impl Listeners {
                     ours: addresses.iter().filter(|other| overlap(**other, address)).count() > 1,
                     unit: self.unit_at(address),
                 })?;
-                if bound.is_address_missing {
-                    tracing::warn!(
-                        listener = &**name,
-                        %address,
-                        "this machine does not have the address {} yet: clients can connect when it does. If it never \
-                         will, correct `bind`",
-                        address.ip()
-                    );
-                }
-                *socket = Some(Arc::new(bound.socket));
             }
         }
         Ok(Prepared(prepared))
@@ -213,7 +208,7 @@ impl Listeners {
         let of_units = self.units.iter().filter(|unit| unit.name == listener.name);
         let of_units: Vec<Endpoint> = of_units.map(|unit| Endpoint::Unit(Arc::clone(&unit.socket))).collect();
         match of_units.is_empty() {
-            true => listener.bind.iter().copied().map(Endpoint::Address).collect(),
+            true => listener.bind.iter().copied().map(Endpoint::Bind).collect(),
             false => of_units,
         }
     }
@@ -233,28 +228,26 @@ impl Listeners {
             return;
         }
         let mut former = std::mem::take(&mut *listeners);
-        for (service, endpoint, socket) in prepared.0 {
+        for (service, endpoint, sockets) in prepared.0 {
             let handler = Handler { shared: Arc::clone(shared), service };
             let at = former.iter().position(|bound| bound.is_for(&handler.service, &endpoint));
-            match (at, socket) {
-                (Some(at), _) => {
+            match at {
+                Some(at) => {
                     let mut bound = former.swap_remove(at);
                     bound.listener = Arc::clone(&handler.service.listener.name);
                     bound.handler.send_replace(handler);
                     listeners.push(bound);
                 }
-                (None, Some(socket)) => {
+                None => {
                     let closing = self.draining.child_token();
                     let listener = Arc::clone(&handler.service.listener.name);
                     let (handler, _) = watch::channel(handler);
-                    let bound = BoundListener { listener, endpoint, socket, handler, closing };
+                    let bound = BoundListener { listener, endpoint, sockets, handler, closing };
                     if self.accepting.get().is_some() {
-                        self.spawn_acceptor(&bound);
+                        self.spawn_acceptors(&bound);
                     }
                     listeners.push(bound);
                 }
-                // It was bound when it was checked, and only a swap closes listeners.
-                (None, None) => {}
             }
         }
         for bound in former {
@@ -269,7 +262,7 @@ impl Listeners {
     pub(crate) fn open(&self) {
         let listeners = self.listeners();
         if self.accepting.set(()).is_ok() {
-            listeners.iter().for_each(|bound| self.spawn_acceptor(bound));
+            listeners.iter().for_each(|bound| self.spawn_acceptors(bound));
             self.refuse_at_unused(&listeners);
         }
     }
@@ -280,8 +273,7 @@ impl Listeners {
         let mut refusing = self.refusing.lock();
         refusing.cancel();
         *refusing = self.draining.child_token();
-        let is_unused = |unit: &&UnitSocket| !listeners.iter().any(|bound| Arc::ptr_eq(&bound.socket, &unit.socket));
-        for unit in self.units.iter().filter(is_unused) {
+        for unit in self.units.iter().filter(|unit| !is_used(unit, listeners)) {
             tokio::spawn(refuse(Arc::clone(&unit.socket), refusing.clone()));
         }
     }
@@ -289,29 +281,32 @@ impl Listeners {
     /// Returns name and address of the unit sockets that no listener uses.
     pub(super) fn unused_units(&self) -> Vec<(Arc<str>, SocketAddr)> {
         let listeners = self.listeners();
-        let is_unused = |unit: &&UnitSocket| !listeners.iter().any(|bound| Arc::ptr_eq(&bound.socket, &unit.socket));
         let told = |unit: &UnitSocket| Some((Arc::clone(&unit.name), unit.socket.local_addr().ok()?));
-        self.units.iter().filter(is_unused).filter_map(told).collect()
+        self.units.iter().filter(|unit| !is_used(unit, &listeners)).filter_map(told).collect()
     }
 
-    fn spawn_acceptor(&self, bound: &BoundListener) {
-        let acceptor = Acceptor {
-            socket: Arc::clone(&bound.socket),
-            handler: bound.handler.subscribe(),
-            closing: bound.closing.clone(),
-            draining: self.draining.clone(),
-            sessions: Arc::clone(&self.sessions),
-        };
-        self.acceptors.spawn(acceptor.run(self.cut.clone()));
+    fn spawn_acceptors(&self, bound: &BoundListener) {
+        for socket in &bound.sockets {
+            let acceptor = Acceptor {
+                socket: Arc::clone(socket),
+                handler: bound.handler.subscribe(),
+                closing: bound.closing.clone(),
+                draining: self.draining.clone(),
+                sessions: Arc::clone(&self.sessions),
+            };
+            self.acceptors.spawn(acceptor.run(self.cut.clone()));
+        }
     }
 
     /// Returns name, protocol and address of every listening socket, in the order of the
     /// configuration.
     pub(crate) fn addresses(&self) -> Vec<(Arc<ListenerState>, SocketAddr)> {
-        let address = |bound: &BoundListener| {
-            Some((Arc::clone(&bound.handler.borrow().service), bound.socket.local_addr().ok()?))
+        let addresses = |bound: &BoundListener| {
+            let service = Arc::clone(&bound.handler.borrow().service);
+            let addresses = bound.sockets.iter().filter_map(|socket| socket.local_addr().ok());
+            addresses.map(|address| (Arc::clone(&service), address)).collect::<Vec<_>>()
         };
-        self.listeners().iter().filter_map(address).collect()
+        self.listeners().iter().flat_map(addresses).collect()
     }
 
     /// Returns every socket that is not systemd's, with the name of its listener, for the next
@@ -319,7 +314,10 @@ impl Listeners {
     pub(super) fn sockets(&self) -> Vec<(Arc<str>, Arc<TcpListener>)> {
         let listeners = self.listeners();
         let own = listeners.iter().filter(|bound| !bound.is_unit());
-        own.map(|bound| (Arc::clone(&bound.listener), Arc::clone(&bound.socket))).collect()
+        let sockets = |bound: &BoundListener| {
+            bound.sockets.iter().map(|socket| (Arc::clone(&bound.listener), Arc::clone(socket))).collect::<Vec<_>>()
+        };
+        own.flat_map(sockets).collect()
     }
 
     /// Returns the names of the socket units' sockets.
@@ -354,6 +352,52 @@ impl Listeners {
     fn listeners(&self) -> MutexGuard<'_, Vec<BoundListener>> {
         self.listeners.lock()
     }
+}
+
+/// Binds the addresses of `bind` that are not among `kept`. Of `localhost`, an address that the
+/// machine lacks is left out.
+fn open(
+    listener: &str,
+    bind: Bind,
+    mut kept: Vec<Arc<TcpListener>>,
+    closing: &[&TcpListener],
+) -> Result<Vec<Arc<TcpListener>>, (SocketAddr, io::Error)> {
+    match bind {
+        Bind::Address(_) if !kept.is_empty() => Ok(kept),
+        Bind::Address(address) => {
+            let bound = listen::bind_early(address, closing).map_err(|error| (address, error))?;
+            if bound.is_address_missing {
+                tracing::warn!(
+                    listener,
+                    %address,
+                    "this machine does not have the address {} yet: clients can connect when it does. If it never \
+                     will, correct `bind`",
+                    address.ip()
+                );
+            }
+            Ok(vec![Arc::new(bound.socket)])
+        }
+        Bind::Localhost(port) => {
+            let sockets = listen::bind_localhost(port, |address| {
+                let at = kept.iter().position(|socket| socket.local_addr().is_ok_and(|bound| bound == address));
+                match at {
+                    Some(at) => Ok(kept.swap_remove(at)),
+                    None => listen::bind_beside(address, closing).map(Arc::new),
+                }
+            })?;
+            if let [alone] = sockets.as_slice()
+                && let Ok(address) = alone.local_addr()
+            {
+                tracing::info!(listener, "`localhost` is `{address}` alone: this machine lacks the other address");
+            }
+            Ok(sockets)
+        }
+    }
+}
+
+/// Whether a listener uses the socket of a socket unit.
+fn is_used(unit: &UnitSocket, listeners: &[BoundListener]) -> bool {
+    listeners.iter().flat_map(|bound| &bound.sockets).any(|socket| Arc::ptr_eq(socket, &unit.socket))
 }
 
 /// Returns the IPv4 form of a peer's address that came in through a socket of both families.

@@ -142,8 +142,8 @@ fn change(phase: &mut Phase, from: Phase, to: Phase) -> bool {
     is_from
 }
 
-/// Returns the keys that cannot change in a running process: the store is already open, and the
-/// environment is fixed.
+/// Returns the keys that cannot change in a running process: the store is already open, the
+/// environment is fixed, and connections to Microsoft are shared with their name.
 fn needs_restart(before: &Config, after: &Config) -> Vec<&'static str> {
     let mut keys = Vec::new();
     if before.state != after.state {
@@ -151,6 +151,9 @@ fn needs_restart(before: &Config, after: &Config) -> Vec<&'static str> {
     } else if before.admin != after.admin {
         // The path of the socket follows from `state` unless it is configured.
         keys.push("admin");
+    }
+    if before.server_name != after.server_name {
+        keys.push("server_name");
     }
     if before.log.audit != after.log.audit {
         keys.push("log.audit");

@@ -386,6 +386,14 @@ fn replied(reply: &UpstreamFailure, upstream: &Upstream, at: &str) -> Failure {
             "greeted with PREAUTH, which would skip the login".to_owned(),
             "check that `upstream` is Microsoft's server".to_owned(),
         ),
+        Kind::NameRefused => (
+            Refusal::ContactAdmin,
+            Actor::Operator,
+            Cause::EhloRefused,
+            "refuses the name that Gatepost says in EHLO".to_owned(),
+            "set `server_name` to a host name of this machine, such as `gatepost.contoso.com`, and restart Gatepost"
+                .to_owned(),
+        ),
         Kind::NoXoauth2 => (
             Refusal::ContactAdmin,
             Actor::Operator,
@@ -498,6 +506,7 @@ mod tests {
             (Kind::NoStartTls, Refusal::Unavailable),
             (Kind::SpokeBeforeTls, Refusal::Unavailable),
             (Kind::Preauth, Refusal::Unavailable),
+            (Kind::NameRefused, Refusal::ContactAdmin),
             (Kind::NoXoauth2, Refusal::ContactAdmin),
             (Kind::Protocol, Refusal::Unavailable),
             (Kind::Closed, Refusal::Unavailable),

@@ -94,6 +94,25 @@ pub(super) struct Message<'a> {
     pub(super) failure: Option<&'a Failure>,
 }
 
+/// A request of an HTTP client that was refused for another reason than its login.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct RefusedRequest<'a> {
+    /// The account, if its credentials were accepted.
+    pub(super) account: Option<&'a str>,
+    /// A short fixed word.
+    pub(super) cause: Cause,
+    /// The status of the answer.
+    pub(super) status: u16,
+    /// The host that the request names, if its head could be read.
+    pub(super) host: Option<&'a str>,
+    /// Its method, likewise.
+    pub(super) method: Option<&'a str>,
+    /// Its path, likewise, without the query.
+    pub(super) path: Option<&'a str>,
+    /// What the client was told.
+    pub(super) text: &'a str,
+}
+
 impl Journal {
     /// Creates an empty journal. Decisions, ends of sessions and acts of administrators are also
     /// written to `audit`.
@@ -203,6 +222,33 @@ impl Journal {
             Refusal::InvalidCredentials | Refusal::NotAuthorized | Refusal::Limit => line!(info),
             Refusal::Unavailable => line!(warn),
             Refusal::ContactAdmin | Refusal::ServerBug => line!(error),
+        }
+    }
+
+    /// Records a refused request. The client was told the session's id. How many lines there are
+    /// about one source is limited by the log.
+    pub(super) fn request_refused(&self, protocol: Protocol, subject: &ConnectionInfo, request: &RefusedRequest<'_>) {
+        let &RefusedRequest { account, cause, status, host, method, path, text } = request;
+        self.metrics.request_refused(protocol, cause);
+        macro_rules! line {
+            ($level:ident) => {
+                tell!(
+                    $level,
+                    subject,
+                    account,
+                    outcome = "refused",
+                    cause = cause.name(),
+                    status,
+                    host,
+                    method,
+                    path,
+                    "request refused: {text}"
+                )
+            };
+        }
+        match cause {
+            Cause::InternalError | Cause::RequestNotMade => line!(error),
+            _ => line!(info),
         }
     }
 

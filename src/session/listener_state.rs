@@ -33,6 +33,6 @@ impl ListenerState {
     /// Whether this address may log in without TLS.
     pub(super) fn allows_plaintext(&self, peer: IpAddr) -> bool {
         let peer = peer.to_canonical();
-        peer.is_loopback() || self.listener.allow_plaintext_from.iter().any(|network| network.contains(&peer))
+        self.listener.allow_plaintext_from.iter().any(|network| network.contains(&peer))
     }
 }

@@ -547,6 +547,28 @@ fn a_certificate_that_has_expired_is_noted() {
 }
 
 #[test]
+fn a_login_without_tls_is_for_loopback_where_the_listener_has_no_tls() {
+    let (certificate, key) = pair("a");
+    let outside = Outside::with_files(&[("c.pem", &certificate), ("k.pem", &key)]);
+    let allowed = |lines: &str| -> Vec<String> {
+        let config = outside.load(&complete(&listener(lines))).unwrap_or_else(|problems| panic!("{problems}"));
+        config.listeners[0].allow_plaintext_from.iter().map(ToString::to_string).collect()
+    };
+    let with_tls = |mode: &str| format!("tls: {mode}\ncertificate: c.pem\nprivate_key: k.pem\n");
+    assert_eq!(allowed(""), ["127.0.0.0/8", "::1/128"]);
+    for mode in ["starttls", "implicit"] {
+        assert_eq!(allowed(&with_tls(mode)), Vec::<String>::new(), "{mode}");
+    }
+    for tls in [String::new(), with_tls("starttls")] {
+        assert_eq!(
+            allowed(&format!("{tls}allow_plaintext_from: 192.0.2.0/24")),
+            ["192.0.2.0/24"],
+            "what is written counts"
+        );
+    }
+}
+
+#[test]
 fn a_certificate_and_its_key_belong_together() {
     let ((certificate, key), (_, other)) = (pair("a"), pair("b"));
     let yaml = complete(&listener("tls: starttls\ncertificate: c.pem\nprivate_key: k.pem"));
@@ -635,7 +657,7 @@ fn the_example_is_right_and_shows_the_defaults() {
 
     // What it writes is what there is without it: the same listeners from their addresses alone.
     let short =
-        "listeners: {imap: {bind: '127.0.0.1:1143'}, pop3: {bind: '127.0.0.1:1995'}, smtp: {bind: '127.0.0.1:1587'}}";
+        "listeners: {imap: {bind: 'localhost:1143'}, pop3: {bind: 'localhost:1995'}, smtp: {bind: 'localhost:1587'}}";
     let short = Outside::default().load(&complete(short)).unwrap();
     assert_eq!(format!("{:?}", config.listeners), format!("{:?}", short.listeners));
     assert_eq!(format!("{:?}", config.accounts), format!("{:?}", short.accounts));

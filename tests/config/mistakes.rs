@@ -64,6 +64,11 @@ fn every_mistake_of_a_listener_has_its_sentence() {
             "listeners.imap.allow_plaintext_from: `everywhere` is not a network; write an address or a network, such as \
              `192.168.7.0/24` or `::1`",
         ),
+        (
+            "allow_plaintext_from: []",
+            "listeners.imap: without TLS passwords would cross the network in the clear, so nobody could log in; write `tls: \
+             starttls` with a certificate, or name the networks that you trust in `allow_plaintext_from`",
+        ),
         ("bare_lf: yes", "listeners.imap.bare_lf: `yes` is not one of `true`, `false`; write `true` or `false`"),
         (
             "allow_from: [192.0.2.0/24]\nproxy_protocol_from: [10.0.0.5, '::/0']\nallow_plaintext_from: [192.0.2.0/24]",
@@ -95,7 +100,7 @@ fn every_mistake_between_listeners_has_its_sentence() {
     for (yaml, expected) in [
         (
             "listeners: {}",
-            "listeners: there is no listener; add one, such as `listeners: {smtp: {bind: \"127.0.0.1:1587\"}}`",
+            "listeners: there is no listener; add one, such as `listeners: {smtp: {bind: \"localhost:1587\"}}`",
         ),
         (
             "listeners: 5",
@@ -105,19 +110,25 @@ fn every_mistake_between_listeners_has_its_sentence() {
         (
             "listeners: {smtp: }",
             "listeners.smtp.bind: `bind` is missing; write the address and port to listen on, such as \
-             `bind: 127.0.0.1:1143`",
+             `bind: localhost:1143`",
         ),
         (
             "listeners: {smtp: {bind: []}}",
-            "listeners.smtp.bind: no address is listed; write an address and port, such as `127.0.0.1:1143`",
+            "listeners.smtp.bind: no address is listed; write an address and port, such as `localhost:1143`",
         ),
         (
             "listeners: {smtp: {bind: '::1'}}",
             "listeners.smtp.bind: `::1` has no port; write address and port, such as `[::1]:1143`",
         ),
         (
-            "listeners: {smtp: {bind: ['127.0.0.1:1', 'localhost:25']}}",
-            "listeners.smtp.bind[1]: `localhost:25` is not an address with a port; write `[\"127.0.0.1:25\", \"[::1]:25\"]`",
+            "listeners: {smtp: {bind: ['127.0.0.1:1', 'mail.example:25']}}",
+            "listeners.smtp.bind[1]: `mail.example:25` is not an address with a port; write `localhost` or a numeric address, and a \
+             port, such as `localhost:1143` or `192.0.2.7:143`",
+        ),
+        (
+            "listeners: {smtp: {bind: 'localhost:25'}, imap: {bind: '[::1]:25'}}",
+            "listeners.imap.bind: `[::1]:25` is taken already by `[::1]:25` of listeners.smtp.bind; give each listener a port of its \
+             own",
         ),
         (
             "listeners: {mail: {bind: '127.0.0.1:25'}}",
@@ -535,6 +546,11 @@ fn every_other_mistake_has_its_sentence() {
             "admin.hosts: `https://gatepost.example` is not a host name; write the name in ASCII letters, digits, `-` and `.`",
         ),
         (
+            "server_name: gate.contoso.com.",
+            "server_name: `gate.contoso.com.` is no name that mail servers accept in EHLO; write a host name in letters, digits, `-` \
+             and `.`, without a dot at the end, such as `gatepost.contoso.com`, or an address such as `[192.0.2.7]`",
+        ),
+        (
             "confinement: strict",
             "confinement: `strict` is not one of `try`, `require`, `off`; write `try`, `require` or `off`",
         ),
@@ -549,7 +565,7 @@ fn every_other_mistake_has_its_sentence() {
         (
             "frobnicate: 1",
             "frobnicate: `frobnicate` is not a known key; the keys here are accounts, admin, confinement, forward_proxy, limits, listeners, \
-             log, microsoft, state, trust",
+             log, microsoft, server_name, state, trust",
         ),
         (
             "log: {level: loud}",

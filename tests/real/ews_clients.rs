@@ -2,10 +2,13 @@
 //! sandbox with a token, which shows that the sandbox is good enough; then through Gatepost with a
 //! password.
 
+use std::process::Command;
+
 use gatepost_sandbox::{Sandbox, Service};
 use serde_json::json;
 
 use super::microsoft::{ALICE, BOB, Gateway, MIME_DELIVERED, Microsoft, PASSWORD, application, python, settings};
+use super::process::run;
 
 /// What the script has done, seen from the other side.
 fn assert_arrived(sandbox: &Sandbox) {
@@ -70,4 +73,22 @@ fn exchangelib_works_through_gatepost_as_an_application() {
     // It knows nothing of impersonation: the header is Gatepost's.
     through(&gateway, &microsoft, &password, "as an application");
     gateway.stop(&password);
+}
+
+#[test]
+#[ignore = "needs exchangelib: run tests/run"]
+fn exchangelib_finds_gatepost_by_autodiscover() {
+    let microsoft = Microsoft::start();
+    let certificates = microsoft.directory.path().join("certs");
+    let mut cert = Command::new(env!("CARGO_BIN_EXE_gatepost"));
+    run(cert.arg("cert").arg("--directory").arg(&certificates)).expect_success("gatepost cert");
+    let file = |name: &str| certificates.join(name).display().to_string();
+    let tls = format!(", tls: implicit, certificate: {}, private_key: {}", file("server.pem"), file("server.key"));
+    let gateway = Gateway::start_with(&microsoft, "  - login: \"*@contoso.example\"\n", &tls);
+    let host = format!("localhost:{}", gateway.ews);
+    let more = json!({
+        "root": file("ca.pem"), "host": host, "password": PASSWORD, "other": BOB, "directory": microsoft.directory.path(),
+    });
+    python("autodiscover.py", &settings(&microsoft, more)).expect_success("by an address and a password");
+    gateway.stop(PASSWORD);
 }

@@ -9,6 +9,8 @@
 mod accounts;
 mod authority;
 #[cfg(feature = "sandbox")]
+mod certificates;
+#[cfg(feature = "sandbox")]
 mod chromium;
 mod closed;
 #[cfg(feature = "sandbox")]

@@ -48,10 +48,15 @@ pub(crate) struct Gateway {
 impl Gateway {
     /// With these `accounts`, each on its lines.
     pub(crate) fn start(microsoft: &Microsoft, accounts: &str) -> Self {
+        Self::start_with(microsoft, accounts, "")
+    }
+
+    /// The same with further keys of the EWS listener.
+    pub(crate) fn start_with(microsoft: &Microsoft, accounts: &str, ews_keys: &str) -> Self {
         let sandbox = &microsoft.sandbox;
         let (ews, graph) = (free_port(), free_port());
         let configuration = format!(
-            "listeners:\n  ews: {{bind: \"127.0.0.1:{ews}\", upstream: \"localhost:{}\"}}\n  \
+            "listeners:\n  ews: {{bind: \"127.0.0.1:{ews}\", upstream: \"localhost:{}\"{ews_keys}}}\n  \
              graph: {{bind: \"127.0.0.1:{graph}\", upstream: \"localhost:{}\"}}\n\
              microsoft:\n  authority: {}\n  tenant: contoso.example\n  client_id: {}\n  grant: password\n\
              accounts:\n{accounts}\

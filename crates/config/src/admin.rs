@@ -1,9 +1,11 @@
 //! Reads the section `admin`: the status page and the control socket.
 
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use super::identity::read_identity;
 use super::model::admin::{Admin, AdminToken};
+use super::model::listener::Bind;
 use super::purpose::Purpose;
 use super::reader::{Node, Section};
 use super::{secrets, state, value};
@@ -25,7 +27,7 @@ const TOKEN_HINT: &str = "make one with `openssl rand -base64 24`";
 /// Reads the section. Without it there is no page, and a socket only where a default path exists.
 pub(super) fn read(root: &Section<'_>) -> Option<Admin> {
     let section = &root.section("admin");
-    let bind = section.get("bind").map(|node| (node.clone(), node.read_each(value::bind)));
+    let bind = section.get("bind").map(|node| (node.clone(), node.read_each(bind)));
     let sockets = read_sockets(root, section)?;
     let (certificate, private_key) = (section.get("certificate"), section.get("private_key"));
     let tls = match (&certificate, &private_key) {
@@ -61,6 +63,14 @@ pub(super) fn read(root: &Section<'_>) -> Option<Admin> {
         Some(node) => check_reach(&node, &admin, is_local, (has_tls, has_token)).then_some(admin),
         None => Some(admin),
     }
+}
+
+/// Reads an address of the page. The two loopback addresses are always taken together.
+fn bind(text: &str) -> Result<SocketAddr, value::ValueError> {
+    value::bind(text).map(|bind| match bind {
+        Bind::Address(address) => address,
+        Bind::Localhost(port) => (Ipv4Addr::LOCALHOST, port).into(),
+    })
 }
 
 /// Turns an optional value that may be unreadable inside out: the result is `None` if it is

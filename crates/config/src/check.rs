@@ -58,6 +58,7 @@ pub(super) fn check(
     let admin = admin::read(&root);
     let words = [("try", Confine::Try), ("require", Confine::Require), ("off", Confine::Off)];
     let confinement = root.get("confinement").map_or(Some(Confine::Try), |node| node.read(|text| choice(text, &words)));
+    let server_name = root.get("server_name").and_then(|node| node.read(value::server_name));
     root.finish();
     drop(root);
 
@@ -74,6 +75,7 @@ pub(super) fn check(
             limits,
             log,
             admin,
+            server_name,
             confinement,
             files: Vec::new(),
             runs_commands: false,

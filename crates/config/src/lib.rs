@@ -64,7 +64,7 @@ pub use model::credential::{ClientCertificate, Credential, IdentityEndpoint, Man
 pub use model::forward_proxy::PacLocation;
 pub use model::forward_proxy::{ForwardProxy, ProxyChoice, ProxyScheme, ProxyServer};
 pub use model::limits::{Limits, PasswordBudget};
-pub use model::listener::{Http, Identity, Listener, ListenerBackend, ListenerTls};
+pub use model::listener::{Bind, Http, Identity, Listener, ListenerBackend, ListenerTls};
 pub use model::log::{AuditLog, Confine, Log, LogFormat};
 pub use model::mailboxes::Mailboxes;
 pub use model::no_proxy::{Exempt, NoProxy};

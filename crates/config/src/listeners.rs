@@ -7,7 +7,7 @@ use ipnet::IpNet;
 
 use super::identity::read_identity;
 use super::model::account::{Account, Accounts, Cloud};
-use super::model::listener::{Listener, ListenerBackend, ListenerTls};
+use super::model::listener::{Bind, Listener, ListenerBackend, ListenerTls};
 use super::model::server::{Origin, Upstream, UpstreamTls};
 use super::model::submission::{Deliver, Submission};
 use super::reader::{Node, Section};
@@ -62,7 +62,7 @@ pub(super) fn read(section: &Section<'_>, cloud: Cloud, accounts: &Accounts) -> 
     let mut destinations: Vec<Destination<'_>> = Vec::new();
     let entries = section.entries();
     if section.is_empty() {
-        let hint = "add one, such as `listeners: {smtp: {bind: \"127.0.0.1:1587\"}}`";
+        let hint = "add one, such as `listeners: {smtp: {bind: \"localhost:1587\"}}`";
         section.problem("there is no listener", hint);
     }
     for (name, node) in entries {
@@ -97,7 +97,9 @@ fn read_one<'a>(
     let bind = read_bind(section, binds);
     let tls = read_tls(section);
     let networks = |key| section.get(key).map(|node| node.read_each(value::network));
-    let allow_plaintext_from = networks("allow_plaintext_from").unwrap_or(Some(Vec::new()));
+    // With STARTTLS, what comes from loopback may be a program that forwards for other machines.
+    let allow_plaintext_from = networks("allow_plaintext_from")
+        .unwrap_or_else(|| tls.as_ref().map(|tls| if *tls == ListenerTls::None { loopback() } else { Vec::new() }));
     let allow_from = match networks("allow_from") {
         Some(Some(networks)) if networks.is_empty() => {
             section.problem("`allow_from` is empty, so nobody could connect", "name the networks of the clients");
@@ -137,7 +139,7 @@ fn read_one<'a>(
         Some(ListenerBackend::Submission(submission)) => submission.trusted_senders.as_slice(),
         _ => &[],
     };
-    let off_loopback = !proxy_protocol_from.is_empty() || bind.iter().any(|address| !address.ip().is_loopback());
+    let off_loopback = !proxy_protocol_from.is_empty() || !is_loopback(&bind);
     let trusts = section.has("trusted_senders");
     check_plaintext(section, (&tls, mode), off_loopback, &allow_plaintext_from, trusts);
     if let Some(allow_from) = &allow_from {
@@ -185,24 +187,24 @@ fn read_client_tokens(section: &Section<'_>, protocol: Option<Protocol>) -> Opti
     node.read(|text| value::choice(text, &WORDS))
 }
 
-fn read_bind<'a>(section: &Section<'a>, binds: &mut Vec<(SocketAddr, Node<'a>)>) -> Option<Vec<SocketAddr>> {
+fn read_bind<'a>(section: &Section<'a>, binds: &mut Vec<(SocketAddr, Node<'a>)>) -> Option<Vec<Bind>> {
     let Some(node) = section.get("bind") else {
-        section.missing("bind", "", "write the address and port to listen on, such as `bind: 127.0.0.1:1143`");
+        section.missing("bind", "", "write the address and port to listen on, such as `bind: localhost:1143`");
         return None;
     };
     let items = node.items();
     if items.is_empty() {
-        node.problem("no address is listed", "write an address and port, such as `127.0.0.1:1143`");
+        node.problem("no address is listed", "write an address and port, such as `localhost:1143`");
         return None;
     }
-    let mut addresses = Vec::new();
+    let mut read = Vec::new();
     for item in &items {
-        if let Some(address) = item.read(value::bind) {
-            binds.push((address, item.clone()));
-            addresses.push(address);
+        if let Some(bind) = item.read(value::bind) {
+            binds.extend(bind.addresses().map(|address| (address, item.clone())));
+            read.push(bind);
         }
     }
-    (addresses.len() == items.len()).then_some(addresses)
+    (read.len() == items.len()).then_some(read)
 }
 
 fn read_tls(section: &Section<'_>) -> Option<ListenerTls> {
@@ -236,9 +238,13 @@ fn read_tls(section: &Section<'_>) -> Option<ListenerTls> {
     })
 }
 
-fn default_allow_from(section: &Section<'_>, bind: Option<&[SocketAddr]>) -> Option<Vec<IpNet>> {
-    let bind = bind?;
-    if bind.iter().all(|address| address.ip().is_loopback()) {
+/// Whether only this machine reaches all of them.
+fn is_loopback(bind: &[Bind]) -> bool {
+    bind.iter().flat_map(|bind| bind.addresses()).all(|address| address.ip().is_loopback())
+}
+
+fn default_allow_from(section: &Section<'_>, bind: Option<&[Bind]>) -> Option<Vec<IpNet>> {
+    if is_loopback(bind?) {
         return Some(loopback());
     }
     section.missing(
@@ -274,7 +280,9 @@ fn check_plaintext(
     allowed: &[IpNet],
     trusts: bool,
 ) {
-    if *tls == ListenerTls::None && off_loopback && allowed.is_empty() && !trusts {
+    // The default lets in nobody from another machine, which the operator may also want.
+    let is_default = !section.has("allow_plaintext_from");
+    if *tls == ListenerTls::None && (allowed.is_empty() || off_loopback && is_default) && !trusts {
         section.problem(
             "without TLS passwords would cross the network in the clear, so nobody could log in",
             format!(
@@ -282,7 +290,7 @@ fn check_plaintext(
             ),
         );
     }
-    if off_loopback && !allowed.is_empty() {
+    if off_loopback && allowed.iter().any(|network| !network.network().is_loopback()) {
         section.context().note(format!(
             "listener `{}` accepts logins without TLS from other machines; whoever can listen on those networks learns the passwords",
             section.path().trim_start_matches("listeners.")

@@ -8,6 +8,9 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use super::model::listener::Bind;
+use gatepost_core::server_name::ServerName;
+
 /// Why a text is not a valid value of its key.
 #[derive(Debug, PartialEq, Eq)]
 pub struct ValueError {
@@ -167,10 +170,16 @@ fn number_and_unit(text: &str) -> Option<(u64, &str)> {
     Some((number.parse().ok()?, unit.trim_start()))
 }
 
-/// `address:port` to listen on; port 0 lets the system choose.
-pub(super) fn bind(text: &str) -> Result<SocketAddr, ValueError> {
+/// `address:port` or `localhost:port` to listen on; port 0 lets the system choose.
+pub(super) fn bind(text: &str) -> Result<Bind, ValueError> {
     if let Ok(address) = text.parse() {
-        return Ok(address);
+        return Ok(Bind::Address(address));
+    }
+    if let Some((host, port)) = text.rsplit_once(':')
+        && host.eq_ignore_ascii_case("localhost")
+        && let Ok(port) = port.parse()
+    {
+        return Ok(Bind::Localhost(port));
     }
     if let Ok(address) = text.trim_matches(['[', ']']).parse::<IpAddr>() {
         let shown = SocketAddr::new(address, 1143);
@@ -179,15 +188,16 @@ pub(super) fn bind(text: &str) -> Result<SocketAddr, ValueError> {
     if text.parse::<u16>().is_ok() {
         return wrong(
             format!("{} has no address", quoted(text)),
-            format!("write `127.0.0.1:{text}` for this machine alone"),
+            format!("write `localhost:{text}` for this machine alone"),
         );
     }
     let hint = match text.rsplit_once(':') {
-        Some(("localhost", port)) => format!("write `[\"127.0.0.1:{port}\", \"[::1]:{port}\"]`"),
         Some(("" | "*", port)) => {
             format!("write `[\"0.0.0.0:{port}\", \"[::]:{port}\"]` for every address of this machine")
         }
-        _ => "write a numeric address and a port, such as `127.0.0.1:1143` or `[::1]:1143`".to_owned(),
+        _ => {
+            "write `localhost` or a numeric address, and a port, such as `localhost:1143` or `192.0.2.7:143`".to_owned()
+        }
     };
     wrong(format!("{} is not an address with a port", quoted(text)), hint)
 }
@@ -255,6 +265,18 @@ pub(super) fn host_name(text: &str) -> Result<String, ValueError> {
     wrong(format!("{} is not a host name", quoted(text)), "write the name in ASCII letters, digits, `-` and `.`")
 }
 
+/// A name for greetings and EHLO.
+pub(super) fn server_name(text: &str) -> Result<ServerName, ValueError> {
+    let Some(name) = ServerName::parse(text) else {
+        return wrong(
+            format!("{} is no name that mail servers accept in EHLO", quoted(text)),
+            "write a host name in letters, digits, `-` and `.`, without a dot at the end, such as `gatepost.contoso.com`, or an \
+             address such as `[192.0.2.7]`",
+        );
+    };
+    Ok(name)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -293,11 +315,17 @@ mod tests {
     }
 
     #[test]
-    fn addresses_to_bind_are_numeric_and_have_a_port() {
+    fn addresses_to_bind_are_localhost_or_numeric_and_have_a_port() {
         assert_eq!(bind("[::1]:1143").unwrap().port(), 1143);
         assert_eq!(bind("::1").unwrap_err().hint, "write address and port, such as `[::1]:1143`");
-        assert_eq!(bind("1143").unwrap_err().hint, "write `127.0.0.1:1143` for this machine alone");
-        assert_eq!(bind("localhost:25").unwrap_err().hint, "write `[\"127.0.0.1:25\", \"[::1]:25\"]`");
+        assert_eq!(bind("1143").unwrap_err().hint, "write `localhost:1143` for this machine alone");
+        for text in ["localhost:25", "LocalHost:25"] {
+            let addresses: Vec<_> = bind(text).unwrap().addresses().map(|address| address.to_string()).collect();
+            assert_eq!(addresses, ["127.0.0.1:25", "[::1]:25"]);
+        }
+        for text in ["localhost", "localhost:", "localhost:x", "localhost:70000", "localhost.:25", "x.localhost:25"] {
+            assert!(bind(text).is_err(), "{text}");
+        }
         assert!(bind("*:25").unwrap_err().hint.contains("every address"));
         assert!(bind("mail.example:25").is_err());
     }

@@ -60,6 +60,8 @@ causes! {
         ClientTokensRefused = "client-tokens-refused",
         /// Too many logins wait for a connection to the server (`limits.upstream_connects_per_second`).
         ConnectQueueFull = "connect-queue-full",
+        /// The server refuses the name that Gatepost says in EHLO (`server_name`).
+        EhloRefused = "ehlo-refused",
         /// The answer to the token request broke off, or is not one of Entra's.
         EntraAnswerUnclear = "entra-answer-unclear",
         /// The certificate of the token endpoint is not trusted.

@@ -30,5 +30,6 @@ pub mod protocol;
 pub mod rate_limit;
 pub mod reloadable;
 pub mod secret;
+pub mod server_name;
 pub mod source;
 pub mod tuple_key;

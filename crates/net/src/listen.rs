@@ -1,5 +1,6 @@
 //! Listening sockets, and the socket options of every mail connection.
 
+use std::borrow::Borrow;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
@@ -107,12 +108,12 @@ fn listen(socket: Socket) -> io::Result<TcpListener> {
 
 /// The sockets of [`bind_both_loopbacks`].
 #[derive(Debug)]
-pub struct Loopbacks {
+pub struct Loopbacks<L> {
     /// The listener at the requested address.
-    pub wanted: TcpListener,
+    pub wanted: L,
     /// The listener at the other loopback address. `None` if the machine has none, or if the
     /// requested address is not loopback.
-    pub other: Option<TcpListener>,
+    pub other: Option<L>,
 }
 
 /// Binds 127.0.0.1 and ::1 together if `address` is one of them. A program that connects to
@@ -121,15 +122,15 @@ pub struct Loopbacks {
 ///
 /// # Errors
 /// The address that cannot be listened on, and the system's error.
-pub fn bind_both_loopbacks(
+pub fn bind_both_loopbacks<L: Borrow<TcpListener>>(
     address: SocketAddr,
-    mut open: impl FnMut(SocketAddr) -> io::Result<TcpListener>,
-) -> Result<Loopbacks, (SocketAddr, io::Error)> {
+    mut open: impl FnMut(SocketAddr) -> io::Result<L>,
+) -> Result<Loopbacks<L>, (SocketAddr, io::Error)> {
     let mut tries = TRIES;
     loop {
         tries -= 1;
         let wanted = open(address).map_err(|error| (address, error))?;
-        let bound = wanted.local_addr().map_err(|error| (address, error))?;
+        let bound = wanted.borrow().local_addr().map_err(|error| (address, error))?;
         let Some(other) = other_loopback(bound) else { return Ok(Loopbacks { wanted, other: None }) };
         match open(other) {
             Ok(other) => return Ok(Loopbacks { wanted, other: Some(other) }),
@@ -137,6 +138,26 @@ pub fn bind_both_loopbacks(
             Err(error) if error.kind() == io::ErrorKind::AddrInUse && address.port() == 0 && tries > 0 => {}
             Err(error) => return Err((other, error)),
         }
+    }
+}
+
+/// Binds what `localhost` means to clients: 127.0.0.1 and ::1 with this port. One that the machine
+/// lacks is left out. `open` creates the socket for an address. For port 0, a port is chosen that
+/// is free on both.
+///
+/// # Errors
+/// The address that cannot be listened on, and the system's error.
+pub fn bind_localhost<L: Borrow<TcpListener>>(
+    port: u16,
+    mut open: impl FnMut(SocketAddr) -> io::Result<L>,
+) -> Result<Vec<L>, (SocketAddr, io::Error)> {
+    let (v4, v6) = ((Ipv4Addr::LOCALHOST, port).into(), (Ipv6Addr::LOCALHOST, port).into());
+    match bind_both_loopbacks(v4, &mut open) {
+        Ok(Loopbacks { wanted, other }) => Ok([Some(wanted), other].into_iter().flatten().collect()),
+        Err((address, error)) if address == v4 && is_missing(&error) => {
+            open(v6).map(|socket| vec![socket]).map_err(|error| (v6, error))
+        }
+        Err(failed) => Err(failed),
     }
 }
 
@@ -258,6 +279,19 @@ mod tests {
         assert!(with(|| error(io::ErrorKind::AddrInUse)).is_err());
         assert!(with(|| error(io::ErrorKind::PermissionDenied)).is_err());
         assert!(with(|| error(io::ErrorKind::Other)).is_err());
+        // `localhost` does without either of them, and not without both.
+        let lacking = |lacks: fn(&SocketAddr) -> bool, trouble: io::ErrorKind| {
+            bind_localhost(0, |address| if lacks(&address) { Err(error(trouble)) } else { bind(address) })
+        };
+        let missing = io::ErrorKind::AddrNotAvailable;
+        for lacks in [SocketAddr::is_ipv4, SocketAddr::is_ipv6] {
+            if let Ok(sockets) = lacking(lacks, missing) {
+                assert!(sockets.len() == 1 && !lacks(&sockets[0].local_addr().unwrap()));
+            }
+            assert!(lacking(lacks, io::ErrorKind::PermissionDenied).is_err());
+        }
+        assert!(lacking(SocketAddr::is_ipv6, missing).is_ok());
+        assert!(lacking(|_| true, missing).is_err());
         // Another address of 127.0.0.0/8 has no counterpart.
         let alone = bind_both_loopbacks("127.0.0.2:0".parse().unwrap(), bind);
         assert!(alone.is_ok_and(|alone| alone.other.is_none()));

@@ -166,7 +166,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> SmtpSession<S> {
     }
 
     fn hello(&mut self, name: &str, extended: bool) {
-        if name.is_empty() {
+        if !is_name(name) {
             return self.reply("501 5.5.4 Invalid domain name");
         }
         self.greeted = true;
@@ -379,6 +379,14 @@ fn path<'a>(arguments: &'a str, keyword: &str) -> Option<(String, &'a str)> {
     let (path, parameters) = rest.trim_start().strip_prefix('<')?.split_once('>')?;
     let plain = !path.starts_with('@') && !path.contains(|c: char| c.is_control() || c == ' ' || c == '<');
     plain.then(|| (path.to_owned(), parameters))
+}
+
+/// Whether Exchange takes a name in EHLO: labels of letters, digits and hyphens, or an address in
+/// brackets.
+fn is_name(name: &str) -> bool {
+    let is_label =
+        |label: &str| !label.is_empty() && label.bytes().all(|octet| octet.is_ascii_alphanumeric() || octet == b'-');
+    name.starts_with('[') && name.ends_with(']') || name.split('.').all(is_label)
 }
 
 #[cfg(test)]

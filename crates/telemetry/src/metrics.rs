@@ -22,8 +22,8 @@ mod labels;
 mod series;
 
 use labels::{
-    By, ByCause, ByProtocol, ByteLabels, GRANTS, Kind, LoginLabels, MessageLabels, Outcome, TokenLabels, Version,
-    message_labels, reload_label,
+    By, ByCause, ByProtocol, ByteLabels, GRANTS, Kind, LoginLabels, MessageLabels, Outcome, RefusedLabels, TokenLabels,
+    Version, message_labels, reload_label,
 };
 pub use labels::{DEVICE_CODE, Ends, MANAGED_IDENTITY, Sent, Throttle, TokenOutcome, Way};
 use series::PerProtocol;
@@ -58,6 +58,7 @@ pub struct Metrics {
     last_reload: Gauge,
     panics: Counter,
     closed: Family<ByCause, Counter>,
+    requests_refused: Family<RefusedLabels, Counter>,
 }
 
 impl Default for Metrics {
@@ -100,6 +101,8 @@ impl Metrics {
         let panics = registered(r, "panics", "Faults of Gatepost that ended one session", default());
         let help = "Connections that were closed, by cause";
         let closed: Family<ByCause, Counter> = registered(r, "connections_closed", help, default());
+        let help = "Requests over HTTP that were refused for another reason than their login";
+        let requests_refused: Family<RefusedLabels, Counter> = registered(r, "requests_refused", help, default());
 
         // Series that exist from the start begin at zero, so that rates can be computed.
         let protocol = |protocol: Protocol| ByProtocol { protocol: protocol.name() };
@@ -149,6 +152,7 @@ impl Metrics {
             last_reload,
             panics,
             closed,
+            requests_refused,
         }
     }
 
@@ -253,6 +257,12 @@ impl Metrics {
         self.closed.get_or_create(&ByCause { cause: cause.name() }).inc();
     }
 
+    /// Counts a refused request.
+    pub fn request_refused(&self, protocol: Protocol, cause: Cause) {
+        let labels = RefusedLabels { protocol: protocol.name(), cause: cause.name() };
+        self.requests_refused.get_or_create(&labels).inc();
+    }
+
     /// All metrics in the format OpenMetrics 1.0.
     pub fn open_metrics(&self) -> String {
         let mut written = String::new();
@@ -313,6 +323,7 @@ mod tests {
     fn the_names_are_those_that_dashboards_are_written_against() {
         let metrics = Metrics::new();
         metrics.closed(Cause::Timeout);
+        metrics.request_refused(Protocol::Ews, Cause::Refused);
         metrics.expires(Ends::Secret, Some(1_800_000_000));
         let text = metrics.text();
         let types: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")).collect();
@@ -337,6 +348,7 @@ mod tests {
                 "gatepost_config_last_reload_timestamp_seconds gauge",
                 "gatepost_panics_total counter",
                 "gatepost_connections_closed_total counter",
+                "gatepost_requests_refused_total counter",
             ]
         );
         assert!(text.contains("# HELP gatepost_panics_total Faults of Gatepost that ended one session.\n"), "{text}");

@@ -31,11 +31,31 @@ pub(super) struct Refused {
     pub(super) allow: String,
     /// The connection is closed after the answer.
     pub(super) close: bool,
+    /// The cause, unless the log has the refusal already or needs no line about it.
+    pub(super) unlogged: Option<Cause>,
 }
 
 impl Refused {
+    /// Refuses a request that is not of a form that is served.
     pub(super) fn new(status: StatusCode, message: impl Into<String>) -> Self {
-        Self { status, message: message.into(), wait: None, allow: String::new(), close: false }
+        let unlogged = Some(Cause::Refused);
+        Self { status, message: message.into(), wait: None, allow: String::new(), close: false, unlogged }
+    }
+
+    /// Refuses a request for this cause.
+    pub(super) fn because(cause: Cause, status: StatusCode, message: impl Into<String>) -> Self {
+        Self { unlogged: Some(cause), ..Self::new(status, message) }
+    }
+
+    /// Asks for a user name and a password. Many libraries send their first request without, so
+    /// the log has no line about it.
+    pub(super) fn challenge() -> Self {
+        Self { unlogged: None, ..Self::new(StatusCode::UNAUTHORIZED, "A user name and a password are needed") }
+    }
+
+    /// A fault of Gatepost.
+    pub(super) fn broken(cause: Cause) -> Self {
+        Self::because(cause, StatusCode::INTERNAL_SERVER_ERROR, "Internal error, try again later")
     }
 
     /// Also closes the connection.
@@ -47,18 +67,18 @@ impl Refused {
     /// second try.
     pub(super) fn repeat() -> Self {
         let message = "The access token has just been renewed, repeat the request";
-        Self { wait: Some(SOON), ..Self::new(StatusCode::SERVICE_UNAVAILABLE, message) }
+        Self { wait: Some(SOON), ..Self::because(Cause::TokenRefused, StatusCode::SERVICE_UNAVAILABLE, message) }
     }
 
     /// The request must be repeated after the first login of the connection is decided, because too
     /// many requests wait for it already.
     pub(super) fn before_login() -> Self {
         let message = "Too many requests at once before a login has succeeded, repeat the request";
-        Self { wait: Some(SOON), ..Self::new(StatusCode::SERVICE_UNAVAILABLE, message) }
+        Self { wait: Some(SOON), ..Self::because(Cause::TooManyCommands, StatusCode::SERVICE_UNAVAILABLE, message) }
     }
 
-    /// Returns the HTTP answer to a failure. A temporary failure is never 401, which programs take
-    /// for a wrong password.
+    /// Returns the HTTP answer to a failure that the journal has. A temporary failure is never 401,
+    /// which programs take for a wrong password.
     pub(super) fn of(failure: &Failure) -> Self {
         let (status, message, wait) = match failure.refusal {
             Refusal::InvalidCredentials => (StatusCode::UNAUTHORIZED, "Invalid user name or password", None),
@@ -82,7 +102,7 @@ impl Refused {
             ),
             Refusal::ServerBug => (StatusCode::INTERNAL_SERVER_ERROR, "Internal error, try again later", None),
         };
-        Self { wait, ..Self::new(status, message) }
+        Self { wait, unlogged: None, ..Self::new(status, message) }
     }
 
     /// Returns the answer to a failed connection to Microsoft: 502.
@@ -98,12 +118,8 @@ impl Refused {
     /// the log.
     pub(super) fn answer(&self, service: HttpService, session: &str) -> Response<Answer> {
         let message = format!("{} (session {session})", self.message);
-        let body = fault::body(service, self.status.as_u16(), &message, self.wait);
-        let mut response = Response::new(Either::Left(Full::new(Bytes::from(body.text))));
-        *response.status_mut() = self.status;
+        let mut response = respond(self.status, fault::body(service, self.status.as_u16(), &message, self.wait));
         let headers = response.headers_mut();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static(body.content_type));
-        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         if self.status == StatusCode::UNAUTHORIZED {
             headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static(basic::CHALLENGE));
         }
@@ -115,4 +131,14 @@ impl Refused {
         }
         response
     }
+}
+
+/// Returns an answer of Gatepost's own.
+pub(super) fn respond(status: StatusCode, body: fault::Body) -> Response<Answer> {
+    let mut response = Response::new(Either::Left(Full::new(Bytes::from(body.text))));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(body.content_type));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
 }

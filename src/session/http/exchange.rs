@@ -3,6 +3,7 @@
 
 use std::convert::Infallible;
 use std::iter;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -22,16 +23,18 @@ use super::{Connection, OriginError, Traffic, failures};
 use crate::login::{AuthorizedLogin, LoginRequest};
 use crate::session::attempt::Claim;
 use crate::session::fresh_token::{TokenError, with_fresh_token};
+use crate::session::journal::RefusedRequest;
 use crate::session::login::{min_token_lifetime, origin};
 use crate::session::mailbox_slots::MailboxPermit;
 use gatepost_config::Grant;
 use gatepost_core::account::{LoginName, MailAddress};
+use gatepost_core::cause::Cause;
 use gatepost_core::failure::Failure;
 use gatepost_core::secret::Password;
 use gatepost_net::penalty::Misbehavior;
 use gatepost_proto::http::basic::Presented;
 use gatepost_proto::http::rules::HttpService;
-use gatepost_proto::http::target::{Denied, Owner};
+use gatepost_proto::http::target::Denied;
 use gatepost_proto::http::{basic, fields, head, target};
 use gatepost_proto::sasl::{Credentials, CredentialsError};
 
@@ -45,16 +48,22 @@ impl Connection {
         let started = Instant::now();
         let http_1 = request.version() < Version::HTTP_2;
         let (parts, body) = request.into_parts();
-        let mut exchange = Exchange { connection: &self, parts, body: Some(body) };
+        let mut exchange = Exchange { connection: &self, parts, body: Some(body), account: None };
         let outcome = match self.hold_head(size_of_head(&exchange.parts)) {
             Some(_held) => exchange.answer().await,
             None => Err(Refused::before_login()),
         };
-        let Exchange { parts, body, .. } = exchange;
+        let Exchange { parts, body, account, .. } = exchange;
         let response = match outcome {
             Ok(response) => response,
             Err(refused) => {
+                self.log_request_refused(&refused, &parts, account.as_ref());
                 let mut response = refused.answer(self.gateway.config.service, &self.subject.session);
+                // The EWS Managed API first asks with GET and without credentials, and goes on only if
+                // it is told this.
+                if self.gateway.config.service == HttpService::Ews && target::is_autodiscover(parts.uri.path()) {
+                    response.headers_mut().insert("x-soap-enabled", HeaderValue::from_static("True"));
+                }
                 let unread = body.is_some_and(|body| !body.is_end_stream());
                 // An unread request body would block the next request.
                 if refused.close || http_1 && unread && !is_judges_own(&parts) {
@@ -81,6 +90,27 @@ impl Connection {
         );
         Ok(response)
     }
+
+    /// Logs a refusal that the log does not have yet.
+    pub(super) fn log_request_refused(&self, refused: &Refused, parts: &Parts, account: Option<&MailAddress>) {
+        let Some(cause) = refused.unlogged else { return };
+        // What the validator has refused has neither.
+        let is_whole = !is_judges_own(parts);
+        let host = parts.uri.host().or_else(|| parts.headers.get(HOST)?.to_str().ok());
+        self.shared.journal.request_refused(
+            self.protocol(),
+            &self.subject,
+            &RefusedRequest {
+                account: account.map(MailAddress::as_str),
+                cause,
+                status: refused.status.as_u16(),
+                host: host.filter(|_| is_whole),
+                method: is_whole.then_some(parts.method.as_str()),
+                path: is_whole.then_some(parts.uri.path()),
+                text: &refused.message,
+            },
+        );
+    }
 }
 
 /// Returns the memory of a head in octets. A field takes an entry in the table in addition to its
@@ -97,11 +127,13 @@ fn is_judges_own(parts: &Parts) -> bool {
     parts.method == head::REFUSED
 }
 
-struct Exchange<'a> {
-    connection: &'a Connection,
-    parts: Parts,
+pub(super) struct Exchange<'a> {
+    pub(super) connection: &'a Connection,
+    pub(super) parts: Parts,
     /// Present until it is sent to the origin.
-    body: Option<Incoming>,
+    pub(super) body: Option<Incoming>,
+    /// The account, once its credentials were accepted.
+    pub(super) account: Option<MailAddress>,
 }
 
 /// Credentials that a request presents.
@@ -156,7 +188,11 @@ impl Exchange<'_> {
                 return Err(refused);
             }
         };
-        let target = self.target(&admission)?;
+        self.account = Some(admission.login.clone());
+        let target = match self.route(&admission, &here).await? {
+            ControlFlow::Continue(target) => target,
+            ControlFlow::Break(answer) => return Ok(answer),
+        };
         let of_mailbox = self.place(&admission).await?;
         let acting_for = admission.account.grant == Grant::ClientCredentials;
         let prepared = self.prepare(acting_for.then_some(&admission.bearer.user)).await?;
@@ -209,7 +245,8 @@ impl Exchange<'_> {
             let flaw = head::HeadError::of_path(self.parts.uri.path()).unwrap_or(head::HeadError::RequestLine);
             self.penalize(if flaw == head::HeadError::Slow { Misbehavior::Timeout } else { Misbehavior::Garbage });
             let status = StatusCode::from_u16(flaw.status()).unwrap_or(StatusCode::BAD_REQUEST);
-            return Err(Refused::new(status, flaw.to_string()).and_close());
+            let cause = if flaw == head::HeadError::Slow { Cause::Timeout } else { Cause::Refused };
+            return Err(Refused::because(cause, status, flaw.to_string()).and_close());
         }
         let headers = &self.parts.headers;
         let limits = &connection.shared.limits;
@@ -228,7 +265,7 @@ impl Exchange<'_> {
         }
         let authority = self.authority()?;
         if !connection.gateway.hosts.has(&authority, connection.local) {
-            let message = "This server is not known by that name; whoever runs Gatepost can add it to `hosts`";
+            let message = "This server is not known by that name. Gatepost admin: add it to `hosts` of the listener";
             return bad(StatusCode::MISDIRECTED_REQUEST, message);
         }
         // Only web pages send `Origin`. What they request in a user's name is not served.
@@ -237,10 +274,12 @@ impl Exchange<'_> {
         }
         let secure = connection.service.tls.is_some();
         if !secure && !connection.service.allows_plaintext(connection.subject.peer.ip()) {
+            let mut refused = Refused::new(StatusCode::FORBIDDEN, "A login is possible with TLS only").and_close();
             if headers.contains_key(AUTHORIZATION) {
                 connection.login_attempts().refused_unjudged("", &failures::plaintext());
+                refused.unlogged = None;
             }
-            return Err(Refused::new(StatusCode::FORBIDDEN, "A login is possible with TLS only").and_close());
+            return Err(refused);
         }
         Ok(format!("{}://{authority}", if secure { "https" } else { "http" }))
     }
@@ -275,7 +314,6 @@ impl Exchange<'_> {
     /// Returns the credentials, or the answer that asks for them.
     async fn proof(&mut self, presented: Presented) -> Result<Proof, Refused> {
         let connection = self.connection;
-        let unauthorized = |message: &str| Refused::new(StatusCode::UNAUTHORIZED, message);
         match presented {
             Presented::Credentials(Credentials::Password { login, password, .. }) => Ok(Proof { login, password }),
             Presented::Nothing => {
@@ -283,21 +321,22 @@ impl Exchange<'_> {
                 // the path.
                 let path = self.parts.uri.path();
                 let knows_the_way = match connection.gateway.config.service {
-                    HttpService::Ews => target::ews(&self.parts.method, path).is_ok(),
+                    HttpService::Ews => matches!(target::ews(&self.parts.method, path), Ok(_) | Err(Denied::Method(_))),
                     HttpService::Graph => path.starts_with("/v1.0/") || path.starts_with("/beta/"),
                 };
                 if knows_the_way {
                     connection.visit.forgive();
                 }
-                Err(unauthorized("A user name and a password are needed"))
+                Err(Refused::challenge())
             }
             Presented::OtherScheme | Presented::Credentials(Credentials::Token(_)) => {
                 connection.visit.forgive();
-                Err(unauthorized("Only HTTP Basic is served here"))
+                Err(Refused::new(StatusCode::UNAUTHORIZED, "Only HTTP Basic is served here"))
             }
             Presented::Malformed => {
                 self.penalize(Misbehavior::Garbage);
-                Err(Refused::new(StatusCode::BAD_REQUEST, "the Authorization field is malformed").and_close())
+                let message = "the Authorization field is malformed";
+                Err(Refused::because(Cause::MalformedLogin, StatusCode::BAD_REQUEST, message).and_close())
             }
             Presented::Unusable(flaw) => {
                 let name = if let CredentialsError::Name(bad) = &flaw { bad.hint.as_str() } else { "" };
@@ -314,7 +353,7 @@ impl Exchange<'_> {
         let protocol = connection.protocol();
         let resources = connection.service.listener.resources();
         let Some(&resource) = resources.first() else {
-            return Err(Refused::new(StatusCode::INTERNAL_SERVER_ERROR, "Internal error, try again later").into());
+            return Err(Refused::broken(Cause::InternalError).into());
         };
         let request = LoginRequest {
             login: &proof.login,
@@ -408,51 +447,6 @@ impl Exchange<'_> {
         Refused::of_way(&failure)
     }
 
-    /// Returns the request's target at the origin, with its query.
-    fn target(&self, admission: &AuthorizedLogin) -> Result<String, Refused> {
-        let config = &self.connection.gateway.config;
-        let (method, uri) = (&self.parts.method, &self.parts.uri);
-        let path = match config.service {
-            HttpService::Ews => target::ews(method, uri.path()).map(str::to_owned),
-            HttpService::Graph => {
-                let is_me = admission.account.grant.is_of_user() && *person(admission) == admission.bearer.user;
-                let owner = Owner { login: &admission.login, mailbox: &admission.bearer.user, is_me };
-                let path = target::graph(&config.graph, method, uri.path(), owner);
-                let path = path.and_then(|path| target::query(uri.query().unwrap_or_default()).map(|()| path));
-                path.map(|path| match uri.query() {
-                    Some(query) => format!("{path}?{query}"),
-                    None => path,
-                })
-            }
-        };
-        path.map_err(|denied| match denied {
-            Denied::Malformed => Refused::new(StatusCode::BAD_REQUEST, "The path can be read in two ways"),
-            Denied::NotServed if config.service == HttpService::Ews => {
-                Refused::new(StatusCode::NOT_FOUND, "Only /EWS/Exchange.asmx is served here")
-            }
-            Denied::NotServed => Refused::new(
-                StatusCode::FORBIDDEN,
-                "This path is not served here; `paths` of the listener names those that are",
-            ),
-            Denied::Cast => Refused::new(
-                StatusCode::FORBIDDEN,
-                "Casts (`microsoft.graph.…`) lead out of the `paths` of the listener, and are not served",
-            ),
-            Denied::Method => {
-                let post = [Method::POST];
-                let methods = if config.service == HttpService::Ews { &post[..] } else { &config.graph.methods };
-                let allow: Vec<&str> = methods.iter().map(Method::as_str).collect();
-                Refused {
-                    allow: allow.join(", "),
-                    ..Refused::new(StatusCode::METHOD_NOT_ALLOWED, "This method is not served here")
-                }
-            }
-            Denied::OtherMailbox => {
-                Refused::new(StatusCode::FORBIDDEN, "These credentials are for their own mailbox only")
-            }
-        })
-    }
-
     async fn place(&self, admission: &AuthorizedLogin) -> Result<MailboxPermit, Refused> {
         let connection = self.connection;
         let protocol = connection.service.listener.protocol;
@@ -475,11 +469,11 @@ impl Exchange<'_> {
 
     fn request(&self, target: &str, admission: &AuthorizedLogin, upload: Upload) -> Result<Request<Upload>, Refused> {
         let gateway = &self.connection.gateway;
-        let broken = |_| Refused::new(StatusCode::INTERNAL_SERVER_ERROR, "Internal error, try again later");
+        let broken = || Refused::broken(Cause::RequestNotMade);
         let mut headers = self.parts.headers.clone();
         fields::to_origin(&mut headers);
         let bearer = zeroize::Zeroizing::new(format!("Bearer {}", admission.bearer.token.expose()));
-        let mut bearer = HeaderValue::from_str(&bearer).map_err(|_| broken(()))?;
+        let mut bearer = HeaderValue::from_str(&bearer).map_err(|_| broken())?;
         bearer.set_sensitive(true);
         headers.insert(AUTHORIZATION, bearer);
         // The library omits it, and Microsoft's servers require it (411).
@@ -489,7 +483,7 @@ impl Exchange<'_> {
         match gateway.config.service {
             HttpService::Ews => {
                 let mailbox = HeaderValue::from_bytes(admission.bearer.user.as_str().as_bytes());
-                headers.insert("x-anchormailbox", mailbox.map_err(|_| broken(()))?);
+                headers.insert("x-anchormailbox", mailbox.map_err(|_| broken())?);
             }
             HttpService::Graph => {
                 // Uncompressed, because links in the answer are rewritten.
@@ -500,7 +494,7 @@ impl Exchange<'_> {
         let authority = if name.contains(':') { format!("[{name}]") } else { name.clone() };
         let mut request = Request::new(upload);
         *request.method_mut() = self.parts.method.clone();
-        *request.uri_mut() = format!("https://{authority}{target}").parse().map_err(|_| broken(()))?;
+        *request.uri_mut() = format!("https://{authority}{target}").parse().map_err(|_| broken())?;
         *request.headers_mut() = headers;
         Ok(request)
     }
@@ -531,11 +525,12 @@ impl Exchange<'_> {
 
 /// The answer to a request whose connection or source has no attempts left.
 fn too_many_attempts(wait: Option<Duration>) -> Refused {
-    let refused = Refused::new(StatusCode::TOO_MANY_REQUESTS, "Too many logins failed, try again later");
-    Refused { wait, ..refused.and_close() }
+    let cause = if wait.is_some() { Cause::Penalised } else { Cause::TooManyAttempts };
+    let message = "Too many logins failed, try again later";
+    Refused { wait, ..Refused::because(cause, StatusCode::TOO_MANY_REQUESTS, message).and_close() }
 }
 
 /// Returns the person of the token, when it is a user's.
-fn person(admission: &AuthorizedLogin) -> &MailAddress {
+pub(super) fn person(admission: &AuthorizedLogin) -> &MailAddress {
     admission.account.person(&admission.login)
 }

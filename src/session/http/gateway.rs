@@ -101,7 +101,9 @@ impl Gateway {
             ListenerTls::Implicit(identity) => identity::load(identity).map(|key| names(&key.cert)).unwrap_or_default(),
             ListenerTls::None | ListenerTls::StartTls(_) => Hosts::default(),
         };
-        hosts.addresses.extend(listener.bind.iter().map(|bind| bind.ip().to_canonical()));
+        hosts
+            .addresses
+            .extend(listener.bind.iter().flat_map(|bind| bind.addresses()).map(|address| address.ip().to_canonical()));
         for name in &config.hosts {
             match name.parse::<IpAddr>() {
                 Ok(address) => hosts.addresses.push(address.to_canonical()),

@@ -2,7 +2,7 @@
 //! with a bearer token in place of the password.
 //!
 //! `checked_io` validates what arrives before the HTTP library sees it. `exchange` handles one
-//! request, and `passing` hands its answer on. `gateway` has the connections to Microsoft, `body`
+//! request, `route` decides where it goes, and `passing` hands its answer on. `gateway` has the connections to Microsoft, `body`
 //! streams bodies, and `answer` builds the refusals.
 
 use std::future::pending;
@@ -49,6 +49,7 @@ mod failures;
 pub(super) mod gateway;
 mod passing;
 mod prepare;
+mod route;
 
 pub use gateway::Gateway;
 pub(super) use gateway::OriginError;

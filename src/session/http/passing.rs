@@ -14,6 +14,7 @@ use super::prepare::is_of_type;
 use super::{Connection, Traffic, failures};
 use crate::login::AuthorizedLogin;
 use crate::session::mailbox_slots::MailboxPermit;
+use gatepost_core::cause::Cause;
 use gatepost_proto::http::fields;
 use gatepost_proto::http::links::{Destination, Places};
 use gatepost_proto::http::rules::HttpService;
@@ -42,9 +43,11 @@ impl Connection {
                 ..Refused::of(&failure)
             });
         }
-        let is_soap = is_of_type(&parts.headers, &["text/xml", "application/soap+xml"]);
+        // The description of EWS (`Services.wsdl` and its schemas) is XML of any of these types.
+        let xml = ["text/xml", "application/soap+xml", "application/xml", "application/wsdl+xml"];
+        let is_xml = is_of_type(&parts.headers, &xml);
         // A page of a proxy or web filter, because Exchange answers in XML.
-        if config.service == HttpService::Ews && status.is_success() && !is_soap {
+        if config.service == HttpService::Ews && status.is_success() && !is_xml {
             let failure = failures::no_ews(&config.origin);
             self.log_refused(admission.login.as_str(), &failure);
             return Err(Refused::of_way(&failure));
@@ -72,19 +75,18 @@ impl Connection {
         }
         if status.is_client_error() || status.is_server_error() {
             let wanted = match config.service {
-                HttpService::Ews => is_soap,
+                HttpService::Ews => is_xml,
                 HttpService::Graph => is_of_type(&parts.headers, &["application/json"]),
             };
             // A page of an intermediary, meant for people. The program does not expect it, and
             // Gatepost does not repeat it.
             if !wanted {
-                let refused =
-                    Refused { wait: retry_after(&parts.headers, status), ..Refused::new(status, in_place(status)) };
-                return Err(refused);
+                let wait = retry_after(&parts.headers, status);
+                return Err(Refused { wait, ..in_place(status, status) });
             }
         }
         if status == StatusCode::SWITCHING_PROTOCOLS || status == StatusCode::PROXY_AUTHENTICATION_REQUIRED {
-            return Err(Refused::new(StatusCode::BAD_GATEWAY, in_place(status)));
+            return Err(in_place(status, StatusCode::BAD_GATEWAY));
         }
         let rewrites = config.service == HttpService::Graph
             && is_of_type(&parts.headers, &["application/json"])
@@ -110,10 +112,10 @@ fn retry_after(headers: &HeaderMap, status: StatusCode) -> Option<Duration> {
     }
 }
 
-/// Returns the text for an error whose own text is not passed on.
-fn in_place(status: StatusCode) -> String {
-    match status.as_u16() {
-        429 | 503 => "Microsoft is busy, try again later".to_owned(),
-        code => format!("Microsoft answered with status {code}"),
+/// Returns the answer in place of one of Microsoft's whose own text is not passed on.
+fn in_place(theirs: StatusCode, ours: StatusCode) -> Refused {
+    match theirs.as_u16() {
+        429 | 503 => Refused::because(Cause::UpstreamUnavailable, ours, "Microsoft is busy, try again later"),
+        code => Refused::because(Cause::UpstreamGarbage, ours, format!("Microsoft answered with status {code}")),
     }
 }

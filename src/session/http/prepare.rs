@@ -13,6 +13,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use super::answer::Refused;
 use gatepost_config::Limits;
 use gatepost_core::account::MailAddress;
+use gatepost_core::cause::Cause;
 use gatepost_proto::http::rules::HttpService;
 use gatepost_proto::http::soap;
 
@@ -20,6 +21,8 @@ use gatepost_proto::http::soap;
 /// token. Of a refused request's body, up to this much is read, so that the connection can be used
 /// further.
 const HELD_OCTETS: u64 = 64 * 1024;
+
+const COMPRESSED: &str = "A compressed request is not served";
 
 /// Time limit for the rest of a refused request's body.
 const DRAIN: Duration = Duration::from_secs(5);
@@ -59,9 +62,6 @@ pub(super) async fn prepare(
     let length = body.size_hint().exact();
     let small = length.is_some_and(|length| length <= HELD_OCTETS);
     let ews = service == HttpService::Ews;
-    if ews {
-        check_soap_type(&parts.headers)?;
-    }
     // One deadline for all that is held, however slowly it arrives.
     let end = Instant::now() + limits.http_idle;
     if matches!(parts.method, Method::GET | Method::HEAD) {
@@ -71,6 +71,9 @@ pub(super) async fn prepare(
             None => Ok(Prepared::empty()),
             Some(_) => Err(Refused::new(StatusCode::BAD_REQUEST, "A GET with a body is not served").and_close()),
         };
+    }
+    if ews {
+        check_soap_type(&parts.headers)?;
     }
     if !small && !ews {
         return Ok(Prepared { beginning: Bytes::new(), rest: Some(body), length });
@@ -104,6 +107,26 @@ pub(super) async fn prepare(
     }
 }
 
+/// Reads a whole body, which must be within `limits.soap_head`.
+///
+/// # Errors
+/// The refusal for the client: the body is too long or compressed, or did not come in time.
+pub(super) async fn read_whole(headers: &HeaderMap, mut body: Incoming, limits: &Limits) -> Result<Vec<u8>, Refused> {
+    if headers.contains_key(CONTENT_ENCODING) {
+        return Err(Refused::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, COMPRESSED));
+    }
+    let end = Instant::now() + limits.http_idle;
+    let mut octets = Vec::new();
+    while let Some(data) = next_data(&mut body, end).await? {
+        if octets.len() + data.len() > limits.soap_head_bytes {
+            let message = "the request is too long; `limits.soap_head` is the bound";
+            return Err(Refused::new(StatusCode::PAYLOAD_TOO_LARGE, message).and_close());
+        }
+        octets.extend_from_slice(&data);
+    }
+    Ok(octets)
+}
+
 /// Reads a small body of a refused request, so that the connection can be used further. A client
 /// that waits to be asked for its body (`Expect`) is not asked.
 pub(super) async fn read_away(headers: &HeaderMap, body: &mut Incoming) {
@@ -118,7 +141,7 @@ pub(super) async fn read_away(headers: &HeaderMap, body: &mut Incoming) {
 
 /// The refusal when the client sends no more of the body.
 pub(super) fn stalled() -> Refused {
-    Refused::new(StatusCode::REQUEST_TIMEOUT, "the body of the request does not go on").and_close()
+    Refused::because(Cause::Idle, StatusCode::REQUEST_TIMEOUT, "the body of the request does not go on").and_close()
 }
 
 /// Returns the next octets of a body, which must come before `end`; `None` at its end.
@@ -144,7 +167,7 @@ pub(super) fn broke_off() -> Refused {
 fn check_soap_type(headers: &HeaderMap) -> Result<(), Refused> {
     let unsupported = |message: &str| Err(Refused::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, message));
     if headers.contains_key(CONTENT_ENCODING) {
-        return unsupported("A compressed request is not served");
+        return unsupported(COMPRESSED);
     }
     let mut types = headers.get_all(CONTENT_TYPE).iter();
     let (Some(Ok(content_type)), None) = (types.next().map(HeaderValue::to_str), types.next()) else {

@@ -120,7 +120,7 @@ fn a_wrong_configuration_ends_with_3() {
         serde_json::json!({
             "source": "x.yaml", "line": 1, "column": 26, "key": "listeners.smtp.bind",
             "reason": "`127.0.0.1:1587, tsl: none` is not an address with a port",
-            "hint": "write a numeric address and a port, such as `127.0.0.1:1143` or `[::1]:1143`",
+            "hint": "write `localhost` or a numeric address, and a port, such as `localhost:1143` or `192.0.2.7:143`",
         })
     );
 }
@@ -150,6 +150,7 @@ fn a_wrong_command_line_ends_with_2() {
         &["--set", "novalue"],
         &["cert", "--host", "a b"],
         &["cert", "--days", "0"],
+        &["cert", "--key", "dsa"],
         &["password"],
     ] {
         let output = directory.gatepost(arguments);
@@ -244,6 +245,51 @@ fn certificates_are_made_once_and_used_by_a_listener() {
     assert!(stderr(&mismatch).starts_with(
         "--set listeners.smtp.private_key: listeners.smtp.private_key: the private key does not belong to the certificate\n"
     ));
+}
+
+#[test]
+fn a_certificate_has_the_wanted_kind_of_key_and_the_name_of_its_first_host() {
+    let directory = Directory::new();
+    // Its common name, and the algorithms of its key and of its issuer's signature.
+    let made = |arguments: &[&str], file: &str| {
+        let output = directory.gatepost(&[&["cert"], arguments].concat());
+        assert_eq!(code(&output), 0, "{}", stderr(&output));
+        let pem = std::fs::read(directory.file(file)).unwrap();
+        let (_, pem) = x509_parser::pem::parse_x509_pem(&pem).unwrap();
+        let certificate = pem.parse_x509().unwrap();
+        let name = certificate.subject().iter_common_name().next().unwrap().as_str().unwrap().to_owned();
+        let key = certificate.public_key().algorithm.algorithm.to_id_string();
+        let bits = certificate.public_key().parsed().unwrap().key_size();
+        (name, key, bits, certificate.signature_algorithm.algorithm.to_id_string(), stdout(&output).to_owned())
+    };
+    const EC: (&str, &str) = ("1.2.840.10045.2.1", "1.2.840.10045.4.3.2");
+    const RSA: (&str, &str) = ("1.2.840.113549.1.1.1", "1.2.840.113549.1.1.11");
+    let long = format!("{}.example", "a".repeat(60));
+    for (arguments, name, (key, signature), bits) in [
+        (&["--directory", "a"][..], "localhost", EC, 256),
+        (&["--directory", "b", "--host", "192.0.2.7", "--host", "mail.example"], "192.0.2.7", EC, 256),
+        (&["--directory", "c", "--host", &long], "Gatepost", EC, 256),
+        (
+            &["--directory", "d", "--host", "Mail.example", "--host", "x.example", "--key", "rsa"],
+            "mail.example",
+            RSA,
+            3_072,
+        ),
+    ] {
+        let file = format!("{}/server.pem", arguments[1]);
+        let told = made(arguments, &file);
+        let (got_name, got_key, got_bits, got_signature, text) = told;
+        assert_eq!(
+            (got_name.as_str(), got_key.as_str(), got_signature.as_str()),
+            (name, key, signature),
+            "{arguments:?}"
+        );
+        assert!((got_bits.saturating_sub(16)..=got_bits).contains(&bits), "{got_bits}");
+        assert!(!text.contains("of the other kind"), "{text}");
+    }
+    let (_, key, _, signature, text) = made(&["--directory", "a", "--key", "rsa", "--force"], "a/server.pem");
+    assert_eq!((key.as_str(), signature.as_str()), (RSA.0, EC.1), "the authority stays");
+    assert!(text.contains("The authority has a key of the other kind"), "{text}");
 }
 
 #[test]

@@ -2,7 +2,7 @@
 //! came into force by a reload, a restart, a crash or a take-over.
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use rustix::process::Signal;
 use tokio::net::TcpStream;
@@ -23,7 +23,7 @@ struct Change {
 
 /// A listener cannot have more than two addresses here, because only standard input and output are
 /// handed over.
-const CHANGES: [Change; 8] = [
+const CHANGES: [Change; 10] = [
     Change {
         what: "a second address",
         before: &[("imap", &["127.0.0.1:P"])],
@@ -37,6 +37,8 @@ const CHANGES: [Change; 8] = [
     Change { what: "another port", before: &[("imap", &["127.0.0.1:P"])], after: &[("imap", &["127.0.0.1:Q"])] },
     Change { what: "narrower", before: &[("imap", &["0.0.0.0:P"])], after: &[("imap", &["127.0.0.1:P"])] },
     Change { what: "wider", before: &[("imap", &["127.0.0.1:P"])], after: &[("imap", &["0.0.0.0:P"])] },
+    Change { what: "to localhost", before: &[("imap", &["127.0.0.1:P"])], after: &[("imap", &["localhost:P"])] },
+    Change { what: "from localhost", before: &[("imap", &["localhost:P"])], after: &[("imap", &["[::1]:P"])] },
     Change {
         what: "a listener is removed",
         before: &[("imap", &["127.0.0.1:P"]), ("more", &["127.0.0.1:Q"])],
@@ -63,10 +65,20 @@ enum Way {
     TakeOver,
 }
 
-fn address(world: &World, written: &str) -> SocketAddr {
-    let (ip, port) = written.split_once(':').unwrap();
+fn with_port(world: &World, written: &str) -> String {
+    let (host, port) = written.rsplit_once(':').unwrap();
     let port = if port == "P" { world.imap.port() } else { world.smtp.port() };
-    SocketAddr::new(ip.parse().unwrap(), port)
+    format!("{host}:{port}")
+}
+
+/// The addresses of all of these listeners.
+fn addresses(world: &World, listeners: Listeners<'_>) -> Vec<SocketAddr> {
+    let written = listeners.iter().flat_map(|(_, bind)| bind.iter());
+    let each = written.flat_map(|bind| match bind.split_once("localhost") {
+        Some((_, port)) => vec![format!("127.0.0.1{port}"), format!("[::1]{port}")],
+        None => vec![(*bind).to_owned()],
+    });
+    each.map(|written| with_port(world, &written).parse().unwrap()).collect()
 }
 
 fn configure(world: &World, listeners: Listeners<'_>) {
@@ -77,10 +89,10 @@ fn configure(world: &World, listeners: Listeners<'_>) {
     for line in configuration.lines() {
         if line.starts_with("  imap:") {
             for (name, bind) in listeners {
-                let bind: Vec<String> = bind.iter().map(|bind| format!("'{}'", address(world, bind))).collect();
+                let bind: Vec<String> = bind.iter().map(|bind| format!("'{}'", with_port(world, bind))).collect();
                 lines.push(format!(
                     "  {name}: {{protocol: imap, bind: [{}], upstream: 'localhost:{upstream}', \
-                     allow_from: [127.0.0.0/8], allow_plaintext_from: [127.0.0.0/8]}}",
+                     allow_from: [127.0.0.0/8, '::1'], allow_plaintext_from: [127.0.0.0/8, '::1']}}",
                     bind.join(", "),
                 ));
             }
@@ -103,12 +115,12 @@ async fn is_served(address: SocketAddr) -> Result<bool, String> {
 /// Waits until exactly the addresses of these listeners are served. systemd closes its copies of
 /// other sockets a moment later than the process.
 async fn expect_ports(world: &World, listeners: Listeners<'_>, managers: &mut [&mut Manager], told: &str) {
-    let wanted: Vec<SocketAddr> =
-        listeners.iter().flat_map(|(_, bind)| bind.iter().map(|bind| address(world, bind))).collect();
-    for ip in [Ipv4Addr::LOCALHOST, Ipv4Addr::new(127, 0, 0, 2)] {
+    let wanted = addresses(world, listeners);
+    for ip in ["127.0.0.1", "127.0.0.2", "::1"].map(|ip| ip.parse::<IpAddr>().unwrap()) {
         for port in [world.imap.port(), world.smtp.port()] {
             let probed = SocketAddr::from((ip, port));
-            let expected = wanted.contains(&probed) || wanted.contains(&(Ipv4Addr::UNSPECIFIED, port).into());
+            let is_wide = ip.is_ipv4() && wanted.contains(&(Ipv4Addr::UNSPECIFIED, port).into());
+            let expected = is_wide || wanted.contains(&probed);
             until(&format!("{told}: {probed} is served: {expected}"), async || {
                 managers.iter_mut().for_each(|manager| manager.hear_all());
                 is_served(probed).await == Ok(expected)
@@ -151,8 +163,7 @@ async fn open_ports_are_those_of_the_configuration(way: Way) {
         configure(&world, before);
         let program = world.start_in(&[], &[manager.variable()]);
         expect_ports(&world, before, &mut [&mut manager], &told).await;
-        let sockets = before.iter().map(|(_, bind)| bind.len()).sum();
-        manager.until_kept(sockets);
+        manager.until_kept(addresses(&world, before).len());
         configure(&world, after);
         let program = bring_into_force(way, &world, program, &mut manager, &mut next).await;
         expect_ports(&world, after, &mut [&mut manager, &mut next], &told).await;

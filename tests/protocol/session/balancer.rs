@@ -166,7 +166,7 @@ async fn a_balancer_that_says_nothing_is_closed_in_time() {
 async fn nobody_else_is_believed() {
     let setup = Setup {
         listeners: "\n  imap: {bind: '127.0.0.1:0', upstream: 'localhost:{imap}', proxy_protocol_from: [127.0.0.9], \
-                    allow_from: [127.0.0.0/8, 192.0.2.0/24], allow_plaintext_from: [192.0.2.0/24]}"
+                    allow_from: [127.0.0.0/8, 192.0.2.0/24], allow_plaintext_from: [127.0.0.8, 192.0.2.0/24]}"
             .to_owned(),
         ..Setup::default()
     };

@@ -149,11 +149,14 @@ async fn names_and_passwords_with_controls() {
     assert!(!world.log.bytes().iter().any(|b| b.is_ascii_control() && *b != b'\n'), "the log has no controls");
 }
 
-/// A listener for each protocol with STARTTLS, and one with implicit TLS; the certificate's own
-/// PEM.
 /// Two listeners with TLS for each mail protocol, `imap-starttls` and `imap-implicit` and so on, and
 /// `ews-implicit` and `graph-implicit`; and their certificate.
 pub(super) async fn with_tls(limits: &'static str) -> (World, String) {
+    with_tls_and(limits, "").await
+}
+
+/// The same with further keys of each listener with STARTTLS.
+async fn with_tls_and(limits: &'static str, starttls_keys: &str) -> (World, String) {
     let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
     let directory = Directory::new();
     let files = [directory.file("c.pem"), directory.file("c.key")];
@@ -166,8 +169,9 @@ pub(super) async fn with_tls(limits: &'static str) -> (World, String) {
             if tls == "starttls" && matches!(protocol, "ews" | "graph") {
                 continue;
             }
+            let keys = if tls == "starttls" { starttls_keys } else { "" };
             listeners.push_str(&format!(
-                "\n  {protocol}-{tls}: {{protocol: {protocol}, bind: '127.0.0.1:0', upstream: 'localhost:{{{protocol}}}', tls: {tls}, certificate: '{certificate}', private_key: '{key}'}}"
+                "\n  {protocol}-{tls}: {{protocol: {protocol}, bind: '127.0.0.1:0', upstream: 'localhost:{{{protocol}}}', tls: {tls}, certificate: '{certificate}', private_key: '{key}'{keys}}}"
             ));
         }
     }
@@ -182,9 +186,12 @@ pub(super) fn starttls(protocol: MailProtocol) -> (&'static str, &'static str) {
     }
 }
 
+/// Logins from loopback are accepted before STARTTLS.
+const ALSO_PLAINTEXT: &str = ", allow_plaintext_from: 127.0.0.0/8";
+
 #[tokio::test]
 async fn starttls_forgets_what_was_said_before() {
-    let (world, pem) = with_tls("").await;
+    let (world, pem) = with_tls_and("", ALSO_PLAINTEXT).await;
     for protocol in PROTOCOLS {
         let (command, end) = starttls(protocol);
         let listener = format!("{}-starttls", protocol.name());
@@ -217,6 +224,32 @@ async fn starttls_forgets_what_was_said_before() {
         client.greet().await;
         assert!(is_accepted(protocol, &client.log_in(ALICE, ALICES).await));
         client.works().await;
+    }
+}
+
+/// What comes from loopback may be a program that forwards for other machines.
+#[tokio::test]
+async fn with_starttls_a_login_without_tls_is_accepted_from_nobody_unless_it_is_written() {
+    let client = async |world: &World, protocol: MailProtocol| {
+        let mut client = Client::connect(world.address(&format!("{}-starttls", protocol.name())), protocol).await;
+        client.greet().await;
+        client
+    };
+    let (world, _) = with_tls("").await;
+    for protocol in PROTOCOLS {
+        let (login, end) = match protocol {
+            Imap => (format!("a LOGIN {ALICE} {ALICES}"), "a "),
+            Pop3 => (format!("USER {ALICE}"), ""),
+            Smtp => (format!("AUTH PLAIN {}", plain(ALICE, ALICES)), ""),
+        };
+        let reply = client(&world, protocol).await.ask(&login, end).await;
+        assert!(["a NO", "-ERR", "538", "530"].iter().any(|refusal| reply.starts_with(refusal)), "{reply}");
+    }
+    assert_eq!(world.sandbox.counters().http_requests, 0, "no password was tried");
+    let (world, _) = with_tls_and("", ALSO_PLAINTEXT).await;
+    for protocol in PROTOCOLS {
+        let reply = client(&world, protocol).await.log_in(ALICE, ALICES).await;
+        assert!(is_accepted(protocol, &reply), "{reply}");
     }
 }
 

@@ -142,6 +142,50 @@ async fn listeners_come_go_and_move_and_their_sessions_stay() {
 }
 
 #[tokio::test]
+async fn localhost_is_both_loopback_addresses_and_each_comes_and_goes_alone() {
+    let mut setup = Setup::default();
+    setup.listeners = setup.listeners.replace("imap: {bind: '127.0.0.1:0'", "imap: {bind: 'localhost:0'");
+    let world = setup.start().await;
+    let imap = || -> Vec<_> {
+        let listeners = world.control.listeners();
+        listeners.into_iter().filter(|(service, _)| &*service.listener.name == "imap").map(|(_, at)| at).collect()
+    };
+    let [v4, v6] = imap().try_into().unwrap();
+    assert_eq!((v4.ip().to_string(), v6.ip().to_string()), ("127.0.0.1".to_owned(), "::1".to_owned()));
+    assert_eq!(v4.port(), v6.port(), "a client knows one port");
+    let mut sessions = Vec::new();
+    for address in [v4, v6] {
+        let mut client = Client::connect(address, Imap).await;
+        client.greet().await;
+        assert!(client.log_in(ALICE, ALICES).await.starts_with("a OK"));
+        sessions.push(client);
+    }
+    assert_eq!(world.reload(|yaml| format!("{yaml}\n# the same\n")).await.unwrap().changed.len(), 0);
+    assert_eq!(imap(), [v4, v6]);
+    let localhost = format!("localhost:{}", v4.port());
+    for (before, after, served) in [
+        ("localhost:0", v6.to_string(), vec![v6]),
+        (&v6.to_string(), localhost.clone(), vec![v4, v6]),
+        (&localhost, v4.to_string(), vec![v4]),
+    ] {
+        world.reload(|yaml| yaml.replace(&format!("bind: '{before}'"), &format!("bind: '{after}'"))).await.unwrap();
+        assert_eq!(imap(), served, "{after}");
+        for address in [v4, v6] {
+            let is_open = || std::net::TcpStream::connect(address).is_ok();
+            world.until("exactly these are open", || is_open() == served.contains(&address)).await;
+        }
+    }
+    // Somebody else has one of the two.
+    let taken = std::net::TcpListener::bind(v6).unwrap();
+    let error = world.reload(|yaml| yaml.replace(&v4.to_string(), &localhost)).await.unwrap_err();
+    assert!(error.to_string().contains(&format!("listen on {v6}: ")), "{error}");
+    drop(taken);
+    for session in &mut sessions {
+        session.works().await;
+    }
+}
+
+#[tokio::test]
 async fn whoever_waits_in_the_queue_of_a_listener_that_goes_is_let_in() {
     let world = World::new().await;
     let address = world.address("imap");

@@ -118,6 +118,44 @@ async fn it_says_goodbye_or_come_back_later() {
     }
 }
 
+/// It refuses the name in EHLO, which is the one of the configuration, as in the greeting.
+#[tokio::test]
+async fn it_does_not_take_the_name() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let said = Arc::new(Mutex::new(Vec::new()));
+    let hears = Arc::clone(&said);
+    tokio::spawn(async move {
+        while let Ok((mut socket, _)) = listener.accept().await {
+            let hears = Arc::clone(&hears);
+            tokio::spawn(async move {
+                socket.write_all(b"220 AM3PR05CA0094 Microsoft ESMTP MAIL Service ready\r\n").await.ok()?;
+                let (mut socket, mut line) = (BufReader::new(socket), String::new());
+                socket.read_line(&mut line).await.ok()?;
+                hears.lock().ok()?.push(line);
+                socket.write_all(b"501 5.5.4 Invalid domain name\r\n").await.ok()
+            });
+        }
+    });
+    let world = Setup {
+        listeners: format!("\n  smtp: {{bind: '127.0.0.1:0', upstream: 'localhost:{port}'}}"),
+        sections: "server_name: gate.contoso.example".to_owned(),
+        ..Setup::default()
+    }
+    .start()
+    .await;
+    let mut client = world.client(Smtp).await;
+    assert!(String::from_utf8_lossy(&client.heard).starts_with("220 gate.contoso.example ESMTP Gatepost"));
+    let reply = client.log_in(ALICE, ALICES).await;
+    world.was_refused(Smtp, &reply, Refusal::ContactAdmin, "ehlo-refused");
+    let told = world.log.lines(|line| line.contains("outcome=refused"));
+    assert!(told[0].contains("`501 5.5.4 Invalid domain name`") && told[0].contains("set `server_name`"), "{told:?}");
+    assert!(said.lock().unwrap().iter().all(|line| line == "EHLO gate.contoso.example\r\n"), "{said:?}");
+
+    let changed = world.reload(|yaml| yaml.replace("gate.contoso.example", "other.example")).await.unwrap_err();
+    assert!(changed.to_string().contains("server_name"), "{changed}");
+}
+
 /// IMAP and POP3 tell it apart from a token that is not taken; SMTP does not. None of it is the
 /// password's fault.
 #[tokio::test]

@@ -44,7 +44,7 @@ def late_address(configuration: dict[str, Any]) -> None:
     configuration["listeners"]["imap"] |= {
         "bind": ["127.0.0.1:1143", f"{LATE}:1143"],
         "allow_from": ["127.0.0.0/8", "192.0.2.0/24"],
-        "allow_plaintext_from": ["192.0.2.0/24"],
+        "allow_plaintext_from": ["127.0.0.0/8", "192.0.2.0/24"],
     }
 
 

@@ -1,6 +1,8 @@
 //! Listeners: the protocol and the destination of each, and how its logins are served.
 
-use std::net::SocketAddr;
+use std::fmt;
+use std::iter;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -19,13 +21,13 @@ pub struct Listener {
     pub name: Arc<str>,
     /// The protocol.
     pub protocol: Protocol,
-    /// The addresses, at least one.
-    pub bind: Vec<SocketAddr>,
+    /// Where it listens, at least one.
+    pub bind: Vec<Bind>,
     /// TLS with the client.
     pub tls: ListenerTls,
     /// Networks that may connect; never empty.
     pub allow_from: Vec<IpNet>,
-    /// Networks from which a login without TLS is accepted, in addition to loopback.
+    /// Networks from which a login without TLS is accepted.
     pub allow_plaintext_from: Vec<IpNet>,
     /// Networks whose connections begin with a PROXY header (v1 or v2). The header is trusted.
     pub proxy_protocol_from: Vec<IpNet>,
@@ -74,6 +76,46 @@ impl Listener {
             ListenerBackend::Submission(Submission { graph: origin, .. })
             | ListenerBackend::Maildrop(origin)
             | ListenerBackend::Http(Http { origin, .. }) => origin.to_string(),
+        }
+    }
+}
+
+/// Where a listener listens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bind {
+    /// At one address.
+    Address(SocketAddr),
+    /// At 127.0.0.1 and ::1 with this port, or at the one that the machine has, because clients that
+    /// connect to `localhost` may try either first.
+    Localhost(u16),
+}
+
+impl Bind {
+    /// The addresses that it stands for.
+    pub fn addresses(self) -> impl Iterator<Item = SocketAddr> {
+        let (first, second) = match self {
+            Self::Address(address) => (address, None),
+            Self::Localhost(port) => {
+                ((Ipv4Addr::LOCALHOST, port).into(), Some(SocketAddr::from((Ipv6Addr::LOCALHOST, port))))
+            }
+        };
+        iter::once(first).chain(second)
+    }
+
+    /// The port; 0 lets the system choose.
+    pub fn port(self) -> u16 {
+        match self {
+            Self::Address(address) => address.port(),
+            Self::Localhost(port) => port,
+        }
+    }
+}
+
+impl fmt::Display for Bind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Address(address) => address.fmt(f),
+            Self::Localhost(port) => write!(f, "localhost:{port}"),
         }
     }
 }

@@ -9,6 +9,7 @@ use account::{Account, AccountWithoutPassword, Accounts, LoginPattern};
 use admin::Admin;
 use forward_proxy::ForwardProxy;
 use gatepost_core::account::MailAddress;
+use gatepost_core::server_name::ServerName;
 use limits::Limits;
 use listener::Listener;
 use log::{Confine, Log};
@@ -50,6 +51,8 @@ pub struct Config {
     pub log: Log,
     /// The status page and endpoints for the administrator.
     pub admin: Admin,
+    /// The name in greetings and EHLO. `None`: that of the machine.
+    pub server_name: Option<ServerName>,
     /// Whether the process confines itself.
     pub confinement: Confine,
     /// Every file that the configuration was read from: its own, certificates, keys, secrets. Some

@@ -10,7 +10,7 @@
 use std::ops::Range;
 
 use quick_xml::escape::escape;
-use quick_xml::events::{BytesStart, Event};
+use quick_xml::events::{BytesDecl, BytesStart, Event};
 use quick_xml::name::ResolveResult;
 use quick_xml::reader::NsReader;
 
@@ -187,6 +187,12 @@ enum Stop {
     SoapError(SoapError),
 }
 
+impl From<SoapError> for Stop {
+    fn from(error: SoapError) -> Self {
+        Self::SoapError(error)
+    }
+}
+
 impl From<quick_xml::Error> for Stop {
     fn from(_: quick_xml::Error) -> Self {
         Self::CutOff
@@ -232,12 +238,7 @@ impl<'a> Head<'a> {
             match reader.read_resolved_event()? {
                 (_, Event::Decl(declaration)) if at_start && !declared => {
                     declared = true;
-                    if let Some(encoding) = declaration.encoding() {
-                        let encoding = encoding.map_err(|_| Stop::SoapError(SoapError::Malformed))?;
-                        if !["utf-8", "us-ascii"].iter().any(|known| encoding.eq_ignore_ascii_case(known)) {
-                            return Err(Stop::SoapError(SoapError::Encoding));
-                        }
-                    }
+                    check_declaration(&declaration)?;
                 }
                 (_, Event::Comment(_)) => {}
                 (_, Event::Text(text)) if text.trim_ascii().is_empty() => {}
@@ -365,8 +366,17 @@ fn position(reader: &NsReader<&[u8]>) -> usize {
 }
 
 fn is_soap(namespace: &ResolveResult<'_>, start: &BytesStart<'_>, name: &str) -> bool {
-    let bound = matches!(namespace, ResolveResult::Bound(namespace) if ENVELOPES.contains(&namespace.into_inner()));
-    bound && start.local_name().into_inner() == name
+    soap_namespace(namespace).is_some() && start.local_name().into_inner() == name
+}
+
+fn soap_namespace(namespace: &ResolveResult<'_>) -> Option<&'static str> {
+    let ResolveResult::Bound(namespace) = namespace else { return None };
+    ENVELOPES.into_iter().find(|known| *known == namespace.into_inner())
+}
+
+/// The namespace of an envelope, if this element is one.
+pub(super) fn envelope(namespace: &ResolveResult<'_>, start: &BytesStart<'_>) -> Option<&'static str> {
+    soap_namespace(namespace).filter(|_| start.local_name().into_inner() == "Envelope")
 }
 
 fn is_identity(start: &BytesStart<'_>) -> bool {
@@ -389,9 +399,17 @@ fn check_operation(reader: &mut NsReader<&[u8]>) -> Result<(), Stop> {
     }
 }
 
+/// Checks that an XML declaration names UTF-8, or nothing.
+pub(super) fn check_declaration(declaration: &BytesDecl<'_>) -> Result<(), SoapError> {
+    let Some(encoding) = declaration.encoding() else { return Ok(()) };
+    let encoding = encoding.map_err(|_| SoapError::Malformed)?;
+    let is_known = ["utf-8", "us-ascii"].iter().any(|known| encoding.eq_ignore_ascii_case(known));
+    if is_known { Ok(()) } else { Err(SoapError::Encoding) }
+}
+
 /// Checks names and attributes against the rules of XML, because the parser itself does not check
 /// them all.
-fn check_tag(start: &BytesStart<'_>) -> Result<(), Stop> {
+pub(super) fn check_tag(start: &BytesStart<'_>) -> Result<(), SoapError> {
     let name_is_one = |name: &str| {
         let part = |part: &str| {
             let first = part.chars().next().is_some_and(|c| c.is_alphabetic() || c == '_');
@@ -399,21 +417,20 @@ fn check_tag(start: &BytesStart<'_>) -> Result<(), Stop> {
         };
         name.matches(':').count() <= 1 && name.split(':').all(part)
     };
-    let malformed = || Stop::SoapError(SoapError::Malformed);
     if !name_is_one(start.name().into_inner()) {
-        return Err(malformed());
+        return Err(SoapError::Malformed);
     }
     for (number, attribute) in start.attributes().enumerate() {
-        let attribute = attribute.map_err(|_| malformed())?;
+        let attribute = attribute.map_err(|_| SoapError::Malformed)?;
         if number >= ATTRIBUTES {
-            return Err(malformed());
+            return Err(SoapError::Malformed);
         }
         let value = &attribute.value;
         if !name_is_one(attribute.key.into_inner()) || value.contains('<') {
-            return Err(malformed());
+            return Err(SoapError::Malformed);
         }
         // Only the entities that need no document type are allowed.
-        quick_xml::escape::unescape(value).map_err(|_| Stop::SoapError(SoapError::NotPlain))?;
+        quick_xml::escape::unescape(value).map_err(|_| SoapError::NotPlain)?;
     }
     Ok(())
 }

@@ -6,27 +6,44 @@
 
 use http::Method;
 
+use crate::http::autodiscover::Form;
 use crate::http::rules::GraphRules;
 use gatepost_core::account::MailAddress;
 
-/// The path of EWS.
-const EWS: &str = "/EWS/Exchange.asmx";
+/// What is served beside EWS itself: its path, where it goes, and its method.
+const EWS: [(&str, EwsTarget, &[Method]); 6] = [
+    ("/EWS/Exchange.asmx", EwsTarget::Origin("/EWS/Exchange.asmx"), &[Method::POST]),
+    ("/EWS/Services.wsdl", EwsTarget::Origin("/EWS/Services.wsdl"), &[Method::GET]),
+    ("/EWS/messages.xsd", EwsTarget::Origin("/EWS/messages.xsd"), &[Method::GET]),
+    ("/EWS/types.xsd", EwsTarget::Origin("/EWS/types.xsd"), &[Method::GET]),
+    ("/autodiscover/autodiscover.xml", EwsTarget::Autodiscover(Form::Pox), &[Method::POST]),
+    ("/autodiscover/autodiscover.svc", EwsTarget::Autodiscover(Form::Soap), &[Method::POST]),
+];
 
 /// The path by which a client gets the message, event or contact inside an attachment (Microsoft
 /// Graph, "Get attachment").
 const ATTACHED_ITEM: &str = "microsoft.graph.itemattachment/item";
 
+/// Where a request of an EWS client goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EwsTarget {
+    /// To the origin, by this path.
+    Origin(&'static str),
+    /// To the listener itself, which tells its own address.
+    Autodiscover(Form),
+}
+
 /// Why a request is not forwarded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Denied {
+pub enum Denied<'a> {
     /// The path can be read in two ways.
     Malformed,
     /// The path is not served here.
     NotServed,
     /// The path casts to another type of object, whose properties may lead anywhere.
     Cast,
-    /// The method is not served for this path.
-    Method,
+    /// The method is not served for this path; these are.
+    Method(&'a [Method]),
     /// The path names a mailbox other than that of the credentials.
     OtherMailbox,
 }
@@ -43,16 +60,22 @@ pub struct Owner<'a> {
     pub is_me: bool,
 }
 
-/// Checks the path of an EWS request and returns it; it is always the same.
+/// Checks the path of an EWS request, and returns where it goes. Case and a slash at the end have no
+/// meaning.
 ///
 /// # Errors
 /// [`Denied`].
-pub fn ews(method: &Method, path: &str) -> Result<&'static str, Denied> {
+pub fn ews(method: &Method, path: &str) -> Result<EwsTarget, Denied<'static>> {
     segments(path)?;
-    if !path.eq_ignore_ascii_case(EWS) {
-        return Err(Denied::NotServed);
-    }
-    if method == Method::POST { Ok(EWS) } else { Err(Denied::Method) }
+    let path = path.strip_suffix('/').unwrap_or(path);
+    let served = EWS.iter().find(|(served, ..)| path.eq_ignore_ascii_case(served));
+    let &(_, target, methods) = served.ok_or(Denied::NotServed)?;
+    if methods.contains(method) { Ok(target) } else { Err(Denied::Method(methods)) }
+}
+
+/// Whether an EWS client asks here for the address of EWS, by whatever method.
+pub fn is_autodiscover(path: &str) -> bool {
+    matches!(ews(&Method::POST, path), Ok(EwsTarget::Autodiscover(_)))
 }
 
 /// Returns the path of a Graph request for the origin, with `/me` and other names of the mailbox
@@ -60,7 +83,7 @@ pub fn ews(method: &Method, path: &str) -> Result<&'static str, Denied> {
 ///
 /// # Errors
 /// [`Denied`].
-pub fn graph(rules: &GraphRules, method: &Method, path: &str, owner: Owner<'_>) -> Result<String, Denied> {
+pub fn graph<'a>(rules: &'a GraphRules, method: &Method, path: &str, owner: Owner<'_>) -> Result<String, Denied<'a>> {
     let segments = segments(path)?;
     let mut rest = segments.iter();
     let version = match rest.next().map(|segment| segment.text.to_lowercase()).as_deref() {
@@ -84,7 +107,7 @@ pub fn graph(rules: &GraphRules, method: &Method, path: &str, owner: Owner<'_>) 
         return Err(Denied::NotServed);
     }
     if !rules.methods.contains(method) {
-        return Err(Denied::Method);
+        return Err(Denied::Method(&rules.methods));
     }
     let mut target = format!("/{version}{own}");
     for segment in below {
@@ -99,7 +122,7 @@ pub fn graph(rules: &GraphRules, method: &Method, path: &str, owner: Owner<'_>) 
 ///
 /// # Errors
 /// [`Denied::Cast`].
-pub fn query(query: &str) -> Result<(), Denied> {
+pub fn query(query: &str) -> Result<(), Denied<'static>> {
     let leads_out = url::form_urlencoded::parse(query.as_bytes()).any(|(name, value)| {
         // The dollar sign is optional (OData 4.01).
         name.trim_start_matches('$').eq_ignore_ascii_case("expand")
@@ -116,7 +139,7 @@ struct Segment<'a> {
     text: String,
 }
 
-fn segments(path: &str) -> Result<Vec<Segment<'_>>, Denied> {
+fn segments(path: &str) -> Result<Vec<Segment<'_>>, Denied<'static>> {
     let path = path.strip_prefix('/').ok_or(Denied::Malformed)?;
     if path.is_empty() {
         return Ok(Vec::new());
@@ -126,7 +149,7 @@ fn segments(path: &str) -> Result<Vec<Segment<'_>>, Denied> {
     path.split('/').map(segment).collect()
 }
 
-fn segment(raw: &str) -> Result<Segment<'_>, Denied> {
+fn segment(raw: &str) -> Result<Segment<'_>, Denied<'static>> {
     // RFC 3986 §3.3 without `;`, because some servers end the segment there.
     let plain = |octet: u8| octet.is_ascii_alphanumeric() || b"-._~!$&'()*+,=:@%".contains(&octet);
     if !raw.bytes().all(plain) {
@@ -163,7 +186,7 @@ fn has_cast(text: &str) -> bool {
 fn whose<'a, 's: 'a>(
     first: &Segment<'_>,
     rest: &mut impl Iterator<Item = &'a Segment<'s>>,
-) -> Result<Option<String>, Denied> {
+) -> Result<Option<String>, Denied<'static>> {
     if first.text.eq_ignore_ascii_case("me") {
         return Ok(None);
     }

@@ -103,6 +103,8 @@ pub enum UpstreamFailureKind {
     SpokeBeforeTls,
     /// The IMAP greeting was PREAUTH.
     Preauth,
+    /// The name in EHLO was refused (501).
+    NameRefused,
     /// XOAUTH2 is not offered.
     NoXoauth2,
     /// The upstream violated the protocol, or exceeded a limit.

@@ -34,10 +34,32 @@ use super::token::{Claims, EXCHANGE_RESOURCES};
 
 const PATH: &str = "/EWS/Exchange.asmx";
 
+/// The description of the service, of which only the references among the files are there.
+const DESCRIPTION: [(&str, &str); 3] = [
+    (
+        "/EWS/Services.wsdl",
+        "<wsdl:definitions xmlns:wsdl=\"http://schemas.xmlsoap.org/wsdl/\"><wsdl:types>\
+         <xs:schema xmlns:xs=\"http://www.w3.org/2001/XMLSchema\">\
+         <xs:import namespace=\"http://schemas.microsoft.com/exchange/services/2006/messages\" \
+         schemaLocation=\"messages.xsd\"/></xs:schema></wsdl:types></wsdl:definitions>",
+    ),
+    (
+        "/EWS/messages.xsd",
+        "<xs:schema xmlns:xs=\"http://www.w3.org/2001/XMLSchema\">\
+         <xs:import namespace=\"http://schemas.microsoft.com/exchange/services/2006/types\" \
+         schemaLocation=\"types.xsd\"/></xs:schema>",
+    ),
+    ("/EWS/types.xsd", "<xs:schema xmlns:xs=\"http://www.w3.org/2001/XMLSchema\"/>"),
+];
+
 /// Answers a call. An error closes the connection without an answer.
 pub(super) async fn respond(shared: &Arc<SandboxState>, call: &Call) -> io::Result<Answer> {
     let mut answer = match authenticate(shared, call) {
-        Ok(claims) => act(shared, call, claims).await?,
+        Ok(claims) => match (description(call), check_call(call)) {
+            (Some(file), _) => plain(StatusCode::OK, "text/xml", file),
+            (None, Ok(())) => act(shared, call, claims).await?,
+            (None, Err(refused)) => *refused,
+        },
         Err(refused) => *refused,
     };
     let headers = answer.headers_mut();
@@ -74,6 +96,16 @@ fn authenticate(shared: &SandboxState, call: &Call) -> Result<Claims, Box<Answer
         let reason = "2000008;reason=\"The token contains no permissions, or permissions can not be understood.\";error_category=\"invalid_grant\"";
         return Err(unauthorized(shared, Some(reason)).into());
     }
+    Ok(claims)
+}
+
+/// The file of the description that is asked for.
+fn description(call: &Call) -> Option<&'static str> {
+    let is_asked = |name: &str| call.head.method == Method::GET && call.head.uri.path().eq_ignore_ascii_case(name);
+    DESCRIPTION.into_iter().find(|(name, _)| is_asked(name)).map(|(_, file)| file)
+}
+
+fn check_call(call: &Call) -> Result<(), Box<Answer>> {
     if !call.head.uri.path().eq_ignore_ascii_case(PATH) {
         return Err(plain(StatusCode::NOT_FOUND, "text/html", "<html><body>404 - Not Found</body></html>").into());
     }
@@ -85,7 +117,7 @@ fn authenticate(shared: &SandboxState, call: &Call) -> Result<Claims, Box<Answer
     if !matches!(call.media_type().as_str(), "text/xml" | "application/soap+xml") {
         return Err(plain(StatusCode::UNSUPPORTED_MEDIA_TYPE, "text/html", "").into());
     }
-    Ok(claims)
+    Ok(())
 }
 
 async fn act(shared: &Arc<SandboxState>, call: &Call, claims: Claims) -> io::Result<Answer> {

@@ -1,19 +1,23 @@
+use std::sync::LazyLock;
+
 use super::*;
 
 fn address(text: &str) -> MailAddress {
     MailAddress::parse(text).unwrap()
 }
 
+static MAIL_ONLY: LazyLock<GraphRules> = LazyLock::new(GraphRules::default);
+
 /// The path that is sent to the origin with an application's token.
-fn app_only(path: &str) -> Result<String, Denied> {
+fn app_only(path: &str) -> Result<String, Denied<'static>> {
     let (login, mailbox) = (address("scanner@contoso.com"), address("o'neil@contoso.com"));
     let owner = Owner { login: &login, mailbox: &mailbox, is_me: false };
-    graph(&GraphRules::default(), &Method::GET, path, owner)
+    graph(&MAIL_ONLY, &Method::GET, path, owner)
 }
 
-fn delegated(path: &str) -> Result<String, Denied> {
+fn delegated(path: &str) -> Result<String, Denied<'static>> {
     let alice = address("alice@contoso.com");
-    graph(&GraphRules::default(), &Method::GET, path, Owner { login: &alice, mailbox: &alice, is_me: true })
+    graph(&MAIL_ONLY, &Method::GET, path, Owner { login: &alice, mailbox: &alice, is_me: true })
 }
 
 #[test]
@@ -161,27 +165,45 @@ fn methods_and_paths_are_as_configured() {
     assert!(graph(&rules, &Method::GET, "/v1.0/me", owner).is_ok());
     assert!(graph(&rules, &Method::GET, "/v1.0/me/outlook/masterCategories/1", owner).is_ok());
     assert_eq!(graph(&rules, &Method::GET, "/v1.0/me/messages", owner), Err(Denied::NotServed));
-    assert_eq!(graph(&rules, &Method::DELETE, "/v1.0/me", owner), Err(Denied::Method));
+    assert_eq!(graph(&rules, &Method::DELETE, "/v1.0/me", owner), Err(Denied::Method(&[Method::GET])));
 }
 
 #[test]
-fn ews_is_one_path_and_one_method() {
-    assert_eq!(ews(&Method::POST, "/ews/exchange.asmx"), Ok("/EWS/Exchange.asmx"));
-    assert_eq!(ews(&Method::GET, "/EWS/Exchange.asmx"), Err(Denied::Method));
+fn ews_is_one_path_with_its_description_and_autodiscover() {
+    let origin = |path| Ok(EwsTarget::Origin(path));
+    for (method, path, target) in [
+        (Method::POST, "/ews/exchange.asmx", origin("/EWS/Exchange.asmx")),
+        (Method::POST, "/EWS/Exchange.asmx/", origin("/EWS/Exchange.asmx")),
+        (Method::GET, "/EWS/services.WSDL", origin("/EWS/Services.wsdl")),
+        (Method::GET, "/ews/messages.xsd", origin("/EWS/messages.xsd")),
+        (Method::GET, "/EWS/Types.xsd", origin("/EWS/types.xsd")),
+        (Method::POST, "/Autodiscover/Autodiscover.xml", Ok(EwsTarget::Autodiscover(Form::Pox))),
+        (Method::POST, "/autodiscover/autodiscover.svc", Ok(EwsTarget::Autodiscover(Form::Soap))),
+        (Method::GET, "/EWS/Exchange.asmx", Err(Denied::Method(&[Method::POST]))),
+        (Method::POST, "/EWS/Services.wsdl", Err(Denied::Method(&[Method::GET]))),
+        (Method::GET, "/autodiscover/autodiscover.xml", Err(Denied::Method(&[Method::POST]))),
+    ] {
+        assert_eq!(ews(&method, path), target, "{method} {path}");
+    }
     for path in [
         "/",
         "/EWS/Exchange.asmx/x",
-        "/EWS/Services.wsdl",
+        "/EWS/Services.wsdl/x",
+        "/EWS/other.xsd",
         "/EWS/",
         "/owa",
-        "/autodiscover/autodiscover.xml",
+        "/autodiscover/autodiscover.json",
         "/api/v2.0/me",
     ] {
         assert_eq!(ews(&Method::POST, path), Err(Denied::NotServed), "{path}");
     }
-    for path in
-        ["/EWS//Exchange.asmx", "/EWS/../EWS/Exchange.asmx", "/EWS/%2e%2e/Exchange.asmx", "/EWS;x/Exchange.asmx"]
-    {
+    for path in [
+        "/EWS//Exchange.asmx",
+        "/EWS/Exchange.asmx//",
+        "/EWS/../EWS/Exchange.asmx",
+        "/EWS/%2e%2e/Exchange.asmx",
+        "/EWS;x/Exchange.asmx",
+    ] {
         assert_eq!(ews(&Method::POST, path), Err(Denied::Malformed), "{path}");
     }
 }

@@ -5,6 +5,7 @@
 //! octets, but a response line may have 12,288 (RFC 4954 §4).
 
 use std::mem;
+use std::sync::Arc;
 
 use super::reply::Reply;
 use super::response::Replies;
@@ -15,7 +16,7 @@ use crate::mail::{Capabilities, UpstreamFailure, UpstreamFailureKind, UpstreamSe
 pub struct Smtp {
     wire: Wire,
     starttls: bool,
-    client_name: String,
+    client_name: Arc<str>,
     replies: Replies,
     state: State,
 }
@@ -43,12 +44,10 @@ struct Challenge {
 impl Smtp {
     /// Creates a machine that waits for the greeting.
     pub fn new(settings: UpstreamSettings) -> Self {
-        // A host may have any name, but a command is a single line.
-        let name: String = settings.client_name.chars().filter(char::is_ascii_graphic).collect();
         Self {
             wire: Wire::new(&settings),
             starttls: settings.starttls,
-            client_name: if name.is_empty() { "localhost".into() } else { name },
+            client_name: settings.client_name,
             replies: Replies::default(),
             state: State::Greeting,
         }
@@ -115,6 +114,8 @@ impl Smtp {
                 Err(self.wire.failure(kind, &words))
             }
             (State::Auth(_), _) => Err(self.refused(reply, kind_of_refusal(reply))),
+            // "5.5.4 Invalid domain name" of Exchange, and what other servers say to such a name.
+            (State::ClearEhlo | State::Ehlo, 501 | 504 | 553) => Err(self.refused(reply, Kind::NameRefused)),
             (_, _) if reply.class() == 4 => Err(self.refused(reply, kind_of_refusal(reply))),
             _ => Err(self.refused(reply, Kind::Protocol)),
         }
@@ -279,10 +280,13 @@ mod tests {
             ("S: 250 x AUTH XOAUTH2", Kind::NoXoauth2),
             ("S: 421 4.3.2 busy", Kind::Unavailable),
             ("S: 500 what", Kind::Protocol),
+            ("S: 501 5.5.4 Invalid domain name", Kind::NameRefused),
+            ("S: 504 5.5.2 need fully-qualified hostname", Kind::NameRefused),
             ("EOF", Kind::Closed),
         ] {
             assert_eq!(sign_in(false, &format!("{greeted}{reply}")).kind(), kind, "{reply}");
         }
+        assert_eq!(sign_in(true, &format!("{greeted}S: 501 5.5.4 Invalid domain name")).kind(), Kind::NameRefused);
     }
 
     #[test]
