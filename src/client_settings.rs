@@ -151,7 +151,7 @@ mod tests {
         assert_eq!(
             settings("scanner@contoso.com", &[Protocol::Pop3, Protocol::Smtp], &[]),
             format!(
-                "  user name   scanner@contoso.com, or scan7 where that is too long\n  password    abcdefgh\n{smtp}"
+                "  user name   scanner@contoso.com, or scan7 where that is too long\n  password    abcdefgh\n{smtp}{pop3}"
             )
         );
     }
