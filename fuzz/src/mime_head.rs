@@ -23,6 +23,7 @@ pub fn check(message: &[u8]) {
     }
     blind_copies(message, &head);
     replaced_from(&head, body);
+    quoted_names(&head);
 }
 
 /// Who is added is named, whoever was there still is, and nothing else has changed.
@@ -48,6 +49,19 @@ fn blind_copies(message: &[u8], head: &Head<'_>) {
 
 fn body_of(message: &[u8]) -> usize {
     Head::parse(message).map_or(0, |head| head.body())
+}
+
+/// Quotes change nobody's address, and a second time they change nothing.
+fn quoted_names(head: &Head<'_>) {
+    let Some(changed) = sender::quote_names(head) else { return };
+    let Ok(now) = Head::parse(&changed) else {
+        return assert!(changed.len() > HEAD_OCTETS, "the header is none any more");
+    };
+    assert_eq!(now.fields().len(), head.fields().len());
+    assert_eq!(sender::quote_names(&now), None);
+    if let Ok(before) = sender::from(head) {
+        assert_eq!(sender::from(&now).map(|list| list.addresses), Ok(before.addresses));
+    }
 }
 
 /// The mailbox is the sender then, and a second time changes nothing.

@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::exchange::Exchange;
-use super::header::{Author, HeaderGate, is_one_of, not_yours};
+use super::header::{Author, HeaderGate, is_one_of, not_yours, with_quoted_names};
 use super::message::{Delivery, Message};
 use super::refused;
 use crate::graph::MESSAGE_OCTETS;
@@ -447,7 +447,7 @@ impl<'a> Conversation<'a> {
             Ok(place) => place,
             Err(failure) => return no(failure),
         };
-        let message = Bytes::from(message);
+        let message = Bytes::from(with_quoted_names(message));
         let (graph, authenticator) = (&self.router.ways.graph, &self.router.shared.authenticator);
         let send = |admitted: &Admitted| {
             let (bearer, message) = (admitted.bearer.clone(), message.clone());

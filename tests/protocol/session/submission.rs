@@ -174,6 +174,24 @@ async fn graph_takes_messages_and_its_words_come_back() {
     assert_eq!(world.sandbox.counters().http_requests, before + 1);
 }
 
+/// Some programs write the address as the display name too, and readers that are strict then find
+/// two addresses.
+#[tokio::test]
+async fn a_display_name_that_is_an_address_goes_to_graph_in_quotes() {
+    let from = format!("From: {ALICE} <{ALICE}>\r\nSender: \"A\" {ALICE} <{ALICE}>\r\nTo: {BOB}\r\n\r\n");
+    let message = format!("MAIL FROM:<{ALICE}>\r\nRCPT TO:<{BOB}>\r\nDATA\r\n{from}{ALICE} <{ALICE}>\r\n.\r\n");
+    let quoted = format!(
+        "From: \"{ALICE}\" <{ALICE}>\r\nSender: \"A\" \"{ALICE}\" <{ALICE}>\r\nTo: {BOB}\r\n\r\n{ALICE} <{ALICE}>\r\n"
+    );
+    // Exchange's SMTP takes the message as it is, and so it stays.
+    for (listener, received) in [(BY_GRAPH, quoted), (LEGACY, format!("{from}{ALICE} <{ALICE}>\r\n"))] {
+        let world = setup(listener).start().await;
+        let mut client = world.session(Smtp, ALICE, ALICES).await;
+        assert_eq!(codes(&say(&mut client, &message, 4).await), ["250", "250", "354", "250"]);
+        assert_eq!(inbox(&world, BOB), [received], "{listener}");
+    }
+}
+
 #[tokio::test]
 async fn a_message_of_ten_thousand_recipients_goes_to_as_many_as_it_may() {
     let world = setup(BY_GRAPH).start().await;
