@@ -12,7 +12,8 @@ use super::recipe::{Chunks, Recipe};
 const MESSAGE_OCTETS: u64 = 200;
 const RECIPIENTS: usize = 3;
 
-/// Flags: 0 legacy, 1 bare LF, 2 DSN, 3 SMTPUTF8. A bit of the decisions per question: yes or no.
+/// Flags: 0 legacy, 1 bare LF, 2 DSN, 3 SMTPUTF8, 4 any sender. A bit of the decisions per question:
+/// yes or no.
 pub fn check(data: &[u8]) {
     if let Some(recipe) = Recipe::read(data) {
         let whole = run(&recipe, false);
@@ -63,6 +64,7 @@ fn settings(recipe: &Recipe<'_>) -> Settings {
         logged_in: true,
         client_tokens: ClientTokens::Accept,
         legacy,
+        sender_is_replaced: recipe.flag(4),
         bare_lf: legacy && recipe.flag(1),
     }
 }
@@ -131,6 +133,7 @@ fn check_message(message: &[u8], legacy: bool) {
         logged_in: true,
         client_tokens: ClientTokens::Accept,
         legacy,
+        sender_is_replaced: false,
         bare_lf: false,
     };
     let mut next = Submission::new(next, &wire);

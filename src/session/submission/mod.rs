@@ -18,6 +18,7 @@ use crate::session::context::SessionContext;
 use crate::session::listener_state::ListenerState;
 use conversation::Conversation;
 use delivery::{Admitted, DeliveryRoute, DeliveryRouter, Sender};
+use gatepost_config::SenderRule;
 use gatepost_core::cause::Cause;
 use gatepost_core::failure::Failure;
 use gatepost_core::protocol::MailProtocol;
@@ -75,6 +76,7 @@ pub(super) async fn serve(
         logged_in: !matches!(sender, Sender::Trusted(_)),
         client_tokens: service.listener.client_tokens,
         legacy: service.listener.legacy,
+        sender_is_replaced: matches!(&sender, Sender::Trusted(rule) if rule.sender == SenderRule::Forced),
         bare_lf: service.listener.bare_lf && matches!(stream, Stream::Plain(_)),
     };
     let machine = Submission::new(settings, &leftovers);

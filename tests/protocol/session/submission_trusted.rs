@@ -75,6 +75,35 @@ async fn a_device_sends_as_its_mailbox_whatever_it_says() {
 }
 
 #[tokio::test]
+async fn a_sender_that_nobody_can_read_is_thrown_away_like_any_other() {
+    let unreadable =
+        ["<Copier, 2nd floor> SIZE=9", "root", "<root>", "Copier <root@localhost>", "<kopierer@b\u{fc}ro>", ""];
+    let world = setup(", messages_per_minute: 1000").start().await;
+    let mut forced = device(&world).await;
+    for sender in unreadable {
+        for (line, end) in [
+            (format!("MAIL FROM:{sender}"), "250 "),
+            (format!("RCPT TO:<{BOB}>"), "250 "),
+            ("DATA".to_owned(), "354 "),
+            ("Subject: scan\r\n\r\nx\r\n.".to_owned(), "250 2.0.0 OK "),
+        ] {
+            let reply = forced.ask(&line, "").await;
+            assert!(reply.starts_with(end), "{sender}: {reply}");
+        }
+    }
+    let received = inbox(&world);
+    assert_eq!(received.len(), unreadable.len());
+    assert!(received.iter().all(|message| message.contains(&format!("\r\nFrom: {SCANNER}\r\n"))), "{received:?}");
+    // Where the sender counts, it must be one.
+    let world = setup(", sender: checked").start().await;
+    let mut checked = device(&world).await;
+    for sender in unreadable {
+        let reply = checked.ask(&format!("MAIL FROM:{sender}"), "").await;
+        assert!(reply.starts_with("501 5.1.7 ") || reply.starts_with("553 5.6.7 "), "{sender}: {reply}");
+    }
+}
+
+#[tokio::test]
 async fn a_device_that_is_checked_must_name_its_account() {
     let world = setup(", sender: checked").start().await;
     let mut device = device(&world).await;

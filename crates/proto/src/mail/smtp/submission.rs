@@ -15,7 +15,7 @@ use super::capabilities;
 use super::command::{self, Command};
 use super::content::{Content, ContentError, LineEnds};
 use super::reply::Reply;
-use super::transaction::{self, Chunk, Extensions, Mail, Recipient};
+use super::transaction::{self, Chunk, Extensions, Mail, Recipient, SenderForm};
 use crate::mail::Capabilities;
 use crate::mail::line::{Line, LineBuffer};
 use crate::sasl::ClientTokens;
@@ -53,6 +53,9 @@ pub struct Settings {
     /// Whether old devices are helped: addresses without brackets, blank lines, commands that no
     /// server knows, and bare CR and LF in messages are tolerated.
     pub legacy: bool,
+    /// Whether the caller replaces the sender of every message. MAIL may then name it in any form,
+    /// and one that cannot be read counts as `<>`.
+    pub sender_is_replaced: bool,
     /// Whether a bare LF ends a line. If a client ends its commands so, a dot between two bare LFs
     /// ends its message.
     pub bare_lf: bool,
@@ -354,7 +357,12 @@ impl Submission {
             return self.bad(503, [5, 1], "A message is under way; RSET forgets it");
         }
         self.limit = self.settings.extensions.size;
-        match transaction::mail(arguments, self.settings.extensions, self.settings.legacy) {
+        let form = match &self.settings {
+            Settings { sender_is_replaced: true, .. } => SenderForm::Any,
+            Settings { legacy: true, .. } => SenderForm::Bare,
+            _ => SenderForm::Exact,
+        };
+        match transaction::mail(arguments, self.settings.extensions, form) {
             Ok(mail) => {
                 let smtputf8 = mail.smtputf8;
                 self.ask(Question::Mail { smtputf8 }, Event::Mail(mail));

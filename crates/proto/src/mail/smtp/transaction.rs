@@ -104,17 +104,40 @@ fn append(line: &mut String, parameters: &[String], known: bool) {
     }
 }
 
-/// Parses the arguments of MAIL. `lenient` is for devices that leave out the brackets.
+/// How the reverse path is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum SenderForm {
+    /// As RFC 5321 writes it.
+    Exact,
+    /// The brackets may be missing.
+    Bare,
+    /// As anything: the caller replaces it, and a path that cannot be read counts as `<>`.
+    Any,
+}
+
+/// Parses the arguments of MAIL.
 ///
 /// # Errors
 /// The reply that describes the error.
-pub(super) fn mail(arguments: &[u8], extensions: Extensions, lenient: bool) -> Result<Mail, Reply> {
-    let syntax = || Reply::new(501, [1, 7], "The sender's address is malformed: MAIL FROM:<name@domain>");
-    let (path, rest) =
-        after_keyword(arguments, b"FROM").and_then(|text| path::take(text, lenient)).ok_or_else(syntax)?;
+pub(super) fn mail(arguments: &[u8], extensions: Extensions, form: SenderForm) -> Result<Mail, Reply> {
+    let any = form == SenderForm::Any;
+    let path = path_and_rest(arguments, b"FROM", form != SenderForm::Exact);
+    let unread = any && path.is_none();
+    let (path, rest) = match path {
+        Some(read) => read,
+        None if any => (Path { address: None, ascii: true }, behind_unread(arguments)),
+        None => {
+            return Err(Reply::new(501, [1, 7], "The sender's address is malformed: MAIL FROM:<name@domain>"));
+        }
+    };
     let mut mail = Mail { sender: None, size: None, body: None, smtputf8: false, dsn: Vec::new() };
-    for parameter in parameters(rest).ok_or_else(syntax)? {
-        let Parameter { name, value } = parameter?;
+    for parameter in parameters(rest) {
+        let Parameter { name, value } = match parameter {
+            Ok(parameter) => parameter,
+            // It may be a part of the path.
+            Err(_) if unread => continue,
+            Err(reply) => return Err(reply),
+        };
         match (name.as_str(), value) {
             ("SIZE", Some(size)) => mail.size = Some(number(size).ok_or_else(bad_parameter)?),
             ("BODY", Some(body)) if body.eq_ignore_ascii_case("7BIT") => mail.body = Some(Body::SevenBit),
@@ -125,10 +148,14 @@ pub(super) fn mail(arguments: &[u8], extensions: Extensions, lenient: bool) -> R
             ("AUTH", Some(_)) => {}
             ("RET" | "ENVID", Some(value)) if extensions.dsn => mail.dsn.push(format!("{name}={value}")),
             ("SIZE" | "BODY" | "SMTPUTF8" | "RET" | "ENVID", _) => return Err(bad_parameter()),
+            _ if unread => {}
             _ => return Err(unknown_parameter()),
         }
     }
-    mail.sender = in_charset(path, mail.smtputf8)?;
+    mail.sender = match in_charset(path, mail.smtputf8) {
+        Err(_) if any => None,
+        sender => sender?,
+    };
     if mail.size.is_some_and(|size| size > extensions.size) {
         return Err(too_large(extensions.size));
     }
@@ -146,9 +173,9 @@ pub(super) fn recipient(
     lenient: bool,
 ) -> Result<Recipient, Reply> {
     let syntax = || Reply::new(501, [1, 3], "The recipient's address is malformed: RCPT TO:<name@domain>");
-    let (path, rest) = after_keyword(arguments, b"TO").and_then(|text| path::take(text, lenient)).ok_or_else(syntax)?;
+    let (path, rest) = path_and_rest(arguments, b"TO", lenient).ok_or_else(syntax)?;
     let mut dsn = Vec::new();
-    for parameter in parameters(rest).ok_or_else(syntax)? {
+    for parameter in parameters(rest) {
         let Parameter { name, value } = parameter?;
         match (name.as_str(), value) {
             ("NOTIFY" | "ORCPT", Some(value)) if extensions.dsn => dsn.push(format!("{name}={value}")),
@@ -192,6 +219,21 @@ fn in_charset(path: Path, smtputf8: bool) -> Result<Option<String>, Reply> {
     }
 }
 
+/// The path after `FROM:` or `TO:`, and its parameters; `None` if no space separates them from it.
+/// With `bare`, the brackets may be missing.
+fn path_and_rest<'a>(arguments: &'a [u8], keyword: &[u8], bare: bool) -> Option<(Path, &'a [u8])> {
+    let (path, rest) = path::take(after_keyword(arguments, keyword)?, bare)?;
+    rest.first().is_none_or(|first| *first == b' ').then_some((path, rest))
+}
+
+/// What can be parameters behind a path that cannot be read: the words after its last bracket, or
+/// after its first space.
+fn behind_unread(arguments: &[u8]) -> &[u8] {
+    let end = memchr::memrchr(b'>', arguments).map(|bracket| bracket + 1);
+    let end = end.or_else(|| memchr::memchr(b' ', arguments));
+    end.and_then(|end| arguments.get(end..)).unwrap_or_default()
+}
+
 /// The text after `FROM:` or `TO:`. RFC 5321 has no space after the colon, but many clients send
 /// one.
 fn after_keyword<'a>(arguments: &'a [u8], keyword: &[u8]) -> Option<&'a [u8]> {
@@ -206,19 +248,16 @@ struct Parameter<'a> {
     value: Option<&'a str>,
 }
 
-/// The parameters after a path; `None` if no space separates them from it.
-fn parameters(text: &[u8]) -> Option<impl Iterator<Item = Result<Parameter<'_>, Reply>>> {
-    if text.first().is_some_and(|first| *first != b' ') {
-        return None;
-    }
-    Some(text.split(|octet| *octet == b' ').filter(|word| !word.is_empty()).map(|word| {
+/// The parameters after a path.
+fn parameters(text: &[u8]) -> impl Iterator<Item = Result<Parameter<'_>, Reply>> {
+    text.split(|octet| *octet == b' ').filter(|word| !word.is_empty()).map(|word| {
         let word = str::from_utf8(word).map_err(|_| bad_parameter())?;
         let (name, value) = word.split_once('=').map_or((word, None), |(name, value)| (name, Some(value)));
         let plain = !name.is_empty() && name.bytes().all(|octet| octet.is_ascii_alphanumeric() || octet == b'-');
         let whole =
             value.is_none_or(|value| !value.is_empty() && !value.contains(|c: char| c.is_control() || c == '='));
         if plain && whole { Ok(Parameter { name: name.to_ascii_uppercase(), value }) } else { Err(bad_parameter()) }
-    }))
+    })
 }
 
 /// A number. RFC 1870 and RFC 3030 allow up to 20 digits.
@@ -236,7 +275,9 @@ mod tests {
     const NONE: Extensions = Extensions { size: 1_000, dsn: false, smtputf8: false };
 
     fn line(arguments: &str, extensions: Extensions) -> Result<String, u16> {
-        mail(arguments.as_bytes(), extensions, false).map(|mail| mail.to_line(|_| true)).map_err(|reply| reply.code())
+        mail(arguments.as_bytes(), extensions, SenderForm::Exact)
+            .map(|mail| mail.to_line(|_| true))
+            .map_err(|reply| reply.code())
     }
 
     fn recipient_line(arguments: &str, extensions: Extensions) -> Result<String, u16> {
@@ -296,15 +337,42 @@ mod tests {
 
     #[test]
     fn what_the_next_server_does_not_know_is_left_out() {
-        let mail = mail(b"FROM:<a@b> SIZE=7 BODY=8BITMIME RET=HDRS", ALL, false).unwrap();
+        let mail = mail(b"FROM:<a@b> SIZE=7 BODY=8BITMIME RET=HDRS", ALL, SenderForm::Exact).unwrap();
         assert_eq!(mail.to_line(|keyword| keyword == "SIZE"), "MAIL FROM:<a@b> SIZE=7");
     }
 
     #[test]
     fn devices_may_leave_out_the_brackets() {
-        let mail = mail(b"FROM: a@b SIZE=7", ALL, true).unwrap();
+        let mail = mail(b"FROM: a@b SIZE=7", ALL, SenderForm::Bare).unwrap();
         assert_eq!(mail.to_line(|_| true), "MAIL FROM:<a@b> SIZE=7");
         assert_eq!(recipient(b"TO:a@b", ALL, false, true).unwrap().address, "a@b");
+    }
+
+    #[test]
+    fn a_sender_that_is_replaced_may_be_anything() {
+        for (arguments, expected) in [
+            ("FROM:<a@b> SIZE=7", "MAIL FROM:<a@b> SIZE=7"),
+            ("FROM: a@b SIZE=7", "MAIL FROM:<a@b> SIZE=7"),
+            ("FROM:<root> SIZE=7 body=7bit", "MAIL FROM:<> SIZE=7 BODY=7BIT"),
+            ("FROM:root SIZE=7", "MAIL FROM:<> SIZE=7"),
+            ("FROM:<Copier, 2nd floor <a@b>> SIZE=7", "MAIL FROM:<> SIZE=7"),
+            ("FROM:<Copier SIZE=7> RET=HDRS", "MAIL FROM:<> RET=HDRS"),
+            ("FROM: Copier 2 = X SIZE=7 FLOOR=3", "MAIL FROM:<> SIZE=7"),
+            ("FROM:<a@b", "MAIL FROM:<>"),
+            ("FROM:<a@b>SIZE=7", "MAIL FROM:<> SIZE=7"),
+            ("FROM:<ä@b>", "MAIL FROM:<>"),
+            ("FROM", "MAIL FROM:<>"),
+            ("", "MAIL FROM:<>"),
+        ] {
+            let mail = mail(arguments.as_bytes(), ALL, SenderForm::Any);
+            assert_eq!(mail.map(|mail| mail.to_line(|_| true)).as_deref(), Ok(expected), "{arguments}");
+        }
+        assert!(mail(b"FROM:<\xff>", ALL, SenderForm::Any).is_ok());
+        // What is promised about the message still counts.
+        for (arguments, code) in [("FROM:<root> SIZE=1001", 552), ("FROM:root SIZE=x", 501), ("FROM:<a@b> X=1", 555)] {
+            let reply = mail(arguments.as_bytes(), ALL, SenderForm::Any).unwrap_err();
+            assert_eq!(reply.code(), code, "{arguments}");
+        }
     }
 
     #[test]

@@ -14,6 +14,7 @@ fn settings() -> Settings {
         logged_in: true,
         client_tokens: ClientTokens::Accept,
         legacy: false,
+        sender_is_replaced: false,
         bare_lf: false,
     }
 }
