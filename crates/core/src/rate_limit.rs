@@ -1,8 +1,8 @@
 //! Counts how often something happened within a window of time. Each event is remembered with its
 //! time, so the count is exact wherever the window begins.
 //!
-//! The caller refuses what would be too much and notes only the rest, so no more events are
-//! remembered than are allowed.
+//! The caller refuses what would be too much, or notes it for the time when it may happen, so no
+//! more events are remembered than are allowed.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -41,9 +41,18 @@ impl<T> Default for SlidingWindow<T> {
 }
 
 impl<T: Time> SlidingWindow<T> {
-    /// Notes an event at `now`, which must not be before any time noted so far.
-    pub fn note(&mut self, now: T) {
-        self.times.push_back(now);
+    /// Notes an event at `at`. Events that wait for a time to come may be noted already.
+    pub fn note(&mut self, at: T) {
+        let later = self.times.iter().rev().take_while(|noted| noted.since(at) > Duration::ZERO).count();
+        self.times.insert(self.times.len() - later, at);
+    }
+
+    /// The event that must be `window` old before another may happen, if there may be at most `most`
+    /// within it; `None` if another may happen now. Events to come count as well. `window` must be
+    /// the longest window ever asked about.
+    pub fn in_the_way(&mut self, window: Duration, now: T, most: usize) -> Option<T> {
+        let count = self.count(window, now);
+        self.times.get(count.checked_sub(most)?).copied()
     }
 
     /// How many events happened within `window`. It must be the longest window ever asked about,
@@ -91,6 +100,24 @@ mod tests {
         }
         assert_eq!(admitted.len(), 70);
         assert!(admitted.windows(8).all(|eight| eight[7] - eight[0] >= 60));
+    }
+
+    #[test]
+    fn who_waits_for_a_turn_has_one_and_no_minute_has_too_many() {
+        let clock = Clock::manual();
+        let (start, mut window) = (clock.now(), SlidingWindow::default());
+        let at = |second: u64| start.after(Duration::from_secs(second));
+        window.note(at(50));
+        window.note(at(10));
+        assert_eq!(window.times, [at(10), at(50)]);
+        assert_eq!(window.in_the_way(MINUTE, at(20), 3), None);
+        window.note(at(20));
+        // The next one may happen a minute after the first of these, and the one behind it a minute
+        // after the second.
+        assert_eq!(window.in_the_way(MINUTE, at(21), 3), Some(at(10)));
+        window.note(at(70));
+        assert_eq!(window.in_the_way(MINUTE, at(21), 3), Some(at(20)));
+        assert_eq!(window.in_the_way(MINUTE, at(80), 3), None);
     }
 
     #[test]

@@ -14,7 +14,7 @@ use super::header::{Author, HeaderGate, is_one_of, not_yours, with_quoted_names}
 use super::message::{Delivery, Message};
 use super::refused;
 use crate::graph::MESSAGE_OCTETS;
-use crate::session::connection_info::SessionUser;
+use crate::session::connection_info::{ConnectionInfo, SessionUser};
 use crate::session::fresh_token::with_fresh_token;
 use crate::session::journal::{Message as Told, Outcome};
 use crate::session::registry::SessionGuard;
@@ -167,10 +167,10 @@ impl<'a> Conversation<'a> {
             }
             () = sleep_until(deadline) => (Reply::new(421, [4, 2], "That took too long"), Cause::Idle),
             () = self.router.shared.draining.cancelled(), if idle => {
-                (Reply::new(421, [3, 2], "The service is stopping, try again later"), Cause::Draining)
+                (stopping(), Cause::Draining)
             }
             () = self.router.trusts_no_longer(&mut self.changes), if idle => {
-                (Reply::new(421, [3, 2], "This device is trusted no longer"), Cause::NotTrusted)
+                (not_trusted(), Cause::NotTrusted)
             }
             ending = async {
                 match &self.whose.device {
@@ -203,13 +203,8 @@ impl<'a> Conversation<'a> {
     }
 
     async fn mail(&mut self, mut mail: Mail) -> Reply {
-        if let Some(rule) = self.rule() {
-            let (peer, most) = (self.router.subject.peer.ip(), rule.messages_per_minute);
-            if !self.router.ways.rates.count(peer, &rule.login, most) {
-                let reply =
-                    Reply::new(450, [7, 1], format_args!("More than {most} messages in a minute, try again later"));
-                return self.refuse(reply, None);
-            }
+        if let Err(reply) = self.wait_for_turn().await {
+            return self.refuse(reply, None);
         }
         if let Some(spare) = self.spare.take_if(|spare| !self.router.still_admits(&spare.admitted)) {
             spare.exchange.quit().await;
@@ -269,6 +264,42 @@ impl<'a> Conversation<'a> {
             let envelope = Envelope { sender: mail.sender, recipients: Vec::new(), smtputf8: mail.smtputf8 };
             self.message = Some(Message { admitted, envelope, way, gate, octets: 0, refused: None });
             return reply;
+        }
+    }
+
+    /// Waits until a trusted device may send another message. Many devices have no queue, and a
+    /// refused message is lost there.
+    ///
+    /// # Errors
+    /// The reply, when that takes too long or the session ends.
+    async fn wait_for_turn(&mut self) -> Result<(), Reply> {
+        let Some(TrustedSender { login, messages_per_minute: most, .. }) = self.rule() else { return Ok(()) };
+        // Never longer than Gatepost itself waits for a command.
+        let patience = self.router.shared.limits.smtp_command;
+        let Some(turn) = self.router.ways.rates.turn(self.router.subject.peer.ip(), login, *most, patience) else {
+            return Err(Reply::new(
+                450,
+                [7, 1],
+                format_args!("More than {most} messages in a minute, try again later"),
+            ));
+        };
+        let wait = turn.saturating_duration_since(Instant::now());
+        if !wait.is_zero() {
+            let ConnectionInfo { session, listener, peer, .. } = self.router.subject;
+            let seconds = wait.as_secs();
+            tracing::info!(
+                session = &**session,
+                listener = &**listener,
+                peer = %peer,
+                account = &*self.whose.account,
+                "the device has sent {most} messages in a minute; the next one waits for its turn, {seconds} s"
+            );
+        }
+        tokio::select! {
+            biased;
+            () = sleep_until(turn) => Ok(()),
+            () = self.router.shared.draining.cancelled() => Err(stopping()),
+            () = self.router.trusts_no_longer(&mut self.changes) => Err(not_trusted()),
         }
     }
 
@@ -486,6 +517,14 @@ impl<'a> Conversation<'a> {
         self.router.shared.journal.command_refused(self.router.subject, self.whose, trusted, &reply, failure.as_ref());
         reply
     }
+}
+
+fn stopping() -> Reply {
+    Reply::new(421, [3, 2], "The service is stopping, try again later")
+}
+
+fn not_trusted() -> Reply {
+    Reply::new(421, [3, 2], "This device is trusted no longer")
 }
 
 impl Spare {

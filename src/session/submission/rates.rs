@@ -1,4 +1,4 @@
-//! Limits how many messages trusted devices send in a minute.
+//! Limits how many messages trusted devices send in a minute. Those beyond it get a turn later.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -34,24 +34,30 @@ enum Counted {
 }
 
 impl Rates {
-    /// Counts a message, unless `most` were sent within a minute from this address or by this
-    /// account. Returns false in that case.
-    pub(super) fn count(&self, peer: IpAddr, account: &LoginName, most: u32) -> bool {
+    /// Counts a message for the next time at which there have been fewer than `most` within a
+    /// minute, both from this address and by this account, and returns that time. `None` if it is
+    /// further away than `patience`, and then the message is not counted.
+    ///
+    /// Messages are served in the order in which they ask. With a patience of at most a minute, no
+    /// more can wait than may be sent in one.
+    pub(super) fn turn(&self, peer: IpAddr, account: &LoginName, most: u32, patience: Duration) -> Option<Instant> {
         let now = Instant::now();
         let most = usize::try_from(most).unwrap_or(usize::MAX);
         let mut sent = self.0.lock();
         sent.remove_oldest_while(|_, times| times.is_over(WINDOW, now));
         let counted = [Counted::Source(Source::of(peer)), Counted::Account(account.clone())];
-        let mut has_room =
-            |counted: &Counted| sent.peek_mut(counted).is_none_or(|times| times.count(WINDOW, now) < most);
-        // Both are checked before either is counted, so that a refused message counts for neither.
-        if !counted.iter().all(&mut has_room) {
-            return false;
+        let mut turn_of = |counted: &Counted| {
+            let in_the_way = sent.peek_mut(counted).and_then(|times| times.in_the_way(WINDOW, now, most));
+            in_the_way.map_or(now, |sent| sent + WINDOW)
+        };
+        let turn = counted.iter().map(&mut turn_of).max().unwrap_or(now);
+        if turn - now > patience.min(WINDOW) {
+            return None;
         }
         for counted in counted {
-            sent.get_or_insert_with(counted, SlidingWindow::default).note(now);
+            sent.get_or_insert_with(counted, SlidingWindow::default).note(turn);
         }
-        true
+        Some(turn)
     }
 }
 
@@ -59,33 +65,59 @@ impl Rates {
 mod tests {
     use super::*;
 
+    fn account(name: &str) -> LoginName {
+        LoginName::parse(name).unwrap()
+    }
+
+    /// In how many seconds it is the turn of a message.
+    fn turn(rates: &Rates, peer: u8, account: &LoginName, most: u32, patience: u64) -> Option<u64> {
+        let turn = rates.turn(IpAddr::from([192, 168, 7, peer]), account, most, Duration::from_secs(patience));
+        turn.map(|turn| (turn - Instant::now()).as_secs())
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_minute_has_so_many_messages_and_no_more() {
         let rates = Rates::default();
-        let account = |name: &str| LoginName::parse(name).unwrap();
-        let (first, second) = (IpAddr::from([192, 168, 7, 1]), IpAddr::from([192, 168, 7, 2]));
-        let scanner = account("scanner@contoso.com");
+        let (scanner, other) = (account("scanner@contoso.com"), account("other@contoso.com"));
         for _ in 0..2 {
-            assert!(rates.count(first, &scanner, 3));
+            assert_eq!(turn(&rates, 1, &scanner, 3, 0), Some(0));
             tokio::time::advance(Duration::from_secs(20)).await;
         }
-        assert!(rates.count(first, &scanner, 3));
+        assert_eq!(turn(&rates, 1, &scanner, 3, 0), Some(0));
         // The account is full from every address. Another account is not, but the first address is.
-        assert!(!rates.count(second, &scanner, 3));
-        assert!(!rates.count(first, &account("other@contoso.com"), 3));
-        assert!(rates.count(second, &account("other@contoso.com"), 3));
+        assert_eq!(turn(&rates, 2, &scanner, 3, 0), None);
+        assert_eq!(turn(&rates, 1, &other, 3, 19), None);
+        assert_eq!(turn(&rates, 2, &other, 3, 0), Some(0));
         // A minute after the first message, there is room for one.
         tokio::time::advance(Duration::from_secs(20)).await;
-        assert!(rates.count(first, &scanner, 3));
-        assert!(!rates.count(first, &scanner, 3));
+        assert_eq!(turn(&rates, 1, &scanner, 3, 0), Some(0));
+        assert_eq!(turn(&rates, 1, &scanner, 3, 0), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_waits_has_a_turn_and_no_more_wait_than_a_minute_has_room_for() {
+        let rates = Rates::default();
+        let scanner = account("scanner@contoso.com");
+        assert_eq!(turn(&rates, 1, &scanner, 2, 60), Some(0));
+        tokio::time::advance(Duration::from_secs(10)).await;
+        assert_eq!(turn(&rates, 1, &scanner, 2, 60), Some(0));
+        tokio::time::advance(Duration::from_secs(5)).await;
+        // A minute after the first, and after the second. Who comes later is refused, and who has
+        // less patience takes no turn from anybody.
+        assert_eq!(turn(&rates, 1, &scanner, 2, 44), None);
+        assert_eq!(turn(&rates, 1, &scanner, 2, 60), Some(45));
+        assert_eq!(turn(&rates, 2, &scanner, 2, 600), Some(55));
+        assert_eq!(turn(&rates, 1, &scanner, 2, 600), None);
+        tokio::time::advance(Duration::from_secs(46)).await;
+        assert_eq!(turn(&rates, 1, &scanner, 2, 60), Some(59));
     }
 
     #[tokio::test(start_paused = true)]
     async fn who_is_quiet_is_forgotten() {
         let rates = Rates::default();
         for number in 0..2_000_u32 {
-            let account = LoginName::parse(&format!("m{number}@contoso.com")).unwrap();
-            assert!(rates.count(IpAddr::from(number.to_be_bytes()), &account, 1));
+            let account = account(&format!("m{number}@contoso.com"));
+            assert!(rates.turn(IpAddr::from(number.to_be_bytes()), &account, 1, Duration::ZERO).is_some());
             tokio::time::advance(Duration::from_secs(1)).await;
         }
         assert!(rates.0.lock().len() <= SENDERS + 2);

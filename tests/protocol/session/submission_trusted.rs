@@ -124,7 +124,9 @@ async fn a_device_that_is_checked_must_name_its_account() {
 
 #[tokio::test]
 async fn a_device_writes_to_whom_it_may_and_no_more_often_than_it_may() {
-    let world = setup(", recipient_domains: [Contoso.example], messages_per_minute: 2").start().await;
+    // A minute is longer than a command may take, so nobody waits for a turn.
+    let setup = setup(", recipient_domains: [Contoso.example], messages_per_minute: 2");
+    let world = Setup { limits: "  smtp_command: 30s", ..setup }.start().await;
     let mut first = device(&world).await;
     let reply = send(&mut first, "a@b", "somebody@fabrikam.example", "\r\n").await;
     assert_eq!(reply, "550 5.7.1 This device may not send to <somebody@fabrikam.example>");
@@ -132,6 +134,40 @@ async fn a_device_writes_to_whom_it_may_and_no_more_often_than_it_may() {
     let reply = send(&mut device(&world).await, "a@b", BOB, "\r\n").await;
     assert_eq!(reply, "450 4.7.1 More than 2 messages in a minute, try again later");
     assert_eq!(inbox(&world).len(), 1);
+}
+
+/// Many devices have no queue, and lose a message that is refused.
+#[tokio::test]
+async fn a_device_that_sends_too_often_waits_for_its_turn() {
+    let world = setup(", messages_per_minute: 2").start().await;
+    let mut device = device(&world).await;
+    // Time passes while everybody waits.
+    tokio::time::pause();
+    let begin = tokio::time::Instant::now();
+    for number in 1..=4 {
+        assert!(send(&mut device, "a@b", BOB, "\r\n").await.starts_with("250 "), "{number}");
+        assert!(number <= 2 || begin.elapsed().as_secs() >= 60, "{number} after {:?}", begin.elapsed());
+    }
+}
+
+#[tokio::test]
+async fn a_device_that_waits_for_its_turn_learns_that_it_has_none() {
+    let rule = ", messages_per_minute: 1";
+    for stops in [false, true] {
+        let world = setup(rule).start().await;
+        let mut device = device(&world).await;
+        assert!(send(&mut device, "a@b", BOB, "\r\n").await.starts_with("250 "));
+        device.send("MAIL FROM:<a@b>\r\n").await;
+        world.until("it waits", || world.log.has("waits for its turn")).await;
+        let reply = if stops {
+            world.stop.drain();
+            "421 4.3.2 The service is stopping, try again later\r\n"
+        } else {
+            world.reload(|yaml| yaml.replace(rule, ", messages_per_minute: 2")).await.unwrap();
+            "421 4.3.2 This device is trusted no longer\r\n"
+        };
+        assert_eq!(device.rest().await, reply);
+    }
 }
 
 #[tokio::test]
