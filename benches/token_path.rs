@@ -11,8 +11,8 @@ use zeroize::Zeroizing;
 
 use gatepost::login::{Authenticator, LoginRequest};
 use gatepost_config::{
-    Account, Accounts, Application, Cloud, Config, Grant, Limits, Log, LogFormat, LoginPattern, Mailboxes, State,
-    Trust, password_hash as password,
+    Account, Accounts, Application, Cloud, Config, Grant, Limits, Log, LogFormat, LoginPattern, Mailboxes, Sending,
+    State, Trust, password_hash as password,
 };
 use gatepost_core::account::{LoginName, MailAddress};
 use gatepost_core::clock::Clock;
@@ -58,6 +58,7 @@ fn authenticator(grant: Grant, passwords: Vec<String>, accounts: usize) -> Arc<A
             scope: None,
             mailbox: None,
             mailboxes: Mailboxes::default(),
+            sending: Sending::default(),
             signs_in_as: None,
             token_expiry_margin: Duration::from_secs(300),
         })

@@ -11,7 +11,7 @@ use url::Url;
 
 use crate::login::{Authenticator, AuthorizedLogin, LoginRequest, TokenOrigin};
 use gatepost_config::{
-    Account, Accounts, Application, Cloud, Grant, Limits, LoginPattern, Mailboxes, Resource, Tenant,
+    Account, Accounts, Application, Cloud, Grant, Limits, LoginPattern, Mailboxes, Resource, Sending, Tenant,
 };
 use gatepost_core::account::LoginName;
 use gatepost_core::clock::Clock;
@@ -67,6 +67,7 @@ impl Gate {
             scope: None,
             mailbox: None,
             mailboxes: Mailboxes::default(),
+            sending: Sending::default(),
             signs_in_as: None,
             token_expiry_margin: Duration::from_secs(300),
         });

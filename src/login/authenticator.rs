@@ -11,7 +11,7 @@ use crate::login::device::DevicePasswords;
 use crate::login::explain;
 use crate::login::local::LocalPasswords;
 use crate::login::lockout_guard::LockoutGuard;
-use crate::login::request::{AuthorizedLogin, LoginRequest};
+use crate::login::request::{AuthorizedLogin, LoginRequest, Principal};
 use gatepost_config::{Account, Config, Found, Grant, Resource};
 use gatepost_core::account::{LoginName, MailAddress};
 use gatepost_core::clock::Clock;
@@ -127,6 +127,18 @@ impl Authenticator {
         Ok(AuthorizedLogin::new(account, address, mailbox, obtained, device))
     }
 
+    /// Returns who a client of this user name is, which it has proved already. `acting_as` is the
+    /// mailbox that it asked for.
+    ///
+    /// # Errors
+    /// A [`Failure`] when a reload has removed the account, or no longer lets it open the mailbox.
+    pub fn identify(&self, name: &LoginName, acting_as: Option<&LoginName>) -> Result<Principal, Failure> {
+        let found = self.config().accounts.find_with_mailbox(name);
+        let Found { account, login, mailbox: named } = found.ok_or_else(explain::unknown_account)?;
+        let mailbox = mailbox(&account, &login, [named.as_ref(), acting_as])?;
+        Ok(Principal { account, login, mailbox })
+    }
+
     /// Gets a token for an account whose client needs no password, because the configuration trusts
     /// its address (`trusted_senders`).
     ///
@@ -163,9 +175,7 @@ impl Authenticator {
         resource: Resource,
         min_token_lifetime: Duration,
     ) -> Result<AuthorizedLogin, Failure> {
-        if !self.is_as_it_was(login, account) {
-            return Err(explain::account_changed(login));
-        }
+        self.confirm(login, account)?;
         let mut admission = self.admit_proved(login.as_login(), resource, min_token_lifetime).await?;
         admission.bearer.user = mailbox.clone();
         Ok(admission)

@@ -29,7 +29,7 @@ mod upkeep;
 mod verify;
 
 pub use authenticator::Authenticator;
-pub use request::{AuthorizedLogin, LoginRequest};
+pub use request::{AuthorizedLogin, LoginRequest, Principal};
 
 pub use gatepost_oauth::tokens::TokenOrigin;
 

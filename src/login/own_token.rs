@@ -4,8 +4,11 @@
 //! Gatepost cannot verify such a token. Only the server it was issued for can, and it is asked
 //! before the client is told that its login succeeded.
 
+use std::sync::Arc;
+
 use crate::login::authenticator::Authenticator;
 use crate::login::explain;
+use crate::login::request::Principal;
 use gatepost_config::Account;
 use gatepost_core::account::MailAddress;
 use gatepost_core::failure::Failure;
@@ -34,19 +37,19 @@ pub struct OwnToken {
 }
 
 impl Authenticator {
-    /// Checks that a mailbox belongs to a configured account.
+    /// Returns who a client with a token for this mailbox is: the account that the mailbox belongs
+    /// to.
     ///
     /// # Errors
     /// A [`Failure`] when no account fits.
-    pub fn owns(&self, mailbox: &MailAddress) -> Result<(), Failure> {
+    pub fn owner(&self, mailbox: &MailAddress) -> Result<Principal, Failure> {
         let config = self.config();
         let accounts = &config.accounts;
-        let is_mailbox = || {
-            let opens = |entry: &Account| entry.mailbox.as_ref() == Some(mailbox) || entry.mailboxes.lists(mailbox);
-            accounts.entries().iter().any(|entry| opens(entry))
-        };
-        let known = accounts.find(mailbox.as_login()).is_some() || is_mailbox();
-        if known { Ok(()) } else { Err(explain::unknown_account()) }
+        let opens = |entry: &&Arc<Account>| entry.mailbox.as_ref() == Some(mailbox) || entry.mailboxes.lists(mailbox);
+        let found = accounts.find(mailbox.as_login()).map(|(account, _)| account);
+        let account = found.or_else(|| accounts.entries().iter().find(opens).cloned());
+        let account = account.ok_or_else(explain::unknown_account)?;
+        Ok(Principal { account, login: mailbox.clone(), mailbox: mailbox.clone() })
     }
 
     /// Checks whether the judge has to be asked about a client's own token: its user belongs to an
@@ -55,7 +58,7 @@ impl Authenticator {
     /// # Errors
     /// A [`Failure`] that says why not.
     pub fn own_token(&self, bearer: &Bearer, judge: Judge<'_>) -> Result<OwnToken, Failure> {
-        self.owns(&bearer.user)?;
+        self.owner(&bearer.user)?;
         let tuple = TupleKey::encode(["own token", judge.protocol.name(), judge.name, bearer.user.as_str()]);
         let proof = self.tokens.proof_key()?.prove_token(&tuple, &bearer.token);
         if self.refused_tokens.answers(&proof, self.clock.now()) {

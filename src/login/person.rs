@@ -139,7 +139,7 @@ mod tests {
     use url::Url;
 
     use super::*;
-    use gatepost_config::{Application, Cloud, Grant, LoginPattern, Mailboxes};
+    use gatepost_config::{Application, Cloud, Grant, LoginPattern, Mailboxes, Sending};
     use gatepost_core::secret::RefreshToken;
 
     fn address(text: &str) -> MailAddress {
@@ -162,6 +162,7 @@ mod tests {
             scope: None,
             mailbox: None,
             mailboxes: Mailboxes::default(),
+            sending: Sending::default(),
             signs_in_as: signs_in_as.map(address),
             token_expiry_margin: Duration::ZERO,
         }

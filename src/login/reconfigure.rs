@@ -31,6 +31,14 @@ impl Authenticator {
         self.config().accounts.find(login.as_login()).is_some_and(|(now, _)| *now == *account)
     }
 
+    /// Checks that the account of a client is as it was when the client logged in.
+    ///
+    /// # Errors
+    /// A [`Failure`] when it was changed or removed.
+    pub fn confirm(&self, login: &MailAddress, account: &Account) -> Result<(), Failure> {
+        if self.is_as_it_was(login, account) { Ok(()) } else { Err(explain::account_changed(login)) }
+    }
+
     /// Whether a user name is one of an account, or an address in the domain of one.
     pub fn recognizes(&self, login: &LoginName) -> bool {
         self.config().accounts.recognizes(login)

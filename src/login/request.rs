@@ -31,6 +31,24 @@ pub struct LoginRequest<'a> {
     pub resource: Resource,
 }
 
+/// Who a client is, by the present configuration: its account, without a token.
+#[derive(Clone, Debug)]
+pub struct Principal {
+    /// The account.
+    pub account: Arc<Account>,
+    /// The address that logged in; for an alias, the address of its account.
+    pub login: MailAddress,
+    /// The mailbox that the login opens.
+    pub mailbox: MailAddress,
+}
+
+impl Principal {
+    /// Returns an address of the account's own: its mailbox, its login, or an alias.
+    pub fn is_own(&self, address: &MailAddress) -> bool {
+        *address == self.mailbox || *address == self.login || self.account.aliases.contains(address.as_login())
+    }
+}
+
 /// A login whose token may be presented upstream.
 #[derive(Clone, Debug)]
 pub struct AuthorizedLogin {

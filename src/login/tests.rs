@@ -5,7 +5,8 @@ use url::Url;
 
 use crate::login::{Authenticator, AuthorizedLogin, LoginRequest, TokenOrigin, own_token};
 use gatepost_config::{
-    Account, Accounts, Application, Cloud, Config, Grant, Limits, LoginPattern, Mailboxes, Resource, password_hash,
+    Account, Accounts, Application, Cloud, Config, Grant, Limits, LoginPattern, Mailboxes, Resource, Sending,
+    password_hash,
 };
 use gatepost_core::account::{LoginName, MailAddress};
 use gatepost_core::clock::Clock;
@@ -70,6 +71,7 @@ fn config(limits: Limits) -> Config {
             scope: None,
             mailbox: mailbox.map(address),
             mailboxes: Mailboxes::default(),
+            sending: Sending::default(),
             signs_in_as: None,
             token_expiry_margin: minutes(5),
         })

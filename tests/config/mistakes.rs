@@ -469,6 +469,10 @@ fn every_mistake_of_an_account_has_its_sentence() {
              the mailboxes, such as `[office@contoso.com]`",
         ),
         (
+            account("sender: fixed"),
+            "accounts[0].sender: `fixed` is not one of `free`, `forced`, `checked`; write `free`, `forced` or `checked`",
+        ),
+        (
             account("mailbox: reception"),
             "accounts[0].mailbox: the name is not an address of the form user@domain; write an address such as `scanner@contoso.com`",
         ),

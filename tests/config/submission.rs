@@ -41,6 +41,34 @@ fn every_way_to_deliver() {
 }
 
 #[test]
+fn who_logs_in_sends_as_anybody_unless_a_rule_says_otherwise() {
+    let serves = |listener: &str, account: &str| {
+        let yaml =
+            format!("listeners: {{smtp: {{bind: '127.0.0.1:25', {listener}}}}}\naccounts: [{{login: '*', {account}}}]");
+        let config = load(&yaml);
+        (config.listeners[0].serves.clone(), config.accounts.entries()[0].sending.sender)
+    };
+    for (listener, account, rule) in [
+        ("", "", None),
+        ("sender: free", "", None),
+        ("", "sender: free", None),
+        ("sender: forced", "", Some(SenderRule::Forced)),
+        ("sender: checked", "sender: free", Some(SenderRule::Checked)),
+        // One account with a rule is enough, because the account is known after the login only.
+        ("", "sender: forced", Some(SenderRule::Free)),
+        ("sender: free", "sender: checked", Some(SenderRule::Free)),
+    ] {
+        let rule_of_listener = match serves(listener, account).0 {
+            ListenerBackend::Submission(submission) => Some(submission.sender),
+            _ => None,
+        };
+        assert_eq!(rule_of_listener, rule, "{listener} {account}");
+    }
+    assert_eq!(serves("", "sender: forced").1, Some(SenderRule::Forced));
+    assert_eq!(serves("", "").1, None);
+}
+
+#[test]
 fn a_trusted_sender_with_every_key_and_with_the_least() {
     let rules = "trusted_senders: [{from: 192.168.7.21, login: SCAN7, sender: checked, recipient_domains: [Contoso.com, \
                  '@fabrikam.com'], messages_per_minute: 5}, {from: 192.168.7.0/24, login: scanner@contoso.com}]";

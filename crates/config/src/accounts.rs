@@ -13,13 +13,14 @@ use super::model::account::{
 };
 use super::model::credential::Credential;
 use super::model::mailboxes::Mailboxes;
+use super::model::sending::Sending;
 use super::password_hash::check_phc;
 use super::problem::Problem;
 use super::purpose::{Purpose, Secret};
 use super::reader::{Node, Section};
 use super::setting::Setting;
 use super::value::{self, ValueError, quoted, wrong};
-use super::{credential, secrets};
+use super::{credential, mailboxes, secrets};
 use gatepost_core::account::{LoginName, MailAddress, NameError};
 
 /// A token with less remaining lifetime is not used for a new login, unless the configuration says
@@ -31,9 +32,6 @@ const LONGEST_EXPIRY_MARGIN: Duration = Duration::from_secs(50 * 60);
 
 /// Most passwords of one account, because each wrong login costs a hash for each.
 const PASSWORDS: usize = 64;
-
-/// Most entries of `mailboxes` of one account.
-const MAILBOXES: usize = 1_024;
 
 /// Most aliases of one account.
 const ALIASES: usize = 256;
@@ -217,7 +215,7 @@ impl Reader<'_, '_> {
             |key| Setting::read(section, key, |node| node.read(|text| MailAddress::parse(text).or_else(name_error)));
         let mailbox = address("mailbox");
         let signs_in_as = address("signs_in_as");
-        let mailboxes = section.get("mailboxes").map_or_else(|| Some(Mailboxes::default()), |node| mailboxes(&node));
+        let (mailboxes, sending) = (mailboxes::read(section), mailboxes::read_sending(section));
         let passwords = match section.get("passwords") {
             Some(node) => passwords(&node),
             None => Some(Vec::new()),
@@ -228,6 +226,7 @@ impl Reader<'_, '_> {
             aliases: aliases?,
             mailbox: mailbox.optional()?,
             mailboxes: mailboxes?,
+            sending: sending?,
             signs_in_as: signs_in_as.optional()?,
             passwords,
         };
@@ -270,7 +269,7 @@ impl Reader<'_, '_> {
     }
 
     fn finish(&mut self, section: &Section<'_>, shared: &Shared, entry: Entry) -> Option<Arc<Account>> {
-        let Entry { pattern, aliases, mailbox, mailboxes, signs_in_as, passwords } = entry;
+        let Entry { pattern, aliases, mailbox, mailboxes, sending, signs_in_as, passwords } = entry;
         let kind = shared.grant.clone().or_default(GrantKind::Password);
         let mut shared = shared.clone();
         shared.complete_from_environment(section);
@@ -373,6 +372,7 @@ impl Reader<'_, '_> {
             scope: scope?,
             mailbox,
             mailboxes,
+            sending,
             signs_in_as: signs_in_as?,
             token_expiry_margin: token_expiry_margin?,
         }))
@@ -470,6 +470,7 @@ struct Entry {
     aliases: Vec<LoginName>,
     mailbox: Option<MailAddress>,
     mailboxes: Mailboxes,
+    sending: Sending,
     signs_in_as: Option<MailAddress>,
     passwords: Option<Vec<Secret<String>>>,
 }
@@ -481,6 +482,7 @@ impl Entry {
             aliases: Vec::new(),
             mailbox: None,
             mailboxes: Mailboxes::default(),
+            sending: Sending::default(),
             signs_in_as: None,
             passwords: Some(Vec::new()),
         }
@@ -552,21 +554,6 @@ fn pattern(text: &str) -> Result<LoginPattern, ValueError> {
         }
         other => name_error(other),
     })
-}
-
-fn mailboxes(node: &Node<'_>) -> Option<Mailboxes> {
-    if node.as_text() == Some("*") {
-        return Some(Mailboxes::Any);
-    }
-    if node.items().len() > MAILBOXES {
-        node.problem(format!("there are more than {MAILBOXES} mailboxes"), "remove some, or write `\"*\"`");
-        return None;
-    }
-    let mailbox = |text: &str| {
-        MailAddress::parse(text)
-            .or_else(|error| wrong(error.to_string(), "write an address, or only `\"*\"` for every mailbox"))
-    };
-    node.read_each(mailbox).map(Mailboxes::Listed)
 }
 
 fn passwords(node: &Node<'_>) -> Option<Vec<Secret<String>>> {

@@ -8,11 +8,12 @@ use ipnet::IpNet;
 use super::identity::read_identity;
 use super::model::account::{Account, Accounts, Cloud};
 use super::model::listener::{Bind, Listener, ListenerBackend, ListenerTls};
+use super::model::sending::SenderRule;
 use super::model::server::{Origin, Upstream, UpstreamTls};
 use super::model::submission::{Deliver, Submission};
 use super::reader::{Node, Section};
 use super::value::{self, wrong};
-use super::{http, submission};
+use super::{http, mailboxes, submission};
 use gatepost_core::protocol::{MailProtocol, Protocol};
 use gatepost_proto::http::rules::HttpService;
 use gatepost_proto::sasl::ClientTokens;
@@ -329,6 +330,9 @@ fn read_smtp<'a>(
 ) -> Option<ListenerBackend> {
     let deliver = submission::read_deliver(section);
     let trusted_senders = submission::read_trusted_senders(section, accounts);
+    let sender = mailboxes::read_sender(section).or_default(SenderRule::Free);
+    let is_free = sender == Some(SenderRule::Free)
+        && !accounts.entries().iter().any(|account| account.sending.needs_submission());
     // Mistakes of an old device after its login can only be corrected where Gatepost itself takes
     // the message.
     let legacy =
@@ -343,7 +347,7 @@ fn read_smtp<'a>(
         // while need not remove it.
         let _ = section.get("graph").and_then(|node| node.read(value::host_and_port));
     }
-    if deliver == Deliver::Smtp && !legacy && trusted_senders.as_ref().is_some_and(Vec::is_empty) {
+    if deliver == Deliver::Smtp && !legacy && is_free && trusted_senders.as_ref().is_some_and(Vec::is_empty) {
         return smtp.map(ListenerBackend::Relay);
     }
     let graph = match deliver {
@@ -353,7 +357,8 @@ fn read_smtp<'a>(
         }
         Deliver::Graph | Deliver::Auto => read_origin(section, "graph", HttpService::Graph, cloud, destinations)?,
     };
-    Some(ListenerBackend::Submission(Submission { deliver, smtp, graph, trusted_senders: trusted_senders? }))
+    let (sender, trusted_senders) = (sender?, trusted_senders?);
+    Some(ListenerBackend::Submission(Submission { deliver, smtp, graph, sender, trusted_senders }))
 }
 
 fn read_origin<'a>(

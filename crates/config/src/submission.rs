@@ -7,7 +7,8 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::model::account::{Accounts, Grant, LoginPattern};
 use super::model::listener::{Listener, ListenerBackend};
-use super::model::submission::{Deliver, SenderRule, TrustedSender};
+use super::model::sending::SenderRule;
+use super::model::submission::{Deliver, TrustedSender};
 use super::reader::{Node, Section};
 use super::value::{self, wrong};
 use gatepost_core::account::LoginName;

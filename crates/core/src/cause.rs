@@ -316,6 +316,8 @@ causes! {
         SendDenied = "send-denied",
         /// Microsoft has barred the mailbox from sending.
         SenderBarred = "sender-barred",
+        /// The sender is none of the account's (`sender`).
+        SenderNotAllowed = "sender-not-allowed",
         /// The mailbox has sent as much as it may for now.
         SendingLimit = "sending-limit",
         /// Microsoft Graph takes no more requests for the mailbox for now.

@@ -35,6 +35,7 @@ fn accounts() -> Accounts {
             scope: Some("https://outlook.office.com/SMTP.Send".into()),
             mailbox: None,
             mailboxes: Mailboxes::default(),
+            sending: Sending::default(),
             signs_in_as: signs_in_as.map(address),
             token_expiry_margin: minutes(5),
         })

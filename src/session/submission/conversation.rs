@@ -10,16 +10,16 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::exchange::Exchange;
-use super::header::{Author, HeaderGate, is_one_of, not_yours, with_quoted_names};
+use super::header::{HeaderGate, with_quoted_names};
 use super::message::{Delivery, Message};
-use super::refused;
+use super::refused::{self, Refused};
 use crate::graph::MESSAGE_OCTETS;
 use crate::session::connection_info::{ConnectionInfo, SessionUser};
 use crate::session::fresh_token::with_fresh_token;
 use crate::session::journal::{Message as Told, Outcome};
 use crate::session::registry::SessionGuard;
 use crate::session::submission::delivery::{Admitted, DeliveryRoute, DeliveryRouter, Sender};
-use gatepost_config::{Config, Resource, SenderRule, TrustedSender};
+use gatepost_config::{Config, Resource, TrustedSender};
 use gatepost_core::cause::Cause;
 use gatepost_core::failure::Failure;
 use gatepost_core::protocol::Protocol;
@@ -203,8 +203,15 @@ impl<'a> Conversation<'a> {
     }
 
     async fn mail(&mut self, mut mail: Mail) -> Reply {
+        let policy = match self.router.policy() {
+            Ok(policy) => policy,
+            Err(failure) => return self.refuse(self.because_of(failure)),
+        };
+        if let Err(refused) = policy.apply(&mut mail) {
+            return self.refuse(refused);
+        }
         if let Err(reply) = self.wait_for_turn().await {
-            return self.refuse(reply, None);
+            return self.refuse(reply);
         }
         if let Some(spare) = self.spare.take_if(|spare| !self.router.still_admits(&spare.admitted)) {
             spare.exchange.quit().await;
@@ -217,32 +224,13 @@ impl<'a> Conversation<'a> {
                 Some(spare) => spare.used(),
                 None => match self.router.prepare_in_time().await {
                     Ok(ready) => ready,
-                    Err(failure) => {
-                        let reply = refused::reply(&failure, &self.router.subject.session);
-                        return self.refuse(reply, Some(failure));
-                    }
+                    Err(failure) => return self.refuse(self.because_of(failure)),
                 },
-            };
-            let gate = match self.rule().map(|rule| rule.sender) {
-                None => None,
-                Some(SenderRule::Forced) => {
-                    mail.sender = Some(admitted.bearer.user.to_string());
-                    Some(HeaderGate::new(Author::Forced(admitted.bearer.user.clone())))
-                }
-                Some(SenderRule::Checked) => {
-                    let names = admitted.names();
-                    if let Some(other) = mail.sender.as_deref().filter(|sender| !is_one_of(sender, &names)) {
-                        let reply = not_yours(other);
-                        self.keep(admitted, way);
-                        return self.refuse(reply, None);
-                    }
-                    Some(HeaderGate::new(Author::Checked(names)))
-                }
             };
             let (reply, way) = match way {
                 DeliveryRoute::Graph => match self.bound_for_graph(&mail) {
                     Ok(reply) => (reply, Delivery::Graph { collected: Vec::new(), _room: None }),
-                    Err(reply) => return self.refuse(reply, None),
+                    Err(reply) => return self.refuse(reply),
                 },
                 DeliveryRoute::Smtp(mut exchange) => match exchange.mail(&mail).await {
                     Ok(reply) if reply.code() == 421 && again => {
@@ -256,12 +244,13 @@ impl<'a> Conversation<'a> {
                     Ok(reply) if reply.class() == 2 => (reply, Delivery::Smtp { exchange, begun: false }),
                     Ok(reply) => {
                         self.keep(admitted, DeliveryRoute::Smtp(exchange));
-                        return self.refuse(reply, None);
+                        return self.refuse(reply);
                     }
-                    Err(error) => return self.refuse(refused::broke(&error), None),
+                    Err(error) => return self.refuse(refused::broke(&error)),
                 },
             };
             let envelope = Envelope { sender: mail.sender, recipients: Vec::new(), smtputf8: mail.smtputf8 };
+            let gate = HeaderGate::new(policy);
             self.message = Some(Message { admitted, envelope, way, gate, octets: 0, refused: None });
             return reply;
         }
@@ -324,7 +313,7 @@ impl<'a> Conversation<'a> {
             let domain = recipient.address.rsplit_once('@').map_or("", |(_, domain)| domain);
             if !rule.recipient_domains.iter().any(|allowed| allowed.eq_ignore_ascii_case(domain)) {
                 let words = format_args!("This device may not send to <{}>", recipient.address);
-                return self.refuse(Reply::new(550, [7, 1], words), None);
+                return self.refuse(Reply::new(550, [7, 1], words));
             }
         }
         let Some(message) = &mut self.message else { return refused::lost() };
@@ -335,7 +324,7 @@ impl<'a> Conversation<'a> {
                 Ok(reply) => reply,
                 Err(error) => {
                     message.way = Delivery::Lost;
-                    return self.refuse(refused::broke(&error), None);
+                    return self.refuse(refused::broke(&error));
                 }
             },
         };
@@ -343,7 +332,7 @@ impl<'a> Conversation<'a> {
             message.envelope.recipients.push(recipient.address);
             return reply;
         }
-        self.refuse(reply, None)
+        self.refuse(reply)
     }
 
     /// The client announces the content of the message.
@@ -379,7 +368,7 @@ impl<'a> Conversation<'a> {
             return reply;
         }
         self.reset().await;
-        self.refuse(reply, None)
+        self.refuse(reply)
     }
 
     async fn content(&mut self, piece: Vec<u8>) {
@@ -394,7 +383,7 @@ impl<'a> Conversation<'a> {
         };
         match piece {
             Ok(piece) => message.carry(&piece).await,
-            Err(reply) => message.give_up(reply),
+            Err(refused) => message.give_up(refused),
         }
     }
 
@@ -426,12 +415,12 @@ impl<'a> Conversation<'a> {
         {
             match gate.finish() {
                 Ok(rest) => message.carry(&rest).await,
-                Err(reply) => message.give_up(reply),
+                Err(refused) => message.give_up(refused),
             }
         }
         let Message { admitted, envelope, way, octets, refused, .. } = message;
         let (way, outcome, reply, failure) = match (refused, way) {
-            (Some(reply), _) => ("none", Outcome::Refused, reply, None),
+            (Some(Refused { reply, failure }), _) => ("none", Outcome::Refused, reply, failure),
             (None, Delivery::Lost) => ("none", Outcome::Refused, refused::lost(), None),
             (None, Delivery::Smtp { mut exchange, .. }) => match exchange.end().await {
                 Ok(reply) => {
@@ -471,8 +460,8 @@ impl<'a> Conversation<'a> {
         message: Vec<u8>,
     ) -> (Outcome, Reply, Option<Failure>) {
         let no = |failure: Failure| {
-            let reply = refused::reply(&failure, &self.router.subject.session);
-            (Outcome::Refused, reply, Some(failure))
+            let Refused { reply, failure } = self.because_of(failure);
+            (Outcome::Refused, reply, failure)
         };
         let _place = match self.router.place(Protocol::Graph, &admitted.bearer.user).await {
             Ok(place) => place,
@@ -511,8 +500,14 @@ impl<'a> Conversation<'a> {
         }
     }
 
+    /// Refuses for a failure.
+    fn because_of(&self, failure: Failure) -> Refused {
+        Refused::of(failure, &self.router.subject.session)
+    }
+
     /// Logs a refused command.
-    fn refuse(&self, reply: Reply, failure: Option<Failure>) -> Reply {
+    fn refuse(&self, refused: impl Into<Refused>) -> Reply {
+        let Refused { reply, failure } = refused.into();
         let trusted = self.rule().map(|rule| rule.from);
         self.router.shared.journal.command_refused(self.router.subject, self.whose, trusted, &reply, failure.as_ref());
         reply

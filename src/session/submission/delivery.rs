@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
 use super::exchange::Exchange;
-use crate::login::{AuthorizedLogin, LoginRequest};
+use crate::login::{AuthorizedLogin, LoginRequest, Principal};
 use crate::session::connection_info::ConnectionInfo;
 use crate::session::context::SessionContext;
 use crate::session::fresh_token::{HasToken, with_fresh_token};
@@ -18,8 +18,9 @@ use crate::session::mailbox_slots::MailboxPermit;
 use crate::session::sign_in::Claimant;
 use crate::session::submission::backend::SubmissionBackend;
 use crate::session::submission::fallback::SmtpUnavailable;
+use crate::session::submission::policy::SenderPolicy;
 use crate::session::upstream::Target;
-use gatepost_config::{Account, Config, Deliver, Grant, LoginPattern, Resource, TrustedSender};
+use gatepost_config::{Config, Deliver, Grant, Resource, TrustedSender};
 use gatepost_core::account::MailAddress;
 use gatepost_core::cause::Cause;
 use gatepost_core::failure::{Actor, Failure, Refusal};
@@ -32,19 +33,9 @@ pub(super) enum Sender {
     /// It has logged in with these credentials, and without them there is no further token.
     LoggedIn(Arc<Credentials>),
     /// It has logged in, and its password is no longer kept.
-    Proved(Arc<Proved>),
+    Proved(Arc<Principal>),
     /// Its address is trusted.
     Trusted(TrustedSender),
-}
-
-/// A login that needs no further password.
-pub(super) struct Proved {
-    /// The address that logged in.
-    login: MailAddress,
-    /// The account.
-    account: Arc<Account>,
-    /// The mailbox that it opened.
-    mailbox: MailAddress,
 }
 
 /// A sender with a token.
@@ -60,9 +51,9 @@ impl Admitted {
     /// where no token is available without it.
     pub(super) fn sender(&self, credentials: &Arc<Credentials>) -> Sender {
         match &self.admission {
-            Some(admission) if admission.account.grant != Grant::Password => Sender::Proved(Arc::new(Proved {
-                login: admission.login.clone(),
+            Some(admission) if admission.account.grant != Grant::Password => Sender::Proved(Arc::new(Principal {
                 account: Arc::clone(&admission.account),
+                login: admission.login.clone(),
                 mailbox: admission.bearer.user.clone(),
             })),
             _ => Sender::LoggedIn(Arc::clone(credentials)),
@@ -72,20 +63,6 @@ impl Admitted {
     /// Returns where the token comes from, for the log.
     pub(super) fn token(&self) -> &'static str {
         self.admission.as_ref().map_or("of the client", origin)
-    }
-
-    /// Returns every address of the account.
-    pub(super) fn names(&self) -> Vec<MailAddress> {
-        let mut names = vec![self.bearer.user.clone()];
-        if let Some(admission) = &self.admission {
-            names.push(admission.login.clone());
-            let aliases = admission.account.aliases.iter().filter(|_| {
-                // Addresses of a pattern would be those of all its users.
-                matches!(admission.account.pattern, LoginPattern::Address(_))
-            });
-            names.extend(aliases.filter_map(|alias| MailAddress::try_from(alias.clone()).ok()));
-        }
-        names
     }
 }
 
@@ -106,6 +83,31 @@ pub(super) struct DeliveryRouter<'a> {
 }
 
 impl DeliveryRouter<'_> {
+    /// Returns what the present configuration says about the sender of the client's messages. The
+    /// client has logged in, or its address is trusted.
+    ///
+    /// # Errors
+    /// A [`Failure`] when the client may no longer send.
+    pub(super) fn policy(&self) -> Result<SenderPolicy, Failure> {
+        let authenticator = &self.shared.authenticator;
+        let principal = match &self.sender {
+            Sender::Trusted(rule) => {
+                self.trusts(rule)?;
+                return Ok(SenderPolicy::new(rule.sender, authenticator.identify(&rule.login, None)?));
+            }
+            Sender::Proved(principal) => {
+                authenticator.confirm(&principal.login, &principal.account)?;
+                Principal::clone(principal)
+            }
+            Sender::LoggedIn(credentials) => match &**credentials {
+                Credentials::Token(bearer) => authenticator.owner(&bearer.user)?,
+                Credentials::Password { login, acting_as, .. } => authenticator.identify(login, acting_as.as_ref())?,
+            },
+        };
+        let rule = principal.account.sending.sender.unwrap_or(self.ways.config.sender);
+        Ok(SenderPolicy::new(rule, principal))
+    }
+
     /// Like [`DeliveryRouter::prepare`], within the time limit of a login.
     pub(super) async fn prepare_in_time(&self) -> Result<(Admitted, DeliveryRoute), Failure> {
         let limit = self.shared.limits.login;
@@ -175,8 +177,8 @@ impl DeliveryRouter<'_> {
         let authenticator = &self.shared.authenticator;
         let min_token_lifetime = min_token_lifetime(Protocol::Smtp);
         let credentials = match &self.sender {
-            Sender::Proved(proved) => {
-                let Proved { login, account, mailbox } = &**proved;
+            Sender::Proved(principal) => {
+                let Principal { account, login, mailbox } = &**principal;
                 let admitted = authenticator.admit_again(login, account, mailbox, resource, min_token_lifetime);
                 return Ok(admitted.await?.into());
             }
@@ -188,7 +190,7 @@ impl DeliveryRouter<'_> {
         };
         match &**credentials {
             Credentials::Token(bearer) => {
-                authenticator.owns(&bearer.user)?;
+                authenticator.owner(&bearer.user)?;
                 Ok(Admitted { bearer: bearer.clone(), admission: None })
             }
             Credentials::Password { login, acting_as, password } => {
@@ -231,7 +233,7 @@ impl DeliveryRouter<'_> {
         let authenticator = &self.shared.authenticator;
         let has_account = match &admitted.admission {
             Some(admission) => authenticator.is_as_it_was(&admission.login, &admission.account),
-            None => authenticator.owns(&admitted.bearer.user).is_ok(),
+            None => authenticator.owner(&admitted.bearer.user).is_ok(),
         };
         has_account
             && match &self.sender {

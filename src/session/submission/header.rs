@@ -1,37 +1,30 @@
-//! Checks the header of a trusted device's message: which author it may name.
+//! Checks the header of a message: which author it may name.
 
-use gatepost_core::account::MailAddress;
+use super::policy::SenderPolicy;
+use super::refused::Refused;
+use gatepost_config::SenderRule;
 use gatepost_proto::mail::smtp::Reply;
 use gatepost_proto::mime::{self, AddressList, HEAD_OCTETS, Head, MimeError};
-
-/// The requirement on a header.
-#[derive(Clone, Debug)]
-pub(super) enum Author {
-    /// From becomes this mailbox.
-    Forced(MailAddress),
-    /// From and Sender may name only these.
-    Checked(Vec<MailAddress>),
-}
 
 /// Holds a message back until its header is complete, then passes everything.
 #[derive(Debug)]
 pub(super) struct HeaderGate {
-    author: Author,
+    policy: SenderPolicy,
     /// `None` once the header has passed.
     held: Option<Vec<u8>>,
 }
 
 impl HeaderGate {
-    /// Creates a gate for a message of which nothing has come yet.
-    pub(super) fn new(author: Author) -> Self {
-        Self { author, held: Some(Vec::new()) }
+    /// Creates a gate for a message of which nothing has come yet. `None` if everything may pass.
+    pub(super) fn new(policy: SenderPolicy) -> Option<Self> {
+        (policy.rule != SenderRule::Free).then(|| Self { policy, held: Some(Vec::new()) })
     }
 
     /// Takes a piece of the message. Returns what may pass of it, and of what was held.
     ///
     /// # Errors
-    /// The reply to a message that must not pass.
-    pub(super) fn pass(&mut self, piece: Vec<u8>) -> Result<Vec<u8>, Reply> {
+    /// The refusal of a message that must not pass.
+    pub(super) fn pass(&mut self, piece: Vec<u8>) -> Result<Vec<u8>, Refused> {
         let Some(held) = &mut self.held else { return Ok(piece) };
         let searched = held.len();
         held.extend_from_slice(&piece);
@@ -45,18 +38,19 @@ impl HeaderGate {
     ///
     /// # Errors
     /// As [`HeaderGate::pass`].
-    pub(super) fn finish(&mut self) -> Result<Vec<u8>, Reply> {
+    pub(super) fn finish(&mut self) -> Result<Vec<u8>, Refused> {
         let Some(held) = self.held.take() else { return Ok(Vec::new()) };
         let head = Head::parse(&held).map_err(flawed)?;
-        match &self.author {
-            Author::Forced(mailbox) => {
-                let replaced = mime::sender::replace_from(&head, mailbox).map_err(flawed)?;
+        match self.policy.rule {
+            SenderRule::Free => Ok(held),
+            SenderRule::Forced => {
+                let replaced = mime::sender::replace_from(&head, self.policy.mailbox()).map_err(flawed)?;
                 let Some(mut message) = replaced else { return Ok(held) };
                 message.extend_from_slice(held.get(head.body()..).unwrap_or_default());
                 Ok(message)
             }
-            Author::Checked(names) => {
-                check(&head, names)?;
+            SenderRule::Checked => {
+                check(&head, &self.policy)?;
                 Ok(held)
             }
         }
@@ -73,46 +67,31 @@ pub(super) fn with_quoted_names(message: Vec<u8>) -> Vec<u8> {
     quoted
 }
 
-fn flawed(flaw: MimeError) -> Reply {
-    Reply::new(554, [6, 0], format_args!("The message {flaw}"))
+fn flawed(flaw: MimeError) -> Refused {
+    Reply::new(554, [6, 0], format_args!("The message {flaw}")).into()
 }
 
-fn check(head: &Head<'_>, names: &[MailAddress]) -> Result<(), Reply> {
+/// Checks that From and Sender name nobody else.
+fn check(head: &Head<'_>, policy: &SenderPolicy) -> Result<(), Refused> {
     let from = mime::sender::from(head).map_err(flawed)?;
     let sender = head.named("Sender").map(|field| {
         AddressList::parse(head.value(field)).map_err(|why| flawed(MimeError::Unreadable { field: "Sender", why }))
     });
     for list in std::iter::once(Ok(from)).chain(sender) {
-        let list = list?;
-        if let Some(other) = list.addresses.iter().find(|address| !is_one_of(address.as_str(), names)) {
-            return Err(not_yours(other.as_str()));
-        }
+        list?.addresses.iter().try_for_each(|address| policy.check(address.as_str()))?;
     }
     Ok(())
 }
 
-/// Whether an address is one of these, regardless of case.
-pub(super) fn is_one_of(address: &str, names: &[MailAddress]) -> bool {
-    MailAddress::parse(address).is_ok_and(|address| names.contains(&address))
-}
-
-/// The reply to a client that sends as somebody else.
-pub(super) fn not_yours(address: &str) -> Reply {
-    Reply::new(550, [7, 1], format_args!("This device may not send as <{address}>"))
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::policy::tests::policy;
     use super::*;
 
-    fn mailbox(address: &str) -> MailAddress {
-        MailAddress::parse(address).unwrap()
-    }
-
     /// Returns what passes, for pieces of every size. The result must always be the same.
-    fn passed(author: &Author, message: &[u8]) -> Result<String, u16> {
-        let pass = |size: usize| -> Result<Vec<u8>, Reply> {
-            let mut gate = HeaderGate::new(author.clone());
+    fn passed(rule: SenderRule, message: &[u8]) -> Result<String, u16> {
+        let pass = |size: usize| -> Result<Vec<u8>, Refused> {
+            let mut gate = HeaderGate::new(policy(rule)).unwrap();
             let mut passed = Vec::new();
             for piece in message.chunks(size) {
                 passed.extend(gate.pass(piece.to_vec())?);
@@ -120,51 +99,49 @@ mod tests {
             passed.extend(gate.finish()?);
             Ok(passed)
         };
-        let whole = pass(message.len().max(1)).map_err(|reply| reply.code());
+        let whole = pass(message.len().max(1)).map_err(|refused| refused.reply.code());
         for size in [1, 2, 3, 7] {
-            assert_eq!(pass(size).map_err(|reply| reply.code()), whole);
+            assert_eq!(pass(size).map_err(|refused| refused.reply.code()), whole);
         }
         whole.map(|message| String::from_utf8(message).unwrap())
     }
 
     #[test]
     fn a_forced_author_is_written_into_the_header_and_nowhere_else() {
-        let author = Author::Forced(mailbox("scanner@contoso.com"));
+        let forced = |message: &[u8]| passed(SenderRule::Forced, message);
         let message = b"From: Copier <root@localhost>\r\nTo: a@b\r\n\r\nFrom: Copier <root@localhost>\r\n";
         assert_eq!(
-            passed(&author, message).unwrap(),
-            "From: Copier <scanner@contoso.com>\r\nReply-To: root@localhost\r\nTo: a@b\r\n\r\nFrom: Copier <root@localhost>\r\n"
+            forced(message).unwrap(),
+            "From: Copier <scans@contoso.com>\r\nReply-To: root@localhost\r\nTo: a@b\r\n\r\nFrom: Copier <root@localhost>\r\n"
         );
         // From is the mailbox already, and there is no body.
-        assert_eq!(passed(&author, b"From: scanner@contoso.com\r\n").unwrap(), "From: scanner@contoso.com\r\n");
-        assert_eq!(passed(&author, b"\r\ntext\r\n").unwrap(), "From: scanner@contoso.com\r\n\r\ntext\r\n");
+        assert_eq!(forced(b"From: scans@contoso.com\r\n").unwrap(), "From: scans@contoso.com\r\n");
+        assert_eq!(forced(b"\r\ntext\r\n").unwrap(), "From: scans@contoso.com\r\n\r\ntext\r\n");
     }
 
     #[test]
     fn a_checked_author_is_one_of_the_accounts_names() {
-        let author = Author::Checked(vec![mailbox("scanner@contoso.com"), mailbox("scan7@contoso.com")]);
         for good in [
             "From: Scan7@Contoso.com\r\n\r\n",
             "To: a@b\r\n\r\n",
             "From: scanner@contoso.com\r\nSender: scan7@contoso.com\r\n\r\n",
         ] {
-            assert_eq!(passed(&author, good.as_bytes()).as_deref(), Ok(good));
+            assert_eq!(passed(SenderRule::Checked, good.as_bytes()).as_deref(), Ok(good));
         }
         for bad in [
             "From: boss@contoso.com\r\n\r\n",
             "From: scanner@contoso.com, boss@contoso.com\r\n\r\n",
             "From: scanner@contoso.com\r\nSender: boss@contoso.com\r\n\r\n",
         ] {
-            assert_eq!(passed(&author, bad.as_bytes()), Err(550), "{bad}");
+            assert_eq!(passed(SenderRule::Checked, bad.as_bytes()), Err(550), "{bad}");
         }
     }
 
     #[test]
     fn a_header_that_nobody_can_read_does_not_pass() {
-        let author = Author::Forced(mailbox("scanner@contoso.com"));
         let endless = b"X: y\r\n".repeat(HEAD_OCTETS / 6 + 2);
         for message in [&b"no header\r\n"[..], b"From: a@b\r\nFrom: c@d\r\n\r\n", &endless] {
-            assert_eq!(passed(&author, message), Err(554));
+            assert_eq!(passed(SenderRule::Forced, message), Err(554));
         }
     }
 }

@@ -4,9 +4,9 @@ use tokio::sync::SemaphorePermit;
 
 use super::exchange::Exchange;
 use super::header::HeaderGate;
-use super::refused;
+use super::refused::{self, Refused};
 use crate::session::submission::delivery::Admitted;
-use gatepost_proto::mail::smtp::{Envelope, Reply};
+use gatepost_proto::mail::smtp::Envelope;
 
 /// A message under way.
 pub(super) struct Message<'a> {
@@ -17,7 +17,7 @@ pub(super) struct Message<'a> {
     /// Octets received so far.
     pub(super) octets: u64,
     /// Why it will not be sent, if so.
-    pub(super) refused: Option<Reply>,
+    pub(super) refused: Option<Refused>,
 }
 
 /// How it is sent on.
@@ -51,8 +51,8 @@ impl Message<'_> {
     }
 
     /// Gives the message up. What was already sent is discarded with the connection.
-    pub(super) fn give_up(&mut self, reply: Reply) {
+    pub(super) fn give_up(&mut self, refused: impl Into<Refused>) {
         self.way = Delivery::Lost;
-        self.refused = Some(reply);
+        self.refused = Some(refused.into());
     }
 }

@@ -1,9 +1,10 @@
 //! SMTP listeners that take messages themselves (`deliver: graph`, `deliver: auto`,
-//! `trusted_senders`, `legacy`), and send each one on to Exchange Online or Microsoft Graph. A 250
-//! after a message is Microsoft's own answer.
+//! `trusted_senders`, `legacy`, `sender`), and send each one on to Exchange Online or Microsoft
+//! Graph. A 250 after a message is Microsoft's own answer.
 //!
 //! `delivery` finds the route for a message. `conversation` sends the client's messages along it,
-//! each a `message`. `header` and `rates` limit trusted devices to what they may do.
+//! each a `message`. `policy` and `header` decide as whom a client may send, `rates` how often a
+//! trusted device may.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -35,6 +36,7 @@ mod exchange;
 mod fallback;
 mod header;
 mod message;
+mod policy;
 mod rates;
 mod refused;
 
@@ -69,19 +71,20 @@ pub(super) async fn serve(
             (Sender::Trusted(rule.clone()), whose, None, live)
         }
     };
+    let is_logged_in = !matches!(sender, Sender::Trusted(_));
+    let router = DeliveryRouter { shared: &shared, ways: &ways, subject: &subject, sender };
     let settings = Settings {
         server_name: Arc::clone(&shared.server_name),
         extensions: ways.extensions(&shared.limits),
         recipients: shared.limits.recipients,
-        logged_in: !matches!(sender, Sender::Trusted(_)),
+        logged_in: is_logged_in,
         client_tokens: service.listener.client_tokens,
         legacy: service.listener.legacy,
-        sender_is_replaced: matches!(&sender, Sender::Trusted(rule) if rule.sender == SenderRule::Forced),
+        sender_is_replaced: router.policy().is_ok_and(|policy| policy.rule == SenderRule::Forced),
         bare_lf: service.listener.bare_lf && matches!(stream, Stream::Plain(_)),
     };
     let machine = Submission::new(settings, &leftovers);
     drop(leftovers);
-    let router = DeliveryRouter { shared: &shared, ways: &ways, subject: &subject, sender };
     let mut conversation = Conversation::new(router, (&whose, &live), stream, machine, ready);
     let cause = tokio::select! {
         cause = Box::pin(conversation.run()) => cause,

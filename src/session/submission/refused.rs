@@ -6,10 +6,32 @@ use gatepost_core::cause::Cause;
 use gatepost_core::failure::{Actor, Failure, Refusal};
 use gatepost_proto::mail::smtp::Reply;
 
+/// Why a command or a message is refused.
+#[derive(Clone, Debug)]
+pub(super) struct Refused {
+    /// The reply to the client.
+    pub(super) reply: Reply,
+    /// The failure for the log, unless the reply says everything.
+    pub(super) failure: Option<Failure>,
+}
+
+impl Refused {
+    /// Refuses for a failure.
+    pub(super) fn of(failure: Failure, session: &str) -> Self {
+        Self { reply: reply(&failure, session), failure: Some(failure) }
+    }
+}
+
+impl From<Reply> for Refused {
+    fn from(reply: Reply) -> Self {
+        Self { reply, failure: None }
+    }
+}
+
 /// Returns the reply for a failure on the connection to Microsoft. Only a missing right is
 /// permanent. If the password is no longer right, ending the session makes the client ask for it
 /// again.
-pub(super) fn reply(failure: &Failure, session: &str) -> Reply {
+fn reply(failure: &Failure, session: &str) -> Reply {
     let (code, status) = match failure.refusal {
         Refusal::InvalidCredentials => (421, [7, 0]),
         Refusal::NotAuthorized => (550, [7, 1]),

@@ -34,7 +34,7 @@ async fn device(world: &World) -> Client {
 }
 
 /// The replies to a message, up to the first that is none of the usual.
-async fn send(device: &mut Client, sender: &str, recipient: &str, content: &str) -> String {
+pub(super) async fn send(device: &mut Client, sender: &str, recipient: &str, content: &str) -> String {
     let mut reply = device.ask(&format!("MAIL FROM:<{sender}>"), "").await;
     for (usual, next) in
         [("250 ", format!("RCPT TO:<{recipient}>")), ("250 ", "DATA".into()), ("354 ", format!("{content}\r\n."))]
@@ -49,7 +49,7 @@ async fn send(device: &mut Client, sender: &str, recipient: &str, content: &str)
 }
 
 /// What Bob has received, besides the samples that lie there.
-fn inbox(world: &World) -> Vec<String> {
+pub(super) fn inbox(world: &World) -> Vec<String> {
     let messages = world.sandbox.messages(BOB, "INBOX");
     let text = |content: &[u8]| String::from_utf8(content.to_vec()).unwrap();
     messages.iter().map(|content| text(content)).filter(|text| !text.contains("<sample-")).collect()
@@ -114,12 +114,12 @@ async fn a_device_that_is_checked_must_name_its_account() {
         assert!(reply.starts_with("250 ") || reply.starts_with("550 5.7.60"), "{good}: {reply}");
     }
     let reply = send(&mut device, "boss@contoso.example", BOB, "From: x@y\r\n\r\n").await;
-    assert_eq!(reply, "550 5.7.1 This device may not send as <boss@contoso.example>");
+    assert_eq!(reply, "550 5.7.60 Not allowed to send as <boss@contoso.example>");
     let before = inbox(&world).len();
     let reply = send(&mut device, SCANNER, BOB, "From: boss@contoso.example\r\n\r\n").await;
-    assert_eq!(reply, "550 5.7.1 This device may not send as <boss@contoso.example>");
+    assert_eq!(reply, "550 5.7.60 Not allowed to send as <boss@contoso.example>");
     assert_eq!(inbox(&world).len(), before);
-    assert!(world.log.has("trusted=127.0.0.1/32"));
+    assert!(world.log.has("trusted=127.0.0.1/32 outcome=not-sent cause=sender-not-allowed"));
 }
 
 #[tokio::test]

@@ -11,6 +11,7 @@ use super::super::problem::Problem;
 use super::super::value;
 use super::credential::Credential;
 use super::mailboxes::{self, Mailboxes};
+use super::sending::Sending;
 use gatepost_core::account::{LoginName, MailAddress};
 
 /// The characters that divide a user name from the mailbox that it asks for, as Exchange took them.
@@ -194,6 +195,8 @@ pub struct Account {
     pub mailbox: Option<MailAddress>,
     /// The mailboxes that the login may open besides, when the client asks for one.
     pub mailboxes: Mailboxes,
+    /// What it may send as.
+    pub sending: Sending,
     /// The user who signs in for it, when that is not the login: a shared mailbox has no sign-in of
     /// its own. Only with [`LoginPattern::Address`] and a grant that [`Grant::is_sign_in`].
     pub signs_in_as: Option<MailAddress>,

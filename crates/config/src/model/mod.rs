@@ -25,6 +25,7 @@ pub(super) mod listener;
 pub(super) mod log;
 pub(super) mod mailboxes;
 pub(super) mod no_proxy;
+pub(super) mod sending;
 pub(super) mod server;
 pub(super) mod state;
 pub(super) mod submission;

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
+use super::sending::SenderRule;
 use super::server::{Origin, Upstream};
 use gatepost_core::account::LoginName;
 
@@ -16,6 +17,8 @@ pub struct Submission {
     pub smtp: Option<Upstream>,
     /// Microsoft Graph; unused with [`Deliver::Smtp`].
     pub graph: Origin,
+    /// The sender of those who log in, unless their account says otherwise.
+    pub sender: SenderRule,
     /// Devices that cannot log in.
     pub trusted_senders: Vec<TrustedSender>,
 }
@@ -38,21 +41,12 @@ pub struct TrustedSender {
     pub from: IpNet,
     /// The account; its grant needs no password of a user.
     pub login: LoginName,
-    /// The sender that they may use.
+    /// The sender that they may use; never [`SenderRule::Free`].
     pub sender: SenderRule,
     /// The only allowed domains of recipients, folded; empty: any.
     pub recipient_domains: Vec<String>,
     /// Most messages in a minute, both for one address and for the account.
     pub messages_per_minute: u32,
-}
-
-/// The sender of a trusted device's messages.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SenderRule {
-    /// The account's mailbox, whatever the message says.
-    Forced,
-    /// The sender of the message, which must be the account's mailbox, login or an alias.
-    Checked,
 }
 
 impl Submission {
@@ -81,6 +75,7 @@ mod tests {
             deliver: Deliver::Graph,
             smtp: None,
             graph: Origin { host: "graph.example".into(), port: 443, name: "graph.example".into() },
+            sender: SenderRule::default(),
             trusted_senders: vec![
                 rule("192.168.7.0/24", "all@contoso.com"),
                 rule("192.168.7.21/32", "one@contoso.com"),

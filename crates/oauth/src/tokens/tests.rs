@@ -10,7 +10,7 @@ use crate::fake::{self, FakeEndpoint};
 use crate::tokens::guard::{Attempt, AttemptGuard, AttemptPermit, Permitting};
 use crate::tokens::manager::TokenManager;
 use crate::tokens::user::User;
-use gatepost_config::{Account, Accounts, Application, Cloud, Grant, Limits, LoginPattern, Mailboxes};
+use gatepost_config::{Account, Accounts, Application, Cloud, Grant, Limits, LoginPattern, Mailboxes, Sending};
 use gatepost_core::account::MailAddress;
 use gatepost_core::clock::{Clock, Moment};
 use gatepost_store::Store;
@@ -62,6 +62,7 @@ pub(super) fn account(pattern: LoginPattern, grant: Grant, application: &Arc<App
         scope: None,
         mailbox: None,
         mailboxes: Mailboxes::default(),
+        sending: Sending::default(),
         signs_in_as: None,
         token_expiry_margin: Duration::from_secs(300),
     }

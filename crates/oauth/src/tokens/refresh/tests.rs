@@ -8,7 +8,7 @@ use crate::tokens::outcome::TokenOrigin;
 use crate::tokens::sign_ins::key;
 use crate::tokens::tests::{self, address};
 use crate::tokens::upkeep::upkeep;
-use gatepost_config::{Account, Accounts, Grant, Mailboxes, Resource};
+use gatepost_config::{Account, Accounts, Grant, Mailboxes, Resource, Sending};
 use gatepost_core::account::LoginName;
 use gatepost_core::clock::Clock;
 use gatepost_core::failure::Refusal;
@@ -115,6 +115,7 @@ fn accounts() -> Accounts {
         Arc::new(Account {
             scope: Some("https://outlook.office.com/SMTP.Send".into()),
             mailboxes: Mailboxes::default(),
+            sending: Sending::default(),
             signs_in_as: signs_in_as.map(address),
             ..tests::account(pattern, grant, &application)
         })
