@@ -6,6 +6,7 @@ use std::sync::{Arc, OnceLock};
 
 use crate::login::AuthorizedLogin;
 use crate::login::device::KnownPassword;
+use gatepost_core::account::MailAddress;
 use gatepost_core::jitter;
 
 /// The connection that a log line is about.
@@ -29,6 +30,13 @@ pub(super) struct SessionUser {
     pub(super) device: Option<Arc<KnownPassword>>,
     /// The mailbox, when it is not named like the account.
     pub(super) mailbox: Option<Arc<str>>,
+}
+
+impl SessionUser {
+    /// Whether this is the mailbox that the session has opened.
+    pub(super) fn opens(&self, mailbox: &MailAddress) -> bool {
+        mailbox.as_str() == self.mailbox.as_deref().unwrap_or(&self.account)
+    }
 }
 
 impl From<&AuthorizedLogin> for SessionUser {

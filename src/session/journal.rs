@@ -14,6 +14,7 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use crate::session::connection_info::{ConnectionInfo, SessionUser};
 use crate::session::registry::{SessionEntry, SessionGuard, SessionRegistry};
+use gatepost_core::account::MailAddress;
 use gatepost_core::cause::Cause;
 use gatepost_core::clock::{Clock, UnixTime};
 use gatepost_core::failure::{Failure, Refusal};
@@ -84,6 +85,8 @@ pub(super) struct Message<'a> {
     pub(super) outcome: Outcome,
     /// The rule of `trusted_senders` that let it in.
     pub(super) trusted: Option<IpNet>,
+    /// The mailbox that sends it, when it is not the session's.
+    pub(super) mailbox: Option<&'a MailAddress>,
     /// How many recipients were accepted.
     pub(super) recipients: usize,
     /// Its length.
@@ -305,6 +308,7 @@ impl Journal {
                     actor = message.failure.map(|failure| failure.actor.name()),
                     recipients = message.recipients,
                     bytes = message.octets,
+                    mailbox = message.mailbox.map(display),
                     reply = %message.reply,
                     "{}{}",
                     $text,

@@ -473,6 +473,11 @@ fn every_mistake_of_an_account_has_its_sentence() {
             "accounts[0].sender: `fixed` is not one of `free`, `forced`, `checked`; write `free`, `forced` or `checked`",
         ),
         (
+            account("send_as: [contoso.com, '*@fabrikam.com']"),
+            "accounts[0].send_as[1]: `*@fabrikam.com` is neither an address nor a domain; write mailboxes such as \
+             `sales@contoso.com`, or a domain such as `contoso.com` for all in it",
+        ),
+        (
             account("mailbox: reception"),
             "accounts[0].mailbox: the name is not an address of the form user@domain; write an address such as `scanner@contoso.com`",
         ),

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use gatepost_config::{Deliver, ListenerBackend, SenderRule, Submission};
+use gatepost_core::account::MailAddress;
 
 use crate::support::{HASH, config as load, mistakes};
 
@@ -66,6 +67,41 @@ fn who_logs_in_sends_as_anybody_unless_a_rule_says_otherwise() {
     }
     assert_eq!(serves("", "sender: forced").1, Some(SenderRule::Forced));
     assert_eq!(serves("", "").1, None);
+}
+
+#[test]
+fn an_account_sends_as_mailboxes_and_domains() {
+    let config = |keys: &str| {
+        let listener = "listeners: {smtp: {bind: '127.0.0.1:25'}}";
+        load(&format!("{listener}\naccounts: [{{login: app@contoso.com, {keys}}}]"))
+    };
+    let app_only = format!("grant: client_credentials, client_secret: s, passwords: ['{HASH}']");
+    let with_list = config(&format!("{app_only}, send_as: [Sales@Contoso.com, Fabrikam.com, '@adatum.com']"));
+    let send_as = &with_list.accounts.entries()[0].sending.send_as;
+    let has = |address: &str| send_as.has(&MailAddress::parse(address).unwrap());
+    assert!(has("sales@contoso.com") && has("any@fabrikam.com") && has("any@adatum.com"));
+    assert!(!has("any@contoso.com") && !has("any@mail.fabrikam.com") && !has("any@notfabrikam.com"));
+    assert!(matches!(with_list.listeners[0].serves, ListenerBackend::Submission(_)));
+    assert!(with_list.notes.contains(
+        &"whoever logs in to the account `app@contoso.com` sends as every mailbox of `fabrikam.com` and `adatum.com` that the \
+          application may use"
+            .into()
+    ));
+    assert!(!config("send_as: []").notes.iter().any(|note| note.contains("send_as")));
+    for wrong in ["sales", "*", "contoso..com", "a@b@c.com", "@", "con toso.com", "sales@"] {
+        let yaml =
+            format!("listeners: {{smtp: {{bind: '127.0.0.1:25'}}}}\naccounts: [{{login: '*', send_as: ['{wrong}']}}]");
+        let found = mistakes(&yaml);
+        assert!(
+            matches!(&found[..], [one] if one.contains("is neither an address nor a domain")),
+            "{wrong}: {found:?}"
+        );
+    }
+    // A user's token needs more.
+    let notes = config("send_as: sales@contoso.com").notes;
+    assert!(notes.iter().any(|note| note.contains("Full Access and SendAs") && note.contains("`Mail.Send.Shared`")));
+    let imap = load("listeners: {imap: {bind: '127.0.0.1:143'}}\naccounts: [{login: '*', sender: forced}]");
+    assert!(imap.notes.contains(&"`sender` and `send_as` of accounts have no effect without an SMTP listener".into()));
 }
 
 #[test]

@@ -362,6 +362,7 @@ impl Reader<'_, '_> {
                 "whoever knows one of the `passwords` of the account `{pattern}` can open every mailbox that it stands for"
             ));
         }
+        mailboxes::note_send_as(section, &pattern, grant?, &sending.send_as);
         let token_expiry_margin = shared.token_expiry_margin.clone().or_default(EXPIRY_MARGIN);
         Some(Arc::new(Account {
             pattern,

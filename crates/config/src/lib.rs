@@ -69,7 +69,7 @@ pub use model::listener::{Bind, Http, Identity, Listener, ListenerBackend, Liste
 pub use model::log::{AuditLog, Confine, Log, LogFormat};
 pub use model::mailboxes::Mailboxes;
 pub use model::no_proxy::{Exempt, NoProxy};
-pub use model::sending::{SenderRule, Sending};
+pub use model::sending::{SendAs, SenderRule, Sending};
 pub use model::server::{Origin, Resource, Upstream, UpstreamTls};
 pub use model::state::{RedisServer, State, StateKey};
 pub use model::submission::{Deliver, Submission, TrustedSender};

@@ -78,6 +78,10 @@ pub(super) fn read(section: &Section<'_>, cloud: Cloud, accounts: &Accounts) -> 
             listeners.push(listener);
         }
     }
+    let has_rules = accounts.entries().iter().any(|account| account.sending.needs_submission());
+    if has_rules && !listeners.iter().any(|listener| listener.protocol == Protocol::Smtp) {
+        section.context().note("`sender` and `send_as` of accounts have no effect without an SMTP listener".to_owned());
+    }
     report_conflicts(&binds);
     for destination in &destinations {
         report_loop(destination, &binds);

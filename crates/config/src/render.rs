@@ -53,6 +53,7 @@ const PUBLIC: &[&str] = &[
     "private_key",
     "protocol",
     "scope",
+    "send_as",
     "sender",
     "server_name",
     "service_name",

@@ -316,7 +316,7 @@ causes! {
         SendDenied = "send-denied",
         /// Microsoft has barred the mailbox from sending.
         SenderBarred = "sender-barred",
-        /// The sender is none of the account's (`sender`).
+        /// The sender is none of the account's (`sender`, `send_as`).
         SenderNotAllowed = "sender-not-allowed",
         /// The mailbox has sent as much as it may for now.
         SendingLimit = "sending-limit",

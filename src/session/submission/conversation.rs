@@ -11,10 +11,10 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use super::exchange::Exchange;
 use super::header::{HeaderGate, with_quoted_names};
-use super::message::{Delivery, Message};
+use super::message::{self, Delivery, Message};
+use super::rates::Counted;
 use super::refused::{self, Refused};
-use crate::graph::MESSAGE_OCTETS;
-use crate::session::connection_info::{ConnectionInfo, SessionUser};
+use crate::session::connection_info::SessionUser;
 use crate::session::fresh_token::with_fresh_token;
 use crate::session::journal::{Message as Told, Outcome};
 use crate::session::registry::SessionGuard;
@@ -23,6 +23,7 @@ use gatepost_config::{Config, Resource, TrustedSender};
 use gatepost_core::cause::Cause;
 use gatepost_core::failure::Failure;
 use gatepost_core::protocol::Protocol;
+use gatepost_core::source::Source;
 use gatepost_net::stream::Stream;
 use gatepost_proto::mail::smtp::content::ContentError;
 use gatepost_proto::mail::smtp::submission::{Ending, Event, Submission};
@@ -44,17 +45,19 @@ pub(super) struct Conversation<'a> {
     live: &'a SessionGuard,
     pub(super) stream: Stream,
     pub(super) machine: Submission,
-    spare: Option<Spare>,
+    /// A connection to Exchange Online for the next message.
+    pub(super) spare: Option<Spare>,
     message: Option<Message<'a>>,
     /// Later configurations, which may no longer trust the client.
-    changes: watch::Receiver<Arc<Config>>,
+    pub(super) changes: watch::Receiver<Arc<Config>>,
     /// Octets of messages that have been sent on.
     sent: u64,
 }
 
-struct Spare {
-    admitted: Admitted,
-    exchange: Box<Exchange>,
+/// A connection that is kept without a message.
+pub(super) struct Spare {
+    pub(super) admitted: Admitted,
+    pub(super) exchange: Box<Exchange>,
     until: Instant,
 }
 
@@ -67,10 +70,10 @@ impl<'a> Conversation<'a> {
         (whose, live): (&'a SessionUser, &'a SessionGuard),
         stream: Stream,
         machine: Submission,
-        ready: Option<(Admitted, DeliveryRoute)>,
+        ready: Option<(Admitted, Option<DeliveryRoute>)>,
     ) -> Self {
         let spare = match ready {
-            Some((admitted, DeliveryRoute::Smtp(exchange))) => Some(Spare::new(admitted, exchange)),
+            Some((admitted, Some(DeliveryRoute::Smtp(exchange)))) => Some(Spare::new(admitted, exchange)),
             _ => None,
         };
         let changes = router.shared.authenticator.changes();
@@ -167,10 +170,10 @@ impl<'a> Conversation<'a> {
             }
             () = sleep_until(deadline) => (Reply::new(421, [4, 2], "That took too long"), Cause::Idle),
             () = self.router.shared.draining.cancelled(), if idle => {
-                (stopping(), Cause::Draining)
+                (refused::stopping(), Cause::Draining)
             }
             () = self.router.trusts_no_longer(&mut self.changes), if idle => {
-                (not_trusted(), Cause::NotTrusted)
+                (refused::not_trusted(), Cause::NotTrusted)
             }
             ending = async {
                 match &self.whose.device {
@@ -195,7 +198,7 @@ impl<'a> Conversation<'a> {
     }
 
     /// Returns the rule that lets the client send without a login.
-    fn rule(&self) -> Option<&TrustedSender> {
+    pub(super) fn rule(&self) -> Option<&TrustedSender> {
         match &self.router.sender {
             Sender::Trusted(rule) => Some(rule),
             Sender::LoggedIn(_) | Sender::Proved(_) => None,
@@ -207,103 +210,26 @@ impl<'a> Conversation<'a> {
             Ok(policy) => policy,
             Err(failure) => return self.refuse(self.because_of(failure)),
         };
-        if let Err(refused) = policy.apply(&mut mail) {
+        let mailbox = match policy.apply(&mut mail) {
+            Ok(mailbox) => mailbox,
+            Err(refused) => return self.refuse(refused),
+        };
+        let mut counted = vec![Counted::Source(Source::of(self.router.subject.peer.ip()))];
+        counted.extend(mailbox.clone().map(Counted::Mailbox));
+        if let Err(refused) = self.wait_for_turn(counted).await {
             return self.refuse(refused);
         }
-        if let Err(reply) = self.wait_for_turn().await {
-            return self.refuse(reply);
-        }
-        if let Some(spare) = self.spare.take_if(|spare| !self.router.still_admits(&spare.admitted)) {
-            spare.exchange.quit().await;
-        }
-        // A kept connection may be dead without our knowledge. Then the message goes over another
-        // one.
-        let mut again = self.spare.is_some();
-        loop {
-            let (admitted, way) = match self.spare.take() {
-                Some(spare) => spare.used(),
-                None => match self.router.prepare_in_time().await {
-                    Ok(ready) => ready,
-                    Err(failure) => return self.refuse(self.because_of(failure)),
-                },
-            };
-            let (reply, way) = match way {
-                DeliveryRoute::Graph => match self.bound_for_graph(&mail) {
-                    Ok(reply) => (reply, Delivery::Graph { collected: Vec::new(), _room: None }),
-                    Err(reply) => return self.refuse(reply),
-                },
-                DeliveryRoute::Smtp(mut exchange) => match exchange.mail(&mail).await {
-                    Ok(reply) if reply.code() == 421 && again => {
-                        again = false;
-                        continue;
-                    }
-                    Err(_) if again => {
-                        again = false;
-                        continue;
-                    }
-                    Ok(reply) if reply.class() == 2 => (reply, Delivery::Smtp { exchange, begun: false }),
-                    Ok(reply) => {
-                        self.keep(admitted, DeliveryRoute::Smtp(exchange));
-                        return self.refuse(reply);
-                    }
-                    Err(error) => return self.refuse(refused::broke(&error)),
-                },
-            };
-            let envelope = Envelope { sender: mail.sender, recipients: Vec::new(), smtputf8: mail.smtputf8 };
-            let gate = HeaderGate::new(policy);
-            self.message = Some(Message { admitted, envelope, way, gate, octets: 0, refused: None });
-            return reply;
-        }
-    }
-
-    /// Waits until a trusted device may send another message. Many devices have no queue, and a
-    /// refused message is lost there.
-    ///
-    /// # Errors
-    /// The reply, when that takes too long or the session ends.
-    async fn wait_for_turn(&mut self) -> Result<(), Reply> {
-        let Some(TrustedSender { login, messages_per_minute: most, .. }) = self.rule() else { return Ok(()) };
-        // Never longer than Gatepost itself waits for a command.
-        let patience = self.router.shared.limits.smtp_command;
-        let Some(turn) = self.router.ways.rates.turn(self.router.subject.peer.ip(), login, *most, patience) else {
-            return Err(Reply::new(
-                450,
-                [7, 1],
-                format_args!("More than {most} messages in a minute, try again later"),
-            ));
+        let envelope = Envelope { sender: mail.sender.clone(), recipients: Vec::new(), smtputf8: mail.smtputf8 };
+        let (reply, way) = match &mailbox {
+            Some(mailbox) => match self.start(&mail, mailbox).await {
+                Ok(started) => started,
+                Err(refused) => return self.refuse(refused),
+            },
+            None => (message::sender_ok(), Delivery::Undecided { mail, recipients: Vec::new() }),
         };
-        let wait = turn.saturating_duration_since(Instant::now());
-        if !wait.is_zero() {
-            let ConnectionInfo { session, listener, peer, .. } = self.router.subject;
-            let seconds = wait.as_secs();
-            tracing::info!(
-                session = &**session,
-                listener = &**listener,
-                peer = %peer,
-                account = &*self.whose.account,
-                "the device has sent {most} messages in a minute; the next one waits for its turn, {seconds} s"
-            );
-        }
-        tokio::select! {
-            biased;
-            () = sleep_until(turn) => Ok(()),
-            () = self.router.shared.draining.cancelled() => Err(stopping()),
-            () = self.router.trusts_no_longer(&mut self.changes) => Err(not_trusted()),
-        }
-    }
-
-    /// Accepts a message for Graph, which must be small.
-    fn bound_for_graph(&mut self, mail: &Mail) -> Result<Reply, Reply> {
-        let most = MESSAGE_OCTETS as u64;
-        if mail.size.is_some_and(|size| size > most) {
-            return Err(Reply::new(
-                552,
-                [3, 4],
-                format_args!("The message is too large, at most {most} octets go through Microsoft Graph"),
-            ));
-        }
-        self.machine.limit_message(most);
-        Ok(Reply::new(250, [1, 0], "Sender OK"))
+        let gate = HeaderGate::new(policy, mailbox);
+        self.message = Some(Message { envelope, way, gate, octets: 0, refused: None });
+        reply
     }
 
     async fn recipient(&mut self, recipient: Recipient) -> Reply {
@@ -319,7 +245,11 @@ impl<'a> Conversation<'a> {
         let Some(message) = &mut self.message else { return refused::lost() };
         let reply = match &mut message.way {
             Delivery::Lost => return refused::lost(),
-            Delivery::Graph { .. } => Reply::new(250, [1, 5], "Recipient OK"),
+            Delivery::Undecided { recipients, .. } => {
+                recipients.push(recipient.clone());
+                message::recipient_ok()
+            }
+            Delivery::Graph { .. } => message::recipient_ok(),
             Delivery::Smtp { exchange, .. } => match exchange.recipient(&recipient).await {
                 Ok(reply) => reply,
                 Err(error) => {
@@ -340,14 +270,15 @@ impl<'a> Conversation<'a> {
         let Some(message) = &mut self.message else { return refused::lost() };
         let reply = match &mut message.way {
             Delivery::Lost => refused::lost(),
-            Delivery::Graph { _room: room, .. } => match self.router.ways.room.try_acquire() {
+            Delivery::Undecided { .. } => message::go_on(),
+            Delivery::Graph { room, .. } => match self.router.graph_room() {
                 Ok(permit) => {
                     *room = Some(permit);
-                    Reply::plain(354, "Send the message, end with a dot on a line of its own")
+                    message::go_on()
                 }
-                Err(_) => Reply::new(451, [3, 2], "Too many messages at once, try again later"),
+                Err(reply) => reply,
             },
-            Delivery::Smtp { exchange, begun } => match exchange.data().await {
+            Delivery::Smtp { exchange, begun, .. } => match exchange.data().await {
                 Ok(reply) if reply.code() == 354 => {
                     *begun = true;
                     reply
@@ -372,19 +303,33 @@ impl<'a> Conversation<'a> {
     }
 
     async fn content(&mut self, piece: Vec<u8>) {
-        let Some(message) = &mut self.message else { return };
+        let Some(mut message) = self.message.take() else { return };
         message.octets += piece.len() as u64;
-        if message.refused.is_some() {
-            return;
+        if message.refused.is_none() {
+            let passed = match &mut message.gate {
+                Some(gate) => gate.pass(piece),
+                None => Ok(piece),
+            };
+            self.forward(&mut message, passed).await;
         }
-        let piece = match &mut message.gate {
-            Some(gate) => gate.pass(piece),
-            None => Ok(piece),
+        self.message = Some(message);
+    }
+
+    /// Sends on what has passed the gate, once it is decided which mailbox sends it.
+    async fn forward(&mut self, message: &mut Message<'a>, passed: Result<Vec<u8>, Refused>) {
+        let piece = match passed {
+            Ok(piece) => piece,
+            Err(refused) => return message.give_up(refused),
         };
-        match piece {
-            Ok(piece) => message.carry(&piece).await,
-            Err(refused) => message.give_up(refused),
+        if let (Delivery::Undecided { mail, recipients }, Some(gate)) = (&mut message.way, &message.gate)
+            && let Some(mailbox) = gate.decided(mail)
+        {
+            match self.open(mail, recipients, &mailbox).await {
+                Ok(way) => message.way = way,
+                Err(refused) => return message.give_up(refused),
+            }
         }
+        message.carry(&piece).await;
     }
 
     fn flawed(&mut self, flaw: ContentError) {
@@ -413,16 +358,15 @@ impl<'a> Conversation<'a> {
         if message.refused.is_none()
             && let Some(gate) = &mut message.gate
         {
-            match gate.finish() {
-                Ok(rest) => message.carry(&rest).await,
-                Err(refused) => message.give_up(refused),
-            }
+            let rest = gate.finish();
+            self.forward(&mut message, rest).await;
         }
-        let Message { admitted, envelope, way, octets, refused, .. } = message;
+        let mailbox = message.mailbox().filter(|mailbox| !self.whose.opens(mailbox));
+        let Message { envelope, way, octets, refused, .. } = message;
         let (way, outcome, reply, failure) = match (refused, way) {
             (Some(Refused { reply, failure }), _) => ("none", Outcome::Refused, reply, failure),
-            (None, Delivery::Lost) => ("none", Outcome::Refused, refused::lost(), None),
-            (None, Delivery::Smtp { mut exchange, .. }) => match exchange.end().await {
+            (None, Delivery::Undecided { .. } | Delivery::Lost) => ("none", Outcome::Refused, refused::lost(), None),
+            (None, Delivery::Smtp { admitted, mut exchange, .. }) => match exchange.end().await {
                 Ok(reply) => {
                     let outcome = if reply.class() == 2 { Outcome::Sent } else { Outcome::Refused };
                     if reply.code() != 421 {
@@ -437,7 +381,7 @@ impl<'a> Conversation<'a> {
                     ("smtp", Outcome::Unknown, reply, Some(failure))
                 }
             },
-            (None, Delivery::Graph { collected, _room }) => {
+            (None, Delivery::Graph { admitted, collected, room: _room }) => {
                 let (outcome, reply, failure) = self.send_through_graph(admitted, &envelope, collected).await;
                 ("graph", outcome, reply, failure)
             }
@@ -448,7 +392,8 @@ impl<'a> Conversation<'a> {
         }
         let trusted = self.rule().map(|rule| rule.from);
         let recipients = envelope.recipients.len();
-        let told = Told { way, outcome, trusted, recipients, octets, reply: &reply, failure: failure.as_ref() };
+        let (mailbox, failure) = (mailbox.as_ref(), failure.as_ref());
+        let told = Told { way, outcome, trusted, mailbox, recipients, octets, reply: &reply, failure };
         self.router.shared.journal.message(Protocol::Smtp, self.router.subject, self.whose, &told);
         reply
     }
@@ -463,7 +408,8 @@ impl<'a> Conversation<'a> {
             let Refused { reply, failure } = self.because_of(failure);
             (Outcome::Refused, reply, failure)
         };
-        let _place = match self.router.place(Protocol::Graph, &admitted.bearer.user).await {
+        let mailbox = admitted.bearer.user.clone();
+        let _place = match self.router.place(Protocol::Graph, &mailbox).await {
             Ok(place) => place,
             Err(failure) => return no(failure),
         };
@@ -473,7 +419,7 @@ impl<'a> Conversation<'a> {
             let (bearer, message) = (admitted.bearer.clone(), message.clone());
             async move { graph.send_mail(&bearer, envelope, message).await }
         };
-        let fetch = || self.router.admit(Resource::Graph);
+        let fetch = || self.router.admit_as(&mailbox, Resource::Graph);
         match with_fresh_token(authenticator, admitted, fetch, send).await {
             Ok(Ok((_, sent))) => {
                 let words = format_args!("Accepted by Microsoft Graph, request {}", sent.request_id);
@@ -487,21 +433,15 @@ impl<'a> Conversation<'a> {
     /// Discards everything since MAIL.
     async fn reset(&mut self) {
         let Some(message) = self.message.take() else { return };
-        if let Delivery::Smtp { mut exchange, begun: false } = message.way
+        if let Delivery::Smtp { admitted, mut exchange, begun: false } = message.way
             && exchange.reset().await.is_ok_and(|reply| reply.class() == 2)
         {
-            self.spare = Some(Spare::new(message.admitted, exchange));
-        }
-    }
-
-    fn keep(&mut self, admitted: Admitted, way: DeliveryRoute) {
-        if let DeliveryRoute::Smtp(exchange) = way {
             self.spare = Some(Spare::new(admitted, exchange));
         }
     }
 
     /// Refuses for a failure.
-    fn because_of(&self, failure: Failure) -> Refused {
+    pub(super) fn because_of(&self, failure: Failure) -> Refused {
         Refused::of(failure, &self.router.subject.session)
     }
 
@@ -514,16 +454,8 @@ impl<'a> Conversation<'a> {
     }
 }
 
-fn stopping() -> Reply {
-    Reply::new(421, [3, 2], "The service is stopping, try again later")
-}
-
-fn not_trusted() -> Reply {
-    Reply::new(421, [3, 2], "This device is trusted no longer")
-}
-
 impl Spare {
-    fn new(admitted: Admitted, mut exchange: Box<Exchange>) -> Self {
+    pub(super) fn new(admitted: Admitted, mut exchange: Box<Exchange>) -> Self {
         exchange.is_spare(true);
         Self { admitted, exchange, until: Instant::now() + SPARE }
     }
@@ -540,7 +472,7 @@ impl Spare {
     }
 
     /// Returns the connection for a message.
-    fn used(mut self) -> (Admitted, DeliveryRoute) {
+    pub(super) fn used(mut self) -> (Admitted, DeliveryRoute) {
         self.exchange.is_spare(false);
         (self.admitted, DeliveryRoute::Smtp(self.exchange))
     }

@@ -4,7 +4,7 @@
 use std::future::pending;
 use std::sync::Arc;
 
-use tokio::sync::watch;
+use tokio::sync::{SemaphorePermit, watch};
 use tokio::time::{Instant, timeout_at};
 
 use super::exchange::Exchange;
@@ -25,6 +25,7 @@ use gatepost_core::account::MailAddress;
 use gatepost_core::cause::Cause;
 use gatepost_core::failure::{Actor, Failure, Refusal};
 use gatepost_core::protocol::Protocol;
+use gatepost_proto::mail::smtp::Reply;
 use gatepost_proto::sasl::{Bearer, Credentials};
 
 /// What a client's right to send is based on.
@@ -82,7 +83,16 @@ pub(super) struct DeliveryRouter<'a> {
     pub(super) sender: Sender,
 }
 
-impl DeliveryRouter<'_> {
+impl<'a> DeliveryRouter<'a> {
+    /// Returns a permit for a message that is collected for Graph.
+    ///
+    /// # Errors
+    /// The reply, if there are too many already.
+    pub(super) fn graph_room(&self) -> Result<SemaphorePermit<'a>, Reply> {
+        let room = self.ways.room.try_acquire();
+        room.map_err(|_| Reply::new(451, [3, 2], "Too many messages at once, try again later"))
+    }
+
     /// Returns what the present configuration says about the sender of the client's messages. The
     /// client has logged in, or its address is trusted.
     ///
@@ -90,29 +100,48 @@ impl DeliveryRouter<'_> {
     /// A [`Failure`] when the client may no longer send.
     pub(super) fn policy(&self) -> Result<SenderPolicy, Failure> {
         let authenticator = &self.shared.authenticator;
+        let mut own_token = false;
         let principal = match &self.sender {
             Sender::Trusted(rule) => {
                 self.trusts(rule)?;
-                return Ok(SenderPolicy::new(rule.sender, authenticator.identify(&rule.login, None)?));
+                return Ok(SenderPolicy::new(rule.sender, authenticator.identify(&rule.login, None)?, false));
             }
             Sender::Proved(principal) => {
                 authenticator.confirm(&principal.login, &principal.account)?;
                 Principal::clone(principal)
             }
             Sender::LoggedIn(credentials) => match &**credentials {
-                Credentials::Token(bearer) => authenticator.owner(&bearer.user)?,
+                Credentials::Token(bearer) => {
+                    own_token = true;
+                    authenticator.owner(&bearer.user)?
+                }
                 Credentials::Password { login, acting_as, .. } => authenticator.identify(login, acting_as.as_ref())?,
             },
         };
         let rule = principal.account.sending.sender.unwrap_or(self.ways.config.sender);
-        Ok(SenderPolicy::new(rule, principal))
+        Ok(SenderPolicy::new(rule, principal, own_token))
     }
 
-    /// Like [`DeliveryRouter::prepare`], within the time limit of a login.
-    pub(super) async fn prepare_in_time(&self) -> Result<(Admitted, DeliveryRoute), Failure> {
+    /// Authorizes a client that logs in. Prepares a route for its first message, so that one whose
+    /// mailbox may not send is refused now, unless that depends on the message.
+    /// There is time until `end`, which the caller enforces.
+    pub(super) async fn log_in(&self, end: Instant) -> Result<(Admitted, Option<DeliveryRoute>), Failure> {
+        let admitted = self.admit(self.resource()).await?;
+        let sends_as_others = |login: &AuthorizedLogin| !login.account.sending.send_as.is_empty();
+        if admitted.admission.as_ref().is_some_and(sends_as_others) {
+            return Ok((admitted, None));
+        }
+        let (admitted, route) = self.route(admitted, end).await?;
+        Ok((admitted, Some(route)))
+    }
+
+    /// Authorizes the sender, and prepares a route for a message of `mailbox`, within the time limit
+    /// of a login.
+    pub(super) async fn prepare(&self, mailbox: &MailAddress) -> Result<(Admitted, DeliveryRoute), Failure> {
         let limit = self.shared.limits.login;
         let end = Instant::now() + limit;
-        timeout_at(end, self.prepare(end)).await.unwrap_or_else(|_| {
+        let preparing = async { self.route(self.admit_as(mailbox, self.resource()).await?, end).await };
+        timeout_at(end, preparing).await.unwrap_or_else(|_| {
             Err(Failure {
                 refusal: Refusal::Unavailable,
                 actor: Actor::Microsoft,
@@ -124,46 +153,41 @@ impl DeliveryRouter<'_> {
         })
     }
 
-    /// Authorizes the sender, and prepares a route for a message, for which there is time until
-    /// `end`. The caller enforces that.
-    pub(super) async fn prepare(&self, end: Instant) -> Result<(Admitted, DeliveryRoute), Failure> {
-        let Some(target) = &self.ways.smtp else { return self.through_graph().await };
-        match self.ways.config.deliver {
-            Deliver::Graph => self.through_graph().await,
-            Deliver::Smtp => {
-                let admitted = self.admit(Resource::Exchange).await?;
-                self.by_smtp(target, admitted, end).await.map_err(|(_, error)| error)
-            }
-            Deliver::Auto => {
-                let admitted = self.admit(Resource::Exchange).await?;
-                if self.ways.fallback.lead_through_graph(&admitted.bearer.user) {
-                    return self.through_graph().await;
-                }
-                let (mailbox, is_proved) = (admitted.bearer.user.clone(), admitted.admission.is_some());
-                match self.by_smtp(target, admitted, end).await {
-                    Ok(ready) => Ok(ready),
-                    // A failure of an unjudged token says nothing about the mailbox.
-                    Err((Some(SmtpUnavailable::Disabled), _)) if !is_proved => self.through_graph().await,
-                    Err((Some(barred), failure)) => {
-                        self.ways.fallback.note(&mailbox, barred);
-                        tracing::info!(
-                            session = &*self.subject.session,
-                            listener = &*self.subject.listener,
-                            mailbox = %mailbox,
-                            cause = failure.cause.name(),
-                            "messages go through Microsoft Graph for the next ten minutes (`deliver: auto`): {}",
-                            failure.message
-                        );
-                        self.through_graph().await
-                    }
-                    Err((None, failure)) => Err(failure),
-                }
-            }
-        }
+    /// Returns the resource of the token that is needed first.
+    fn resource(&self) -> Resource {
+        if self.ways.smtp.is_some() { Resource::Exchange } else { Resource::Graph }
     }
 
-    async fn through_graph(&self) -> Result<(Admitted, DeliveryRoute), Failure> {
-        let admitted = self.admit(Resource::Graph).await?;
+    /// Prepares a route for a message of the admitted mailbox, for which there is time until `end`.
+    async fn route(&self, admitted: Admitted, end: Instant) -> Result<(Admitted, DeliveryRoute), Failure> {
+        let Some(target) = &self.ways.smtp else { return self.through_graph(admitted).await };
+        if self.ways.config.deliver == Deliver::Smtp {
+            return self.by_smtp(target, admitted, end).await.map_err(|(_, error)| error);
+        }
+        let (mailbox, is_proved) = (admitted.bearer.user.clone(), admitted.admission.is_some());
+        if !self.ways.fallback.lead_through_graph(&mailbox) {
+            match self.by_smtp(target, admitted, end).await {
+                Ok(ready) => return Ok(ready),
+                // A failure of an unjudged token says nothing about the mailbox.
+                Err((Some(SmtpUnavailable::Disabled), _)) if !is_proved => {}
+                Err((Some(barred), failure)) => {
+                    self.ways.fallback.note(&mailbox, barred);
+                    tracing::info!(
+                        session = &*self.subject.session,
+                        listener = &*self.subject.listener,
+                        mailbox = %mailbox,
+                        cause = failure.cause.name(),
+                        "messages go through Microsoft Graph for the next ten minutes (`deliver: auto`): {}",
+                        failure.message
+                    );
+                }
+                Err((None, failure)) => return Err(failure),
+            }
+        }
+        self.through_graph(self.admit_as(&mailbox, Resource::Graph).await?).await
+    }
+
+    async fn through_graph(&self, admitted: Admitted) -> Result<(Admitted, DeliveryRoute), Failure> {
         if admitted.admission.is_none() {
             // A mail server may have judged the token before, but not for Graph.
             self.shared.judge_at_graph(&self.ways.graph, &admitted.bearer, self.subject.peer.ip()).await?;
@@ -171,9 +195,16 @@ impl DeliveryRouter<'_> {
         Ok((admitted, DeliveryRoute::Graph))
     }
 
+    /// Gets a token for the sender, as [`DeliveryRouter::admit`], that opens `mailbox`.
+    pub(super) async fn admit_as(&self, mailbox: &MailAddress, resource: Resource) -> Result<Admitted, Failure> {
+        let mut admitted = self.admit(resource).await?;
+        admitted.bearer.user = mailbox.clone();
+        Ok(admitted)
+    }
+
     /// Gets a token for the sender, also for a second time. A client's own token is returned as the
     /// client brought it. It must be judged before it is used.
-    pub(super) async fn admit(&self, resource: Resource) -> Result<Admitted, Failure> {
+    async fn admit(&self, resource: Resource) -> Result<Admitted, Failure> {
         let authenticator = &self.shared.authenticator;
         let min_token_lifetime = min_token_lifetime(Protocol::Smtp);
         let credentials = match &self.sender {
@@ -252,14 +283,15 @@ impl DeliveryRouter<'_> {
         if admitted.admission.is_none() {
             return self.by_smtp_with_own(target, admitted, end).await;
         }
-        let place = self.place(Protocol::Smtp, &admitted.bearer.user).await.map_err(|failure| (None, failure))?;
+        let mailbox = admitted.bearer.user.clone();
+        let place = self.place(Protocol::Smtp, &mailbox).await.map_err(|failure| (None, failure))?;
         let sign_in = |admitted: &Admitted| {
             let login = admitted.admission.as_ref().map_or(&admitted.bearer.user, |admission| &admission.login);
             let claimant = Claimant::Account(login.clone(), &place);
             self.shared.sign_in(target, claimant, admitted.bearer.clone(), end)
         };
-        let signed_in =
-            with_fresh_token(&self.shared.authenticator, admitted, || self.admit(Resource::Exchange), sign_in).await;
+        let admit = || self.admit_as(&mailbox, Resource::Exchange);
+        let signed_in = with_fresh_token(&self.shared.authenticator, admitted, admit, sign_in).await;
         let (admitted, (stream, authenticated)) = signed_in
             .map_err(|failure| (None, failure))?
             .map_err(|error| (SmtpUnavailable::of(&error), error.failure(&target.upstream)))?;

@@ -3,21 +3,35 @@
 use super::policy::SenderPolicy;
 use super::refused::Refused;
 use gatepost_config::SenderRule;
+use gatepost_core::account::MailAddress;
 use gatepost_proto::mail::smtp::Reply;
+use gatepost_proto::mail::smtp::transaction::Mail;
 use gatepost_proto::mime::{self, AddressList, HEAD_OCTETS, Head, MimeError};
 
 /// Holds a message back until its header is complete, then passes everything.
 #[derive(Debug)]
 pub(super) struct HeaderGate {
     policy: SenderPolicy,
+    /// The mailbox that sends the message; `None` until the header has decided about it.
+    mailbox: Option<MailAddress>,
     /// `None` once the header has passed.
     held: Option<Vec<u8>>,
 }
 
 impl HeaderGate {
-    /// Creates a gate for a message of which nothing has come yet. `None` if everything may pass.
-    pub(super) fn new(policy: SenderPolicy) -> Option<Self> {
-        (policy.rule != SenderRule::Free).then(|| Self { policy, held: Some(Vec::new()) })
+    /// Creates a gate for a message of `mailbox` of which nothing has come yet; without a mailbox,
+    /// the header decides about it. `None` if everything may pass.
+    pub(super) fn new(policy: SenderPolicy, mailbox: Option<MailAddress>) -> Option<Self> {
+        let passes_all = policy.rule() == SenderRule::Free && mailbox.is_some();
+        (!passes_all).then(|| Self { policy, mailbox, held: Some(Vec::new()) })
+    }
+
+    /// Returns the mailbox that sends the message, once that is decided, and makes it the sender of
+    /// the transaction if it replaces every other.
+    pub(super) fn decided(&self, mail: &mut Mail) -> Option<MailAddress> {
+        let mailbox = self.mailbox.clone()?;
+        self.policy.replace(mail, &mailbox);
+        Some(mailbox)
     }
 
     /// Takes a piece of the message. Returns what may pass of it, and of what was held.
@@ -40,11 +54,23 @@ impl HeaderGate {
     /// As [`HeaderGate::pass`].
     pub(super) fn finish(&mut self) -> Result<Vec<u8>, Refused> {
         let Some(held) = self.held.take() else { return Ok(Vec::new()) };
-        let head = Head::parse(&held).map_err(flawed)?;
-        match self.policy.rule {
+        let head = match Head::parse(&held) {
+            Ok(head) => head,
+            // Microsoft decides what it thinks of the message.
+            Err(_) if self.policy.rule() == SenderRule::Free => {
+                self.mailbox.get_or_insert_with(|| self.policy.own_mailbox().clone());
+                return Ok(held);
+            }
+            Err(flaw) => return Err(flawed(flaw)),
+        };
+        let mailbox = match &self.mailbox {
+            Some(mailbox) => mailbox,
+            None => self.mailbox.insert(self.policy.mailbox_of_header(&head)?),
+        };
+        match self.policy.rule() {
             SenderRule::Free => Ok(held),
             SenderRule::Forced => {
-                let replaced = mime::sender::replace_from(&head, self.policy.mailbox()).map_err(flawed)?;
+                let replaced = mime::sender::replace_from(&head, mailbox).map_err(flawed)?;
                 let Some(mut message) = replaced else { return Ok(held) };
                 message.extend_from_slice(held.get(head.body()..).unwrap_or_default());
                 Ok(message)
@@ -85,13 +111,13 @@ fn check(head: &Head<'_>, policy: &SenderPolicy) -> Result<(), Refused> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::policy::tests::policy;
+    use super::super::policy::tests::{address, policy};
     use super::*;
 
     /// Returns what passes, for pieces of every size. The result must always be the same.
     fn passed(rule: SenderRule, message: &[u8]) -> Result<String, u16> {
         let pass = |size: usize| -> Result<Vec<u8>, Refused> {
-            let mut gate = HeaderGate::new(policy(rule)).unwrap();
+            let mut gate = HeaderGate::new(policy(rule), Some(address("scans@contoso.com"))).unwrap();
             let mut passed = Vec::new();
             for piece in message.chunks(size) {
                 passed.extend(gate.pass(piece.to_vec())?);

@@ -5,12 +5,14 @@ use tokio::sync::SemaphorePermit;
 use super::exchange::Exchange;
 use super::header::HeaderGate;
 use super::refused::{self, Refused};
+use crate::graph::MESSAGE_OCTETS;
 use crate::session::submission::delivery::Admitted;
-use gatepost_proto::mail::smtp::Envelope;
+use gatepost_core::account::MailAddress;
+use gatepost_proto::mail::smtp::transaction::{Mail, Recipient};
+use gatepost_proto::mail::smtp::{Envelope, Reply};
 
 /// A message under way.
 pub(super) struct Message<'a> {
-    pub(super) admitted: Admitted,
     pub(super) envelope: Envelope,
     pub(super) way: Delivery<'a>,
     pub(super) gate: Option<HeaderGate>,
@@ -22,14 +24,17 @@ pub(super) struct Message<'a> {
 
 /// How it is sent on.
 pub(super) enum Delivery<'a> {
+    /// The header decides which mailbox sends it. Until then it is not begun.
+    Undecided { mail: Mail, recipients: Vec<Recipient> },
     /// It is sent on as it arrives.
     Smtp {
+        admitted: Admitted,
         exchange: Box<Exchange>,
         /// The server awaits content.
         begun: bool,
     },
     /// It is collected in memory.
-    Graph { collected: Vec<u8>, _room: Option<SemaphorePermit<'a>> },
+    Graph { admitted: Admitted, collected: Vec<u8>, room: Option<SemaphorePermit<'a>> },
     /// The connection is lost.
     Lost,
 }
@@ -44,9 +49,20 @@ impl Message<'_> {
                 Err(Ok(reply)) => self.give_up(reply),
                 Err(Err(error)) => self.give_up(refused::broke(&error)),
             },
-            // The machine enforces the size limit. A changed header adds little to it.
+            // The machine knows this limit only if the route was known when the message began.
+            Delivery::Graph { collected, .. } if collected.len() + piece.len() > MESSAGE_OCTETS => {
+                self.give_up(refused::too_large_for_graph());
+            }
             Delivery::Graph { collected, .. } => collected.extend_from_slice(piece),
-            Delivery::Lost => {}
+            Delivery::Undecided { .. } | Delivery::Lost => {}
+        }
+    }
+
+    /// Returns the mailbox that sends it, once that is known.
+    pub(super) fn mailbox(&self) -> Option<MailAddress> {
+        match &self.way {
+            Delivery::Smtp { admitted, .. } | Delivery::Graph { admitted, .. } => Some(admitted.bearer.user.clone()),
+            Delivery::Undecided { .. } | Delivery::Lost => None,
         }
     }
 
@@ -55,4 +71,19 @@ impl Message<'_> {
         self.way = Delivery::Lost;
         self.refused = Some(refused.into());
     }
+}
+
+/// The reply to a sender that Microsoft judges later.
+pub(super) fn sender_ok() -> Reply {
+    Reply::new(250, [1, 0], "Sender OK")
+}
+
+/// The reply to a recipient that Microsoft judges later.
+pub(super) fn recipient_ok() -> Reply {
+    Reply::new(250, [1, 5], "Recipient OK")
+}
+
+/// The reply that asks for the message.
+pub(super) fn go_on() -> Reply {
+    Reply::plain(354, "Send the message, end with a dot on a line of its own")
 }

@@ -3,7 +3,7 @@
 //! Graph. A 250 after a message is Microsoft's own answer.
 //!
 //! `delivery` finds the route for a message. `conversation` sends the client's messages along it,
-//! each a `message`. `policy` and `header` decide as whom a client may send, `rates` how often a
+//! each a `message` that `opening` begins. `policy` and `header` decide as whom a client may send, `rates` how often a
 //! trusted device may.
 
 use std::net::SocketAddr;
@@ -36,6 +36,7 @@ mod exchange;
 mod fallback;
 mod header;
 mod message;
+mod opening;
 mod policy;
 mod rates;
 mod refused;
@@ -80,7 +81,7 @@ pub(super) async fn serve(
         logged_in: is_logged_in,
         client_tokens: service.listener.client_tokens,
         legacy: service.listener.legacy,
-        sender_is_replaced: router.policy().is_ok_and(|policy| policy.rule == SenderRule::Forced),
+        sender_is_replaced: router.policy().is_ok_and(|policy| policy.rule() == SenderRule::Forced),
         bare_lf: service.listener.bare_lf && matches!(stream, Stream::Plain(_)),
     };
     let machine = Submission::new(settings, &leftovers);
@@ -106,12 +107,12 @@ struct SubmissionLogin<'a> {
     subject: &'a ConnectionInfo,
 }
 
-/// What a login yields. A first message could be sent at once, so a device whose mailbox may not
-/// send is refused now.
+/// What a login yields.
 struct Ready {
     sender: Sender,
     admitted: Admitted,
-    way: DeliveryRoute,
+    /// `None` if it depends on the message.
+    way: Option<DeliveryRoute>,
 }
 
 impl LoginHandler for SubmissionLogin<'_> {
@@ -132,7 +133,7 @@ impl LoginHandler for SubmissionLogin<'_> {
     async fn decide(&self, credentials: &Arc<Credentials>, end: Instant) -> Result<Accepted<Ready>, Failure> {
         let Self { shared, ways, subject } = *self;
         let router = DeliveryRouter { shared, ways, subject, sender: Sender::LoggedIn(Arc::clone(credentials)) };
-        let (admitted, way) = router.prepare(end).await?;
+        let (admitted, way) = router.log_in(end).await?;
         let whose = match &admitted.admission {
             Some(admission) => SessionUser::from(admission),
             None => SessionUser::named(admitted.bearer.user.as_str()),

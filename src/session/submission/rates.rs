@@ -1,12 +1,11 @@
 //! Limits how many messages trusted devices send in a minute. Those beyond it get a turn later.
 
-use std::net::IpAddr;
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use gatepost_core::account::LoginName;
+use gatepost_core::account::MailAddress;
 use gatepost_core::bounded_map::BoundedMap;
 use gatepost_core::rate_limit::SlidingWindow;
 use gatepost_core::source::Source;
@@ -17,7 +16,7 @@ const WINDOW: Duration = Duration::from_secs(60);
 /// within a minute, the one silent for longest is forgotten.
 const SENDERS: usize = 65_536;
 
-/// Counts messages by source and by account.
+/// Counts messages by source and by mailbox.
 #[derive(Debug)]
 pub(super) struct Rates(Mutex<BoundedMap<Counted, SlidingWindow<Instant>>>);
 
@@ -27,25 +26,27 @@ impl Default for Rates {
     }
 }
 
+/// What a message is counted for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-enum Counted {
+pub(super) enum Counted {
+    /// Where it comes from.
     Source(Source),
-    Account(LoginName),
+    /// The mailbox that sends it.
+    Mailbox(MailAddress),
 }
 
 impl Rates {
-    /// Counts a message for the next time at which there have been fewer than `most` within a
-    /// minute, both from this address and by this account, and returns that time. `None` if it is
-    /// further away than `patience`, and then the message is not counted.
+    /// Counts a message for the next time at which there have been fewer than `most` within a minute
+    /// for each of `counted`, and returns that time. `None` if it is further away than `patience`,
+    /// and then the message is not counted.
     ///
     /// Messages are served in the order in which they ask. With a patience of at most a minute, no
     /// more can wait than may be sent in one.
-    pub(super) fn turn(&self, peer: IpAddr, account: &LoginName, most: u32, patience: Duration) -> Option<Instant> {
+    pub(super) fn turn(&self, counted: Vec<Counted>, most: u32, patience: Duration) -> Option<Instant> {
         let now = Instant::now();
         let most = usize::try_from(most).unwrap_or(usize::MAX);
         let mut sent = self.0.lock();
         sent.remove_oldest_while(|_, times| times.is_over(WINDOW, now));
-        let counted = [Counted::Source(Source::of(peer)), Counted::Account(account.clone())];
         let mut turn_of = |counted: &Counted| {
             let in_the_way = sent.peek_mut(counted).and_then(|times| times.in_the_way(WINDOW, now, most));
             in_the_way.map_or(now, |sent| sent + WINDOW)
@@ -63,28 +64,34 @@ impl Rates {
 
 #[cfg(test)]
 mod tests {
+    use std::net::IpAddr;
+
     use super::*;
 
-    fn account(name: &str) -> LoginName {
-        LoginName::parse(name).unwrap()
+    fn mailbox(name: &str) -> MailAddress {
+        MailAddress::parse(name).unwrap()
+    }
+
+    fn counted(peer: impl Into<IpAddr>, mailbox: &MailAddress) -> Vec<Counted> {
+        vec![Counted::Source(Source::of(peer.into())), Counted::Mailbox(mailbox.clone())]
     }
 
     /// In how many seconds it is the turn of a message.
-    fn turn(rates: &Rates, peer: u8, account: &LoginName, most: u32, patience: u64) -> Option<u64> {
-        let turn = rates.turn(IpAddr::from([192, 168, 7, peer]), account, most, Duration::from_secs(patience));
+    fn turn(rates: &Rates, peer: u8, mailbox: &MailAddress, most: u32, patience: u64) -> Option<u64> {
+        let turn = rates.turn(counted([192, 168, 7, peer], mailbox), most, Duration::from_secs(patience));
         turn.map(|turn| (turn - Instant::now()).as_secs())
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_minute_has_so_many_messages_and_no_more() {
         let rates = Rates::default();
-        let (scanner, other) = (account("scanner@contoso.com"), account("other@contoso.com"));
+        let (scanner, other) = (mailbox("scanner@contoso.com"), mailbox("other@contoso.com"));
         for _ in 0..2 {
             assert_eq!(turn(&rates, 1, &scanner, 3, 0), Some(0));
             tokio::time::advance(Duration::from_secs(20)).await;
         }
         assert_eq!(turn(&rates, 1, &scanner, 3, 0), Some(0));
-        // The account is full from every address. Another account is not, but the first address is.
+        // The mailbox is full from every address. Another mailbox is not, but the first address is.
         assert_eq!(turn(&rates, 2, &scanner, 3, 0), None);
         assert_eq!(turn(&rates, 1, &other, 3, 19), None);
         assert_eq!(turn(&rates, 2, &other, 3, 0), Some(0));
@@ -97,7 +104,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn who_waits_has_a_turn_and_no_more_wait_than_a_minute_has_room_for() {
         let rates = Rates::default();
-        let scanner = account("scanner@contoso.com");
+        let scanner = mailbox("scanner@contoso.com");
         assert_eq!(turn(&rates, 1, &scanner, 2, 60), Some(0));
         tokio::time::advance(Duration::from_secs(10)).await;
         assert_eq!(turn(&rates, 1, &scanner, 2, 60), Some(0));
@@ -116,8 +123,8 @@ mod tests {
     async fn who_is_quiet_is_forgotten() {
         let rates = Rates::default();
         for number in 0..2_000_u32 {
-            let account = account(&format!("m{number}@contoso.com"));
-            assert!(rates.turn(IpAddr::from(number.to_be_bytes()), &account, 1, Duration::ZERO).is_some());
+            let counted = counted(number.to_be_bytes(), &mailbox(&format!("m{number}@contoso.com")));
+            assert!(rates.turn(counted, 1, Duration::ZERO).is_some());
             tokio::time::advance(Duration::from_secs(1)).await;
         }
         assert!(rates.0.lock().len() <= SENDERS + 2);

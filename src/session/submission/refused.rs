@@ -2,6 +2,7 @@
 
 use std::io;
 
+use crate::graph::MESSAGE_OCTETS;
 use gatepost_core::cause::Cause;
 use gatepost_core::failure::{Actor, Failure, Refusal};
 use gatepost_proto::mail::smtp::Reply;
@@ -41,6 +42,22 @@ fn reply(failure: &Failure, session: &str) -> Reply {
         Refusal::ServerBug => (451, [3, 0]),
     };
     Reply::new(code, status, format_args!("{} (session {session})", failure.refusal.words()))
+}
+
+/// The service stops.
+pub(super) fn stopping() -> Reply {
+    Reply::new(421, [3, 2], "The service is stopping, try again later")
+}
+
+/// The configuration no longer trusts the client's address.
+pub(super) fn not_trusted() -> Reply {
+    Reply::new(421, [3, 2], "This device is trusted no longer")
+}
+
+/// The message is larger than Graph takes.
+pub(super) fn too_large_for_graph() -> Reply {
+    let words = format_args!("The message is too large, at most {MESSAGE_OCTETS} octets go through Microsoft Graph");
+    Reply::new(552, [3, 4], words)
 }
 
 /// The connection broke before the end of the message, so it was not sent.

@@ -104,6 +104,32 @@ async fn a_sender_that_nobody_can_read_is_thrown_away_like_any_other() {
 }
 
 #[tokio::test]
+async fn a_device_sends_as_the_mailboxes_of_its_account() {
+    let world = Setup {
+        accounts: format!("\n  - {{login: {SCANNER}, send_as: [{BOB}]}}"),
+        ..setup(", messages_per_minute: 100")
+    };
+    let world = world.start().await;
+    let mut device = device(&world).await;
+    for (sender, from) in [(BOB, "x@y"), ("copier", BOB), ("root@localhost", "root@localhost")] {
+        for (line, end) in [
+            (format!("MAIL FROM:<{sender}>"), "250 "),
+            (format!("RCPT TO:<{BOB}>"), "250 "),
+            ("DATA".to_owned(), "354 "),
+            (format!("From: {from}\r\n\r\n."), "250 2.0.0 OK "),
+        ] {
+            device.ask(&line, end).await;
+        }
+    }
+    let of_mailbox = |mailbox| world.sandbox.counters().logins_of(Service::Smtp, mailbox).succeeded;
+    assert_eq!((of_mailbox(BOB), of_mailbox(SCANNER)), (1, 1), "the second message uses the first one's connection");
+    let received = inbox(&world);
+    for (message, mailbox) in received.iter().zip([BOB, BOB, SCANNER]) {
+        assert!(message.contains(&format!("\r\nFrom: {mailbox}\r\n")), "{message}");
+    }
+}
+
+#[tokio::test]
 async fn a_device_that_is_checked_must_name_its_account() {
     let world = setup(", sender: checked").start().await;
     let mut device = device(&world).await;

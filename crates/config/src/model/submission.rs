@@ -45,7 +45,7 @@ pub struct TrustedSender {
     pub sender: SenderRule,
     /// The only allowed domains of recipients, folded; empty: any.
     pub recipient_domains: Vec<String>,
-    /// Most messages in a minute, both for one address and for the account.
+    /// Most messages in a minute, both for one address and for the mailbox.
     pub messages_per_minute: u32,
 }
 

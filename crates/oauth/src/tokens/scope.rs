@@ -27,7 +27,7 @@ pub fn of<'a>(account: &'a Account, resource: Resource, config: &Config) -> Cow<
         Resource::Graph => format!("{}/.default", preset.graph).into(),
     };
     match everything.strip_suffix(".default") {
-        Some(prefix) if account.grant.is_sign_in() => Cow::Owned(permissions(prefix, resource, config)),
+        Some(prefix) if account.grant.is_sign_in() => Cow::Owned(permissions(account, prefix, resource, config)),
         _ => everything,
     }
 }
@@ -44,7 +44,7 @@ fn resource_of(scope: &str, preset: &Preset) -> Resource {
     if scope.split(' ').any(is_graph) { Resource::Graph } else { Resource::Exchange }
 }
 
-fn permissions(prefix: &str, resource: Resource, config: &Config) -> String {
+fn permissions(account: &Account, prefix: &str, resource: Resource, config: &Config) -> String {
     let mut needed = Vec::new();
     let mut need = |permissions: &[&'static str]| {
         for permission in permissions {
@@ -65,6 +65,9 @@ fn permissions(prefix: &str, resource: Resource, config: &Config) -> String {
             }
             (ListenerBackend::Submission(submission), Resource::Graph) if submission.deliver != Deliver::Smtp => {
                 need(&["Mail.Send"]);
+                if !account.sending.send_as.is_empty() {
+                    need(&["Mail.Send.Shared"]);
+                }
             }
             (ListenerBackend::Maildrop(_), Resource::Graph) => need(&["Mail.ReadWrite"]),
             (ListenerBackend::Http(Http { service: HttpService::Ews, .. }), Resource::Exchange) => {

@@ -1,0 +1,131 @@
+//! Begins a message at Microsoft, when it is its turn and the mailbox that sends it is known.
+
+use tokio::time::{Instant, sleep_until};
+
+use super::conversation::{Conversation, Spare};
+use super::message::{self, Delivery};
+use super::rates::Counted;
+use super::refused::{self, Refused};
+use crate::graph::MESSAGE_OCTETS;
+use crate::session::connection_info::ConnectionInfo;
+use crate::session::submission::delivery::{Admitted, DeliveryRoute};
+use gatepost_core::account::MailAddress;
+use gatepost_proto::mail::smtp::Reply;
+use gatepost_proto::mail::smtp::transaction::{Mail, Recipient};
+
+impl<'a> Conversation<'a> {
+    /// Waits until a trusted device may send another message. Many devices have no queue, and a
+    /// refused message is lost there.
+    ///
+    /// # Errors
+    /// The refusal, when that takes too long or the session ends.
+    pub(super) async fn wait_for_turn(&mut self, counted: Vec<Counted>) -> Result<(), Refused> {
+        let Some(most) = self.rule().map(|rule| rule.messages_per_minute) else { return Ok(()) };
+        // Never longer than Gatepost itself waits for a command.
+        let patience = self.router.shared.limits.smtp_command;
+        let Some(turn) = self.router.ways.rates.turn(counted, most, patience) else {
+            let words = format_args!("More than {most} messages in a minute, try again later");
+            return Err(Reply::new(450, [7, 1], words).into());
+        };
+        let wait = turn.saturating_duration_since(Instant::now());
+        if !wait.is_zero() {
+            let ConnectionInfo { session, listener, peer, .. } = self.router.subject;
+            let seconds = wait.as_secs();
+            tracing::info!(
+                session = &**session,
+                listener = &**listener,
+                peer = %peer,
+                account = &*self.whose.account,
+                "the device has sent {most} messages in a minute; the next one waits for its turn, {seconds} s"
+            );
+        }
+        tokio::select! {
+            biased;
+            () = sleep_until(turn) => Ok(()),
+            () = self.router.shared.draining.cancelled() => Err(refused::stopping().into()),
+            () = self.router.trusts_no_longer(&mut self.changes) => Err(refused::not_trusted().into()),
+        }
+    }
+
+    /// Begins a message of `mailbox`. Returns the reply to MAIL, and how the message is sent on.
+    ///
+    /// # Errors
+    /// The refusal of the message.
+    pub(super) async fn start(&mut self, mail: &Mail, mailbox: &MailAddress) -> Result<(Reply, Delivery<'a>), Refused> {
+        let router = &self.router;
+        let is_other =
+            |spare: &mut Spare| spare.admitted.bearer.user != *mailbox || !router.still_admits(&spare.admitted);
+        if let Some(spare) = self.spare.take_if(is_other) {
+            spare.exchange.quit().await;
+        }
+        // A kept connection may be dead without our knowledge. Then the message goes over another
+        // one.
+        let mut again = self.spare.is_some();
+        loop {
+            let (admitted, way) = match self.spare.take() {
+                Some(spare) => spare.used(),
+                None => self.router.prepare(mailbox).await.map_err(|failure| self.because_of(failure))?,
+            };
+            let DeliveryRoute::Smtp(mut exchange) = way else { return self.bound_for_graph(mail, admitted) };
+            match exchange.mail(mail).await {
+                Ok(reply) if reply.class() == 2 => {
+                    return Ok((reply, Delivery::Smtp { admitted, exchange, begun: false }));
+                }
+                Ok(reply) if reply.code() == 421 && again => {}
+                Ok(reply) => {
+                    self.spare = Some(Spare::new(admitted, exchange));
+                    return Err(reply.into());
+                }
+                Err(_) if again => {}
+                Err(error) => return Err(refused::broke(&error).into()),
+            }
+            again = false;
+        }
+    }
+
+    /// Accepts a message for Graph, which must be small.
+    fn bound_for_graph(&mut self, mail: &Mail, admitted: Admitted) -> Result<(Reply, Delivery<'a>), Refused> {
+        let most = MESSAGE_OCTETS as u64;
+        if mail.size.is_some_and(|size| size > most) {
+            return Err(refused::too_large_for_graph().into());
+        }
+        self.machine.limit_message(most);
+        Ok((message::sender_ok(), Delivery::Graph { admitted, collected: Vec::new(), room: None }))
+    }
+
+    /// Begins a message of which the client has heard that everything is right so far, up to its
+    /// content. A recipient that Microsoft refuses now refuses the message for all.
+    ///
+    /// # Errors
+    /// The refusal of the message. Its connection is closed, which also drops it at the server.
+    pub(super) async fn open(
+        &mut self,
+        mail: &Mail,
+        recipients: &[Recipient],
+        mailbox: &MailAddress,
+    ) -> Result<Delivery<'a>, Refused> {
+        self.wait_for_turn(vec![Counted::Mailbox(mailbox.clone())]).await?;
+        let (_, mut way) = self.start(mail, mailbox).await?;
+        match &mut way {
+            Delivery::Smtp { exchange, begun, .. } => {
+                for recipient in recipients {
+                    match exchange.recipient(recipient).await {
+                        Ok(reply) if reply.is_positive() => {}
+                        Ok(reply) => return Err(reply.into()),
+                        Err(error) => return Err(refused::broke(&error).into()),
+                    }
+                }
+                match exchange.data().await {
+                    Ok(reply) if reply.code() == 354 => *begun = true,
+                    // Only 354 accepts; any other positive reply is an error.
+                    Ok(reply) if reply.is_positive() => return Err(refused::lost().into()),
+                    Ok(reply) => return Err(reply.into()),
+                    Err(error) => return Err(refused::broke(&error).into()),
+                }
+            }
+            Delivery::Graph { room, .. } => *room = Some(self.router.graph_room()?),
+            Delivery::Undecided { .. } | Delivery::Lost => {}
+        }
+        Ok(way)
+    }
+}
