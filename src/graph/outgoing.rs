@@ -1,6 +1,5 @@
 //! Turns an SMTP transaction into a message for `sendMail`. Graph has no envelope: recipients come
-//! from the header. So the header must name exactly the recipients of the envelope, or the message
-//! is not sent.
+//! from the header. So the header is made to name exactly the recipients of the envelope.
 
 use std::collections::HashSet;
 
@@ -11,13 +10,14 @@ use super::not_sent::NotSent;
 use gatepost_core::cause::Cause;
 use gatepost_core::failure::Actor;
 use gatepost_proto::mail::smtp::{Envelope, Reply};
-use gatepost_proto::mime::{self, Address, AddressError, Head, MimeError, Recipients};
+use gatepost_proto::mime::{self, Address, AddressError, Head, MimeError};
 
 /// Longest message: 4 MB of base64 are the longest request (Microsoft, "user: sendMail").
 pub const MESSAGE_OCTETS: usize = 3_000_000;
 
-/// Checks a message, and adds those who are only in the envelope to its Bcc field. Nothing else is
-/// changed. Exchange removes that field on delivery.
+/// Checks a message, and changes its header where Graph would send it to others than the envelope
+/// names, or could not read it; see [`mime::address_to`] and [`Head::parse`]. The
+/// body is not changed.
 ///
 /// The envelope's sender is not checked: Graph has no field for it, and reports of failed delivery
 /// go to the mailbox.
@@ -30,25 +30,19 @@ pub(super) fn prepare(envelope: &Envelope, message: &Bytes) -> Result<Base64, No
     }
     mime::check_lines(message).map_err(|flaw| malformed(&flaw))?;
     let head = Head::parse(message).map_err(|flaw| malformed(&flaw))?;
-    let named = Recipients::of(&head).map_err(|flaw| malformed(&flaw))?;
-
-    let mut addressed = Vec::new();
+    let mut recipients = Vec::new();
     let mut known = HashSet::new();
     for recipient in &envelope.recipients {
         let address = Address::parse(recipient).map_err(bad_recipient)?;
         if known.insert(address.clone()) {
-            addressed.push(address);
+            recipients.push(address);
         }
     }
-    let strangers = named.all().filter(|address| !known.contains(*address)).count();
-    if strangers > 0 {
-        return Err(names_others(strangers));
-    }
-    // Recipients that Graph may not find in the header are added once more.
-    let certain: HashSet<_> = named.certain.iter().collect();
-    let unnamed: Vec<_> = addressed.iter().filter(|address| !certain.contains(address)).collect();
-    let (at, octets) = named.blind_copies(&unnamed).map_or((0, Vec::new()), |new| (new.at, new.octets));
-    let message = Base64([message.slice(..at), octets.into(), message.slice(at..)]);
+    let (changes, _) = mime::address_to(&head, &recipients);
+    let message = match changes.is_empty() && !head.is_mended() {
+        true => Base64([message.clone(), Bytes::new()]),
+        false => Base64([head.edited(changes).into(), message.slice(head.body()..)]),
+    };
     if message.len() > MESSAGE_OCTETS { Err(too_large()) } else { Ok(message) }
 }
 
@@ -68,7 +62,7 @@ fn malformed(flaw: &MimeError) -> NotSent {
         Actor::Client,
         Cause::MalformedMessage,
         format!("the message {flaw}"),
-        "have the program that writes it corrected; what Microsoft Graph might understand otherwise is not sent through it",
+        "correct the program that writes it",
     )
 }
 
@@ -79,24 +73,6 @@ fn bad_recipient(why: AddressError) -> NotSent {
         Cause::BadRecipient,
         format!("a recipient of the transaction is not of the form local@domain: {why}"),
         "write the whole address",
-    )
-}
-
-fn names_others(strangers: usize) -> NotSent {
-    let people = if strangers == 1 { "1 address".to_owned() } else { format!("{strangers} addresses") };
-    let reply = format_args!(
-        "To, Cc and Bcc name {people} that this transaction has no RCPT for, and Microsoft Graph would send there too; \
-         send to all in one transaction, or have deliver: smtp"
-    );
-    NotSent::new(
-        Reply::new(550, [6, 0], reply),
-        Actor::Client,
-        Cause::NamesOthers,
-        format!(
-            "the header names {people} that the transaction is not addressed to; Microsoft Graph knows no envelope, and \
-             would send there too"
-        ),
-        "let the program send one message to all its recipients at once; if it cannot, have `deliver: smtp` for this listener",
     )
 }
 
@@ -120,35 +96,29 @@ mod tests {
     }
 
     #[test]
-    fn whom_only_the_envelope_names_gets_a_blind_copy() {
+    fn recipients_that_only_the_envelope_names_get_a_blind_copy() {
         let message = "To: a@x\r\n\r\nText\r\n";
-        assert_eq!(
-            prepared(&["a@x", "c@x", "b@x", "C@x"], message).unwrap(),
-            format!("Bcc: c@x,\r\n b@x\r\n{message}")
-        );
-        let message = "To: undisclosed-recipients:;\r\n\r\n";
-        assert_eq!(prepared(&["a@x"], message).unwrap(), format!("Bcc: a@x\r\n{message}"));
+        let sent = prepared(&["a@x", "c@x", "b@x", "C@x"], message).unwrap();
+        assert_eq!(sent, format!("Bcc: c@x,\r\n b@x\r\n{message}"));
     }
 
     #[test]
-    fn whom_a_reader_might_miss_gets_a_blind_copy_too() {
-        let message = "To: a@x; b@x\r\n\r\n";
-        assert_eq!(prepared(&["a@x", "b@x"], message).unwrap(), format!("Bcc: a@x,\r\n b@x\r\n{message}"));
+    fn nobody_gets_a_message_that_was_not_for_them_and_all_others_do() {
+        let sent = prepared(&["a@x"], "To: a@x, b@x\r\nBcc: c@x\r\n\r\nText\r\n").unwrap();
+        assert_eq!(sent, "Bcc: a@x\r\nX-Original-To: a@x, b@x\r\n\r\nText\r\n");
     }
 
     #[test]
-    fn nobody_gets_a_message_that_was_not_for_them() {
-        let reply = prepared(&["a@x"], "To: a@x, b@x\r\nBcc: c@x\r\n\r\n").unwrap_err();
-        assert!(reply.starts_with("550 5.6.0 To, Cc and Bcc name 2 addresses"), "{reply}");
-        assert!(prepared(&["a@x"], "To: a@x; b@x\r\n\r\n").unwrap_err().starts_with("550 5.6.0 "));
+    fn text_without_a_header_gets_one() {
+        let sent = prepared(&["a@x"], "Hello Anna:\r\n\r\nText\r\n").unwrap();
+        assert_eq!(sent, "Bcc: a@x\r\n\r\nHello Anna:\r\n\r\nText\r\n");
     }
 
     #[test]
-    fn what_cannot_be_sent_as_it_is_is_not_sent() {
+    fn what_has_no_one_meaning_is_not_sent() {
         for (recipients, message, begins) in [
-            (["a@x"], "To: root\r\n\r\n", "554 5.6.0 Message not sent: it has a To field"),
-            (["a@x"], "Hello\r\n", "554 5.6.0 Message not sent: it begins with a line"),
             (["a@x"], "To: a@x\r\n\r\nbare\nLF\r\n", "554 5.6.0 Message not sent: it has a bare CR or LF"),
+            (["a@x"], "To: a@x\r\n\r\nNUL\0\r\n", "554 5.6.0 Message not sent: it has a NUL"),
             (["postmaster"], "To: a@x\r\n\r\n", "550 5.1.3 "),
         ] {
             let reply = prepared(&recipients, message).unwrap_err();

@@ -286,7 +286,7 @@ causes! {
         InvalidRecipients = "invalid-recipients",
         /// The mailbox is full.
         MailboxFull = "mailbox-full",
-        /// The message is malformed, so that Microsoft Graph might understand it otherwise.
+        /// The message has a bare CR or LF, a NUL or a header of more than 256 KiB, and cannot go through Microsoft Graph.
         MalformedMessage = "malformed-message",
         /// A message that a POP3 client fetched broke off, and the connection was cut.
         MessageBroke = "message-broke",
@@ -296,8 +296,6 @@ causes! {
         MessageRefused = "message-refused",
         /// The message is larger than `limits.message`, or than Microsoft Graph takes.
         MessageTooLarge = "message-too-large",
-        /// The header names addresses that the transaction does not, and Microsoft Graph would send there.
-        NamesOthers = "names-others",
         /// The message has a NUL.
         Nul = "nul",
         /// Microsoft did not say whether it took the message.

@@ -48,18 +48,19 @@ impl HeaderGate {
     pub(super) fn finish(&mut self) -> Result<Vec<u8>, Reply> {
         let Some(held) = self.held.take() else { return Ok(Vec::new()) };
         let head = Head::parse(&held).map_err(flawed)?;
-        match &self.author {
-            Author::Forced(mailbox) => {
-                let replaced = mime::sender::replace_from(&head, mailbox).map_err(flawed)?;
-                let Some(mut message) = replaced else { return Ok(held) };
-                message.extend_from_slice(held.get(head.body()..).unwrap_or_default());
-                Ok(message)
-            }
+        let replaced = match &self.author {
+            Author::Forced(mailbox) => mime::sender::replace_from(&head, mailbox).map_err(flawed)?,
             Author::Checked(names) => {
                 check(&head, names)?;
-                Ok(held)
+                None
             }
-        }
+        };
+        // Nobody may see another author in it than was seen here.
+        let Some(mut message) = replaced.or_else(|| head.is_mended().then(|| head.octets().to_vec())) else {
+            return Ok(held);
+        };
+        message.extend_from_slice(held.get(head.body()..).unwrap_or_default());
+        Ok(message)
     }
 }
 
@@ -150,10 +151,29 @@ mod tests {
     }
 
     #[test]
+    fn a_message_without_a_clear_header_gets_one() {
+        let forced = Author::Forced(mailbox("scanner@contoso.com"));
+        let checked = Author::Checked(vec![mailbox("scanner@contoso.com")]);
+        for (message, header, body) in [
+            (
+                "Scan 7:\r\n\r\nFrom: boss@contoso.com\r\n\r\ntext",
+                "\r\n",
+                "Scan 7:\r\n\r\nFrom: boss@contoso.com\r\n\r\ntext",
+            ),
+            ("To: a@b\r\nThe text\r\n", "To: a@b\r\n\r\n", "The text\r\n"),
+            ("From root Mon Nov 23\r\nTo: a@b\r\n\r\ntext", "To: a@b\r\n\r\n", "text"),
+        ] {
+            let from = format!("From: scanner@contoso.com\r\n{header}{body}");
+            assert_eq!(passed(&forced, message.as_bytes()), Ok(from));
+            assert_eq!(passed(&checked, message.as_bytes()), Ok(format!("{header}{body}")));
+        }
+    }
+
+    #[test]
     fn a_header_that_nobody_can_read_does_not_pass() {
         let author = Author::Forced(mailbox("scanner@contoso.com"));
         let endless = b"X: y\r\n".repeat(HEAD_OCTETS / 6 + 2);
-        for message in [&b"no header\r\n"[..], b"From: a@b\r\nFrom: c@d\r\n\r\n", &endless] {
+        for message in [&b"From: a@b\r\nFrom: c@d\r\n\r\n"[..], &endless] {
             assert_eq!(passed(&author, message), Err(554));
         }
     }

@@ -27,6 +27,7 @@ mod shared_mailboxes;
 mod sign_ins;
 mod stalled;
 mod submission;
+mod submission_graph;
 mod submission_trusted;
 mod support;
 mod tokens;

@@ -1,8 +1,6 @@
 //! Reads the sender of a message, and replaces it.
 
-use std::ops::Range;
-
-use super::{AddressList, Field, Head, MimeError};
+use super::{AddressList, Change, Field, Head, MimeError};
 use gatepost_core::account::MailAddress;
 
 /// Length at which a line is folded before a further mailbox, so that it stays below 998 octets
@@ -38,7 +36,7 @@ pub fn replace_from(head: &Head<'_>, mailbox: &MailAddress) -> Result<Option<Vec
         [address] => address.as_str().eq_ignore_ascii_case(mailbox.as_str()),
         _ => false,
     };
-    let mut changes: Vec<(Range<usize>, Vec<u8>)> = Vec::new();
+    let mut changes: Vec<Change> = Vec::new();
     for field in head.named("Sender") {
         if !AddressList::parse(head.value(field)).is_ok_and(|list| is_mailbox(&list)) {
             changes.push((field.all.clone(), Vec::new()));
@@ -63,16 +61,7 @@ pub fn replace_from(head: &Head<'_>, mailbox: &MailAddress) -> Result<Option<Vec
     if changes.is_empty() {
         return Ok(None);
     }
-    changes.sort_by_key(|(range, _)| range.start);
-    let mut changed = Vec::new();
-    let mut at = 0;
-    for (range, text) in changes {
-        changed.extend_from_slice(head.slice(&(at..range.start)));
-        changed.extend_from_slice(&text);
-        at = range.end;
-    }
-    changed.extend_from_slice(head.slice(&(at..head.body())));
-    Ok(Some(changed))
+    Ok(Some(head.edited(changes)))
 }
 
 /// The new From field, with the display name of the old one.

@@ -1,0 +1,117 @@
+//! Messages that leave through Graph where SMTP would have been the way: what SMTP takes is taken,
+//! and what Graph cannot do is said.
+
+use gatepost_core::protocol::MailProtocol::Smtp;
+use gatepost_sandbox::{SandboxAccount, SandboxConfig, Service, UpstreamMode};
+
+use crate::session::support::{ALICE, ALICES, BOB, BOBS, Client, Setup, World};
+
+const BY_SMTP: &str = "upstream: 'localhost:{smtp}', legacy: true";
+const BY_GRAPH: &str = "deliver: graph, graph: 'localhost:{graph}'";
+const AUTO: &str = "deliver: auto, upstream: 'localhost:{smtp}', graph: 'localhost:{graph}'";
+const TRUSTED: &str = "trusted_senders: [{from: 127.0.0.1, login: alice@contoso.example, messages_per_minute: 1000}]";
+
+/// Alice and Bob, and a listener with these keys. With [`TRUSTED`], nobody logs in.
+fn setup(keys: &str) -> Setup {
+    let (accounts, microsoft) = match keys.contains(TRUSTED) {
+        true => (
+            "\n  - {login: alice@contoso.example}",
+            "  grant: client_credentials\n  client_id: '{confidential}'\n  client_secret: sandbox-secret",
+        ),
+        false => ("\n  - login: '*'", ""),
+    };
+    let users = vec![SandboxAccount::new(ALICE, ALICES), SandboxAccount::new(BOB, BOBS)];
+    Setup {
+        listeners: format!("\n  smtp: {{bind: '127.0.0.1:0', {keys}}}"),
+        sandbox: SandboxConfig { accounts: users, ..SandboxConfig::default() },
+        accounts: accounts.to_owned(),
+        microsoft,
+        ..Setup::default()
+    }
+}
+
+/// A client that has logged in, and the size that it was told then.
+async fn sender(world: &World) -> (Client, u64) {
+    let mut client = world.session(Smtp, ALICE, ALICES).await;
+    let size = announced(&mut client).await;
+    (client, size)
+}
+
+/// A device that does not log in, and the size that it was told.
+async fn device(world: &World) -> (Client, u64) {
+    let mut client = Client::connect(world.address("smtp"), Smtp).await;
+    client.hear("220 ").await;
+    let size = announced(&mut client).await;
+    (client, size)
+}
+
+/// The SIZE in the reply to EHLO.
+async fn announced(client: &mut Client) -> u64 {
+    let from = client.heard.len();
+    client.ask("EHLO client.example", "250 ").await;
+    let heard = String::from_utf8_lossy(&client.heard[from..]).into_owned();
+    let size = heard.lines().find_map(|line| line.get(4..)?.strip_prefix("SIZE ")).unwrap_or_else(|| panic!("{heard}"));
+    size.parse().unwrap()
+}
+
+/// The reply to a message from Alice to Bob.
+async fn send(client: &mut Client, content: &[u8]) -> String {
+    client.ask(&format!("MAIL FROM:<{ALICE}>"), "250 ").await;
+    client.ask(&format!("RCPT TO:<{BOB}>"), "250 ").await;
+    client.ask("DATA", "354 ").await;
+    client.send([content, b"\r\n.\r\n"].concat()).await;
+    client.hear("").await
+}
+
+/// What a header may look like that names Bob, others, or nobody.
+const HEADERS: [&[u8]; 20] = [
+    b"To: Miller, Bob <bob@contoso.example>\r\n\r\nText",
+    b"To: undisclosed recipients\r\n\r\nText",
+    b"To: undisclosed-recipients:;\r\n\r\nText",
+    b"To: undisclosed-recipients:\r\n\r\nText",
+    b"To: anna@fabrikam.example, bob@contoso.example\r\nCc: bert@fabrikam.example\r\n\r\nText",
+    b"Bcc: anna@fabrikam.example\r\n\r\nText",
+    b"To: Team: bob@contoso.example, Anna <anna@fabrikam.example>;\r\n\r\nText",
+    b"To: bob@contoso.example\r\nTo: anna@fabrikam.example\r\n\r\nText",
+    b"To : bob@contoso.example\r\nBcc : bert@fabrikam.example\r\n\r\nText",
+    b"Resent-To: anna@fabrikam.example\r\nTo: bob@contoso.example\r\n\r\nText",
+    b"To: bob\r\nCc: root@localhost\r\n\r\nText",
+    b"To: B\xF6b <b\xF6b@contoso.example>\r\n\r\nText",
+    b"To: \"Bob\r\n\r\nText",
+    b"\r\nText",
+    b"Text",
+    b"Text: more\r\n\r\nTo: anna@fabrikam.example\r\n\r\nText",
+    b"Subject: scan\r\nText",
+    b"Subject: scan\r\nPlease find attached:\r\nTo: anna@fabrikam.example\r\n\r\nText",
+    b"From root Mon Nov 23 09:00:00 2026\r\nTo: bob@contoso.example\r\n\r\nText",
+    b"Subject: scan\r\n \r\nTo: anna@fabrikam.example\r\n\r\nText",
+];
+
+#[tokio::test]
+async fn every_way_takes_what_smtp_takes_and_sends_it_to_the_envelope_alone() {
+    let trusted = [BY_GRAPH, AUTO, "upstream: 'localhost:{smtp}'"].map(|keys| format!("{keys}, {TRUSTED}"));
+    for keys in [BY_SMTP, BY_GRAPH, AUTO, "auto, without SMTP"].into_iter().chain(trusted.iter().map(String::as_str)) {
+        let without_smtp = keys == "auto, without SMTP";
+        let world = setup(if without_smtp { AUTO } else { keys }).start().await;
+        if without_smtp {
+            world.sandbox.set_upstream_mode(Service::Smtp, UpstreamMode::SmtpAuthDisabled);
+        }
+        world.sandbox.empty(BOB);
+        let (mut client, _) = if keys.contains(TRUSTED) { device(&world).await } else { sender(&world).await };
+        for content in HEADERS {
+            let reply = send(&mut client, content).await;
+            assert!(reply.starts_with("250 "), "{keys}: {}: {reply}", content.escape_ascii());
+            let arrived = world.sandbox.messages(BOB, "INBOX");
+            assert_eq!(arrived.len(), 1, "{keys}: {}", content.escape_ascii());
+            assert!(world.sandbox.outbox().is_empty(), "{keys}: {}", content.escape_ascii());
+            assert!(arrived[0].ends_with(b"Text\r\n"));
+            if keys == BY_SMTP {
+                assert!(arrived[0].ends_with(&[content, b"\r\n"].concat()), "SMTP changes nothing");
+            }
+            world.sandbox.empty(BOB);
+        }
+        let by_graph = world.log.lines(|line| line.contains("way=graph outcome=sent")).len();
+        let is_by_graph = keys.contains("deliver: graph") || without_smtp;
+        assert_eq!(by_graph, if is_by_graph { HEADERS.len() } else { 0 }, "{keys}");
+    }
+}
