@@ -9,7 +9,7 @@ A verdict is one of
     bcc             the same behind a new Bcc field that names the addresses in the column "blind"
     changed         what goes out is the file of that name in changed/
     refused CODE    nothing goes out; the client hears that code
-What is changed could be read by somebody else as
+A message without Message-ID also gets one, which these files do not show. What is changed could be read by somebody else as
 other fields, or as naming other people. What is refused has no one meaning.
 """
 

@@ -298,7 +298,7 @@ causes! {
         MessageTooLarge = "message-too-large",
         /// The message has a NUL.
         Nul = "nul",
-        /// Microsoft did not say whether it took the message.
+        /// Microsoft did not say whether it took the message: it may have been sent.
         OutcomeUnknown = "outcome-unknown",
         /// The mailbox may not send as the address in From.
         SendAsDenied = "send-as-denied",

@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use super::exchange::Exchange;
 use super::header::{Author, HeaderGate, is_one_of, not_yours};
-use super::message::{Delivery, Message};
+use super::message::{Delivery, Message, Verdict};
 use super::refused;
 use crate::graph::MESSAGE_OCTETS;
 use crate::session::connection_info::SessionUser;
@@ -394,49 +394,38 @@ impl<'a> Conversation<'a> {
             }
         }
         let Message { admitted, envelope, way, octets, refused, .. } = message;
-        let (way, outcome, reply, failure) = match (refused, way) {
-            (Some(reply), _) => ("none", Outcome::Refused, reply, None),
-            (None, Delivery::Lost) => ("none", Outcome::Refused, refused::lost(), None),
+        let (way, Verdict { reply, failure, remark }) = match (refused, way) {
+            (Some(reply), _) => ("none", reply.into()),
+            (None, Delivery::Lost) => ("none", refused::lost().into()),
             (None, Delivery::Smtp { mut exchange, .. }) => match exchange.end().await {
                 Ok(reply) => {
-                    let outcome = if reply.class() == 2 { Outcome::Sent } else { Outcome::Refused };
                     if reply.code() != 421 {
                         self.spare = Some(Spare::new(admitted, exchange));
                     }
                     // 354 would say nothing about the message.
-                    let reply = if reply.class() == 3 { refused::lost() } else { reply };
-                    ("smtp", outcome, reply, None)
+                    ("smtp", if reply.class() == 3 { refused::lost() } else { reply }.into())
                 }
-                Err(error) => {
-                    let (reply, failure) = refused::unknown(&error);
-                    ("smtp", Outcome::Unknown, reply, Some(failure))
-                }
+                Err(error) => ("smtp", refused::unknown(&error).into()),
             },
             (None, Delivery::Graph { collected, _room }) => {
-                let (outcome, reply, failure) = self.send_through_graph(admitted, &envelope, collected).await;
-                ("graph", outcome, reply, failure)
+                ("graph", self.send_through_graph(admitted, &envelope, collected).await)
             }
         };
-        if outcome == Outcome::Sent {
+        let trusted = self.rule().map(|rule| rule.from);
+        let recipients = envelope.recipients.len();
+        let told = Told { way, trusted, recipients, octets, reply: &reply, failure: failure.as_ref(), remark: &remark };
+        if told.outcome() == Outcome::Sent {
             self.sent += octets;
             self.live.moved(self.sent, 0);
         }
-        let trusted = self.rule().map(|rule| rule.from);
-        let recipients = envelope.recipients.len();
-        let told = Told { way, outcome, trusted, recipients, octets, reply: &reply, failure: failure.as_ref() };
         self.router.shared.journal.message(Protocol::Smtp, self.router.subject, self.whose, &told);
         reply
     }
 
-    async fn send_through_graph(
-        &self,
-        admitted: Admitted,
-        envelope: &Envelope,
-        message: Vec<u8>,
-    ) -> (Outcome, Reply, Option<Failure>) {
+    async fn send_through_graph(&self, admitted: Admitted, envelope: &Envelope, message: Vec<u8>) -> Verdict {
         let no = |failure: Failure| {
             let reply = refused::reply(&failure, &self.router.subject.session);
-            (Outcome::Refused, reply, Some(failure))
+            Verdict { failure: Some(failure), ..reply.into() }
         };
         let _place = match self.router.place(Protocol::Graph, &admitted.bearer.user).await {
             Ok(place) => place,
@@ -450,11 +439,8 @@ impl<'a> Conversation<'a> {
         };
         let fetch = || self.router.admit(Resource::Graph);
         match with_fresh_token(authenticator, admitted, fetch, send).await {
-            Ok(Ok((_, sent))) => {
-                let words = format_args!("Accepted by Microsoft Graph, request {}", sent.request_id);
-                (Outcome::Sent, Reply::new(250, [0, 0], words), None)
-            }
-            Ok(Err(not_sent)) => (Outcome::Refused, not_sent.reply, Some(not_sent.failure)),
+            Ok(Ok((_, sent))) => sent.into(),
+            Ok(Err(not_sent)) => not_sent.into(),
             Err(failure) => no(failure),
         }
     }

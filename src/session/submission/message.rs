@@ -5,7 +5,9 @@ use tokio::sync::SemaphorePermit;
 use super::exchange::Exchange;
 use super::header::HeaderGate;
 use super::refused;
+use crate::graph::{NotSent, Sent};
 use crate::session::submission::delivery::Admitted;
+use gatepost_core::failure::Failure;
 use gatepost_proto::mail::smtp::{Envelope, Reply};
 
 /// A message under way.
@@ -32,6 +34,32 @@ pub(super) enum Delivery<'a> {
     Graph { collected: Vec<u8>, _room: Option<SemaphorePermit<'a>> },
     /// The connection is lost.
     Lost,
+}
+
+/// What became of a message, for the client and for the log.
+pub(super) struct Verdict {
+    pub(super) reply: Reply,
+    pub(super) failure: Option<Failure>,
+    /// See [`Sent::remark`].
+    pub(super) remark: String,
+}
+
+impl From<Reply> for Verdict {
+    fn from(reply: Reply) -> Self {
+        Self { reply, failure: None, remark: String::new() }
+    }
+}
+
+impl From<Sent> for Verdict {
+    fn from(Sent { reply, remark }: Sent) -> Self {
+        Self { reply, failure: None, remark }
+    }
+}
+
+impl From<NotSent> for Verdict {
+    fn from(NotSent { reply, failure, .. }: NotSent) -> Self {
+        Self { failure: Some(failure), ..reply.into() }
+    }
 }
 
 impl Message<'_> {

@@ -2,7 +2,7 @@
 //! and what Graph cannot do is said.
 
 use gatepost_core::protocol::MailProtocol::Smtp;
-use gatepost_sandbox::{SandboxAccount, SandboxConfig, Service, UpstreamMode};
+use gatepost_sandbox::{HttpFault, SandboxAccount, SandboxConfig, Service, UpstreamMode};
 
 use crate::session::support::{ALICE, ALICES, BOB, BOBS, Client, Setup, World};
 
@@ -113,5 +113,30 @@ async fn every_way_takes_what_smtp_takes_and_sends_it_to_the_envelope_alone() {
         let by_graph = world.log.lines(|line| line.contains("way=graph outcome=sent")).len();
         let is_by_graph = keys.contains("deliver: graph") || without_smtp;
         assert_eq!(by_graph, if is_by_graph { HEADERS.len() } else { 0 }, "{keys}");
+        assert_eq!(world.log.has("To was set aside, because "), is_by_graph, "{keys}");
     }
+}
+
+#[tokio::test]
+async fn an_outcome_that_graph_does_not_tell_is_looked_up_and_logged() {
+    let world = setup(BY_GRAPH).start().await;
+    let (mut client, _) = sender(&world).await;
+    world.sandbox.fail_http(Service::Graph, "sendMail", HttpFault::RefuseWhenDone(504), 1);
+    let reply = send(&mut client, b"Subject: s\r\n\r\nText").await;
+    assert_eq!(reply, "250 2.0.0 Accepted by Microsoft Graph, a copy is in Sent Items");
+    let lines = world.log.lines(|line| line.contains("way=graph outcome=sent"));
+    assert!(
+        lines[0].contains("message sent: its copy is in Sent Items (the message may have been sent, or not: "),
+        "{lines:?}"
+    );
+
+    // Without the permission to read, it stays open.
+    let world = setup(BY_GRAPH).start().await;
+    world.sandbox.set_graph_consent(Some(&["Mail.Send"]));
+    let (mut client, _) = sender(&world).await;
+    world.sandbox.fail_http(Service::Graph, "sendMail", HttpFault::CutWhenDone, 1);
+    let reply = send(&mut client, b"Subject: s\r\n\r\nText").await;
+    assert_eq!(reply, "451 4.4.2 Microsoft did not say what became of the message; it may have been sent");
+    let lines = world.log.lines(|line| line.contains("way=graph outcome=unknown cause=outcome-unknown"));
+    assert!(lines[0].contains("message status unknown: ") && lines[0].contains("`Mail.Read`"), "{lines:?}");
 }
