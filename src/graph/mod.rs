@@ -2,8 +2,8 @@
 //! token of a mailbox.
 //!
 //! `send` sends a message, after `outgoing` has ensured that its recipients are exactly those of
-//! the envelope. `sent_items` looks for its copy if Graph did not say whether it took the message.
-//! [`messages`] reads and deletes what has arrived. [`answer`]
+//! the envelope. `sent_items` looks for its copy if Graph did not say whether it took the message,
+//! and `loss` says what Graph drops. [`messages`] reads and deletes what has arrived. [`answer`]
 //! reads Graph's error answers. `throttle` pauses requests when Graph asks for it.
 
 use std::error::Error;
@@ -31,6 +31,7 @@ use throttle::Throttle;
 pub mod answer;
 mod body;
 mod judge;
+mod loss;
 pub mod messages;
 mod not_sent;
 mod outgoing;

@@ -6,10 +6,11 @@ use std::collections::HashSet;
 use hyper::body::Bytes;
 
 use super::body::Base64;
+use super::loss;
 use super::not_sent::NotSent;
 use gatepost_core::account::MailAddress;
 use gatepost_core::cause::Cause;
-use gatepost_core::failure::Actor;
+use gatepost_core::failure::{Actor, Failure};
 use gatepost_oauth::endpoint::guid;
 use gatepost_proto::mail::smtp::{Envelope, Reply};
 use gatepost_proto::mime::{self, Address, AddressError, Head, MimeError};
@@ -33,6 +34,8 @@ pub(super) struct Outgoing {
     pub(super) message_id: Option<String>,
     /// What was changed, for the log: empty, or the end of a sentence.
     pub(super) changed: String,
+    /// What its recipients do not get.
+    pub(super) loss: Option<Failure>,
 }
 
 /// Checks a message, and changes its header where Graph would send it to others than the envelope
@@ -74,7 +77,13 @@ pub(super) fn prepare(mailbox: &MailAddress, envelope: &Envelope, message: &Byte
     if message.len() > MESSAGE_OCTETS {
         return Err(too_large());
     }
-    Ok(Outgoing { message, recipients, message_id, changed: changed(head.is_mended(), &set_aside) })
+    Ok(Outgoing {
+        message,
+        recipients,
+        message_id,
+        changed: changed(head.is_mended(), &set_aside),
+        loss: loss::of(&head),
+    })
 }
 
 /// Says what was changed.

@@ -20,6 +20,7 @@ use super::outgoing::Outgoing;
 use super::sent_items::SentCopy;
 use super::{GraphClient, authorized, outgoing, refused};
 use gatepost_core::account::MailAddress;
+use gatepost_core::failure::Failure;
 use gatepost_proto::mail::smtp::{Envelope, Reply};
 use gatepost_proto::mime::Address;
 use gatepost_proto::sasl::Bearer;
@@ -39,6 +40,8 @@ pub struct Sent {
     pub reply: Reply,
     /// What the log says besides; empty when there is nothing to say.
     pub remark: String,
+    /// What the recipients do not get, because Graph drops it.
+    pub loss: Option<Failure>,
 }
 
 impl GraphClient {
@@ -59,7 +62,7 @@ impl GraphClient {
         envelope: &Envelope,
         message: impl Into<Bytes>,
     ) -> Result<Sent, NotSent> {
-        let Outgoing { message, recipients, message_id, changed } =
+        let Outgoing { message, recipients, message_id, changed, loss } =
             outgoing::prepare(&bearer.user, envelope, &message.into())?;
         let (reply, remark) = match self.hand_over(bearer, &message).await {
             Ok(request) => {
@@ -73,7 +76,7 @@ impl GraphClient {
             }
             Err(not_sent) => return Err(not_sent),
         };
-        Ok(Sent { reply, remark })
+        Ok(Sent { reply, remark, loss })
     }
 
     /// Returns the id of the request by which Graph accepted the message; empty when it has none.

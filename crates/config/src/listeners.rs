@@ -343,7 +343,10 @@ fn read_smtp<'a>(
             let name = cloud.preset().origin(HttpService::Graph).to_owned();
             Origin { host: name.clone(), port: HTTPS, name }
         }
-        Deliver::Graph | Deliver::Auto => read_origin(section, "graph", HttpService::Graph, cloud, destinations)?,
+        Deliver::Graph | Deliver::Auto => {
+            submission::note_lost_fields(section);
+            read_origin(section, "graph", HttpService::Graph, cloud, destinations)?
+        }
     };
     Some(ListenerBackend::Submission(Submission { deliver, smtp, graph, trusted_senders: trusted_senders? }))
 }

@@ -282,6 +282,8 @@ causes! {
         BadRecipient = "bad-recipient",
         /// The message has a bare CR or LF (`legacy: true` mends it).
         BareLineEnd = "bare-line-end",
+        /// Microsoft Graph drops fields of the message, such as Auto-Submitted or List-Id.
+        FieldsDropped = "fields-dropped",
         /// Microsoft Graph found no valid recipient, or an invalid one.
         InvalidRecipients = "invalid-recipients",
         /// The mailbox is full.

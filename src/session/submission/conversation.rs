@@ -2,6 +2,7 @@
 //! sent on to Microsoft while it arrives.
 
 use std::future::pending;
+use std::mem;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -50,6 +51,8 @@ pub(super) struct Conversation<'a> {
     changes: watch::Receiver<Arc<Config>>,
     /// Octets of messages that have been sent on.
     sent: u64,
+    /// Whether the log has said that fields of its messages are lost.
+    told_of_fields: bool,
 }
 
 struct Spare {
@@ -74,7 +77,7 @@ impl<'a> Conversation<'a> {
             _ => None,
         };
         let changes = router.shared.authenticator.changes();
-        Self { router, whose, live, stream, machine, spare, message: None, changes, sent: 0 }
+        Self { router, whose, live, stream, machine, spare, message: None, changes, sent: 0, told_of_fields: false }
     }
 
     /// Converses until the end. Returns a short word for the cause of the end.
@@ -394,7 +397,7 @@ impl<'a> Conversation<'a> {
             }
         }
         let Message { admitted, envelope, way, octets, refused, .. } = message;
-        let (way, Verdict { reply, failure, remark }) = match (refused, way) {
+        let (way, Verdict { reply, failure, remark, loss }) = match (refused, way) {
             (Some(reply), _) => ("none", reply.into()),
             (None, Delivery::Lost) => ("none", refused::lost().into()),
             (None, Delivery::Smtp { mut exchange, .. }) => match exchange.end().await {
@@ -419,6 +422,10 @@ impl<'a> Conversation<'a> {
             self.live.moved(self.sent, 0);
         }
         self.router.shared.journal.message(Protocol::Smtp, self.router.subject, self.whose, &told);
+        // The same program sends the same fields with each message.
+        if let Some(loss) = loss.filter(|_| !mem::replace(&mut self.told_of_fields, true)) {
+            self.router.shared.journal.degraded(Protocol::Smtp, self.router.subject, self.whose, &loss);
+        }
         reply
     }
 

@@ -42,17 +42,19 @@ pub(super) struct Verdict {
     pub(super) failure: Option<Failure>,
     /// See [`Sent::remark`].
     pub(super) remark: String,
+    /// See [`Sent::loss`].
+    pub(super) loss: Option<Failure>,
 }
 
 impl From<Reply> for Verdict {
     fn from(reply: Reply) -> Self {
-        Self { reply, failure: None, remark: String::new() }
+        Self { reply, failure: None, remark: String::new(), loss: None }
     }
 }
 
 impl From<Sent> for Verdict {
-    fn from(Sent { reply, remark }: Sent) -> Self {
-        Self { reply, failure: None, remark }
+    fn from(Sent { reply, remark, loss }: Sent) -> Self {
+        Self { reply, failure: None, remark, loss }
     }
 }
 

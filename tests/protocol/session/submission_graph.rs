@@ -140,3 +140,30 @@ async fn an_outcome_that_graph_does_not_tell_is_looked_up_and_logged() {
     let lines = world.log.lines(|line| line.contains("way=graph outcome=unknown cause=outcome-unknown"));
     assert!(lines[0].contains("message status unknown: ") && lines[0].contains("`Mail.Read`"), "{lines:?}");
 }
+
+#[tokio::test]
+async fn fields_that_graph_drops_are_told_once_for_a_session() {
+    let content = b"Auto-Submitted: auto-generated\r\nList-Id: <l>\r\nX-Loop: scanner\r\nX-Mailer: m\r\n\r\nText";
+    let told = |world: &World| world.log.lines(|line| line.contains("cause=fields-dropped"));
+    let world = setup(BY_GRAPH).start().await;
+    let (mut client, _) = sender(&world).await;
+    send(&mut client, b"X-Mailer: m\r\n\r\nAuto-Submitted: body").await;
+    assert!(told(&world).is_empty());
+    for _ in 0..2 {
+        assert!(send(&mut client, content).await.starts_with("250 "));
+    }
+    let lines = told(&world);
+    assert!(lines.len() == 1 && lines[0].contains("WARN"), "{lines:?}");
+    assert!(
+        lines[0].contains("Microsoft Graph drops fields of the message: Auto-Submitted, List-Id, X-Loop;"),
+        "{lines:?}"
+    );
+    let (mut another, _) = sender(&world).await;
+    send(&mut another, content).await;
+    assert_eq!(told(&world).len(), 2);
+
+    let world = setup(BY_SMTP).start().await;
+    let (mut client, _) = sender(&world).await;
+    send(&mut client, content).await;
+    assert!(told(&world).is_empty());
+}
