@@ -19,8 +19,9 @@ use crate::session::connection_info::SessionUser;
 use crate::session::fresh_token::with_fresh_token;
 use crate::session::journal::{Message as Told, Outcome};
 use crate::session::registry::SessionGuard;
-use crate::session::submission::delivery::{Admitted, DeliveryRoute, DeliveryRouter, Sender};
+use crate::session::submission::delivery::{Admitted, DeliveryRoute, DeliveryRouter, Sender, mailbox_of};
 use gatepost_config::{Config, Resource, SenderRule, TrustedSender};
+use gatepost_core::account::MailAddress;
 use gatepost_core::cause::Cause;
 use gatepost_core::failure::Failure;
 use gatepost_core::protocol::Protocol;
@@ -72,12 +73,35 @@ impl<'a> Conversation<'a> {
         machine: Submission,
         ready: Option<(Admitted, DeliveryRoute)>,
     ) -> Self {
+        let mailbox = match (&router.sender, &ready) {
+            (Sender::Trusted(rule), _) => mailbox_of(router.shared, rule),
+            (_, ready) => ready.as_ref().map(|(admitted, _)| admitted.bearer.user.clone()),
+        };
         let spare = match ready {
             Some((admitted, DeliveryRoute::Smtp(exchange))) => Some(Spare::new(admitted, exchange)),
             _ => None,
         };
         let changes = router.shared.authenticator.changes();
-        Self { router, whose, live, stream, machine, spare, message: None, changes, sent: 0, told_of_fields: false }
+        let mut conversation = Self {
+            router,
+            whose,
+            live,
+            stream,
+            machine,
+            spare,
+            message: None,
+            changes,
+            sent: 0,
+            told_of_fields: false,
+        };
+        conversation.announce_size(mailbox.as_ref());
+        conversation
+    }
+
+    /// Lets the client hear the size that its messages may have, as far as it is known.
+    fn announce_size(&mut self, mailbox: Option<&MailAddress>) {
+        let DeliveryRouter { ways, shared, .. } = self.router;
+        self.machine.announce_size(ways.announced(&shared.limits, mailbox).size);
     }
 
     /// Converses until the end. Returns a short word for the cause of the end.
@@ -226,6 +250,7 @@ impl<'a> Conversation<'a> {
                     }
                 },
             };
+            self.announce_size(Some(&admitted.bearer.user));
             let gate = match self.rule().map(|rule| rule.sender) {
                 None => None,
                 Some(SenderRule::Forced) => {
@@ -368,7 +393,8 @@ impl<'a> Conversation<'a> {
     fn flawed(&mut self, flaw: ContentError) {
         // Dropping the connection in the middle of the content also drops the message at the
         // server.
-        self.message = None;
+        let message = self.message.take();
+        let by_graph = message.is_some_and(|message| matches!(message.way, Delivery::Graph { .. }));
         let (cause, text) = match flaw {
             ContentError::LineEnd => (
                 Cause::BareLineEnd,
@@ -376,10 +402,15 @@ impl<'a> Conversation<'a> {
                  or write `legacy: true` for this listener, and such line ends are mended",
             ),
             ContentError::Nul => (Cause::Nul, "a message has a NUL and was refused; correct the program that sends it"),
+            ContentError::TooLarge if by_graph => (
+                Cause::MessageTooLarge,
+                "a message was refused, because Microsoft Graph takes no more than 3 MB. Device owner: send less at once. Gatepost \
+                 admin: or let messages leave over SMTP",
+            ),
             ContentError::TooLarge => (
                 Cause::MessageTooLarge,
-                "a message is larger than may be sent this way and was refused; `limits.message` is the bound, or with \
-                 Microsoft Graph 3 MB",
+                "a message was refused, because it is larger than `limits.message`, or than the server announces (SIZE). Device \
+                 owner: send less at once",
             ),
         };
         self.router.shared.journal.flawed(self.router.subject, self.whose, cause, text);

@@ -136,7 +136,10 @@ impl DeliveryRouter<'_> {
                 }
                 let (mailbox, is_proved) = (admitted.bearer.user.clone(), admitted.admission.is_some());
                 match self.by_smtp(target, admitted).await {
-                    Ok(ready) => Ok(ready),
+                    Ok(ready) => {
+                        self.ways.fallback.forget(&mailbox);
+                        Ok(ready)
+                    }
                     // A failure of an unjudged token says nothing about the mailbox.
                     Err((Some(SmtpUnavailable::Disabled), _)) if !is_proved => self.through_graph().await,
                     Err((Some(barred), failure)) => {
@@ -282,6 +285,12 @@ impl DeliveryRouter<'_> {
     pub(super) async fn place(&self, protocol: Protocol, mailbox: &MailAddress) -> Result<MailboxPermit, Failure> {
         self.shared.places.acquire(protocol, mailbox).await.map_err(|occupied| occupied.failure(protocol))
     }
+}
+
+/// Returns the mailbox as which a trusted sender sends, if there still is its account.
+pub(super) fn mailbox_of(shared: &SessionContext, rule: &TrustedSender) -> Option<MailAddress> {
+    let (account, address) = shared.authenticator.config().accounts.find(&rule.login)?;
+    Some(account.own_mailbox(&address).clone())
 }
 
 impl HasToken for Admitted {

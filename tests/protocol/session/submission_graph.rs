@@ -167,3 +167,40 @@ async fn fields_that_graph_drops_are_told_once_for_a_session() {
     send(&mut client, content).await;
     assert!(told(&world).is_empty());
 }
+
+const WIDE: u64 = 157_286_400;
+const NARROW: u64 = 3_000_000;
+
+#[tokio::test]
+async fn auto_announces_what_graph_takes_once_it_is_known_that_messages_go_there() {
+    let world = setup(AUTO).start().await;
+    // Before the login it is not known whose messages they are.
+    let mut early = world.client(Smtp).await;
+    assert_eq!(sender(&world).await.1, WIDE);
+    world.sandbox.set_upstream_mode(Service::Smtp, UpstreamMode::SmtpAuthDisabled);
+    let (mut client, size) = sender(&world).await;
+    assert_eq!((size, announced(&mut early).await), (NARROW, WIDE));
+    assert!(early.log_in(BOB, BOBS).await.starts_with("235 "));
+    let reply = client.ask(&format!("MAIL FROM:<{ALICE}> SIZE=3000001"), "").await;
+    assert_eq!(reply, "552 5.3.4 The message is too large, at most 3000000 octets go through Microsoft Graph");
+    let reply = send(&mut client, &b"x".repeat(3_000_100)).await;
+    assert_eq!(reply, "552 5.3.4 The message is too large, at most 3000000 octets are taken");
+    assert!(world.log.has("a message was refused, because Microsoft Graph takes no more than 3 MB"));
+
+    // A device that needs no login is known by its address.
+    let world = setup(&format!("{AUTO}, {TRUSTED}")).start().await;
+    world.sandbox.set_upstream_mode(Service::Smtp, UpstreamMode::SmtpAuthDisabled);
+    let (mut scanner, size) = device(&world).await;
+    assert_eq!(size, WIDE);
+    assert!(send(&mut scanner, b"Subject: s\r\n\r\nText").await.starts_with("250 "));
+    assert_eq!((announced(&mut scanner).await, device(&world).await.1), (NARROW, NARROW));
+}
+
+#[tokio::test]
+async fn a_barred_port_is_known_for_every_mailbox() {
+    let nobody = crate::common::port::free_address();
+    let world = setup(&AUTO.replace("{smtp}", &nobody.port().to_string())).start().await;
+    assert_eq!(announced(&mut world.client(Smtp).await).await, WIDE);
+    assert_eq!(sender(&world).await.1, NARROW);
+    assert_eq!(announced(&mut world.client(Smtp).await).await, NARROW);
+}
