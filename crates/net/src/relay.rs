@@ -247,6 +247,11 @@ impl Relay {
         self
     }
 
+    /// The detector of [`Relay::with_detector`].
+    pub fn detector(&self) -> Option<&QuiescenceDetector> {
+        self.detector.as_ref()
+    }
+
     /// Begins the shutdown if the protocol allows a shutdown message now and nothing was moved for
     /// `quiet`. The client gets the message, then both sides get the end of the connection. True if
     /// the shutdown began; the relay must then be polled to its end.

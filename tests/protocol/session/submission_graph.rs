@@ -204,3 +204,19 @@ async fn a_barred_port_is_known_for_every_mailbox() {
     assert_eq!(sender(&world).await.1, NARROW);
     assert_eq!(announced(&mut world.client(Smtp).await).await, NARROW);
 }
+
+#[tokio::test]
+async fn a_bare_lf_that_a_relay_passes_on_is_named_when_exchange_refuses_it() {
+    let world = World::new().await;
+    world.sandbox.set_upstream_mode(Service::Smtp, UpstreamMode::RefusesBareLf);
+    let mut client = world.session(Smtp, ALICE, ALICES).await;
+    assert!(send(&mut client, b"Subject: s\r\n\r\nText").await.starts_with("250 "));
+    assert_eq!(
+        send(&mut client, b"Subject: s\r\n\r\none\ntwo").await,
+        "550 5.6.11 SMTPSEND.BareLinefeedsAreIllegal; message contains bare linefeeds"
+    );
+    client.ask("QUIT", "221 ").await;
+    world.until("the session has ended", || world.log.has("outcome=ended")).await;
+    let lines = world.log.lines(|line| line.contains("cause=bare-line-end"));
+    assert!(lines.len() == 1 && lines[0].contains("`legacy: true`"), "{lines:?}");
+}

@@ -18,6 +18,7 @@ const LINE_BYTES: usize = 512;
 pub struct QuiescenceDetector {
     protocol: MailProtocol,
     state: State,
+    has_refused_bare_lf: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,7 +35,7 @@ enum State {
 impl QuiescenceDetector {
     /// Creates the detector of a session whose login was just answered.
     pub fn after_login(protocol: MailProtocol) -> Self {
-        Self { protocol, state: State::AtRest }
+        Self { protocol, state: State::AtRest, has_refused_bare_lf: false }
     }
 
     /// Notes octets that the client sent.
@@ -55,9 +56,18 @@ impl QuiescenceDetector {
         };
         self.state = match self.protocol {
             MailProtocol::Imap => imap(self.state, line),
-            MailProtocol::Smtp => smtp(self.state, line),
+            MailProtocol::Smtp => {
+                // Exchange: `550 5.6.11 SMTPSEND.BareLinefeedsAreIllegal`.
+                self.has_refused_bare_lf |= line.starts_with(b"550 5.6.11 ");
+                smtp(self.state, line)
+            }
             MailProtocol::Pop3 => State::Busy,
         };
+    }
+
+    /// Whether the server has refused a message for its bare LFs, which a relay passes on.
+    pub fn has_refused_bare_lf(&self) -> bool {
+        self.has_refused_bare_lf
     }
 
     /// The shutdown message that may be sent now; `None` if none may be sent.
