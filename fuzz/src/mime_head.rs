@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use gatepost_core::account::MailAddress;
-use gatepost_proto::mime::{Address, HEAD_OCTETS, Head, Recipients, check_lines, sender};
+use gatepost_proto::mime::{Address, AddressList, HEAD_OCTETS, Head, address_to, check_lines, sender};
 
 /// The whole input is a message.
 pub fn check(message: &[u8]) {
@@ -14,41 +14,43 @@ pub fn check(message: &[u8]) {
         assert!(field.name.end <= field.value.start && field.value.end <= field.all.end);
         at = field.all.end;
     }
-    let (header, body) = message.split_at(head.body());
-    assert!(at <= head.body() && matches!(&header[at..], b"" | b"\r\n"));
+    let (header, body) = (head.octets(), &message[head.body()..]);
+    assert!(matches!(&header[at..], b"" | b"\r\n"));
     assert!(header.len() <= HEAD_OCTETS + 2);
     assert_eq!(check_lines(header), Ok(()));
-    if let Some(end) = Head::end(message, 0) {
-        assert_eq!(end, head.body());
+    if !head.is_mended() {
+        assert_eq!(header, &message[..head.body()]);
+        assert!(Head::end(message, 0).is_none_or(|end| end == head.body()));
     }
-    blind_copies(message, &head);
+    addressed(&head);
     replaced_from(&head, body);
     quoted_names(&head);
 }
 
-/// Who is added is named, whoever was there still is, and nothing else has changed.
-fn blind_copies(message: &[u8], head: &Head<'_>) {
-    let Ok(named) = Recipients::of(head) else { return };
-    let before: HashSet<_> = named.all().cloned().collect();
-    for address in &before {
-        assert_eq!(Address::parse(address.as_str()).as_ref(), Ok(address), "an address is read as it is written");
+/// The recipients are named, certainly and alone, and a second time changes nothing.
+fn addressed(head: &Head<'_>) {
+    for field in head.fields() {
+        let Ok(list) = AddressList::parse(head.value(field)) else { continue };
+        for address in &list.addresses {
+            assert_eq!(Address::parse(address.as_str()).as_ref(), Ok(address), "an address is read as it is written");
+        }
     }
-    assert!(named.doubtful.iter().all(|address| !named.certain.contains(address)));
-    let added = ["new@fuzz.example", "\"n, e; w\"@fuzz.example"].map(|text| Address::parse(text).unwrap());
-    let Some(insertion) = named.blind_copies(&added.iter().collect::<Vec<_>>()) else { panic!("nothing to insert") };
-    assert!(insertion.octets.split(|octet| *octet == b'\n').all(|line| line.len() <= 999));
-    let (start, end) = message.split_at(insertion.at);
-    let changed = [start, &insertion.octets, end].concat();
-    let Ok(head) = Head::parse(&changed) else { panic!("the header is none any more") };
-    let Ok(now) = Recipients::of(&head) else { panic!("the recipients are lost") };
-    assert!(before.is_subset(&now.all().cloned().collect()));
-    // Who was put in is certain: not to be overlooked.
-    assert!(added.iter().all(|address| now.certain.contains(address)));
-    assert_eq!(changed.len() - head.body(), message.len() - body_of(message));
-}
-
-fn body_of(message: &[u8]) -> usize {
-    Head::parse(message).map_or(0, |head| head.body())
+    let mut recipients: Vec<_> =
+        ["new@fuzz.example", "\"n, e; w\"@fuzz.example"].map(|text| Address::parse(text).unwrap()).into();
+    let to = head.named("To").find_map(|field| AddressList::parse(head.value(field)).ok());
+    recipients.extend(to.into_iter().flat_map(|list| list.addresses));
+    let header = head.edited(address_to(head, &recipients).0);
+    let Ok(head) = Head::parse(&header) else { panic!("the header is none any more") };
+    let mut found = HashSet::new();
+    for name in ["To", "Cc", "Bcc"] {
+        for field in head.named(name) {
+            let Ok(list) = AddressList::parse(head.value(field)) else { panic!("{name} cannot be read") };
+            assert!(field.plain && list.plain, "{name} is written plainly");
+            found.extend(list.addresses);
+        }
+    }
+    assert_eq!(found, recipients.iter().cloned().collect());
+    assert_eq!(address_to(&head, &recipients), (Vec::new(), Vec::new()));
 }
 
 /// Quotes change nobody's address, and a second time they change nothing.

@@ -221,7 +221,7 @@ impl GraphClient {
         if status == expected { Ok(Ok(response)) } else { Ok(Err(Answer::read(response, deadline).await)) }
     }
 
-    async fn whole(&self, response: Response<Incoming>) -> Result<Vec<u8>, Unserved> {
+    pub(super) async fn whole(&self, response: Response<Incoming>) -> Result<Vec<u8>, Unserved> {
         let mut content = MessageContent { graph: self, incoming: response.into_body() };
         let mut body = Vec::new();
         while let Some(piece) = content.next().await.map_err(Unserved::Failed)? {
@@ -421,7 +421,7 @@ fn message(address: &MailAddress, id: &str) -> String {
     format!("{}/messages/{}", mailbox(address), encoded(id))
 }
 
-fn encoded(text: &str) -> String {
+pub(super) fn encoded(text: &str) -> String {
     url::form_urlencoded::byte_serialize(text.as_bytes()).collect()
 }
 

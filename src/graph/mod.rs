@@ -2,8 +2,9 @@
 //! token of a mailbox.
 //!
 //! `send` sends a message, after `outgoing` has ensured that its recipients are exactly those of
-//! the envelope. [`messages`] reads and deletes what has arrived. [`answer`] reads Graph's error
-//! answers. `throttle` pauses requests when Graph asks for it.
+//! the envelope. `sent_items` looks for its copy if Graph did not say whether it took the message,
+//! and `loss` says what Graph drops. [`messages`] reads and deletes what has arrived. [`answer`]
+//! reads Graph's error answers. `throttle` pauses requests when Graph asks for it.
 
 use std::error::Error;
 use std::sync::Arc;
@@ -29,11 +30,13 @@ use gatepost_proto::sasl::Bearer;
 pub mod answer;
 mod body;
 mod judge;
+mod loss;
 pub mod messages;
 mod not_sent;
 mod outgoing;
 mod refused;
 mod send;
+mod sent_items;
 mod throttle;
 
 pub use not_sent::NotSent;

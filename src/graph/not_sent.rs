@@ -27,4 +27,21 @@ impl NotSent {
         let failure = Failure { refusal, actor, cause, message, remedy: remedy.into(), delay: false };
         Self { reply, failure, token_refused: false }
     }
+
+    /// The message was handed over, and Microsoft did not say what became of it. The reply is
+    /// temporary, because a message that arrives twice is better than one that does not arrive.
+    pub fn outcome_unknown(actor: Actor, why: &str) -> Self {
+        Self::new(
+            Reply::new(451, [4, 2], "Microsoft did not say what became of the message; it may have been sent"),
+            actor,
+            Cause::OutcomeUnknown,
+            format!("the message may have been sent, or not: {why}"),
+            "the client tries again, and the message may then arrive twice; Sent Items show whether it was sent",
+        )
+    }
+
+    /// Whether it is unknown what became of the message.
+    pub fn is_outcome_unknown(&self) -> bool {
+        self.failure.cause == Cause::OutcomeUnknown
+    }
 }

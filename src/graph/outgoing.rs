@@ -1,64 +1,114 @@
 //! Turns an SMTP transaction into a message for `sendMail`. Graph has no envelope: recipients come
-//! from the header. So the header must name exactly the recipients of the envelope, or the message
-//! is not sent.
+//! from the header. So the header is made to name exactly the recipients of the envelope.
 
 use std::collections::HashSet;
 
 use hyper::body::Bytes;
 
 use super::body::Base64;
+use super::loss;
 use super::not_sent::NotSent;
+use gatepost_core::account::MailAddress;
 use gatepost_core::cause::Cause;
-use gatepost_core::failure::Actor;
+use gatepost_core::failure::{Actor, Failure};
+use gatepost_oauth::endpoint::guid;
 use gatepost_proto::mail::smtp::{Envelope, Reply};
-use gatepost_proto::mime::{self, Address, AddressError, Head, MimeError, Recipients};
+use gatepost_proto::mime::{self, Address, AddressError, Head, MimeError};
 
 /// Longest message: 4 MB of base64 are the longest request (Microsoft, "user: sendMail").
 pub const MESSAGE_OCTETS: usize = 3_000_000;
 
-/// Checks a message, and adds those who are only in the envelope to its Bcc field. Nothing else is
-/// changed. Exchange removes that field on delivery.
+/// The remedy for a message that is too large.
+pub(super) const SEND_LESS: &str = "send smaller attachments, or let messages leave over SMTP, which takes more";
+
+/// Longest Message-ID that is looked for. RFC 5322 §2.1.1 lets no line be longer.
+const MESSAGE_ID_OCTETS: usize = 998;
+
+/// A message as Graph gets it.
+#[derive(Debug)]
+pub(super) struct Outgoing {
+    pub(super) message: Base64,
+    /// Its recipients, each once.
+    pub(super) recipients: Vec<Address>,
+    /// Its Message-ID; `None` if it has one that cannot be searched for.
+    pub(super) message_id: Option<String>,
+    /// What was changed, for the log: empty, or the end of a sentence.
+    pub(super) changed: String,
+    /// What its recipients do not get.
+    pub(super) loss: Option<Failure>,
+}
+
+/// Checks a message, and changes its header where Graph would send it to others than the envelope
+/// names, or could not read it; see [`mime::address_to`] and [`Head::parse`]. A message without
+/// Message-ID gets one. The body is not changed.
 ///
 /// The envelope's sender is not checked: Graph has no field for it, and reports of failed delivery
 /// go to the mailbox.
 ///
 /// # Errors
 /// The reply says what is wrong, and is permanent.
-pub(super) fn prepare(envelope: &Envelope, message: &Bytes) -> Result<Base64, NotSent> {
+pub(super) fn prepare(mailbox: &MailAddress, envelope: &Envelope, message: &Bytes) -> Result<Outgoing, NotSent> {
     if message.len() > MESSAGE_OCTETS {
         return Err(too_large());
     }
     mime::check_lines(message).map_err(|flaw| malformed(&flaw))?;
     let head = Head::parse(message).map_err(|flaw| malformed(&flaw))?;
-    let named = Recipients::of(&head).map_err(|flaw| malformed(&flaw))?;
-
-    let mut addressed = Vec::new();
+    let mut recipients = Vec::new();
     let mut known = HashSet::new();
     for recipient in &envelope.recipients {
         let address = Address::parse(recipient).map_err(bad_recipient)?;
         if known.insert(address.clone()) {
-            addressed.push(address);
+            recipients.push(address);
         }
     }
-    let strangers = named.all().filter(|address| !known.contains(*address)).count();
-    if strangers > 0 {
-        return Err(names_others(strangers));
+    let (mut changes, set_aside) = mime::address_to(&head, &recipients);
+    let message_id = match head.named("Message-ID").next() {
+        Some(field) => searchable(head.value(field)),
+        None => {
+            let id = format!("<{}@{}>", guid(), mailbox.domain());
+            changes.push((0..0, format!("Message-ID: {id}\r\n").into_bytes()));
+            Some(id)
+        }
+    };
+    let message = match changes.is_empty() && !head.is_mended() {
+        true => Base64([message.clone(), Bytes::new()]),
+        false => Base64([head.edited(changes).into(), message.slice(head.body()..)]),
+    };
+    if message.len() > MESSAGE_OCTETS {
+        return Err(too_large());
     }
-    // Recipients that Graph may not find in the header are added once more.
-    let certain: HashSet<_> = named.certain.iter().collect();
-    let unnamed: Vec<_> = addressed.iter().filter(|address| !certain.contains(address)).collect();
-    let (at, octets) = named.blind_copies(&unnamed).map_or((0, Vec::new()), |new| (new.at, new.octets));
-    let message = Base64([message.slice(..at), octets.into(), message.slice(at..)]);
-    if message.len() > MESSAGE_OCTETS { Err(too_large()) } else { Ok(message) }
+    Ok(Outgoing {
+        message,
+        recipients,
+        message_id,
+        changed: changed(head.is_mended(), &set_aside),
+        loss: loss::of(&head),
+    })
 }
 
-pub(super) fn too_large() -> NotSent {
+/// Says what was changed.
+fn changed(is_mended: bool, set_aside: &[&str]) -> String {
+    let mended = is_mended.then(|| "the header was given a clear begin and end".to_owned());
+    let aside = set_aside.iter().map(|name| {
+        format!("{name} was set aside, because it cannot be read for certain or names others than the transaction")
+    });
+    mended.into_iter().chain(aside).collect::<Vec<_>>().join(", ")
+}
+
+/// The Message-ID, if it is one word that Graph may be asked for.
+fn searchable(value: &[u8]) -> Option<String> {
+    let id = str::from_utf8(value.trim_ascii()).ok()?;
+    let is_word = (1..=MESSAGE_ID_OCTETS).contains(&id.len()) && id.bytes().all(|octet| octet.is_ascii_graphic());
+    is_word.then(|| id.to_owned())
+}
+
+fn too_large() -> NotSent {
     NotSent::new(
         Reply::new(552, [3, 4], format_args!("Message too large: Microsoft Graph takes {MESSAGE_OCTETS} octets")),
         Actor::Client,
         Cause::MessageTooLarge,
         format!("the message is larger than Microsoft Graph takes, which is {MESSAGE_OCTETS} octets"),
-        "send smaller attachments, or have `deliver: smtp` for this listener, where 150 MB go through",
+        SEND_LESS,
     )
 }
 
@@ -68,7 +118,7 @@ fn malformed(flaw: &MimeError) -> NotSent {
         Actor::Client,
         Cause::MalformedMessage,
         format!("the message {flaw}"),
-        "have the program that writes it corrected; what Microsoft Graph might understand otherwise is not sent through it",
+        "correct the program that writes it",
     )
 }
 
@@ -82,76 +132,79 @@ fn bad_recipient(why: AddressError) -> NotSent {
     )
 }
 
-fn names_others(strangers: usize) -> NotSent {
-    let people = if strangers == 1 { "1 address".to_owned() } else { format!("{strangers} addresses") };
-    let reply = format_args!(
-        "To, Cc and Bcc name {people} that this transaction has no RCPT for, and Microsoft Graph would send there too; \
-         send to all in one transaction, or have deliver: smtp"
-    );
-    NotSent::new(
-        Reply::new(550, [6, 0], reply),
-        Actor::Client,
-        Cause::NamesOthers,
-        format!(
-            "the header names {people} that the transaction is not addressed to; Microsoft Graph knows no envelope, and \
-             would send there too"
-        ),
-        "let the program send one message to all its recipients at once; if it cannot, have `deliver: smtp` for this listener",
-    )
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn prepared(recipients: &[&str], message: &str) -> Result<String, String> {
+    const ID: &str = "Message-ID: <1@x>\r\n";
+
+    fn outgoing(recipients: &[&str], message: &str) -> Result<(String, Outgoing), String> {
         let recipients = recipients.iter().map(ToString::to_string).collect();
         let envelope = Envelope { recipients, ..Envelope::default() };
-        match prepare(&envelope, &message.to_owned().into()) {
-            Ok(Base64(parts)) => Ok(String::from_utf8(parts.concat()).unwrap()),
+        let mailbox = MailAddress::parse("anna@contoso.com").unwrap();
+        match prepare(&mailbox, &envelope, &message.to_owned().into()) {
+            Ok(outgoing) => Ok((String::from_utf8(outgoing.message.0.concat()).unwrap(), outgoing)),
             Err(not_sent) => Err(not_sent.reply.to_string()),
         }
     }
 
+    fn prepared(recipients: &[&str], message: &str) -> String {
+        outgoing(recipients, message).unwrap().0
+    }
+
     #[test]
     fn a_message_that_names_its_recipients_stays_as_it_is() {
-        let message = "From: f@x\r\nTo: A@x\r\nCc: B <\"b\"@X>\r\n\r\nText\r\n";
-        assert_eq!(prepared(&["b@x", "a@x", "a@X"], message).unwrap(), message);
+        let message = format!("From: f@x\r\n{ID}To: A@x\r\nCc: B <\"b\"@X>\r\n\r\nText\r\n");
+        let (sent, outgoing) = outgoing(&["b@x", "a@x", "a@X"], &message).unwrap();
+        assert_eq!((sent, outgoing.changed, outgoing.message_id), (message, String::new(), Some("<1@x>".into())));
     }
 
     #[test]
-    fn whom_only_the_envelope_names_gets_a_blind_copy() {
-        let message = "To: a@x\r\n\r\nText\r\n";
-        assert_eq!(
-            prepared(&["a@x", "c@x", "b@x", "C@x"], message).unwrap(),
-            format!("Bcc: c@x,\r\n b@x\r\n{message}")
-        );
-        let message = "To: undisclosed-recipients:;\r\n\r\n";
-        assert_eq!(prepared(&["a@x"], message).unwrap(), format!("Bcc: a@x\r\n{message}"));
+    fn recipients_that_only_the_envelope_names_get_a_blind_copy() {
+        let message = format!("{ID}To: a@x\r\n\r\nText\r\n");
+        let sent = prepared(&["a@x", "c@x", "b@x", "C@x"], &message);
+        assert_eq!(sent, format!("Bcc: c@x,\r\n b@x\r\n{message}"));
     }
 
     #[test]
-    fn whom_a_reader_might_miss_gets_a_blind_copy_too() {
-        let message = "To: a@x; b@x\r\n\r\n";
-        assert_eq!(prepared(&["a@x", "b@x"], message).unwrap(), format!("Bcc: a@x,\r\n b@x\r\n{message}"));
+    fn nobody_gets_a_message_that_was_not_for_them_and_all_others_do() {
+        let (sent, outgoing) = outgoing(&["a@x"], &format!("To: a@x, b@x\r\n{ID}Bcc: c@x\r\n\r\nText\r\n")).unwrap();
+        assert_eq!(sent, format!("Bcc: a@x\r\nX-Original-To: a@x, b@x\r\n{ID}\r\nText\r\n"));
+        assert!(outgoing.changed.starts_with("To was set aside, because "), "{}", outgoing.changed);
     }
 
     #[test]
-    fn nobody_gets_a_message_that_was_not_for_them() {
-        let reply = prepared(&["a@x"], "To: a@x, b@x\r\nBcc: c@x\r\n\r\n").unwrap_err();
-        assert!(reply.starts_with("550 5.6.0 To, Cc and Bcc name 2 addresses"), "{reply}");
-        assert!(prepared(&["a@x"], "To: a@x; b@x\r\n\r\n").unwrap_err().starts_with("550 5.6.0 "));
+    fn text_without_a_header_gets_one() {
+        let (sent, outgoing) = outgoing(&["a@x"], "Hello Anna:\r\n\r\nText\r\n").unwrap();
+        let id = outgoing.message_id.unwrap();
+        assert!(id.starts_with('<') && id.ends_with("@contoso.com>"), "{id}");
+        assert_eq!(sent, format!("Bcc: a@x\r\nMessage-ID: {id}\r\n\r\nHello Anna:\r\n\r\nText\r\n"));
+        assert_eq!(outgoing.changed, "the header was given a clear begin and end");
     }
 
     #[test]
-    fn what_cannot_be_sent_as_it_is_is_not_sent() {
+    fn a_message_id_is_one_word_or_is_not_looked_for() {
+        for (field, id) in [
+            ("Message-ID:\r\n <a'b@x>", Some("<a'b@x>")),
+            ("message-id: 12345", Some("12345")),
+            ("Message-ID: <a@x> <b@x>", None),
+            ("Message-ID:", None),
+            ("Message-ID: <\u{fc}@x>", None),
+        ] {
+            let message = format!("To: a@x\r\n{field}\r\n\r\n");
+            let (sent, outgoing) = outgoing(&["a@x"], &message).unwrap();
+            assert_eq!((sent, outgoing.message_id.as_deref()), (message, id), "{field}");
+        }
+    }
+
+    #[test]
+    fn what_has_no_one_meaning_is_not_sent() {
         for (recipients, message, begins) in [
-            (["a@x"], "To: root\r\n\r\n", "554 5.6.0 Message not sent: it has a To field"),
-            (["a@x"], "Hello\r\n", "554 5.6.0 Message not sent: it begins with a line"),
             (["a@x"], "To: a@x\r\n\r\nbare\nLF\r\n", "554 5.6.0 Message not sent: it has a bare CR or LF"),
+            (["a@x"], "To: a@x\r\n\r\nNUL\0\r\n", "554 5.6.0 Message not sent: it has a NUL"),
             (["postmaster"], "To: a@x\r\n\r\n", "550 5.1.3 "),
         ] {
-            let reply = prepared(&recipients, message).unwrap_err();
+            let reply = outgoing(&recipients, message).unwrap_err();
             assert!(reply.starts_with(begins), "{reply}");
         }
     }
@@ -159,11 +212,11 @@ mod tests {
     #[test]
     fn the_bound_counts_what_is_put_in() {
         let message = |length: usize| {
-            let start = "To: a@x\r\n\r\n";
+            let start = format!("To: a@x\r\n{ID}\r\n");
             format!("{start}{}", "x".repeat(length - start.len()))
         };
-        assert!(prepared(&["a@x"], &message(MESSAGE_OCTETS)).is_ok());
-        assert!(prepared(&["a@x"], &message(MESSAGE_OCTETS + 1)).unwrap_err().starts_with("552 5.3.4 "));
-        assert!(prepared(&["a@x", "b@x"], &message(MESSAGE_OCTETS)).unwrap_err().starts_with("552 5.3.4 "));
+        assert!(outgoing(&["a@x"], &message(MESSAGE_OCTETS)).is_ok());
+        assert!(outgoing(&["a@x"], &message(MESSAGE_OCTETS + 1)).unwrap_err().starts_with("552 5.3.4 "));
+        assert!(outgoing(&["a@x", "b@x"], &message(MESSAGE_OCTETS)).unwrap_err().starts_with("552 5.3.4 "));
     }
 }

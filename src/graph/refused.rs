@@ -8,7 +8,7 @@ use hyper::http;
 use super::GraphError;
 use super::answer::Answer;
 use super::not_sent::NotSent;
-use super::outgoing::too_large;
+use super::outgoing::SEND_LESS;
 use gatepost_config::Origin;
 use gatepost_core::cause::Cause;
 use gatepost_core::failure::Actor;
@@ -22,33 +22,32 @@ pub(super) fn throttles(status: u16) -> bool {
     matches!(status, 429 | 503 | 504 | 509)
 }
 
-/// Whether the status, with a `Retry-After`, says that the message was not processed. A gateway
-/// that stopped waiting (504) may have passed it on.
+/// Whether the status, with a `Retry-After`, says that the message was not processed.
 pub(super) fn not_looked_at(status: u16) -> bool {
     matches!(status, 429 | 503)
 }
 
+/// Whether the status leaves open what became of the message: Graph failed somewhere, or a gateway
+/// stopped waiting and may have passed it on.
+fn leaves_outcome_open(status: u16) -> bool {
+    (500..600).contains(&status) && !matches!(status, 503 | 509)
+}
+
 /// Explains an answer other than 202. `octets` is the length of the message.
 pub(super) fn explain(answer: &Answer, octets: usize) -> NotSent {
-    let Verdict { reply: (code, status, text), actor, cause, remedy } = match verdict(answer, octets) {
-        Some(verdict) => verdict,
-        None => return with_words(too_large(), answer),
-    };
+    if leaves_outcome_open(answer.status) {
+        return NotSent::outcome_unknown(Actor::Microsoft, &format!("Microsoft Graph failed ({})", answer.words()));
+    }
+    let Verdict { reply: (code, status, text), actor, cause, remedy } = verdict(answer, octets);
     let word = answer.code.as_deref().map(|word| format!(" ({word})")).unwrap_or_default();
     let mut not_sent = NotSent::new(
         Reply::new(code, status, format_args!("{text}{word}")),
         actor,
         cause,
-        format!("the message was not sent: {text}"),
+        format!("the message was not sent: {text} ({})", answer.words()),
         remedy,
     );
     not_sent.token_refused = answer.status == 401;
-    with_words(not_sent, answer)
-}
-
-/// Adds Graph's own text.
-fn with_words(mut not_sent: NotSent, answer: &Answer) -> NotSent {
-    not_sent.failure.message.push_str(&format!(" ({})", answer.words()));
     not_sent
 }
 
@@ -59,14 +58,18 @@ struct Verdict {
     remedy: &'static str,
 }
 
-/// Returns the verdict on an answer; `None` if the message is too large.
-fn verdict(answer: &Answer, octets: usize) -> Option<Verdict> {
+fn verdict(answer: &Answer, octets: usize) -> Verdict {
     const WAIT: &str = "the client tries again";
-    let verdict = |reply, actor, cause, remedy| Some(Verdict { reply, actor, cause, remedy });
+    let verdict = |reply, actor, cause, remedy| Verdict { reply, actor, cause, remedy };
+    // The mailbox may have a limit of its own, so no number is told.
+    let too_large = || {
+        let reply = (552, [3, 4], "The message is larger than Microsoft Graph takes from this mailbox");
+        verdict(reply, Actor::Client, Cause::MessageTooLarge, SEND_LESS)
+    };
     match answer.status {
-        413 => None,
-        400..500 if answer.says(&["ErrorMessageSizeExceeded", "ErrorMimeContentTooBig"]) => None,
-        200..300 if octets > SILENTLY_DROPPED_OCTETS => None,
+        413 => too_large(),
+        400..500 if answer.says(&["ErrorMessageSizeExceeded", "ErrorMimeContentTooBig"]) => too_large(),
+        200..300 if octets > SILENTLY_DROPPED_OCTETS => too_large(),
         401 => verdict(
             (451, [7, 0], "Microsoft Graph did not accept the access token"),
             Actor::TenantAdministrator,
@@ -115,17 +118,11 @@ fn verdict(answer: &Answer, octets: usize) -> Option<Verdict> {
             Cause::Throttled,
             WAIT,
         ),
-        503 | 504 | 509 => verdict(
+        503 | 509 => verdict(
             (451, [3, 2], "Microsoft Graph is not available for now"),
             Actor::Microsoft,
             Cause::UpstreamUnavailable,
             WAIT,
-        ),
-        200..400 => verdict(
-            (451, [3, 0], "Something answered that is not as Microsoft Graph answers"),
-            Actor::Network,
-            Cause::NotGraph,
-            "find out which device on the way answers in its place; should it be Microsoft, have `deliver: smtp` for this listener",
         ),
         400..500 if !answer.is_graphs() => verdict(
             (451, [3, 0], "Something on the way to Microsoft Graph refused the request"),
@@ -154,10 +151,10 @@ fn verdict(answer: &Answer, octets: usize) -> Option<Verdict> {
             "look at Microsoft's words; should they not help, have `deliver: smtp` for this listener",
         ),
         _ => verdict(
-            (451, [3, 0], "Microsoft Graph failed"),
-            Actor::Microsoft,
-            Cause::UpstreamFailed,
-            "the client tries again; should it last for this message alone, have `deliver: smtp` for this listener",
+            (451, [3, 0], "Something answered that is not as Microsoft Graph answers"),
+            Actor::Network,
+            Cause::NotGraph,
+            "find out which device on the way answers in its place; should it be Microsoft, have `deliver: smtp` for this listener",
         ),
     }
 }
@@ -178,7 +175,9 @@ pub(super) fn quiet(left: Duration) -> NotSent {
 pub(super) fn no_answer(error: &GraphError, graph: &Origin, id: &str) -> NotSent {
     let failure = error.failure(graph);
     match error {
-        GraphError::Exchange(_) if error.connector().is_none() => unknown(failure.actor, &failure.message, id),
+        GraphError::Exchange(_) if error.connector().is_none() => {
+            NotSent::outcome_unknown(failure.actor, &format!("{} (client-request-id {id})", failure.message))
+        }
         _ => NotSent {
             reply: Reply::new(451, [4, 1], "No connection to Microsoft Graph"),
             failure,
@@ -189,18 +188,8 @@ pub(super) fn no_answer(error: &GraphError, graph: &Origin, id: &str) -> NotSent
 
 /// There was no answer in time.
 pub(super) fn late(graph: &Origin, most: Duration, id: &str) -> NotSent {
-    unknown(Actor::Microsoft, &format!("{graph} did not answer within {most:?}"), id)
-}
-
-/// The message was being sent, and it is unknown whether it arrived.
-fn unknown(actor: Actor, why: &str, id: &str) -> NotSent {
-    NotSent::new(
-        Reply::new(451, [4, 2], "Microsoft Graph did not say whether it took the message"),
-        actor,
-        Cause::OutcomeUnknown,
-        format!("whether Microsoft took the message is unknown: {why} (client-request-id {id})"),
-        "the client tries again, and the message may then arrive twice; look into Sent Items",
-    )
+    let why = format!("{graph} did not answer within {most:?} (client-request-id {id})");
+    NotSent::outcome_unknown(Actor::Microsoft, &why)
 }
 
 /// The request could not be made.
@@ -243,10 +232,10 @@ mod tests {
             (404, "ErrorInvalidUser", "550 5.1.8", Actor::TenantAdministrator),
             (413, "", "552 5.3.4", Actor::Client),
             (429, "ApplicationThrottled", "451 4.3.2", Actor::Microsoft),
-            (500, "ErrorInternalServerError", "451 4.3.0", Actor::Microsoft),
-            (502, "", "451 4.3.0", Actor::Microsoft),
+            (500, "ErrorInternalServerError", "451 4.4.2", Actor::Microsoft),
+            (502, "", "451 4.4.2", Actor::Microsoft),
             (503, "", "451 4.3.2", Actor::Microsoft),
-            (504, "", "451 4.3.2", Actor::Microsoft),
+            (504, "", "451 4.4.2", Actor::Microsoft),
             (509, "", "451 4.3.2", Actor::Microsoft),
             (200, "", "451 4.3.0", Actor::Network),
             (302, "", "451 4.3.0", Actor::Network),

@@ -1,7 +1,8 @@
 //! Sends a message with `sendMail` (Microsoft, "user: sendMail"), once.
 //!
 //! A message is sent again only if Microsoft has said that it did not process it. Graph has no key
-//! by which it could recognize a repeated message.
+//! by which it could recognize a repeated message. If Microsoft says nothing, the copy in Sent
+//! Items tells that it was sent.
 
 use std::time::Duration;
 
@@ -15,9 +16,13 @@ use tokio::time::{Instant, sleep, timeout_at};
 use super::answer::Answer;
 use super::body::Base64;
 use super::not_sent::NotSent;
+use super::outgoing::Outgoing;
+use super::sent_items::SentCopy;
 use super::{GraphClient, authorized, outgoing, refused};
 use gatepost_core::account::MailAddress;
-use gatepost_proto::mail::smtp::Envelope;
+use gatepost_core::failure::Failure;
+use gatepost_proto::mail::smtp::{Envelope, Reply};
+use gatepost_proto::mime::Address;
 use gatepost_proto::sasl::Bearer;
 
 /// No request for a message begins later than this after the first, including waits. With the time
@@ -29,22 +34,25 @@ const ATTEMPTS: u32 = 3;
 
 /// Microsoft has accepted the message. That is not delivery: later failures come back to the
 /// mailbox as a report.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Sent {
-    /// The id of the request, by which Microsoft finds it; empty when there is none.
-    pub request_id: String,
+    /// The reply to the client.
+    pub reply: Reply,
+    /// What the log says besides; empty when there is nothing to say.
+    pub remark: String,
+    /// What the recipients do not get, because Graph drops it.
+    pub loss: Option<Failure>,
 }
 
 impl GraphClient {
     /// Sends a message from the mailbox of `bearer` to the recipients of the envelope; a copy is
     /// kept in its Sent Items.
     ///
-    /// If Graph asks for a short wait, this waits. The whole takes less than ten minutes.
+    /// If Graph asks for a short wait, this waits. If Graph does not say whether it took the
+    /// message, this looks for the copy. The whole takes less than ten minutes.
     ///
     /// # Errors
-    /// [`NotSent`], with a reply of class 5 when trying again is of no use. If it is unknown
-    /// whether Microsoft took the message, the reply is temporary, because twice is better than
-    /// never.
+    /// [`NotSent`], with a reply of class 5 when trying again is of no use.
     ///
     /// # Cancel safety
     /// Dropping the future leaves open whether the message was sent.
@@ -54,7 +62,25 @@ impl GraphClient {
         envelope: &Envelope,
         message: impl Into<Bytes>,
     ) -> Result<Sent, NotSent> {
-        let message = outgoing::prepare(envelope, &message.into())?;
+        let Outgoing { message, recipients, message_id, changed, loss } =
+            outgoing::prepare(&bearer.user, envelope, &message.into())?;
+        let (reply, remark) = match self.hand_over(bearer, &message).await {
+            Ok(request) => {
+                let words = format_args!("Accepted by Microsoft Graph, request {request}");
+                (Reply::new(250, [0, 0], words), changed)
+            }
+            Err(not_sent) if not_sent.is_outcome_unknown() => {
+                let found = self.look_for_copy(bearer, message_id.as_deref(), &recipients, not_sent).await?;
+                let words = "Accepted by Microsoft Graph, a copy is in Sent Items";
+                (Reply::new(250, [0, 0], words), if changed.is_empty() { found } else { format!("{found}; {changed}") })
+            }
+            Err(not_sent) => return Err(not_sent),
+        };
+        Ok(Sent { reply, remark, loss })
+    }
+
+    /// Returns the id of the request by which Graph accepted the message; empty when it has none.
+    async fn hand_over(&self, bearer: &Bearer, message: &Base64) -> Result<String, NotSent> {
         let first = Instant::now();
         let mut attempts = 0;
         loop {
@@ -65,7 +91,7 @@ impl GraphClient {
             let answer = self.post(bearer, message.clone()).await?;
             attempts += 1;
             if answer.status == 202 {
-                return Ok(Sent { request_id: answer.request_id.unwrap_or_default() });
+                return Ok(answer.request_id.unwrap_or_default());
             }
             // A failing proxy does not speak for Graph.
             let wait = answer.retry_after.filter(|_| refused::throttles(answer.status) && answer.is_graphs());
@@ -83,6 +109,28 @@ impl GraphClient {
                 _ => return Err(refused::explain(&answer, message.len())),
             }
         }
+    }
+
+    /// Looks into Sent Items, because Graph did not say whether it took the message. Returns the
+    /// remark for the log.
+    async fn look_for_copy(
+        &self,
+        bearer: &Bearer,
+        message_id: Option<&str>,
+        recipients: &[Address],
+        mut not_sent: NotSent,
+    ) -> Result<String, NotSent> {
+        let copy = match message_id {
+            Some(id) => self.find_sent_copy(bearer, id, recipients).await,
+            None => SentCopy::Unknown("the message has no Message-ID that can be searched for".to_owned()),
+        };
+        let message = &mut not_sent.failure.message;
+        match copy {
+            SentCopy::Found => return Ok(format!("its copy is in Sent Items ({message})")),
+            SentCopy::Missing => message.push_str("; no copy is in Sent Items yet"),
+            SentCopy::Unknown(why) => message.push_str(&format!("; Sent Items could not be searched: {why}")),
+        }
+        Err(not_sent)
     }
 
     async fn post(&self, bearer: &Bearer, message: Base64) -> Result<Answer, NotSent> {

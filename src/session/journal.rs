@@ -81,8 +81,6 @@ pub(super) enum Outcome {
 pub(super) struct Message<'a> {
     /// `smtp`, `graph` or `none`.
     pub(super) way: &'static str,
-    /// Its outcome.
-    pub(super) outcome: Outcome,
     /// The rule of `trusted_senders` that let it in.
     pub(super) trusted: Option<IpNet>,
     /// The mailbox that sends it, when it is not the session's.
@@ -95,6 +93,19 @@ pub(super) struct Message<'a> {
     pub(super) reply: &'a Reply,
     /// What happened, unless it was only a refusal by Microsoft.
     pub(super) failure: Option<&'a Failure>,
+    /// What is worth knowing about a message that was sent; empty otherwise.
+    pub(super) remark: &'a str,
+}
+
+impl Message<'_> {
+    /// Returns what became of it.
+    pub(super) fn outcome(&self) -> Outcome {
+        match self.failure {
+            Some(failure) if failure.cause == Cause::OutcomeUnknown => Outcome::Unknown,
+            _ if self.reply.class() == 2 => Outcome::Sent,
+            _ => Outcome::Refused,
+        }
+    }
 }
 
 /// A request of an HTTP client that was refused for another reason than its login.
@@ -288,7 +299,7 @@ impl Journal {
             "graph" => Way::Graph,
             _ => Way::None,
         };
-        let outcome = match message.outcome {
+        let outcome = match message.outcome() {
             Outcome::Sent => Sent::Accepted,
             Outcome::Refused if message.reply.class() == 4 => Sent::Deferred,
             Outcome::Refused => Sent::Refused,
@@ -298,6 +309,11 @@ impl Journal {
         if let Some(failure) = message.failure {
             self.failed(protocol, subject, &whose.account, failure);
         }
+        let more = match message.failure {
+            Some(failure) => format!(": {failure}"),
+            None if message.remark.is_empty() => String::new(),
+            None => format!(": {}", message.remark),
+        };
         macro_rules! line {
             ($level:ident, $outcome:literal, $text:literal) => {
                 tell!($level, subject, by whose,
@@ -310,16 +326,15 @@ impl Journal {
                     bytes = message.octets,
                     mailbox = message.mailbox.map(display),
                     reply = %message.reply,
-                    "{}{}",
-                    $text,
-                    message.failure.map(|failure| format!(": {failure}")).unwrap_or_default()
+                    "{}{more}",
+                    $text
                 )
             };
         }
-        match message.outcome {
+        match message.outcome() {
             Outcome::Sent => line!(info, "sent", "message sent"),
             Outcome::Refused => line!(warn, "not-sent", "message not sent"),
-            Outcome::Unknown => line!(warn, "unknown", "message sent, perhaps"),
+            Outcome::Unknown => line!(warn, "unknown", "message status unknown"),
         }
     }
 

@@ -114,6 +114,11 @@ pub(super) async fn serve(
         memory.pause(target.upstream.protocol, of_mailbox.mailbox(), pause);
     }
     drop(of_mailbox);
+    if relay.has_refused_bare_lf() {
+        let text = "Exchange refused a message with a bare LF (550 5.6.11). Gatepost admin: write `legacy: true` for this listener, \
+                    and such line ends become CRLF, or correct the program that sends it";
+        journal.flawed(&subject, &whose, Cause::BareLineEnd, text);
+    }
     let ending =
         Ending { cause: report.end.cause(), duration: started.elapsed(), sent: report.sent, received: report.received };
     journal.ended(service.listener.protocol, &subject, &whose, live, ending);

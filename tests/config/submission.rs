@@ -128,6 +128,19 @@ fn who_needs_no_login_is_noted() {
 }
 
 #[test]
+fn what_messages_lose_through_graph_is_noted() {
+    let local = "allow_from: 192.168.7.0/24, allow_plaintext_from: 192.168.7.0/24";
+    let is_noted = |keys: &str| {
+        let notes = load(&listener(&format!("{local}, {keys}"))).notes;
+        notes
+            .iter()
+            .any(|note| note.starts_with("messages that the listener `smtp` sends through Microsoft Graph lose"))
+    };
+    assert!(is_noted("deliver: graph") && is_noted("deliver: auto"));
+    assert!(!is_noted("deliver: smtp") && !is_noted("legacy: true"));
+}
+
+#[test]
 fn an_account_for_devices_alone_needs_no_password() {
     let yaml =
         listener("allow_from: 192.168.7.0/24, trusted_senders: [{from: 192.168.7.21, login: scanner@contoso.com}]");

@@ -1,15 +1,16 @@
 #!/usr/bin/env python3
-"""Writes messages/*.eml and manifest.tsv: messages, each awkward in one way, and what becomes of each when it is sent
-through Microsoft Graph.
+"""Writes messages/*.eml, changed/*.eml and manifest.tsv: messages, each awkward in one way, and what becomes of each when it
+is sent through Microsoft Graph.
 
     python3 tests/corpus/generate.py
 
 A verdict is one of
     identical       every octet goes out as it came
     bcc             the same behind a new Bcc field that names the addresses in the column "blind"
-    extended        the same, but for those addresses at the end of the Bcc field that was there
+    changed         what goes out is the file of that name in changed/
     refused CODE    nothing goes out; the client hears that code
-What is refused could be read by somebody else as other fields, or as naming other people.
+A message without Message-ID also gets one, which these files do not show. What is changed could be read by somebody else as
+other fields, or as naming other people. What is refused has no one meaning.
 """
 
 import base64
@@ -29,8 +30,8 @@ def octets(text):
     return text if isinstance(text, bytes) else text.encode("utf-8")
 
 
-def add(name, what, verdict, content, to=(A,), blind=()):
-    messages.append((name, what, verdict, octets(content), list(to), list(blind)))
+def add(name, what, verdict, content, to=(A,), blind=(), after=None):
+    messages.append((name, what, verdict, octets(content), list(to), list(blind), after))
 
 
 def same(name, what, content, to=(A,)):
@@ -39,6 +40,10 @@ def same(name, what, content, to=(A,)):
 
 def bcc(name, what, content, to, blind):
     add(name, what, "bcc", content, to, blind)
+
+
+def changed(name, what, before, after, to=(A,)):
+    add(name, what, "changed", before, to, after=octets(after))
 
 
 def refused(name, what, code, content, to=(A,)):
@@ -243,37 +248,52 @@ same("to-1000", "a To of 400 recipients", FROM + "To: " + ",\r\n ".join(f"r{n}@f
 # --- Recipients that are in the envelope only, or that a reader might miss.
 bcc("bcc-classic", "a blind copy as mail programs send it", HEAD + "\r\nText\r\n", (A, B), (B,))
 bcc("undisclosed", "undisclosed recipients", FROM + "To: undisclosed-recipients:;\r\n\r\nText\r\n", (A, B), (A, B))
-bcc("undisclosed-no-end", "undisclosed recipients without the semicolon", FROM + "To: undisclosed-recipients:\r\n\r\nText\r\n", (A,), (A,))
 bcc("no-recipients", "neither To nor Cc", FROM + "Subject: Test\r\n\r\nText\r\n", (A,), (A,))
 bcc("blind-300", "300 blind copies", HEAD + "\r\nText\r\n", [A] + [f"r{n}@fabrikam.example" for n in range(300)], [f"r{n}@fabrikam.example" for n in range(300)])
 bcc("blind-quoted", "a blind copy to a quoted local part", HEAD + "\r\nText\r\n", (A, '"a, b"@fabrikam.example'), ('"a, b"@fabrikam.example',))
 bcc("blind-no-final-crlf", "a blind copy where the header does not end", HEAD + "X-Last: 1", (A, B), (B,))
 bcc("blind-received", "a blind copy where Received comes first", "Received: from x by y; now\r\n" + HEAD + "\r\nText\r\n", (A, B), (B,))
-bcc("to-twice", "two To fields", FROM + f"To: {A}\r\nTo: {B}\r\n\r\nText\r\n", (A, B), (A, B))
-bcc("cc-twice", "two Cc fields", FROM + TO + f"Cc: {B}\r\nCc: {C}\r\n\r\nText\r\n", (A, B, C), (B, C))
-bcc("to-space-colon", "a blank before the colon of To", FROM + f"To : {A}\r\n\r\nText\r\n", (A,), (A,))
-bcc("to-semicolons", "semicolons between addresses", FROM + f"To: {A}; {B};\r\n\r\nText\r\n", (A, B), (A, B))
-bcc("to-blank-line-before", "a line of blanks before To", FROM + "Subject: Test\r\n \r\n" + TO + "\r\nText\r\n", (A,), (A,))
-bcc("group-no-end", "a group without its end", FROM + f"To: Team: {A}\r\n\r\nText\r\n", (A,), (A,))
-bcc("route", "a route before the address", FROM + f"To: <@relay.example:{A}>\r\n\r\nText\r\n", (A,), (A,))
-bcc("dots-in-local", "two dots beside each other", FROM + "To: anna..b@fabrikam.example\r\n\r\nText\r\n", ('"anna..b"@fabrikam.example',), ('"anna..b"@fabrikam.example',))
-bcc("name-is-address", "the address itself as the display name, without quotes", FROM + f"To: {A} <{A}>\r\n\r\nText\r\n", (A,), (A,))
-bcc("name-literal", "a display name with brackets", FROM + f"To: [External] Anna <{A}>\r\n\r\nText\r\n", (A,), (A,))
-add("bcc-extended", "a Bcc that names one of two", "extended", FROM + TO + f"Bcc: {B}\r\nSubject: Test\r\n\r\nText\r\n", (A, B, C), (C,))
-add("bcc-extended-folded", "a folded Bcc with a comment at its end", "extended", FROM + TO + f"Bcc: {B},\r\n dora@fabrikam.example\r\n (last)\r\n\r\nText\r\n", (A, B, C, "dora@fabrikam.example"), (C,))
-add("bcc-extended-empty", "an empty Bcc where one is needed", "extended", FROM + TO + "Bcc: \r\n\r\nText\r\n", (A, B), (B,))
 
-# --- Refused: the header names people whom the envelope does not.
-refused("one-of-two", "To names two, the envelope one of them", 550, FROM + f"To: {A}, {B}\r\n\r\nText\r\n")
-refused("cc-not-addressed", "Cc names somebody who is not addressed", 550, HEAD + f"Cc: {B}\r\n\r\nText\r\n")
-refused("bcc-not-addressed", "Bcc names somebody who is not addressed", 550, HEAD + f"Bcc: {B}\r\n\r\nText\r\n")
-refused("nobody-of-to", "a list's message to a member", 550, FROM + "To: list@fabrikam.example\r\n\r\nText\r\n", (B,))
-refused("group-not-addressed", "a group names somebody who is not addressed", 550, FROM + f"To: Team: {A}, {B};\r\n\r\nText\r\n")
-refused("encoded-comma", "an encoded word with a bare comma", 554, FROM + f"To: =?utf-8?Q?M=C3=BCller,_Anna?= <{A}>\r\n\r\nText\r\n")
-refused("name-hides-comma", "an encoded word that hides an address", 554, FROM + f"To: =?utf-8?Q?x@x,?= <{A}>\r\n\r\nText\r\n")
+# --- Recipients as a reader might miss them: a plain field takes the place.
+for name, what, before, people in (
+    ("to-space-colon", "a blank before the colon of To", f"To : {A}", (A,)),
+    ("to-semicolons", "semicolons between addresses", f"To: {A}; {B};", (A, B)),
+    ("group-no-end", "a group without its end", f"To: Team: {A}", (A,)),
+    ("route", "a route before the address", f"To: <@relay.example:{A}>", (A,)),
+    ("dots-in-local", "two dots beside each other", "To: anna..b@fabrikam.example", ('"anna..b"@fabrikam.example',)),
+    ("name-is-address", "the address itself as the display name, without quotes", f"To: {A} <{A}>", (A,)),
+    ("name-literal", "a display name with brackets", f"To: [External] Anna <{A}>", (A,)),
+):
+    plain, original = ",\r\n ".join(people), before.split(":", 1)[1]
+    changed(name, what, FROM + before + "\r\n\r\nText\r\n", f"To: {plain}\r\n{FROM}X-Original-To:{original}\r\n\r\nText\r\n", people)
+changed("to-twice", "two To fields", FROM + f"To: {A}\r\nTo: {B}\r\n\r\nText\r\n", f"To: {A},\r\n {B}\r\n" + FROM + f"X-Original-To: {A}\r\nX-Original-To: {B}\r\n\r\nText\r\n", (A, B))
+changed("cc-twice", "two Cc fields", FROM + TO + f"Cc: {B}\r\nCc: {C}\r\n\r\nText\r\n", f"Cc: {B},\r\n {C}\r\n" + FROM + TO + f"X-Original-Cc: {B}\r\nX-Original-Cc: {C}\r\n\r\nText\r\n", (A, B, C))
+changed("to-blank-line-before", "a line of blanks before To", FROM + "Subject: Test\r\n \r\n" + TO + "\r\nText\r\n", TO + FROM + "Subject: Test\r\n \r\nX-Original-" + TO + "\r\nText\r\n")
 
-# --- Refused: a field that cannot be read for certain.
+# --- Bcc fields that do not name everybody, or that a reader might show.
+for name, what, field, blind in (
+    ("bcc-extended", "a Bcc that names one of two", f"Bcc: {B}\r\nSubject: Test\r\n", (B, C)),
+    ("bcc-extended-folded", "a folded Bcc with a comment at its end", f"Bcc: {B},\r\n dora@fabrikam.example\r\n (last)\r\n", (B, C, "dora@fabrikam.example")),
+    ("bcc-extended-empty", "an empty Bcc where one is needed", "Bcc: \r\n", (B,)),
+    ("bcc-twice", "two Bcc fields", f"Bcc: {B}\r\nBcc: {C}\r\n", (B, C)),
+    ("bcc-space-colon", "a blank before the colon of Bcc", f"Bcc : {B}\r\n", (B,)),
+    ("bcc-semicolons", "semicolons in Bcc", f"Bcc: {B}; {C}\r\n", (B, C)),
+):
+    rest = "Subject: Test\r\n" if "Subject" in field else ""
+    changed(name, what, FROM + TO + field + "\r\nText\r\n", "Bcc: " + ",\r\n ".join(blind) + "\r\n" + FROM + TO + rest + "\r\nText\r\n", (A, *blind))
+changed("bcc-not-addressed", "Bcc names somebody who is not addressed", HEAD + f"Bcc: {B}\r\n\r\nText\r\n", HEAD + "\r\nText\r\n")
+
+# --- Set aside: fields that name people whom the envelope does not, or that cannot be read for certain.
+changed("cc-not-addressed", "Cc names somebody who is not addressed", HEAD + f"Cc: {B}\r\n\r\nText\r\n", HEAD + f"X-Original-Cc: {B}\r\n\r\nText\r\n")
+changed("nobody-of-to", "a list's message to a member", FROM + "To: list@fabrikam.example\r\n\r\nText\r\n", f"Bcc: {B}\r\n" + FROM + "X-Original-To: list@fabrikam.example\r\n\r\nText\r\n", (B,))
 for name, what, value in (
+    ("one-of-two", "To names two, the envelope one of them", f"{A}, {B}"),
+    ("group-not-addressed", "a group names somebody who is not addressed", f"Team: {A}, {B};"),
+    ("encoded-comma", "an encoded word with a bare comma", f"=?utf-8?Q?M=C3=BCller,_Anna?= <{A}>"),
+    ("name-hides-comma", "an encoded word that hides an address", f"=?utf-8?Q?x@x,?= <{A}>"),
+    ("name-with-comma", "a display name with a comma and without quotes", f"Miller, Anna <{A}>"),
+    ("undisclosed-words", "words where addresses should be", "undisclosed recipients"),
+    ("undisclosed-no-end", "undisclosed recipients without the semicolon", "undisclosed-recipients:"),
     ("to-word", "a local name without domain", "root"),
     ("to-empty-brackets", "empty brackets", "<>"),
     ("to-two-addresses", "two addresses without a comma", f"{A} {B}"),
@@ -288,28 +308,38 @@ for name, what, value in (
     ("to-mailto", "a mailto URL in brackets", f"<mailto:{A}>"),
     ("to-backslash", "a backslash without quotes", f"DOMAIN\\anna <{A}>"),
     ("to-control", "a control character in an address", f"anna\x01@fabrikam.example"),
-    ("to-shift-jis", "a display name in raw Shift-JIS, with ASCII signs among its octets", None),
+    ("to-latin1-address", "an address in raw Latin-1", "jörg@fabrikam.example".encode("latin-1")),
+    ("to-shift-jis", "a display name in raw Shift-JIS, with ASCII signs among its octets", "表示能力".encode("shift-jis") + octets(f" <{A}>")),
     ("to-comments-100-deep", "comments inside each other, a hundred levels", "(" * 100 + "x" + ")" * 100 + A),
 ):
-    value = octets(value) if value is not None else "表示能力".encode("shift-jis") + octets(f" <{A}>")
-    refused(name, what, 554, octets(FROM) + b"To: " + value + b"\r\n\r\nText\r\n")
-refused("bcc-twice", "two Bcc fields", 554, HEAD + f"Bcc: {B}\r\nBcc: {C}\r\n\r\nText\r\n", (A, B, C))
-refused("bcc-space-colon", "a blank before the colon of Bcc", 554, HEAD + f"Bcc : {B}\r\n\r\nText\r\n", (A, B))
-refused("bcc-semicolons", "semicolons in Bcc", 554, HEAD + f"Bcc: {B}; {C}\r\n\r\nText\r\n", (A, B, C))
+    to = b"To: " + octets(value) + b"\r\n\r\nText\r\n"
+    changed(name, what, octets(FROM) + to, octets(f"Bcc: {A}\r\n{FROM}X-Original-") + to)
 
-# --- Refused: no header, or not only one.
-refused("text-only", "text without a header", 554, "Text\r\nMore\r\n")
-refused("mbox-line", "the From line of a mailbox file", 554, f"From {ME} Mon Nov 23 09:00:00 2026\r\n" + HEAD + "\r\nText\r\n")
-refused("mbox-line-quoted", "the same, quoted", 554, f">From {ME} Mon Nov 23 09:00:00 2026\r\n" + HEAD + "\r\nText\r\n")
-refused("bom-utf8", "a UTF-8 byte order mark before the header", 554, "\ufeff" + HEAD + "\r\nText\r\n")
+# --- No header, or none that ends.
+for name, what, text in (
+    ("text-only", "text without a header", "Text\r\nMore\r\n"),
+    ("begins-folded", "a message that begins with a folded line", " " + HEAD + "\r\nText\r\n"),
+    ("http", "an HTTP request", "POST / HTTP/1.1\r\nHost: x\r\n\r\n"),
+):
+    changed(name, what, text, f"Bcc: {A}\r\n\r\n" + text)
+for name, what, before in (
+    ("mbox-line", "the From line of a mailbox file", f"From {ME} Mon Nov 23 09:00:00 2026\r\n"),
+    ("mbox-line-quoted", "the same, quoted", f">From {ME} Mon Nov 23 09:00:00 2026\r\n"),
+    ("bom-utf8", "a UTF-8 byte order mark before the header", "\ufeff"),
+):
+    changed(name, what, before + HEAD + "\r\nText\r\n", HEAD + "\r\nText\r\n")
+for name, what, text in (
+    ("no-colon", "a line without colon between the fields", "Scanner ready\r\nX: 1\r\n\r\nText\r\n"),
+    ("name-with-blank", "a blank inside a field name", "X Mailer: 1\r\n\r\nText\r\n"),
+    ("name-8-bit", "an umlaut in a field name", "Größe: 1\r\n\r\nText\r\n"),
+    ("name-empty", "a field without a name", ": 1\r\n\r\nText\r\n"),
+    ("blank-line-missing", "text right behind the header", "This is the text.\r\n"),
+    ("blank-line-missing-to", "text that looks like recipients right behind the header", f"This is the text.\r\nTo: {B}\r\nBcc: {C}\r\n"),
+):
+    changed(name, what, HEAD + text, HEAD + "\r\n" + text)
+
+# --- Refused: what has no one meaning, or is too much.
 refused("utf-16", "a message in UTF-16", 554, (HEAD + "\r\nText\r\n").encode("utf-16"))
-refused("no-colon", "a line without colon between the fields", 554, HEAD + "Scanner ready\r\nX: 1\r\n\r\nText\r\n")
-refused("name-with-blank", "a blank inside a field name", 554, HEAD + "X Mailer: 1\r\n\r\nText\r\n")
-refused("name-8-bit", "an umlaut in a field name", 554, HEAD + "Größe: 1\r\n\r\nText\r\n")
-refused("name-empty", "a field without a name", 554, HEAD + ": 1\r\n\r\nText\r\n")
-refused("begins-folded", "a message that begins with a folded line", 554, " " + HEAD + "\r\nText\r\n")
-refused("http", "an HTTP request", 554, "POST / HTTP/1.1\r\nHost: x\r\n\r\n")
-refused("blank-line-missing", "text right behind the header", 554, HEAD + "This is the text.\r\n")
 refused("bare-lf", "line ends without CR", 554, (HEAD + "\r\nText\r\n").replace("\r\n", "\n"))
 refused("bare-cr", "line ends without LF", 554, (HEAD + "\r\nText\r\n").replace("\r\n", "\r"))
 refused("bare-lf-in-body", "one bare LF in the body", 554, HEAD + "\r\none\ntwo\r\n")
@@ -323,16 +353,19 @@ refused("head-300k", "a header of 300 KB", 554, HEAD + ("X-Log: " + "x" * 93 + "
 
 
 def main():
-    folder = HERE / "messages"
-    for old in folder.glob("*.eml"):
-        old.unlink()
+    for folder in ("messages", "changed"):
+        (HERE / folder).mkdir(exist_ok=True)
+        for old in (HERE / folder).glob("*.eml"):
+            old.unlink()
     lines = ["file\tverdict\tenvelope\tblind\twhat is awkward"]
     names = set()
-    for number, (name, what, verdict, content, to, blind) in enumerate(messages, 1):
+    for number, (name, what, verdict, content, to, blind, after) in enumerate(messages, 1):
         assert name not in names, name
         names.add(name)
         file = f"{number:03}-{name}.eml"
-        (folder / file).write_bytes(content)
+        (HERE / "messages" / file).write_bytes(content)
+        if after is not None:
+            (HERE / "changed" / file).write_bytes(after)
         lines.append("\t".join((file, verdict, " | ".join(to), " | ".join(blind), what)))
     (HERE / "manifest.tsv").write_text("\n".join(lines) + "\n", encoding="utf-8", newline="\n")
     print(len(messages))

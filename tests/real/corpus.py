@@ -37,11 +37,11 @@ def main(folder):
         if verdict.startswith("refused") or not envelope.isascii():
             continue
         addressed = {fold(address) for address in envelope.split(" | ")}
-        content = (folder / "messages" / file).read_bytes()
+        content = (folder / ("changed" if verdict == "changed" else "messages") / file).read_bytes()
         for reader in (by_getaddresses, by_policy):
             found = reader(content)
             # Newer versions of `getaddresses` give up on a list that they find odd.
-            complete = reader is by_policy and verdict == "identical"
+            complete = reader is by_policy and verdict in ("identical", "changed")
             if found - addressed or (complete and found != addressed):
                 wrong.append(f"{file}: {reader.__name__} finds {sorted(found ^ addressed)[:3]} otherwise")
         read += 1

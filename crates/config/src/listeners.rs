@@ -359,7 +359,10 @@ fn read_smtp<'a>(
             let name = cloud.preset().origin(HttpService::Graph).to_owned();
             Origin { host: name.clone(), port: HTTPS, name }
         }
-        Deliver::Graph | Deliver::Auto => read_origin(section, "graph", HttpService::Graph, cloud, destinations)?,
+        Deliver::Graph | Deliver::Auto => {
+            submission::note_lost_fields(section);
+            read_origin(section, "graph", HttpService::Graph, cloud, destinations)?
+        }
     };
     let (sender, trusted_senders) = (sender?, trusted_senders?);
     Some(ListenerBackend::Submission(Submission { deliver, smtp, graph, sender, trusted_senders }))

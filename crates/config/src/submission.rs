@@ -34,6 +34,15 @@ pub(super) fn read_deliver(section: &Section<'_>) -> Option<Deliver> {
     section.get("deliver").map_or(Some(Deliver::Smtp), |node| node.read(|text| value::choice(text, &words)))
 }
 
+/// Notes what a message loses on its way through Graph.
+pub(super) fn note_lost_fields(section: &Section<'_>) {
+    section.context().note(format!(
+        "messages that the listener `{}` sends through Microsoft Graph lose Auto-Submitted, Precedence, List-* and X-* fields; \
+         guards against loops of automatic answers do not see them (docs/messages.md)",
+        section.path().trim_start_matches("listeners."),
+    ));
+}
+
 /// Reads `trusted_senders`.
 pub(super) fn read_trusted_senders(section: &Section<'_>, accounts: &Accounts) -> Option<Vec<TrustedSender>> {
     let Some(node) = section.get("trusted_senders") else { return Some(Vec::new()) };

@@ -290,11 +290,13 @@ causes! {
         BadRecipient = "bad-recipient",
         /// The message has a bare CR or LF (`legacy: true` mends it).
         BareLineEnd = "bare-line-end",
+        /// Microsoft Graph drops fields of the message, such as Auto-Submitted or List-Id.
+        FieldsDropped = "fields-dropped",
         /// Microsoft Graph found no valid recipient, or an invalid one.
         InvalidRecipients = "invalid-recipients",
         /// The mailbox is full.
         MailboxFull = "mailbox-full",
-        /// The message is malformed, so that Microsoft Graph might understand it otherwise.
+        /// The message has a bare CR or LF, a NUL or a header of more than 256 KiB, and cannot go through Microsoft Graph.
         MalformedMessage = "malformed-message",
         /// A message that a POP3 client fetched broke off, and the connection was cut.
         MessageBroke = "message-broke",
@@ -304,11 +306,9 @@ causes! {
         MessageRefused = "message-refused",
         /// The message is larger than `limits.message`, or than Microsoft Graph takes.
         MessageTooLarge = "message-too-large",
-        /// The header names addresses that the transaction does not, and Microsoft Graph would send there.
-        NamesOthers = "names-others",
         /// The message has a NUL.
         Nul = "nul",
-        /// Microsoft did not say whether it took the message.
+        /// Microsoft did not say whether it took the message: it may have been sent.
         OutcomeUnknown = "outcome-unknown",
         /// The mailbox may not send as the address in From.
         SendAsDenied = "send-as-denied",

@@ -253,6 +253,11 @@ impl Relay {
         self.detector.as_ref().and_then(QuiescenceDetector::pause)
     }
 
+    /// See [`QuiescenceDetector::has_refused_bare_lf`].
+    pub fn has_refused_bare_lf(&self) -> bool {
+        self.detector.as_ref().is_some_and(QuiescenceDetector::has_refused_bare_lf)
+    }
+
     /// See [`QuiescenceDetector::has_sent`].
     pub fn has_sent(&self) -> bool {
         self.detector.as_ref().is_some_and(QuiescenceDetector::has_sent)

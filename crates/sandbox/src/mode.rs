@@ -104,6 +104,8 @@ pub enum UpstreamMode {
     /// SMTP only: a login with a good token ends in 535 5.7.139, because client submission is
     /// disabled for the tenant.
     SmtpAuthDisabled,
+    /// SMTP only: a message with a bare LF is refused with 550 5.6.11.
+    RefusesBareLf,
 }
 
 /// The current modes.

@@ -343,6 +343,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> SmtpSession<S> {
         let Some(message) = message else {
             return self.reply("552 5.3.4 Message size exceeds fixed maximum message size");
         };
+        let is_bare = |at: usize| at == 0 || message.get(at - 1) != Some(&b'\r');
+        let mut line_feeds = message.iter().enumerate().filter(|(_, octet)| **octet == b'\n');
+        if self.mode == UpstreamMode::RefusesBareLf && line_feeds.any(|(at, _)| is_bare(at)) {
+            return self.reply("550 5.6.11 SMTPSEND.BareLinefeedsAreIllegal; message contains bare linefeeds");
+        }
         if !self.shared.directory.may_send_as(&login.address, &transaction.sender) {
             return self.reply("550 5.7.60 SMTP; Client does not have permissions to send as this sender");
         }

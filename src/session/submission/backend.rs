@@ -9,6 +9,7 @@ use crate::graph::{GraphClient, MESSAGE_OCTETS};
 use crate::session::submission::fallback::GraphFallback;
 use crate::session::upstream::Target;
 use gatepost_config::{Deliver, Limits, Submission as Config};
+use gatepost_core::account::MailAddress;
 use gatepost_proto::mail::smtp::transaction::Extensions;
 
 /// How messages that Gatepost takes itself are sent.
@@ -32,7 +33,17 @@ impl SubmissionBackend {
         Self { config, smtp, graph, fallback: GraphFallback::default(), rates: Rates::default(), room }
     }
 
-    /// Returns what clients are offered: what every route of a message supports. Only the size is
+    /// Returns what clients are told: [`SubmissionBackend::extensions`], with the size that Graph
+    /// takes if messages of this mailbox (without one, of all mailboxes) went through Graph last.
+    pub(super) fn announced(&self, limits: &Limits, mailbox: Option<&MailAddress>) -> Extensions {
+        let extensions = self.extensions(limits);
+        if self.config.deliver == Deliver::Auto && self.fallback.led_through_graph(mailbox) {
+            return Extensions { size: extensions.size.min(MESSAGE_OCTETS as u64), ..extensions };
+        }
+        extensions
+    }
+
+    /// Returns what is taken from clients: what every route of a message supports. Only the size is
     /// that of the route with the largest limit, because the route is known when a message begins.
     pub(super) fn extensions(&self, limits: &Limits) -> Extensions {
         let most = limits.message_bytes as u64;

@@ -2,6 +2,7 @@
 //! sent on to Microsoft while it arrives.
 
 use std::future::pending;
+use std::mem;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,15 +12,16 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use super::exchange::Exchange;
 use super::header::{HeaderGate, with_quoted_names};
-use super::message::{self, Delivery, Message};
+use super::message::{self, Delivery, Message, Verdict};
 use super::rates::Counted;
 use super::refused::{self, Refused};
 use crate::session::connection_info::SessionUser;
 use crate::session::fresh_token::with_fresh_token;
 use crate::session::journal::{Message as Told, Outcome};
 use crate::session::registry::SessionGuard;
-use crate::session::submission::delivery::{Admitted, DeliveryRoute, DeliveryRouter, Sender};
+use crate::session::submission::delivery::{Admitted, DeliveryRoute, DeliveryRouter, Sender, mailbox_of};
 use gatepost_config::{Config, Resource, TrustedSender};
+use gatepost_core::account::MailAddress;
 use gatepost_core::cause::Cause;
 use gatepost_core::failure::Failure;
 use gatepost_core::protocol::Protocol;
@@ -52,6 +54,8 @@ pub(super) struct Conversation<'a> {
     pub(super) changes: watch::Receiver<Arc<Config>>,
     /// Octets of messages that have been sent on.
     sent: u64,
+    /// Whether the log has said that fields of its messages are lost.
+    told_of_fields: bool,
 }
 
 /// A connection that is kept without a message.
@@ -72,12 +76,35 @@ impl<'a> Conversation<'a> {
         machine: Submission,
         ready: Option<(Admitted, Option<DeliveryRoute>)>,
     ) -> Self {
+        let mailbox = match (&router.sender, &ready) {
+            (Sender::Trusted(rule), _) => mailbox_of(router.shared, rule),
+            (_, ready) => ready.as_ref().map(|(admitted, _)| admitted.bearer.user.clone()),
+        };
         let spare = match ready {
             Some((admitted, Some(DeliveryRoute::Smtp(exchange)))) => Some(Spare::new(admitted, exchange)),
             _ => None,
         };
         let changes = router.shared.authenticator.changes();
-        Self { router, whose, live, stream, machine, spare, message: None, changes, sent: 0 }
+        let mut conversation = Self {
+            router,
+            whose,
+            live,
+            stream,
+            machine,
+            spare,
+            message: None,
+            changes,
+            sent: 0,
+            told_of_fields: false,
+        };
+        conversation.announce_size(mailbox.as_ref());
+        conversation
+    }
+
+    /// Lets the client hear the size that its messages may have, as far as it is known.
+    pub(super) fn announce_size(&mut self, mailbox: Option<&MailAddress>) {
+        let DeliveryRouter { ways, shared, .. } = self.router;
+        self.machine.announce_size(ways.announced(&shared.limits, mailbox).size);
     }
 
     /// Converses until the end. Returns a short word for the cause of the end.
@@ -335,7 +362,8 @@ impl<'a> Conversation<'a> {
     fn flawed(&mut self, flaw: ContentError) {
         // Dropping the connection in the middle of the content also drops the message at the
         // server.
-        self.message = None;
+        let message = self.message.take();
+        let by_graph = message.is_some_and(|message| matches!(message.way, Delivery::Graph { .. }));
         let (cause, text) = match flaw {
             ContentError::LineEnd => (
                 Cause::BareLineEnd,
@@ -343,10 +371,15 @@ impl<'a> Conversation<'a> {
                  or write `legacy: true` for this listener, and such line ends are mended",
             ),
             ContentError::Nul => (Cause::Nul, "a message has a NUL and was refused; correct the program that sends it"),
+            ContentError::TooLarge if by_graph => (
+                Cause::MessageTooLarge,
+                "a message was refused, because Microsoft Graph takes no more than 3 MB. Device owner: send less at once. Gatepost \
+                 admin: or let messages leave over SMTP",
+            ),
             ContentError::TooLarge => (
                 Cause::MessageTooLarge,
-                "a message is larger than may be sent this way and was refused; `limits.message` is the bound, or with \
-                 Microsoft Graph 3 MB",
+                "a message was refused, because it is larger than `limits.message`, or than the server announces (SIZE). Device \
+                 owner: send less at once",
             ),
         };
         self.router.shared.journal.flawed(self.router.subject, self.whose, cause, text);
@@ -363,51 +396,50 @@ impl<'a> Conversation<'a> {
         }
         let mailbox = message.mailbox().filter(|mailbox| !self.whose.opens(mailbox));
         let Message { envelope, way, octets, refused, .. } = message;
-        let (way, outcome, reply, failure) = match (refused, way) {
-            (Some(Refused { reply, failure }), _) => ("none", Outcome::Refused, reply, failure),
-            (None, Delivery::Undecided { .. } | Delivery::Lost) => ("none", Outcome::Refused, refused::lost(), None),
+        let (way, Verdict { reply, failure, remark, loss }) = match (refused, way) {
+            (Some(refused), _) => ("none", refused.into()),
+            (None, Delivery::Undecided { .. } | Delivery::Lost) => ("none", refused::lost().into()),
             (None, Delivery::Smtp { admitted, mut exchange, .. }) => match exchange.end().await {
                 Ok(reply) => {
-                    let outcome = if reply.class() == 2 { Outcome::Sent } else { Outcome::Refused };
                     if reply.code() != 421 {
                         self.spare = Some(Spare::new(admitted, exchange));
                     }
                     // 354 would say nothing about the message.
-                    let reply = if reply.class() == 3 { refused::lost() } else { reply };
-                    ("smtp", outcome, reply, None)
+                    ("smtp", if reply.class() == 3 { refused::lost() } else { reply }.into())
                 }
-                Err(error) => {
-                    let (reply, failure) = refused::unknown(&error);
-                    ("smtp", Outcome::Unknown, reply, Some(failure))
-                }
+                Err(error) => ("smtp", refused::unknown(&error).into()),
             },
             (None, Delivery::Graph { admitted, collected, room: _room }) => {
-                let (outcome, reply, failure) = self.send_through_graph(admitted, &envelope, collected).await;
-                ("graph", outcome, reply, failure)
+                ("graph", self.send_through_graph(admitted, &envelope, collected).await)
             }
         };
-        if outcome == Outcome::Sent {
+        let trusted = self.rule().map(|rule| rule.from);
+        let recipients = envelope.recipients.len();
+        let mailbox = mailbox.as_ref();
+        let told = Told {
+            way,
+            trusted,
+            mailbox,
+            recipients,
+            octets,
+            reply: &reply,
+            failure: failure.as_ref(),
+            remark: &remark,
+        };
+        if told.outcome() == Outcome::Sent {
             self.sent += octets;
             self.live.moved(self.sent, 0);
         }
-        let trusted = self.rule().map(|rule| rule.from);
-        let recipients = envelope.recipients.len();
-        let (mailbox, failure) = (mailbox.as_ref(), failure.as_ref());
-        let told = Told { way, outcome, trusted, mailbox, recipients, octets, reply: &reply, failure };
         self.router.shared.journal.message(Protocol::Smtp, self.router.subject, self.whose, &told);
+        // The same program sends the same fields with each message.
+        if let Some(loss) = loss.filter(|_| !mem::replace(&mut self.told_of_fields, true)) {
+            self.router.shared.journal.degraded(Protocol::Smtp, self.router.subject, self.whose, &loss);
+        }
         reply
     }
 
-    async fn send_through_graph(
-        &self,
-        admitted: Admitted,
-        envelope: &Envelope,
-        message: Vec<u8>,
-    ) -> (Outcome, Reply, Option<Failure>) {
-        let no = |failure: Failure| {
-            let Refused { reply, failure } = self.because_of(failure);
-            (Outcome::Refused, reply, failure)
-        };
+    async fn send_through_graph(&self, admitted: Admitted, envelope: &Envelope, message: Vec<u8>) -> Verdict {
+        let no = |failure: Failure| -> Verdict { self.because_of(failure).into() };
         let mailbox = admitted.bearer.user.clone();
         let _place = match self.router.place(Protocol::Graph, &mailbox).await {
             Ok(place) => place,
@@ -421,11 +453,8 @@ impl<'a> Conversation<'a> {
         };
         let fetch = || self.router.admit_as(&mailbox, Resource::Graph);
         match with_fresh_token(authenticator, admitted, fetch, send).await {
-            Ok(Ok((_, sent))) => {
-                let words = format_args!("Accepted by Microsoft Graph, request {}", sent.request_id);
-                (Outcome::Sent, Reply::new(250, [0, 0], words), None)
-            }
-            Ok(Err(not_sent)) => (Outcome::Refused, not_sent.reply, Some(not_sent.failure)),
+            Ok(Ok((_, sent))) => sent.into(),
+            Ok(Err(not_sent)) => not_sent.into(),
             Err(failure) => no(failure),
         }
     }

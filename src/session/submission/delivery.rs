@@ -167,7 +167,10 @@ impl<'a> DeliveryRouter<'a> {
         let (mailbox, is_proved) = (admitted.bearer.user.clone(), admitted.admission.is_some());
         if !self.ways.fallback.lead_through_graph(&mailbox) {
             match self.by_smtp(target, admitted, end).await {
-                Ok(ready) => return Ok(ready),
+                Ok(ready) => {
+                    self.ways.fallback.forget(&mailbox);
+                    return Ok(ready);
+                }
                 // A failure of an unjudged token says nothing about the mailbox.
                 Err((Some(SmtpUnavailable::Disabled), _)) if !is_proved => {}
                 Err((Some(barred), failure)) => {
@@ -326,6 +329,12 @@ impl<'a> DeliveryRouter<'a> {
     pub(super) async fn place(&self, protocol: Protocol, mailbox: &MailAddress) -> Result<MailboxPermit, Failure> {
         self.shared.places.acquire(protocol, mailbox).await.map_err(|occupied| occupied.failure(protocol))
     }
+}
+
+/// Returns the mailbox as which a trusted sender sends, if there still is its account.
+pub(super) fn mailbox_of(shared: &SessionContext, rule: &TrustedSender) -> Option<MailAddress> {
+    let (account, address) = shared.authenticator.config().accounts.find(&rule.login)?;
+    Some(account.own_mailbox(&address).clone())
 }
 
 impl HasToken for Admitted {

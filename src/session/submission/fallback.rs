@@ -14,6 +14,10 @@ use gatepost_proto::mail::UpstreamFailureKind;
 /// How long a finding is kept before SMTP is tried again.
 const REMEMBERED: Duration = Duration::from_secs(10 * 60);
 
+/// How long the limit of Graph is announced after a finding, unless SMTP works again before. A
+/// device that sends a few times a day must hear of it at its next message.
+const ANNOUNCED: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// Most mailboxes remembered. The oldest finding is forgotten first.
 const MAILBOXES: usize = 100_000;
 
@@ -59,6 +63,20 @@ impl GraphFallback {
         self.unreachable.lock().as_ref().is_some_and(fresh) || self.disabled.lock().peek(mailbox).is_some_and(fresh)
     }
 
+    /// Whether messages of this mailbox went through Graph last; without a mailbox, those of every
+    /// mailbox.
+    pub(super) fn led_through_graph(&self, mailbox: Option<&MailAddress>) -> bool {
+        let last = |found: &Instant| found.elapsed() < ANNOUNCED;
+        self.unreachable.lock().as_ref().is_some_and(last)
+            || mailbox.is_some_and(|mailbox| self.disabled.lock().peek(mailbox).is_some_and(last))
+    }
+
+    /// Forgets what was found, because the mailbox has signed in by SMTP.
+    pub(super) fn forget(&self, mailbox: &MailAddress) {
+        *self.unreachable.lock() = None;
+        self.disabled.lock().remove(mailbox);
+    }
+
     /// Remembers a new finding.
     pub(super) fn note(&self, mailbox: &MailAddress, barred: SmtpUnavailable) {
         let now = Instant::now();
@@ -66,7 +84,7 @@ impl GraphFallback {
             SmtpUnavailable::Unreachable => *self.unreachable.lock() = Some(now),
             SmtpUnavailable::Disabled => {
                 let mut disabled = self.disabled.lock();
-                disabled.remove_oldest_while(|_, found| found.elapsed() >= REMEMBERED);
+                disabled.remove_oldest_while(|_, found| found.elapsed() >= ANNOUNCED);
                 disabled.insert(mailbox.clone(), now);
             }
         }
@@ -94,5 +112,25 @@ mod tests {
         assert_eq!(lead(), (true, true));
         tokio::time::advance(Duration::from_secs(1)).await;
         assert_eq!(lead(), (false, false));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_went_through_graph_last_is_known_for_a_day_or_until_smtp_works() {
+        let fallback = GraphFallback::default();
+        let (alice, bob) =
+            (MailAddress::parse("alice@contoso.com").unwrap(), MailAddress::parse("bob@contoso.com").unwrap());
+        let led = || [Some(&alice), Some(&bob), None].map(|mailbox| fallback.led_through_graph(mailbox));
+        fallback.note(&alice, SmtpUnavailable::Disabled);
+        assert_eq!(led(), [true, false, false]);
+        tokio::time::advance(Duration::from_secs(23 * 60 * 60)).await;
+        fallback.note(&bob, SmtpUnavailable::Unreachable);
+        assert_eq!(led(), [true, true, true]);
+        fallback.forget(&bob);
+        assert_eq!(led(), [true, false, false]);
+        tokio::time::advance(Duration::from_secs(60 * 60)).await;
+        assert_eq!(led(), [false, false, false]);
+        fallback.note(&alice, SmtpUnavailable::Disabled);
+        fallback.forget(&alice);
+        assert_eq!(led(), [false, false, false]);
     }
 }

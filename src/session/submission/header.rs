@@ -67,19 +67,20 @@ impl HeaderGate {
             Some(mailbox) => mailbox,
             None => self.mailbox.insert(self.policy.mailbox_of_header(&head)?),
         };
-        match self.policy.rule() {
-            SenderRule::Free => Ok(held),
-            SenderRule::Forced => {
-                let replaced = mime::sender::replace_from(&head, mailbox).map_err(flawed)?;
-                let Some(mut message) = replaced else { return Ok(held) };
-                message.extend_from_slice(held.get(head.body()..).unwrap_or_default());
-                Ok(message)
-            }
+        let replaced = match self.policy.rule() {
+            SenderRule::Free => return Ok(held),
+            SenderRule::Forced => mime::sender::replace_from(&head, mailbox).map_err(flawed)?,
             SenderRule::Checked => {
                 check(&head, &self.policy)?;
-                Ok(held)
+                None
             }
-        }
+        };
+        // Nobody may see another author in it than was seen here.
+        let Some(mut message) = replaced.or_else(|| head.is_mended().then(|| head.octets().to_vec())) else {
+            return Ok(held);
+        };
+        message.extend_from_slice(held.get(head.body()..).unwrap_or_default());
+        Ok(message)
     }
 }
 
@@ -164,9 +165,26 @@ mod tests {
     }
 
     #[test]
+    fn a_message_without_a_clear_header_gets_one() {
+        for (message, header, body) in [
+            (
+                "Scan 7:\r\n\r\nFrom: boss@contoso.com\r\n\r\ntext",
+                "\r\n",
+                "Scan 7:\r\n\r\nFrom: boss@contoso.com\r\n\r\ntext",
+            ),
+            ("To: a@b\r\nThe text\r\n", "To: a@b\r\n\r\n", "The text\r\n"),
+            ("From root Mon Nov 23\r\nTo: a@b\r\n\r\ntext", "To: a@b\r\n\r\n", "text"),
+        ] {
+            let from = format!("From: scans@contoso.com\r\n{header}{body}");
+            assert_eq!(passed(SenderRule::Forced, message.as_bytes()), Ok(from));
+            assert_eq!(passed(SenderRule::Checked, message.as_bytes()), Ok(format!("{header}{body}")));
+        }
+    }
+
+    #[test]
     fn a_header_that_nobody_can_read_does_not_pass() {
         let endless = b"X: y\r\n".repeat(HEAD_OCTETS / 6 + 2);
-        for message in [&b"no header\r\n"[..], b"From: a@b\r\nFrom: c@d\r\n\r\n", &endless] {
+        for message in [&b"From: a@b\r\nFrom: c@d\r\n\r\n"[..], &endless] {
             assert_eq!(passed(SenderRule::Forced, message), Err(554));
         }
     }

@@ -5,9 +5,10 @@ use tokio::sync::SemaphorePermit;
 use super::exchange::Exchange;
 use super::header::HeaderGate;
 use super::refused::{self, Refused};
-use crate::graph::MESSAGE_OCTETS;
+use crate::graph::{MESSAGE_OCTETS, NotSent, Sent};
 use crate::session::submission::delivery::Admitted;
 use gatepost_core::account::MailAddress;
+use gatepost_core::failure::Failure;
 use gatepost_proto::mail::smtp::transaction::{Mail, Recipient};
 use gatepost_proto::mail::smtp::{Envelope, Reply};
 
@@ -37,6 +38,40 @@ pub(super) enum Delivery<'a> {
     Graph { admitted: Admitted, collected: Vec<u8>, room: Option<SemaphorePermit<'a>> },
     /// The connection is lost.
     Lost,
+}
+
+/// What became of a message, for the client and for the log.
+pub(super) struct Verdict {
+    pub(super) reply: Reply,
+    pub(super) failure: Option<Failure>,
+    /// See [`Sent::remark`].
+    pub(super) remark: String,
+    /// See [`Sent::loss`].
+    pub(super) loss: Option<Failure>,
+}
+
+impl From<Reply> for Verdict {
+    fn from(reply: Reply) -> Self {
+        Self { reply, failure: None, remark: String::new(), loss: None }
+    }
+}
+
+impl From<Refused> for Verdict {
+    fn from(Refused { reply, failure }: Refused) -> Self {
+        Self { failure, ..reply.into() }
+    }
+}
+
+impl From<Sent> for Verdict {
+    fn from(Sent { reply, remark, loss }: Sent) -> Self {
+        Self { reply, failure: None, remark, loss }
+    }
+}
+
+impl From<NotSent> for Verdict {
+    fn from(NotSent { reply, failure, .. }: NotSent) -> Self {
+        Self { failure: Some(failure), ..reply.into() }
+    }
 }
 
 impl Message<'_> {

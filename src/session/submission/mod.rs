@@ -18,7 +18,7 @@ use crate::session::connection_info::{ConnectionInfo, SessionUser};
 use crate::session::context::SessionContext;
 use crate::session::listener_state::ListenerState;
 use conversation::Conversation;
-use delivery::{Admitted, DeliveryRoute, DeliveryRouter, Sender};
+use delivery::{Admitted, DeliveryRoute, DeliveryRouter, Sender, mailbox_of};
 use gatepost_config::SenderRule;
 use gatepost_core::cause::Cause;
 use gatepost_core::failure::Failure;
@@ -123,7 +123,9 @@ impl LoginHandler for SubmissionLogin<'_> {
     }
 
     fn announced(&self) -> Arc<Capabilities> {
-        Arc::new(self.ways.extensions(&self.shared.limits).keywords())
+        let rule = self.ways.config.trusted(self.subject.peer.ip());
+        let mailbox = rule.and_then(|rule| mailbox_of(self.shared, rule));
+        Arc::new(self.ways.announced(&self.shared.limits, mailbox.as_ref()).keywords())
     }
 
     fn trusts(&self) -> bool {

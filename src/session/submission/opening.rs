@@ -66,6 +66,7 @@ impl<'a> Conversation<'a> {
                 Some(spare) => spare.used(),
                 None => self.router.prepare(mailbox).await.map_err(|failure| self.because_of(failure))?,
             };
+            self.announce_size(Some(&admitted.bearer.user));
             let DeliveryRoute::Smtp(mut exchange) = way else { return self.bound_for_graph(mail, admitted) };
             match exchange.mail(mail).await {
                 Ok(reply) if reply.class() == 2 => {

@@ -2,8 +2,7 @@
 
 use std::io;
 
-use crate::graph::MESSAGE_OCTETS;
-use gatepost_core::cause::Cause;
+use crate::graph::{MESSAGE_OCTETS, NotSent};
 use gatepost_core::failure::{Actor, Failure, Refusal};
 use gatepost_proto::mail::smtp::Reply;
 
@@ -70,17 +69,7 @@ pub(super) fn lost() -> Reply {
     Reply::new(451, [4, 2], "The connection to Microsoft broke, send the message again")
 }
 
-/// The connection broke between the end of the message and its reply. The client tries again,
-/// because a message that arrives twice is better than one that does not arrive.
-pub(super) fn unknown(error: &io::Error) -> (Reply, Failure) {
-    let reply = Reply::new(451, [4, 2], "Microsoft did not say what became of the message");
-    let failure = Failure {
-        refusal: Refusal::Unavailable,
-        actor: Actor::Microsoft,
-        cause: Cause::OutcomeUnknown,
-        message: format!("outcome unknown: the message was sent, but there was no reply to it: {error}"),
-        remedy: "the client sends it again, and it may arrive twice".into(),
-        delay: false,
-    };
-    (reply, failure)
+/// The connection broke between the end of the message and its reply.
+pub(super) fn unknown(error: &io::Error) -> NotSent {
+    NotSent::outcome_unknown(Actor::Microsoft, &format!("there was no reply to the end of the message: {error}"))
 }

@@ -9,14 +9,19 @@ use gatepost_proto::mail::smtp::Envelope;
 use gatepost_sandbox::{CertificateFault, HttpFault, Sandbox, Service, UpstreamMode};
 
 use crate::session::graph_mail::{bearer, client, sandbox};
-use crate::session::support::ALICE;
+use crate::session::support::{ALICE, BOB};
 
 const SEND: &str = "POST /sendMail";
 const SECOND: Duration = Duration::from_secs(1);
 
+/// Sends a message whose Message-ID has two words, so that nobody can look for it.
 async fn send(sandbox: &Sandbox, graph: &GraphClient, length: usize) -> Result<Sent, NotSent> {
+    send_as(sandbox, graph, "one two", length).await
+}
+
+async fn send_as(sandbox: &Sandbox, graph: &GraphClient, id: &str, length: usize) -> Result<Sent, NotSent> {
     let envelope = Envelope { recipients: vec!["anna@fabrikam.example".into()], ..Envelope::default() };
-    let mut message = b"To: anna@fabrikam.example\r\n\r\n".to_vec();
+    let mut message = format!("To: anna@fabrikam.example\r\nMessage-ID: {id}\r\n\r\n").into_bytes();
     message.resize(message.len() + length, b'x');
     graph.send_mail(&bearer(sandbox, ALICE), &envelope, message).await
 }
@@ -49,12 +54,12 @@ async fn every_fault_is_told_as_what_it_is_and_nothing_is_sent_twice() {
         (Fault::status(404), 10, "550 5.1.8", "no-mailbox", 0),
         (Fault::status(413), 10, "552 5.3.4", "message-too-large", 0),
         (Fault::status(429), 10, "451 4.3.2", "throttled", 0),
-        (Fault::status(500), 10, "451 4.3.0", "upstream-failed", 0),
-        (Fault::status(502), 10, "451 4.3.0", "upstream-failed", 0),
+        (Fault::status(500), 10, "451 4.4.2", "outcome-unknown", 0),
+        (Fault::status(502), 10, "451 4.4.2", "outcome-unknown", 0),
         (Fault::status(503), 10, "451 4.3.2", "upstream-unavailable", 0),
-        (Fault::status(504), 10, "451 4.3.2", "upstream-unavailable", 0),
+        (Fault::status(504), 10, "451 4.4.2", "outcome-unknown", 0),
         (Fault::status(509), 10, "451 4.3.2", "upstream-unavailable", 0),
-        (refuse(504, 1), 10, "451 4.3.2", "upstream-unavailable", 0),
+        (refuse(504, 1), 10, "451 4.4.2", "outcome-unknown", 0),
         (refuse(509, 1), 10, "451 4.3.2", "upstream-unavailable", 0),
         (Fault::throttled(61 * SECOND), 10, "451 4.3.2", "throttled", 0),
         (Fault::Cut, 1_000_000, "451 4.4.2", "outcome-unknown", 0),
@@ -70,6 +75,74 @@ async fn every_fault_is_told_as_what_it_is_and_nothing_is_sent_twice() {
         assert!(!not_sent.failure.remedy.is_empty(), "{fault:?}");
         assert_eq!(arrived(&sandbox), (1, sent), "{fault:?}");
     }
+}
+
+const LOOK: &str = "GET /mailFolders/{id}/messages";
+
+fn looks(sandbox: &Sandbox) -> u64 {
+    sandbox.counters().calls_of(Service::Graph, ALICE, LOOK)
+}
+
+/// Graph took the message, and its answer is lost: the connection broke, nothing came in time, or a
+/// gateway stopped waiting.
+#[tokio::test]
+async fn a_message_whose_answer_is_lost_is_found_in_sent_items() {
+    for fault in [HttpFault::CutWhenDone, HttpFault::HangWhenDone, HttpFault::RefuseWhenDone(504)] {
+        let sandbox = sandbox().await;
+        let limits = "  connect_attempt: 1s\n  connect: 1s\n  connect_via_proxy: 1s\n  graph_answer: 100ms";
+        let graph = client(&sandbox, if fault == HttpFault::HangWhenDone { limits } else { "" });
+        sandbox.fail_http(Service::Graph, SEND, fault.clone(), usize::MAX);
+        // A look that fails is repeated.
+        sandbox.fail_http(Service::Graph, LOOK, HttpFault::status(500), 1);
+        let sent = send_as(&sandbox, &graph, "<o'neil+1%20@x>", 10).await.unwrap();
+        assert_eq!(sent.reply.to_string(), "250 2.0.0 Accepted by Microsoft Graph, a copy is in Sent Items");
+        assert!(
+            sent.remark.starts_with("its copy is in Sent Items (the message may have been sent, or not: "),
+            "{sent:?}"
+        );
+        assert_eq!((arrived(&sandbox), looks(&sandbox)), ((1, 1), 2), "{fault:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_message_without_an_id_gets_one_by_which_it_is_found() {
+    let sandbox = sandbox().await;
+    sandbox.fail_http(Service::Graph, SEND, HttpFault::CutWhenDone, usize::MAX);
+    let envelope = Envelope { recipients: vec!["anna@fabrikam.example".into()], ..Envelope::default() };
+    let message = b"Subject: alarm\r\n\r\n".to_vec();
+    client(&sandbox, "").send_mail(&bearer(&sandbox, ALICE), &envelope, message).await.unwrap();
+    assert_eq!((arrived(&sandbox), looks(&sandbox)), ((1, 1), 1));
+}
+
+/// Looking has an end, and the client hears that its message may have been sent.
+#[tokio::test]
+async fn a_message_that_is_not_in_sent_items_leaves_the_outcome_open() {
+    let sandbox = sandbox().await;
+    let graph = client(&sandbox, "");
+    // The same message has gone to somebody else, as a smarthost sends it. Its connection stays open,
+    // so that only the pauses between the looks are left of the time.
+    let to_bob = Envelope { recipients: vec![BOB.to_owned()], ..Envelope::default() };
+    let message = b"Message-ID: <1@x>\r\n\r\n".to_vec();
+    graph.send_mail(&bearer(&sandbox, ALICE), &to_bob, message).await.unwrap();
+    sandbox.fail_http(Service::Graph, SEND, HttpFault::status(504), usize::MAX);
+    tokio::time::pause();
+    let not_sent = send_as(&sandbox, &graph, "<1@x>", 10).await.unwrap_err();
+    tokio::time::resume();
+    let reply = not_sent.reply.to_string();
+    assert_eq!(reply, "451 4.4.2 Microsoft did not say what became of the message; it may have been sent");
+    assert!(not_sent.failure.message.ends_with("; no copy is in Sent Items yet"), "{not_sent:?}");
+    assert_eq!((arrived(&sandbox), looks(&sandbox)), ((2, 0), 5));
+}
+
+#[tokio::test]
+async fn where_sent_items_may_not_be_read_the_outcome_stays_open() {
+    let sandbox = sandbox().await;
+    sandbox.set_graph_consent(Some(&["Mail.Send"]));
+    sandbox.fail_http(Service::Graph, SEND, HttpFault::CutWhenDone, usize::MAX);
+    let not_sent = send_as(&sandbox, &client(&sandbox, ""), "<1@x>", 10).await.unwrap_err();
+    assert!(not_sent.reply.to_string().starts_with("451 4.4.2 "), "{not_sent:?}");
+    assert!(not_sent.failure.message.contains("the application needs the permission `Mail.Read`"), "{not_sent:?}");
+    assert_eq!((arrived(&sandbox), looks(&sandbox)), ((1, 1), 1));
 }
 
 #[tokio::test]

@@ -29,6 +29,7 @@ mod sign_ins;
 mod smtp_pool;
 mod stalled;
 mod submission;
+mod submission_graph;
 mod submission_sender;
 mod submission_trusted;
 mod support;

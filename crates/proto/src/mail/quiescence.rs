@@ -34,6 +34,7 @@ pub struct QuiescenceDetector {
     session: Session,
     /// What the server said last, and nobody since, asks for this pause.
     pause: Option<Duration>,
+    has_refused_bare_lf: bool,
 }
 
 /// A session, by protocol.
@@ -64,7 +65,7 @@ impl QuiescenceDetector {
             MailProtocol::Pop3 => Session::Pop3,
             MailProtocol::Smtp => Session::Smtp(Box::default()),
         };
-        Self { session, pause: None }
+        Self { session, pause: None, has_refused_bare_lf: false }
     }
 
     /// Notes octets that the client sent.
@@ -83,8 +84,17 @@ impl QuiescenceDetector {
         match &mut self.session {
             Session::Imap(state) => *state = last_line(octets).map_or(State::Busy, |line| imap(*state, line)),
             Session::Pop3 => {}
-            Session::Smtp(tracker) => tracker.server_said(octets),
+            Session::Smtp(tracker) => {
+                // Exchange: `550 5.6.11 SMTPSEND.BareLinefeedsAreIllegal`.
+                self.has_refused_bare_lf |= last_line(octets).is_some_and(|line| line.starts_with(b"550 5.6.11 "));
+                tracker.server_said(octets);
+            }
         }
+    }
+
+    /// Whether the server has refused a message for its bare LFs, which a relay passes on.
+    pub fn has_refused_bare_lf(&self) -> bool {
+        self.has_refused_bare_lf
     }
 
     /// Whether the client has sent a message by SMTP since its login.

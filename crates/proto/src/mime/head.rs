@@ -1,23 +1,29 @@
-//! Finds the end of a message's header and the fields in it (RFC 5322 §2.2).
+//! Finds the end of a message's header and the fields in it (RFC 5322 §2.2), as mail servers do
+//! that take what is no header for the beginning of the text.
 
+use std::borrow::Cow;
 use std::ops::Range;
 
 use memchr::{memchr, memchr2, memchr3};
 
 use super::MimeError;
 
-/// Longest header, with the empty line after it. A thousand recipients need about 64 KiB.
+/// Longest header, with the empty line after it. A thousand recipients need about 64 KiB, and
+/// Exchange takes no longer one either.
 pub const HEAD_OCTETS: usize = 256 * 1_024;
+/// What an editor may put before the first field of a file in UTF-8.
+const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 
-/// The header of a message.
+/// The header of a message, in a form that every reader ends in the same place.
 #[derive(Clone, Debug)]
 pub struct Head<'a> {
-    octets: &'a [u8],
+    octets: Cow<'a, [u8]>,
     fields: Vec<Field>,
     body: usize,
+    is_mended: bool,
 }
 
-/// The positions of a header field and its parts, counted from the start of the message.
+/// The positions of a header field and its parts, counted from the start of [`Head::octets`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Field {
     /// The name, without its colon.
@@ -32,51 +38,62 @@ pub struct Field {
     pub plain: bool,
 }
 
+/// A change of a header: the octets that go, counted from the start of [`Head::octets`], and those
+/// that take their place. An empty range only inserts.
+pub type Change = (Range<usize>, Vec<u8>);
+
 impl<'a> Head<'a> {
     /// Parses the header of `message`. The end of the message may be missing once the header is
     /// complete.
     ///
+    /// A message may have no header, or no body. A line that is no field ends the header, as
+    /// sendmail and Postfix do it; the empty line that is missing before it is added. A byte order
+    /// mark and the `From ` line of an mbox file are left out.
+    ///
     /// # Errors
-    /// A [`MimeError`] if it is uncertain which fields there are. A message may have no header (it
-    /// then begins with an empty line), or no body.
+    /// A [`MimeError`] if the header has no clear lines, or is too long.
     pub fn parse(message: &'a [u8]) -> Result<Self, MimeError> {
-        first_line(message)?;
+        let unmarked = message.strip_prefix(BYTE_ORDER_MARK).unwrap_or(message);
+        let text = if is_mailbox_line(unmarked) {
+            unmarked.get(line(unmarked)?.len()..).unwrap_or_default()
+        } else {
+            unmarked
+        };
+        let skipped = message.len() - text.len();
         let mut fields: Vec<Field> = Vec::new();
-        let (mut at, mut number, mut plain) = (0, 0_usize, true);
-        loop {
-            let Some(rest) = message.get(at..).filter(|rest| !rest.is_empty()) else {
-                return Ok(Self { octets: message, fields, body: at });
-            };
-            number += 1;
+        let (mut at, mut plain) = (0, true);
+        let is_complete = loop {
+            let Some(rest) = text.get(at..).filter(|rest| !rest.is_empty()) else { break true };
             let line = line(rest)?;
             let next = at + line.len();
             if next > HEAD_OCTETS {
                 return Err(MimeError::HeadTooLarge);
             }
-            let text = line.strip_suffix(b"\r\n").unwrap_or(line);
-            if text.is_empty() {
-                return Ok(Self { octets: message, fields, body: next });
+            let content = line.strip_suffix(b"\r\n").unwrap_or(line);
+            if content.is_empty() {
+                at = next;
+                break true;
             }
-            let content = at + text.len();
-            if text.starts_with(b" ") || text.starts_with(b"\t") {
-                let Some(field) = fields.last_mut() else { return Err(MimeError::NoHeader) };
-                field.value.end = content;
+            let end = at + content.len();
+            if content.starts_with(b" ") || content.starts_with(b"\t") {
+                let Some(field) = fields.last_mut() else { break false };
+                field.value.end = end;
                 field.all.end = next;
-                plain &= !is_blank(text);
+                plain &= !is_blank(content);
             } else {
-                let (name, colon) = field_name(text).ok_or(match number {
-                    1 => MimeError::NoHeader,
-                    _ => MimeError::NotAField(number),
-                })?;
+                let Some((name, colon)) = field_name(content) else { break false };
                 fields.push(Field {
                     name: at..at + name,
-                    value: at + colon + 1..content,
+                    value: at + colon + 1..end,
                     all: at..next,
                     plain: plain && name == colon,
                 });
             }
             at = next;
-        }
+        };
+        let header = text.get(..at).unwrap_or_default();
+        let octets = if is_complete { Cow::Borrowed(header) } else { [header, b"\r\n"].concat().into() };
+        Ok(Self { octets, fields, body: skipped + at, is_mended: skipped > 0 || !is_complete })
     }
 
     /// The end of a message's header, with the empty line after it; `None` if it is not among these
@@ -90,6 +107,16 @@ impl<'a> Head<'a> {
         memchr::memmem::find(message.get(from..)?, b"\r\n\r\n").map(|at| from + at + 4)
     }
 
+    /// The header, with the empty line after it if the message has a body.
+    pub fn octets(&self) -> &[u8] {
+        &self.octets
+    }
+
+    /// Whether the header is not as it was received, because it began or ended unclearly.
+    pub fn is_mended(&self) -> bool {
+        self.is_mended
+    }
+
     /// The fields, in order.
     pub fn fields(&self) -> &[Field] {
         &self.fields
@@ -97,20 +124,40 @@ impl<'a> Head<'a> {
 
     /// The fields with this name, compared without case.
     pub fn named(&self, name: &str) -> impl Iterator<Item = &Field> {
-        self.fields.iter().filter(move |field| self.slice(&field.name).eq_ignore_ascii_case(name.as_bytes()))
+        self.fields.iter().filter(move |field| self.name(field).eq_ignore_ascii_case(name.as_bytes()))
+    }
+
+    /// The name of a field, as received.
+    pub fn name(&self, field: &Field) -> &[u8] {
+        self.slice(&field.name)
     }
 
     /// The value of a field, folded as received.
-    pub fn value(&self, field: &Field) -> &'a [u8] {
+    pub fn value(&self, field: &Field) -> &[u8] {
         self.slice(&field.value)
     }
 
-    /// The start of the body.
+    /// The start of the body in the message.
     pub fn body(&self) -> usize {
         self.body
     }
 
-    pub(super) fn slice(&self, range: &Range<usize>) -> &'a [u8] {
+    /// The header with these changes, which must not overlap. Insertions in one place keep their
+    /// order.
+    pub fn edited(&self, mut changes: Vec<Change>) -> Vec<u8> {
+        changes.sort_by_key(|(range, _)| (range.start, range.end));
+        let mut edited = Vec::with_capacity(self.octets.len());
+        let mut at = 0;
+        for (range, text) in changes {
+            edited.extend_from_slice(self.slice(&(at..range.start)));
+            edited.extend_from_slice(&text);
+            at = range.end;
+        }
+        edited.extend_from_slice(self.slice(&(at..self.octets.len())));
+        edited
+    }
+
+    fn slice(&self, range: &Range<usize>) -> &[u8] {
         self.octets.get(range.clone()).unwrap_or_default()
     }
 }
@@ -132,18 +179,11 @@ pub fn check_lines(message: &[u8]) -> Result<(), MimeError> {
     Ok(())
 }
 
-/// Checks for what some programs put before the first field.
-fn first_line(message: &[u8]) -> Result<(), MimeError> {
-    const MARKS: [&[u8]; 3] = [b"\xEF\xBB\xBF", b"\xFF\xFE", b"\xFE\xFF"];
-    if MARKS.iter().any(|mark| message.starts_with(mark)) {
-        return Err(MimeError::ByteOrderMark);
-    }
+/// Whether a message begins with the separator of an mbox file, which is not part of it.
+fn is_mailbox_line(message: &[u8]) -> bool {
     let separator = message.strip_prefix(b">").unwrap_or(message).strip_prefix(b"From ");
-    match separator.map(<[u8]>::trim_ascii_start) {
-        // `From :` is a field with an obsolete space.
-        Some(rest) if !rest.starts_with(b":") => Err(MimeError::MboxLine),
-        _ => Ok(()),
-    }
+    // `From :` is a field with an obsolete space.
+    separator.is_some_and(|rest| !rest.trim_ascii_start().starts_with(b":"))
 }
 
 /// The first line with its CRLF, which the last line of a message may not have.
@@ -181,50 +221,78 @@ fn is_blank(line: &[u8]) -> bool {
 mod tests {
     use super::*;
 
-    fn names(message: &[u8]) -> Result<Vec<String>, MimeError> {
+    /// The names of the fields, and the body.
+    fn parts(message: &[u8]) -> Result<(Vec<String>, &[u8]), MimeError> {
         let head = Head::parse(message)?;
-        Ok(head.fields().iter().map(|field| String::from_utf8_lossy(head.slice(&field.name)).into_owned()).collect())
+        let names = head.fields().iter().map(|field| String::from_utf8_lossy(head.name(field)).into_owned());
+        Ok((names.collect(), &message[head.body()..]))
     }
 
     #[test]
     fn fields_lie_one_behind_the_other_and_the_body_behind_them() {
         let message = b"From: a\r\n b\r\nX-Empty:\r\nTo :\tc \r\n\r\nbody: x\r\n";
         let head = Head::parse(message).unwrap();
-        let parts: Vec<_> = head.fields().iter().map(|f| (head.slice(&f.name), head.value(f), f.plain)).collect();
+        let parts: Vec<_> = head.fields().iter().map(|f| (head.name(f), head.value(f), f.plain)).collect();
         assert_eq!(parts, [(&b"From"[..], &b" a\r\n b"[..], true), (b"X-Empty", b"", true), (b"To", b"\tc ", false)]);
-        assert_eq!(&message[head.body()..], b"body: x\r\n");
+        assert_eq!((&message[head.body()..], head.is_mended()), (&b"body: x\r\n"[..], false));
+        assert_eq!(head.octets(), &message[..head.body()]);
         assert_eq!(head.fields().iter().map(|field| field.all.clone()).collect::<Vec<_>>(), [0..13, 13..23, 23..32]);
     }
 
     #[test]
     fn a_header_may_be_empty_or_all_there_is() {
-        assert_eq!(names(b"\r\nbody").unwrap(), [""; 0]);
-        assert_eq!(names(b"").unwrap(), [""; 0]);
-        assert_eq!(names(b"A: b\r\nC: d").unwrap(), ["A", "C"]);
-        assert_eq!(Head::parse(b"A: b\r\n").unwrap().body(), 6);
+        for (message, names, body) in [
+            (&b"\r\nbody"[..], vec![], &b"body"[..]),
+            (b"", vec![], b""),
+            (b"A: b\r\nC: d", vec!["A", "C"], b""),
+            (b"A: b\r\n", vec!["A"], b""),
+        ] {
+            assert_eq!(parts(message).unwrap(), (names.into_iter().map(str::to_owned).collect(), body));
+            assert!(!Head::parse(message).unwrap().is_mended());
+        }
     }
 
     #[test]
-    fn what_is_no_header_is_refused() {
+    fn what_is_no_field_ends_the_header() {
+        for (message, header, body) in [
+            (&b"Hello world\r\n\r\n"[..], &b"\r\n"[..], &b"Hello world\r\n\r\n"[..]),
+            (b" folded\r\nA: b\r\n\r\n", b"\r\n", b" folded\r\nA: b\r\n\r\n"),
+            (b": no name\r\n\r\n", b"\r\n", b": no name\r\n\r\n"),
+            (b"A: b\r\nHello you: there\r\nTo: c\r\n\r\n", b"A: b\r\n\r\n", b"Hello you: there\r\nTo: c\r\n\r\n"),
+            (b"A: b\r\n c\r\nB\xC3\xB6: c\r\n\r\n", b"A: b\r\n c\r\n\r\n", b"B\xC3\xB6: c\r\n\r\n"),
+            (b"A: b\r\nThe text.", b"A: b\r\n\r\n", b"The text."),
+            (b"\xFF\xFEA: b\r\n\r\n", b"\r\n", b"\xFF\xFEA: b\r\n\r\n"),
+        ] {
+            let head = Head::parse(message).unwrap();
+            assert_eq!((head.octets(), &message[head.body()..]), (header, body), "{}", message.escape_ascii());
+            assert!(head.is_mended());
+        }
+    }
+
+    #[test]
+    fn what_lies_before_the_first_field_is_left_out() {
+        for before in
+            ["From a@x Mon Nov 23 09:00:00 2026\r\n", ">From a@x\r\n", "\u{feff}", "\u{feff}From a@x Mon Nov 23\r\n"]
+        {
+            let message = format!("{before}A: b\r\n\r\ntext");
+            let head = Head::parse(message.as_bytes()).unwrap();
+            assert_eq!((head.octets(), &message[head.body()..]), (&b"A: b\r\n\r\n"[..], "text"), "{before:?}");
+            assert!(head.is_mended());
+        }
+        assert_eq!(parts(b"From : a@x\r\n\r\n").unwrap().0, ["From"]);
+    }
+
+    #[test]
+    fn lines_that_readers_end_in_different_places_are_refused() {
         for (message, flaw) in [
-            (&b"Hello world\r\n\r\n"[..], MimeError::NoHeader),
-            (b" folded\r\nA: b\r\n\r\n", MimeError::NoHeader),
-            (b" \r\nA: b\r\n\r\n", MimeError::NoHeader),
-            (b": no name\r\n\r\n", MimeError::NoHeader),
-            (b"Hello you: there\r\n\r\n", MimeError::NoHeader),
-            (b"A: b\r\nHello\r\n\r\n", MimeError::NotAField(2)),
-            (b"A: b\r\n c\r\nB\xC3\xB6: c\r\n\r\n", MimeError::NotAField(3)),
-            (b"From a@x Mon Nov 23 09:00:00 2026\r\nA: b\r\n\r\n", MimeError::MboxLine),
-            (b">From a@x Mon Nov 23 09:00:00 2026\r\nA: b\r\n\r\n", MimeError::MboxLine),
-            (b"\xEF\xBB\xBFFrom: a@x\r\n\r\n", MimeError::ByteOrderMark),
-            (b"\xFF\xFEF\0r\0o\0m\0:\0", MimeError::ByteOrderMark),
-            (b"A: b\nC: d\r\n\r\n", MimeError::BareLineEnd),
+            (&b"A: b\nC: d\r\n\r\n"[..], MimeError::BareLineEnd),
             (b"A: b\rC: d\r\n\r\n", MimeError::BareLineEnd),
             (b"A: b\r", MimeError::BareLineEnd),
             (b"A: b\r\r\n\r\n", MimeError::BareLineEnd),
+            (b"From a@x\nA: b\r\n\r\n", MimeError::BareLineEnd),
             (b"A: b\0\r\n\r\n", MimeError::Nul),
         ] {
-            assert_eq!(names(message), Err(flaw), "{}", message.escape_ascii());
+            assert_eq!(parts(message), Err(flaw), "{}", message.escape_ascii());
         }
     }
 
@@ -233,10 +301,19 @@ mod tests {
         let field = b"X: 0123456789\r\n";
         let most = HEAD_OCTETS / field.len();
         let mut message = field.repeat(most);
-        assert!(names(&message).is_ok());
+        assert!(parts(&message).is_ok());
         message.extend_from_slice(&field.repeat(2));
-        assert_eq!(names(&message), Err(MimeError::HeadTooLarge));
-        assert_eq!(names(&[b"X: ".to_vec(), vec![b'x'; HEAD_OCTETS]].concat()), Err(MimeError::HeadTooLarge));
+        assert_eq!(parts(&message), Err(MimeError::HeadTooLarge));
+        assert_eq!(parts(&[b"X: ".to_vec(), vec![b'x'; HEAD_OCTETS]].concat()), Err(MimeError::HeadTooLarge));
+    }
+
+    #[test]
+    fn changes_are_made_in_their_places() {
+        let head = Head::parse(b"To: a\r\nCc: b\r\n\r\nTo: body").unwrap();
+        let insert = |text: &str| (0..0, text.as_bytes().to_vec());
+        let changes = vec![(7..14, Vec::new()), (0..3, b"X-To:".to_vec()), insert("A: 1\r\n"), insert("B: 2\r\n")];
+        assert_eq!(head.edited(changes), b"A: 1\r\nB: 2\r\nX-To: a\r\n\r\n");
+        assert_eq!(head.edited(Vec::new()), head.octets());
     }
 
     #[test]

@@ -1,14 +1,14 @@
 //! The parts of a message's format (RFC 5322, RFC 6532) that are needed to find its recipients and
-//! sender, and to change one header field without changing any other octet. Pure: octets in, ranges
+//! sender, and to change header fields without changing any other octet. Pure: octets in, ranges
 //! and octets out.
 //!
 //! Later readers, Exchange first of all, interpret a message in their own way, so nothing is
-//! guessed here. What two readers could understand differently is refused as a [`MimeError`], or
-//! reported as doubtful ([`Recipients::doubtful`]).
+//! guessed here. What two readers could understand differently is written so that they cannot: the
+//! header gets its end ([`Head`]), and To, Cc and Bcc name the recipients ([`address_to`]). Where a
+//! message has no one meaning, it is refused as a [`MimeError`].
 //!
 //! [`Head`] splits the header from the body. [`Address`] and [`AddressList`] parse the fields with
-//! addresses. [`Recipients`] collects To, Cc and Bcc and adds blind copies. [`sender`] reads and
-//! replaces From. MIME itself (parts, encodings) is never read.
+//! addresses. [`sender`] reads and replaces From. MIME itself (parts, encodings) is never read.
 
 mod address;
 mod error;
@@ -19,6 +19,6 @@ pub mod sender;
 
 pub use address::{Address, AddressList};
 pub use error::MimeError;
-pub use head::{Field, HEAD_OCTETS, Head, check_lines};
+pub use head::{Change, Field, HEAD_OCTETS, Head, check_lines};
 pub use lexer::AddressError;
-pub use recipients::{Insertion, Recipients};
+pub use recipients::address_to;

@@ -1,10 +1,9 @@
 //! Reads the sender of a message, replaces it, and quotes its display name.
 
 use std::borrow::Cow;
-use std::ops::Range;
 
 use super::lexer::{self, Kind, Token};
-use super::{AddressList, Field, Head, MimeError};
+use super::{AddressList, Change, Field, Head, MimeError};
 use gatepost_core::account::MailAddress;
 
 /// Length at which a line is folded before a further mailbox, so that it stays below 998 octets
@@ -55,7 +54,7 @@ pub fn replace_from(head: &Head<'_>, mailbox: &MailAddress) -> Result<Option<Vec
         Some(quoted) => Cow::Owned(quoted),
         None => Cow::Borrowed(head.value(field)),
     };
-    let mut changes: Vec<(Range<usize>, Vec<u8>)> = Vec::new();
+    let mut changes: Vec<Change> = Vec::new();
     for field in head.named("Sender") {
         match value(field) {
             value if !AddressList::parse(&value).is_ok_and(|list| is_mailbox(&list)) => {
@@ -93,20 +92,8 @@ pub fn replace_from(head: &Head<'_>, mailbox: &MailAddress) -> Result<Option<Vec
 
 /// The header, with the empty line after it, in which these ranges have other content. `None` if
 /// there are none.
-fn rewritten(head: &Head<'_>, mut changes: Vec<(Range<usize>, Vec<u8>)>) -> Option<Vec<u8>> {
-    if changes.is_empty() {
-        return None;
-    }
-    changes.sort_by_key(|(range, _)| range.start);
-    let mut changed = Vec::new();
-    let mut at = 0;
-    for (range, text) in changes {
-        changed.extend_from_slice(head.slice(&(at..range.start)));
-        changed.extend_from_slice(&text);
-        at = range.end;
-    }
-    changed.extend_from_slice(head.slice(&(at..head.body())));
-    Some(changed)
+fn rewritten(head: &Head<'_>, changes: Vec<Change>) -> Option<Vec<u8>> {
+    (!changes.is_empty()).then(|| head.edited(changes))
 }
 
 /// A field's value with quotes around every word of a display name that has an `@`. `None` if no

@@ -4,6 +4,7 @@ use url::form_urlencoded;
 
 use super::error::GraphError;
 use crate::calendar;
+use crate::letter::Letter;
 use crate::store::{Flags, Message};
 
 /// How many values a page has at most, and by default: Graph's own limits.
@@ -29,6 +30,8 @@ pub(super) struct Query {
 pub(super) enum Condition {
     IsRead(bool),
     Received(Comparison, i64),
+    /// The Message-ID is this one.
+    MessageId(String),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,6 +107,7 @@ impl Query {
     pub(super) fn matches(&self, message: &Message) -> bool {
         self.filter.iter().all(|condition| match condition {
             Condition::IsRead(read) => message.flags.intersects(Flags::SEEN) == *read,
+            Condition::MessageId(id) => Letter::read(&message.content).field("message-id").as_ref() == Some(id),
             Condition::Received(comparison, instant) => match comparison {
                 Comparison::Less => message.received_at < *instant,
                 Comparison::LessOrEqual => message.received_at <= *instant,
@@ -130,6 +134,10 @@ fn condition(text: &str) -> Option<Condition> {
     match (property.to_ascii_lowercase().as_str(), operator) {
         ("isread", "eq") => Some(Condition::IsRead(value.parse().ok()?)),
         ("isread", "ne") => Some(Condition::IsRead(!value.parse::<bool>().ok()?)),
+        ("internetmessageid", "eq") => {
+            let id = value.strip_prefix('\'')?.strip_suffix('\'')?;
+            Some(Condition::MessageId(id.replace("''", "'")))
+        }
         ("receiveddatetime", operator) => {
             let comparison = match operator {
                 "lt" => Comparison::Less,
@@ -169,7 +177,10 @@ mod tests {
         let filter =
             Query::parse("$filter=receivedDateTime ge 1970-01-01T00:00:10Z and isRead eq false").unwrap().filter;
         assert_eq!(filter, [Condition::Received(Comparison::GreaterOrEqual, 10), Condition::IsRead(false)]);
+        let filter = Query::parse("$filter=internetMessageId%20eq%20'<o''neil@x>'").unwrap().filter;
+        assert_eq!(filter, [Condition::MessageId("<o'neil@x>".into())]);
         for (query, code) in [
+            ("$filter=internetMessageId eq <1@x>", "BadRequest"),
             ("$top=0", "BadRequest"),
             ("$top=1001", "BadRequest"),
             ("$filter=subject eq 'x'", "BadRequest"),

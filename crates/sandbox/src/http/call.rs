@@ -52,6 +52,10 @@ pub(crate) async fn perform(
     let Some(fault) = shared.http_faults.take(service, name) else { return Ok(work()) };
     Ok(match fault {
         HttpFault::Refuse { status, code, retry_after } => refuse(status, code, retry_after),
+        HttpFault::RefuseWhenDone(status) => {
+            work();
+            refuse(status, None, None)
+        }
         HttpFault::Hang => {
             // The sender lives as long as the sandbox.
             let _ = clearing.changed().await;

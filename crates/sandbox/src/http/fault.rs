@@ -23,6 +23,8 @@ pub enum HttpFault {
         /// `ErrorServerBusy`.
         retry_after: Option<Duration>,
     },
+    /// It is done, and the answer is this status, as of a gateway that stopped waiting.
+    RefuseWhenDone(u16),
     /// It waits, and goes on once the faults are cleared.
     Hang,
     /// It is done, and the answer waits until the faults are cleared.

@@ -109,6 +109,8 @@ pub struct Submission {
     transaction: Option<Transaction>,
     /// Most octets of the next message.
     limit: u64,
+    /// The size in the reply to EHLO.
+    announced_size: u64,
     bad_commands: u32,
 }
 
@@ -161,6 +163,7 @@ impl Submission {
     pub fn new(settings: Settings, input: &[u8]) -> Self {
         let mut machine = Self {
             limit: settings.extensions.size,
+            announced_size: settings.extensions.size,
             settings,
             input: LineBuffer::default(),
             output: Vec::new(),
@@ -227,6 +230,12 @@ impl Submission {
     /// `Extensions::size`.
     pub fn limit_message(&mut self, octets: u64) {
         self.limit = octets.min(self.settings.extensions.size);
+    }
+
+    /// Announces this size from now on, if most messages can only be delivered with less than
+    /// `Extensions::size`. Larger ones are still asked for.
+    pub fn announce_size(&mut self, octets: u64) {
+        self.announced_size = octets.min(self.settings.extensions.size);
     }
 
     /// Answers the open question. A reply with code 421 ends the session too.
@@ -555,7 +564,8 @@ impl Submission {
     fn list(&mut self) {
         let name = Arc::clone(&self.settings.server_name);
         let mut texts = vec![name.as_bytes().to_vec()];
-        texts.extend(self.settings.extensions.keywords().0.into_iter().map(String::into_bytes));
+        let announced = Extensions { size: self.announced_size, ..self.settings.extensions };
+        texts.extend(announced.keywords().0.into_iter().map(String::into_bytes));
         if self.settings.logged_in {
             texts.push(format!("AUTH {}", self.settings.client_tokens.announced_names()).into_bytes());
             texts.extend(self.settings.legacy.then(|| capabilities::OLD_AUTH.into()));

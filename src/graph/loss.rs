@@ -1,0 +1,62 @@
+//! Says which fields of a message Graph drops. It stores a message and builds a new one from it,
+//! and of many fields only their meaning to Outlook is left.
+
+use gatepost_core::cause::Cause;
+use gatepost_core::escape::escaped;
+use gatepost_core::failure::{Actor, Failure, Refusal};
+use gatepost_proto::mime::Head;
+
+/// Most fields that are named, and the longest name.
+const NAMED: usize = 10;
+const NAME_OCTETS: usize = 60;
+
+/// Fields beginning with `X-` that say which program wrote the message, or how urgent it is.
+/// Nothing depends on the first, and the second has its own place in Exchange.
+const NO_LOSS: [&str; 4] = ["x-mailer", "x-mimeole", "x-priority", "x-msmail-priority"];
+
+/// Returns what the recipients of the message do not get, as a failure for the log: fields that
+/// guard against loops of automatic answers, fields of mailing lists, and those of the sender's own
+/// programs.
+pub(super) fn of(head: &Head<'_>) -> Option<Failure> {
+    let mut lost: Vec<String> = Vec::new();
+    for name in head.fields().iter().map(|field| head.name(field)).filter(|name| is_dropped(name)) {
+        let name = escaped(name, NAME_OCTETS);
+        if lost.len() < NAMED && !lost.contains(&name) {
+            lost.push(name);
+        }
+    }
+    (!lost.is_empty()).then(|| Failure {
+        refusal: Refusal::NotAuthorized,
+        actor: Actor::Operator,
+        cause: Cause::FieldsDropped,
+        message: format!("Microsoft Graph drops fields of the message: {}", lost.join(", ")),
+        remedy: "if a recipient or a guard against automatic answers needs them, let messages leave over SMTP".into(),
+        delay: false,
+    })
+}
+
+fn is_dropped(name: &[u8]) -> bool {
+    let name = name.to_ascii_lowercase();
+    let is = |words: &[&str]| words.iter().any(|word| word.as_bytes() == name);
+    is(&["auto-submitted", "precedence"]) || name.starts_with(b"list-") || (name.starts_with(b"x-") && !is(&NO_LOSS))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_that_programs_rely_on_are_named_once_each() {
+        let lost = |header: &str| of(&Head::parse(header.as_bytes()).unwrap()).map(|failure| failure.message);
+        let dropped = "Microsoft Graph drops fields of the message: ";
+        assert_eq!(
+            lost(
+                "Subject: s\r\nAUTO-Submitted: auto-replied\r\nList-Id: <l>\r\nPrecedence: bulk\r\nX-Loop: a\r\nX-Loop: b\r\n\r\n"
+            ),
+            Some(format!("{dropped}AUTO-Submitted, List-Id, Precedence, X-Loop"))
+        );
+        assert_eq!(lost("From: a@x\r\nX-Mailer: m\r\nX-Priority: 3\r\nReply-To: b@x\r\n\r\nX-Loop: body\r\n"), None);
+        let many: String = (0..20).map(|number| format!("X-{number}: y\r\n")).collect();
+        assert_eq!(lost(&many).unwrap().matches("X-").count(), NAMED);
+    }
+}

@@ -1,0 +1,163 @@
+//! Looks for the copy of a message in Sent Items, which Exchange keeps of each message that
+//! `sendMail` takes (Microsoft, "List messages", and "$filter" on `internetMessageId`).
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use hyper::Method;
+use serde::Deserialize;
+use tokio::time::{Instant, sleep, timeout_at};
+
+use super::GraphClient;
+use super::messages::{Broken, encoded, mailbox};
+use super::refused::throttles;
+use gatepost_core::account::MailAddress;
+use gatepost_proto::mime::Address;
+use gatepost_proto::sasl::Bearer;
+
+/// Pauses before the looks. Exchange files the copy within seconds, and a gateway that stopped
+/// waiting may be ahead of it.
+const PAUSES: [Duration; 5] =
+    [Duration::ZERO, Duration::from_secs(1), Duration::from_secs(2), Duration::from_secs(4), Duration::from_secs(8)];
+/// Time limit for all looks. It is a part of the ten minutes that the client waits.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// Most copies of one Message-ID that are looked at. A smarthost sends a message a few times, each
+/// time to other recipients.
+const COPIES: usize = 10;
+
+/// What Sent Items tell about a message.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum SentCopy {
+    /// It was sent.
+    Found,
+    /// It was not sent, or is not filed yet.
+    Missing,
+    /// Nobody can tell, for this reason.
+    Unknown(String),
+}
+
+/// The answer: copies of messages with the Message-ID.
+#[derive(Deserialize)]
+struct ListBody {
+    value: Vec<ListedCopy>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct ListedCopy {
+    to_recipients: Vec<Recipient>,
+    cc_recipients: Vec<Recipient>,
+    bcc_recipients: Vec<Recipient>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Recipient {
+    email_address: EmailAddress,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct EmailAddress {
+    address: Option<String>,
+}
+
+impl ListedCopy {
+    /// Whether the message went to all of these people. One of the same Message-ID may have gone to
+    /// others.
+    fn went_to(&self, recipients: &[Address]) -> bool {
+        let named = self.to_recipients.iter().chain(&self.cc_recipients).chain(&self.bcc_recipients);
+        let named: HashSet<_> =
+            named.filter_map(|one| Address::parse(one.email_address.address.as_deref()?).ok()).collect();
+        recipients.iter().all(|recipient| named.contains(recipient))
+    }
+}
+
+impl GraphClient {
+    /// Looks for the copy of a message to `recipients` a few times, at most for [`PATIENCE`]. This
+    /// needs the permission `Mail.Read`, which a mailbox that only sends need not have.
+    pub(super) async fn find_sent_copy(&self, bearer: &Bearer, message_id: &str, recipients: &[Address]) -> SentCopy {
+        let deadline = Instant::now() + PATIENCE;
+        let path = path(&bearer.user, message_id);
+        let mut copy = SentCopy::Unknown("Microsoft Graph wants no requests for this mailbox now".to_owned());
+        for pause in PAUSES {
+            let look = async {
+                sleep(pause.max(self.throttle.wait(&bearer.user))).await;
+                self.look(bearer, &path, recipients).await
+            };
+            match timeout_at(deadline, look).await {
+                Ok(Ok(SentCopy::Found)) => return SentCopy::Found,
+                Ok(Ok(found)) => copy = found,
+                Ok(Err(Barred(why))) => return SentCopy::Unknown(why),
+                Err(_) => break,
+            }
+        }
+        copy
+    }
+
+    async fn look(&self, bearer: &Bearer, path: &str, recipients: &[Address]) -> Result<SentCopy, Barred> {
+        let unknown = |why: String| Ok(SentCopy::Unknown(why));
+        let response = match self.ask_once(&Method::GET, path, bearer, 200).await {
+            Ok(Ok(response)) => response,
+            Ok(Err(answer)) => {
+                if let Some(wait) = answer.retry_after.filter(|_| throttles(answer.status)) {
+                    self.throttle.close(&bearer.user, wait);
+                }
+                let words = answer.words();
+                return match answer.status {
+                    403 => Err(Barred(format!("the application needs the permission `Mail.Read` for that ({words})"))),
+                    400..500 if !throttles(answer.status) => Err(Barred(words)),
+                    _ => unknown(words),
+                };
+            }
+            Err(Broken { failure, .. }) => return unknown(failure.message),
+        };
+        let listed = self.whole(response).await.ok().and_then(|body| serde_json::from_slice(&body).ok());
+        Ok(match listed {
+            Some(ListBody { value }) if value.iter().any(|copy| copy.went_to(recipients)) => SentCopy::Found,
+            Some(_) => SentCopy::Missing,
+            None => SentCopy::Unknown("the list of messages cannot be read".to_owned()),
+        })
+    }
+}
+
+/// Another look would be of no use, for this reason.
+struct Barred(String);
+
+fn path(address: &MailAddress, message_id: &str) -> String {
+    // In OData's strings a quote is doubled.
+    let filter = format!("internetMessageId eq '{}'", message_id.replace('\'', "''"));
+    let (mailbox, filter) = (mailbox(address), encoded(&filter).replace('+', "%20"));
+    let wanted = "toRecipients,ccRecipients,bccRecipients";
+    format!("{mailbox}/mailFolders/sentitems/messages?$select={wanted}&$top={COPIES}&$filter={filter}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_message_id_is_quoted_and_encoded() {
+        let path = path(&MailAddress::parse("a+b@contoso.example").unwrap(), "<o'neil+1 &x@y>");
+        assert_eq!(
+            path,
+            "/v1.0/users/a%2Bb%40contoso.example/mailFolders/sentitems/messages\
+             ?$select=toRecipients,ccRecipients,bccRecipients&$top=10\
+             &$filter=internetMessageId%20eq%20%27%3Co%27%27neil%2B1%20%26x%40y%3E%27"
+        );
+    }
+
+    #[test]
+    fn a_copy_tells_whom_the_message_went_to() {
+        let copy: ListedCopy = serde_json::from_str(
+            r#"{"id":"AAk","toRecipients":[{"emailAddress":{"name":"Anna","address":"Anna@X"}},{"emailAddress":{"name":"Bert"}}],
+                "ccRecipients":[],"bccRecipients":[{"emailAddress":{"address":"/o=Exchange/cn=x"}},{"emailAddress":{"address":"c@x"}}]}"#,
+        )
+        .unwrap();
+        let went_to = |recipients: &[&str]| {
+            copy.went_to(&recipients.iter().map(|text| Address::parse(text).unwrap()).collect::<Vec<_>>())
+        };
+        assert!(went_to(&["anna@x"]) && went_to(&["c@x", "anna@x"]));
+        assert!(!went_to(&["anna@x", "bert@x"]));
+    }
+}
