@@ -210,7 +210,7 @@ impl Question {
     pub fn answer(&self, ews: &str, is_served: impl Fn(Subject<'_>) -> bool) -> Body {
         let ews = escape(ews);
         let names = self.names.iter().map(|name| escape(name.as_str()));
-        let mut served = names.zip(self.subjects().map(|subject| is_served(subject)));
+        let mut served = names.zip(self.subjects().map(is_served));
         let text = match self.kind {
             Kind::Pox => {
                 let (address, is_served) = served.next().unwrap_or_default();
