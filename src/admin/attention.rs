@@ -7,7 +7,7 @@ use gatepost_core::cause::Cause;
 use gatepost_core::failure::Actor;
 use serde::Serialize;
 
-use super::status::{AccountLine, ExpiryLine, FailureLine, ReloadView};
+use super::view::{AccountLine, ExpiryLine, FailureLine, ReloadView};
 
 /// An expiry is shown from this many days before it on: time enough for a change that others must
 /// approve.
@@ -192,7 +192,7 @@ pub(super) fn groups(failures: &[FailureLine]) -> Vec<FailureGroup<'_>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::admin::status::SignInLine;
+    use crate::admin::view::SignInLine;
 
     fn failure(cause: Cause, actor: Actor, account: &str, seconds_ago: u64) -> FailureLine {
         FailureLine {

@@ -5,7 +5,8 @@
 //!
 //! `guard` checks every request, `sessions` decides who may see more than the endpoints, and
 //! `routes` puts them together. `places` keeps the connections of different clients apart. `status`
-//! collects what is shown, `attention` what needs an administrator of it; `page` and `text` show it.
+//! collects what is shown (`view`), `attention` what needs an administrator of it; `page` and `text`
+//! show it.
 
 mod answer;
 mod attention;
@@ -27,6 +28,7 @@ mod sign_in_routes;
 mod state;
 mod status;
 mod text;
+mod view;
 
 pub use bound::{AdminError, Bound, Serving};
 #[cfg(unix)]

@@ -237,7 +237,7 @@ pub(super) async fn status(site: &AdminState, visitor: &Visitor, query: &str) ->
     let status = site.status().await;
     let lookups = status.token_cache_hits + status.token_cache_misses;
     let percent = (status.token_cache_hits * 100).checked_div(lookups);
-    let with_device_passwords = |account: &&super::status::AccountLine| account.grant != "password";
+    let with_device_passwords = |account: &&super::view::AccountLine| account.grant != "password";
     let page = StatusPage {
         failures: attention::groups(&status.failures),
         logins: status.accounts.iter().filter(with_device_passwords).map(|of| &*of.login).take(ROWS).collect(),

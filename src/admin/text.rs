@@ -1,7 +1,8 @@
 //! The status as text for a terminal.
 
 use super::attention::Health;
-use super::status::{AccountLine, Status};
+use super::status::Status;
+use super::view::AccountLine;
 
 /// Returns the whole status, in sections with a heading each.
 pub(super) fn status(status: &Status) -> String {
