@@ -198,7 +198,7 @@ mod tests {
         FailureLine {
             cause,
             actor: actor.name(),
-            whose_turn: actor.whose_turn(),
+            whose_turn: actor.label(),
             message: format!("something is wrong with {account}"),
             remedy: "mend it".into(),
             account: account.into(),

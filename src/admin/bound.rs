@@ -120,7 +120,7 @@ impl Bound {
                 Ok(local) => drop(tasks.spawn(local.serve(routes::socket(&site)))),
                 Err(error) => tracing::warn!(
                     "`gatepost status`, `gatepost reload` and `--take-over` will not find this service: the socket `{}` cannot \
-                     be had: {error}; SIGHUP reloads; whoever runs Gatepost: write `admin: {{socket: PATH}}` with a place \
+                     be had: {error}; SIGHUP reloads. Gatepost admin: write `admin: {{socket: PATH}}` with a place \
                      that Gatepost may write to",
                     path.display()
                 ),

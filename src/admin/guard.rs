@@ -126,7 +126,7 @@ impl Rejected {
         let (status, text) = match self {
             Self::Name => (
                 StatusCode::MISDIRECTED_REQUEST,
-                "This name is not known to be Gatepost's. Use http://127.0.0.1 and the port, or have whoever runs Gatepost add the \
+                "This name is not known to be Gatepost's. Use http://127.0.0.1 and the port, or have the Gatepost admin add the \
                  name to `admin.hosts`.\n",
             ),
             Self::Origin => (

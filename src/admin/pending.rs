@@ -207,7 +207,7 @@ pub(super) fn failed(error: &SignInError) -> Stage {
     let who = match actor {
         // The reader, who is signing in on this page.
         Actor::Client | Actor::Operator => String::new(),
-        actor => format!("{}: ", actor.whose_turn()),
+        actor => format!("{}: ", actor.label()),
     };
     Stage::Failed(format!("{message}. Nothing was saved. To fix it: {who}{remedy}."))
 }

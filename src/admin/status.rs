@@ -386,7 +386,7 @@ fn failure_line(failure: Recent, now: UnixTime) -> FailureLine {
     FailureLine {
         cause: failure.cause,
         actor: failure.actor.name(),
-        whose_turn: failure.actor.whose_turn(),
+        whose_turn: failure.actor.label(),
         message: failure.message,
         remedy: failure.remedy,
         account: failure.account,

@@ -17,7 +17,7 @@ use gatepost_oauth::watched;
 /// How often the certificates are looked at. A reminder comes once a day at most.
 const LOOK_TICK: Duration = Duration::from_secs(3600);
 /// What to do about a certificate that expires.
-const REPLACE: &str = "whoever runs Gatepost: replace the file, which needs no restart";
+const REPLACE: &str = "Gatepost admin: replace the file, which needs no restart";
 
 /// Returns the certificate and key of a listener with TLS.
 pub(crate) fn identity(tls: &ListenerTls) -> Option<&Identity> {

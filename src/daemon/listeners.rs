@@ -484,7 +484,7 @@ impl Acceptor {
                     // There are no descriptors or memory. Waiting helps, a busy loop does not.
                     tracing::warn!(
                         listener = &*self.handler.borrow().service.listener.name,
-                        "cannot accept connections for now: {error}; whoever runs Gatepost: raise the limit of open files if this lasts"
+                        "cannot accept connections for now: {error}. Gatepost admin: raise the limit of open files if this lasts"
                     );
                     sleep(back_off).await;
                     back_off = (back_off * 2).min(ACCEPT_BACK_OFF);

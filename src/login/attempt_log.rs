@@ -287,7 +287,7 @@ impl AttemptLog {
     fn note_away(&self, error: Option<&StoreError>) {
         match (error, self.away.swap(error.is_some(), Ordering::Relaxed)) {
             (Some(error), false) => tracing::warn!(
-                "refused passwords cannot be counted in the store, this process counts for itself meanwhile: {error}; whoever runs Gatepost: put the store right (`state` in the configuration), and until then avoid restarts, which forget the count"
+                "refused passwords cannot be counted in the store, this process counts for itself meanwhile: {error}. Gatepost admin: put the store right (`state` in the configuration), and until then avoid restarts, which forget the count"
             ),
             (None, true) => tracing::info!("refused passwords are counted in the store again"),
             _ => {}

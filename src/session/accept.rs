@@ -37,7 +37,7 @@ impl ListenerState {
                 %peer,
                 outcome = "closed",
                 cause = Cause::NotAllowed.name(),
-                "connection closed: its address is not in `allow_from`; whoever runs Gatepost: add it if it belongs to a client"
+                "connection closed: its address is not in `allow_from`. Gatepost admin: add it if it belongs to a client"
             );
             shared.journal.turned_away(Cause::NotAllowed);
             return None;
@@ -70,7 +70,7 @@ impl ListenerState {
                 %peer,
                 outcome = "closed",
                 cause = Cause::Penalised.name(),
-                "connections from this source are closed for the next {} s, and longer if it goes on: wrong passwords, time-outs or garbage came from there; whoever runs Gatepost: find out who connects, and narrow `allow_from` or see to the device; `limits` has the penalties",
+                "connections from this source are closed for the next {} s, and longer if it goes on: wrong passwords, time-outs or garbage came from there. Gatepost admin: find out who connects, and narrow `allow_from` or see to the device; `limits` has the penalties",
                 closed.wait.as_secs().max(1)
             );
         }
@@ -84,7 +84,7 @@ impl ListenerState {
                 %peer,
                 outcome = "closed",
                 cause = Cause::TooManyConnections.name(),
-                "connections are refused: `{}` is reached; whoever runs Gatepost: find out who connects, or raise it",
+                "connections are refused: `{}` is reached. Gatepost admin: find out who connects, or raise it",
                 reached.limit()
             );
         }

@@ -84,7 +84,7 @@ impl ListenerState {
     fn log_headerless(&self, balancer: SocketAddr, problem: &NoHeader) {
         let listener = &*self.listener.name;
         let text = format!(
-            "connection from a load balancer closed: {problem}; whoever runs Gatepost: have it send the PROXY protocol to \
+            "connection from a load balancer closed: {problem}. Gatepost admin: have it send the PROXY protocol to \
              this listener (HAProxy: `send-proxy-v2`), or take its address out of `proxy_protocol_from`"
         );
         let (outcome, cause) = ("closed", Cause::NoProxyHeader.name());

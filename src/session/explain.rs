@@ -178,7 +178,7 @@ fn dial(error: &DialError, port: u16) -> Failure {
             Actor::Operator,
             Cause::PacFailed,
             format!("nobody knows which proxy to take: {}", chain(error)),
-            "check `forward_proxy.pac`, and have whoever maintains the script look at its answer".to_owned(),
+            "check `forward_proxy.pac`, and have the maintainer of the script look at its answer".to_owned(),
         ),
         DialError::ProxyTrust(_) => failure(
             Actor::Operator,

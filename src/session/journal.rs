@@ -529,7 +529,7 @@ impl Drop for Watch<'_> {
             self.0.metrics.panicked();
             tracing::error!(
                 cause = Cause::InternalError.name(),
-                "a fault of Gatepost ended one session, and no other; Gatepost's developers: the lines before this one say where"
+                "a fault of Gatepost ended one session, and no other. Gatepost bug: the lines before this one say where"
             );
         }
     }

@@ -342,9 +342,9 @@ fn what_works_but_should_be_known_is_noted() {
             "`proxy.yaml` holds a secret and everybody on this machine can read it; take that right away with `chmod o-r \
              proxy.yaml`",
             "the authority `https://login.example/entra/` is not one of Microsoft's; it will receive passwords and secrets",
-            "whoever knows one of the `passwords` of the account `*` can open every mailbox that it stands for",
+            "everybody who knows one of the `passwords` of the account `*` can open every mailbox that it stands for",
             "upstream `mail.example:993` of listeners.imap is not one of Microsoft's servers; it will receive access tokens",
-            "listener `imap` accepts logins without TLS from other machines; whoever can listen on those networks learns \
+            "listener `imap` accepts logins without TLS from other machines; anybody who can listen on those networks learns \
              the passwords",
         ]
     );

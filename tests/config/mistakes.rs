@@ -72,7 +72,7 @@ fn every_mistake_of_a_listener_has_its_sentence() {
         ("bare_lf: yes", "listeners.imap.bare_lf: `yes` is not one of `true`, `false`; write `true` or `false`"),
         (
             "allow_from: [192.0.2.0/24]\nproxy_protocol_from: [10.0.0.5, '::/0']\nallow_plaintext_from: [192.0.2.0/24]",
-            "listeners.imap.proxy_protocol_from[1]: this is everybody, and whoever is listed here is believed; name the addresses \
+            "listeners.imap.proxy_protocol_from[1]: this is everybody, and every address listed here is believed; name the addresses \
              of the load balancers",
         ),
         (

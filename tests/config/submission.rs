@@ -83,7 +83,7 @@ fn an_account_sends_as_mailboxes_and_domains() {
     assert!(!has("any@contoso.com") && !has("any@mail.fabrikam.com") && !has("any@notfabrikam.com"));
     assert!(matches!(with_list.listeners[0].serves, ListenerBackend::Submission(_)));
     assert!(with_list.notes.contains(
-        &"whoever logs in to the account `app@contoso.com` sends as every mailbox of `fabrikam.com` and `adatum.com` that the \
+        &"everybody who logs in to the account `app@contoso.com` sends as every mailbox of `fabrikam.com` and `adatum.com` that the \
           application may use"
             .into()
     ));
@@ -123,7 +123,7 @@ fn a_trusted_sender_with_every_key_and_with_the_least() {
 fn who_needs_no_login_is_noted() {
     let rule = "allow_from: 192.168.7.0/24, trusted_senders: [{from: 192.168.7.21, login: scan7}]";
     assert!(load(&listener(rule)).notes.contains(
-        &"whoever connects from `192.168.7.21/32` to the listener `smtp` sends mail as `scanner@contoso.com` without a login".into()
+        &"everybody who connects from `192.168.7.21/32` to the listener `smtp` sends mail as `scanner@contoso.com` without a login".into()
     ));
 }
 
@@ -190,7 +190,7 @@ fn every_mistake_about_devices_has_its_sentence() {
         (
             trusted("192.168.7.0/24", "{from: 0.0.0.0/0, login: scanner@contoso.com}"),
             format!(
-                "{at}.from: `0.0.0.0/0` is far more than a few devices: whoever is in it could send as this account; name \
+                "{at}.from: `0.0.0.0/0` is far more than a few devices: anybody in it could send as this account; name \
                  the addresses of the devices, or a private network; of public ones at most a /24 (IPv6: /48)"
             ),
         ),

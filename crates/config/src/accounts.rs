@@ -359,7 +359,7 @@ impl Reader<'_, '_> {
         }
         if !passwords.is_empty() && matches!(pattern, LoginPattern::Any | LoginPattern::Domain(_)) {
             section.context().note(format!(
-                "whoever knows one of the `passwords` of the account `{pattern}` can open every mailbox that it stands for"
+                "everybody who knows one of the `passwords` of the account `{pattern}` can open every mailbox that it stands for"
             ));
         }
         mailboxes::note_send_as(section, &pattern, grant?, &sending.send_as);

@@ -77,7 +77,9 @@ impl CertificateError {
             Self::NoPrivateKey => "name the PEM file with the certificate's key as `private_key`",
             Self::NoPassword => "set `client_certificate.password`",
             Self::OutdatedEncryption => "convert it with `openssl pkcs8 -topk8`",
-            Self::WrongPassword => "correct `client_certificate.password`, or export the file anew with AES encryption",
+            Self::WrongPassword => {
+                "correct `client_certificate.password`, or export the file again with AES encryption"
+            }
             Self::Unreadable => "export the certificate and its key again, such as with `openssl pkcs12 -export`",
             Self::UnsupportedKey => "make a new certificate with an RSA key, and upload it to the application in Entra",
             Self::Mismatch => "name the key that the certificate was made for",

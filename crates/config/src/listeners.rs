@@ -265,7 +265,7 @@ fn balancers(text: &str) -> Result<IpNet, value::ValueError> {
     let network = value::network(text)?;
     if network.prefix_len() == 0 {
         return wrong(
-            "this is everybody, and whoever is listed here is believed",
+            "this is everybody, and every address listed here is believed",
             "name the addresses of the load balancers",
         );
     }
@@ -297,7 +297,7 @@ fn check_plaintext(
     }
     if off_loopback && allowed.iter().any(|network| !network.network().is_loopback()) {
         section.context().note(format!(
-            "listener `{}` accepts logins without TLS from other machines; whoever can listen on those networks learns the passwords",
+            "listener `{}` accepts logins without TLS from other machines; anybody who can listen on those networks learns the passwords",
             section.path().trim_start_matches("listeners.")
         ));
     }

@@ -128,10 +128,7 @@ fn trustworthy(text: &str) -> Result<IpNet, value::ValueError> {
         Ok(network)
     } else {
         wrong(
-            format!(
-                "{} is far more than a few devices: whoever is in it could send as this account",
-                value::quoted(text)
-            ),
+            format!("{} is far more than a few devices: anybody in it could send as this account", value::quoted(text)),
             "name the addresses of the devices, or a private network; of public ones at most a /24 (IPv6: /48)",
         )
     }
@@ -170,7 +167,7 @@ pub(super) fn check_reach(section: &Section<'_>, rules: &[TrustedSender], allow_
     }
     for rule in rules {
         section.context().note(format!(
-            "whoever connects from `{}` to the listener `{}` sends mail as `{}` without a login",
+            "everybody who connects from `{}` to the listener `{}` sends mail as `{}` without a login",
             rule.from,
             section.path().trim_start_matches("listeners."),
             rule.login

@@ -26,7 +26,7 @@ pub struct Failure {
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}; {}: {}", self.message, self.actor.whose_turn(), self.remedy)
+        write!(f, "{}. {}: {}", self.message, self.actor.label(), self.remedy)
     }
 }
 
@@ -60,15 +60,15 @@ impl Actor {
         }
     }
 
-    /// The actor, in the words that begin a remedy.
-    pub fn whose_turn(self) -> &'static str {
+    /// The actor, as the label in front of a remedy.
+    pub fn label(self) -> &'static str {
         match self {
-            Self::Client => "whoever uses the mail program",
-            Self::Operator => "whoever runs Gatepost",
-            Self::TenantAdministrator => "the tenant's administrator",
-            Self::Network => "whoever runs the network",
-            Self::Microsoft => "nobody; it may pass",
-            Self::Developers => "Gatepost's developers",
+            Self::Client => "Device owner",
+            Self::Operator => "Gatepost admin",
+            Self::TenantAdministrator => "Microsoft 365 admin",
+            Self::Network => "Network admin",
+            Self::Microsoft => "No action needed",
+            Self::Developers => "Gatepost bug",
         }
     }
 }
@@ -113,7 +113,7 @@ impl Refusal {
         match self {
             Self::InvalidCredentials => "Invalid user name or password",
             Self::NotAuthorized => "Not allowed to use this mailbox",
-            Self::ContactAdmin => "Not possible before an administrator has acted, the password is not at fault",
+            Self::ContactAdmin => "An administrator needs to fix this. Your password is not the problem",
             Self::Unavailable => "Temporarily unavailable, try again later",
             Self::Limit => "Too many connections to this mailbox, try again later",
             Self::ServerBug => "Internal error, try again later",

@@ -291,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_is_not_known_yet_counts_before_the_login_only() {
+    fn a_client_that_is_not_known_yet_counts_before_the_login_only() {
         let connections = connections(3, 1, 2, 1);
         let places: Vec<_> = (0..2).map(|_| connections.enter_unknown().unwrap()).collect();
         assert_eq!(connections.enter_unknown().err(), Some(ConnectionLimitReached::BeforeLogin));

@@ -161,7 +161,7 @@ const REMEDIES: [(&[&str], &str); 5] = [
             "password has expired",
             "key version",
         ],
-        "export the account's keytab anew: its key or name is not the one that the KDC knows",
+        "export the account's keytab again: its key or name is not the one that the KDC knows",
     ),
     (&["expired"], "renew the ticket with `kinit`, or set `forward_proxy.keytab`, which renews it by itself"),
 ];

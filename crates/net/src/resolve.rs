@@ -249,8 +249,8 @@ impl Shared {
                 if first && known.not_too_old(now).is_some() {
                     tracing::warn!(
                         name,
-                        "the name cannot be resolved ({error}), so its last addresses are used, for a day at most; \
-                         whoever runs the network: check this machine's DNS"
+                        "the name cannot be resolved ({error}), so its last addresses are used, for a day at most. \
+                         Network admin: check this machine's DNS"
                     );
                 }
             }

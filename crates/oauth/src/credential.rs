@@ -279,8 +279,8 @@ fn in_use<T>(seen: Seen<T, CredentialError>) -> Result<Arc<T>, CredentialError> 
         (Some(value), error) => {
             match error {
                 Some(error) if seen.news => tracing::warn!(
-                    "a changed credential cannot be used, and the one before it stays in use: {error}; \
-                     whoever runs Gatepost: {}",
+                    "a changed credential cannot be used, and the one before it stays in use: {error}. \
+                     Gatepost admin: {}",
                     error.remedy()
                 ),
                 None if seen.news => tracing::info!("the changed credential can be used again"),

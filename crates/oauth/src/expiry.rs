@@ -19,7 +19,7 @@ const WARNED: i64 = 7;
 const URGENT: i64 = 1;
 
 /// What to do about a credential of an application that expires.
-pub const RENEW_IN_ENTRA: &str = "the tenant's administrator: make a new one in Entra; whoever runs Gatepost: list both, or \
+pub const RENEW_IN_ENTRA: &str = "Microsoft 365 admin: make a new one in Entra. Gatepost admin: list both, or \
                                   replace the file";
 
 /// A credential that expires.
@@ -110,9 +110,9 @@ impl Reminder {
             let days = expires.since(now).as_secs() / DAY;
             let when = if now > expires { "expired" } else { "expires" };
             match level {
-                Level::ERROR => tracing::error!(client_id, days, "{what} {when} on {expires}; {remedy}"),
-                Level::WARN => tracing::warn!(client_id, days, "{what} {when} on {expires}; {remedy}"),
-                _ => tracing::info!(client_id, days, "{what} {when} on {expires}; {remedy}"),
+                Level::ERROR => tracing::error!(client_id, days, "{what} {when} on {expires}. {remedy}"),
+                Level::WARN => tracing::warn!(client_id, days, "{what} {when} on {expires}. {remedy}"),
+                _ => tracing::info!(client_id, days, "{what} {when} on {expires}. {remedy}"),
             }
         }
     }

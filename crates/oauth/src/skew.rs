@@ -30,8 +30,8 @@ impl Skews {
             (false, true) => tracing::warn!(
                 authority,
                 seconds = ahead.abs(),
-                "this machine's clock is {} Entra's; times in client assertions are corrected by that; \
-                 whoever runs Gatepost: let a time service set the clock",
+                "this machine's clock is {} Entra's; times in client assertions are corrected by that. \
+                 Gatepost admin: let a time service set the clock",
                 if ahead > 0 { "behind" } else { "ahead of" },
             ),
             (true, false) => tracing::info!(authority, "this machine's clock agrees with Entra's again"),

@@ -293,7 +293,7 @@ impl TokenSource {
         let key = ask.throttle_key();
         let mut was_out_of_time = false;
         loop {
-            // Proves anew for each try: an assertion is valid for one request, and a file may have
+            // Makes a new proof for each try: an assertion is valid for one request, and a file may have
             // changed.
             let proof = match timeout_at(turn.deadline, self.credentials.prove(ask, choice)).await {
                 Ok(proof) => proof.map_err(FetchError::Credential)?,

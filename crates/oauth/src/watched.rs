@@ -109,7 +109,7 @@ impl Stamp {
 pub fn content(file: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
     let found = fs::metadata(file)?;
     if !found.is_file() {
-        // Opening a pipe would wait for whoever writes into it.
+        // Opening a pipe would wait for its writer.
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a file"));
     }
     let file = File::open(file)?;

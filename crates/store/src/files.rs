@@ -2,7 +2,7 @@
 //!
 //! On Unix a directory has mode 0700 and a file 0600 (or less). Both belong to the user that runs
 //! Gatepost or to root, and a file is no symbolic link. On other systems permissions are not
-//! checked, so whoever creates the directory must keep it private.
+//! checked, so the creator of the directory must keep it private.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};

@@ -429,10 +429,10 @@ mod tests {
         database.set_away(true);
         assert!(store.put_sign_in(&key, &sign_in("two"), Some(first)).await.is_err());
         database.set_away(false);
-        database.put_sign_in(&key, &sign_in("signed in anew"), None).await.unwrap();
+        database.put_sign_in(&key, &sign_in("signed in again"), None).await.unwrap();
         sleep(LONGEST_RETRY).await;
-        assert_eq!(read(&store, &key).await.0, "signed in anew");
-        assert_eq!(read(&*database, &key).await.0, "signed in anew");
+        assert_eq!(read(&store, &key).await.0, "signed in again");
+        assert_eq!(read(&*database, &key).await.0, "signed in again");
     }
 
     #[tokio::test(start_paused = true)]

@@ -101,7 +101,7 @@ pub struct Audit {
 
 /// Why the audit log cannot be started.
 #[derive(Debug, thiserror::Error)]
-#[error("write the audit log to {place}: {source}; whoever runs Gatepost: correct `log.audit`")]
+#[error("write the audit log to {place}: {source}. Gatepost admin: correct `log.audit`")]
 pub struct AuditError {
     place: String,
     source: io::Error,
@@ -184,7 +184,7 @@ fn write(lines: &Receiver<Vec<u8>>, mut writer: Writer, lost: &AtomicU64, clock:
                 lost.fetch_add(missing.saturating_add(1), Ordering::Relaxed);
                 if !std::mem::replace(&mut failing, true) {
                     tracing::error!(
-                        "the audit log cannot be written, lines are being lost: {error}; whoever runs Gatepost: see to the \
+                        "the audit log cannot be written, lines are being lost: {error}. Gatepost admin: see to the \
                          disk or the journal that `log.audit` names"
                     );
                 }

@@ -56,7 +56,7 @@ async fn a_generated_password_works_at_once_and_without_a_hash_in_each_spelling_
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_wrong_password_costs_a_hash_whoever_it_is_for() {
+async fn a_wrong_password_costs_a_hash_for_every_name() {
     let world = world_without_hashing();
     for login in [PRINTER, FAX, "nobody@branch.example", "nobody@elsewhere.example"] {
         assert_eq!(world.cause(login, "wrong").await, "password-checks-busy", "{login}");
@@ -122,7 +122,7 @@ async fn outside_its_scope_a_right_password_is_refused_like_a_wrong_one_and_the_
         failure.to_string(),
         format!(
             "the device password {id} `Printer, 3rd floor` is right, but it is for 192.0.2.0/24 and 2001:db8::/32 only, \
-             and was presented from 198.51.100.1; whoever runs Gatepost: revoke the password if it may have leaked, or \
+             and was presented from 198.51.100.1. Gatepost admin: revoke the password if it may have leaked, or \
              make another one with `gatepost password add --from …`"
         )
     );

@@ -111,7 +111,7 @@ async fn without_the_right_password_nobody_comes_near_the_sign_in() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_shared_mailbox_is_opened_with_the_token_of_whoever_signed_in_for_it() {
+async fn a_shared_mailbox_is_opened_with_the_token_of_the_person_who_signed_in_for_it() {
     let world = World::new(FakeEndpoint::new(|_| Reply::Rotated(3600)));
     world.sign_in(RECEPTION, "annas").await;
     let admission = world.login(RECEPTION, LOCAL_PASSWORD).await.unwrap();

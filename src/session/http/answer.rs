@@ -83,11 +83,9 @@ impl Refused {
         let (status, message, wait) = match failure.refusal {
             Refusal::InvalidCredentials => (StatusCode::UNAUTHORIZED, "Invalid user name or password", None),
             Refusal::NotAuthorized => (StatusCode::FORBIDDEN, "Not allowed to use this mailbox", None),
-            Refusal::ContactAdmin => (
-                StatusCode::FORBIDDEN,
-                "Not possible before an administrator has acted, the password is not at fault",
-                None,
-            ),
+            Refusal::ContactAdmin => {
+                (StatusCode::FORBIDDEN, "An administrator needs to fix this. Your password is not the problem", None)
+            }
             Refusal::Unavailable => {
                 let status = match failure.cause {
                     Cause::UpstreamTimeout => StatusCode::GATEWAY_TIMEOUT,

@@ -236,7 +236,7 @@ impl Exchange<'_> {
         }
     }
 
-    /// Checks the head, whoever the sender is. Returns the address that the client used: scheme and
+    /// Checks the head of any sender. Returns the address that the client used: scheme and
     /// authority.
     fn check_head(&mut self) -> Result<String, Refused> {
         let connection = self.connection;
@@ -274,7 +274,7 @@ impl Exchange<'_> {
         }
         let secure = connection.service.tls.is_some();
         if !secure && !connection.service.allows_plaintext(connection.subject.peer.ip()) {
-            let mut refused = Refused::new(StatusCode::FORBIDDEN, "A login is possible with TLS only").and_close();
+            let mut refused = Refused::new(StatusCode::FORBIDDEN, "Turn on TLS to log in").and_close();
             if headers.contains_key(AUTHORIZATION) {
                 connection.login_attempts().refused_unjudged("", &failures::plaintext());
                 refused.unlogged = None;

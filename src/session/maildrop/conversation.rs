@@ -175,7 +175,7 @@ impl<'a> Conversation<'a> {
                 session = &*self.subject.session,
                 listener = &*self.subject.listener,
                 account = &*self.whose.account,
-                "the Inbox has more messages than the {most} oldest, which are shown; whoever runs Gatepost: raise `limits.maildrop_messages`, or have the client delete what it has fetched"
+                "the Inbox has more messages than the {most} oldest, which are shown. Gatepost admin: raise `limits.maildrop_messages`, or have the client delete what it has fetched"
             );
         }
         Ok(())

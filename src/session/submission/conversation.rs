@@ -367,7 +367,7 @@ impl<'a> Conversation<'a> {
         let (cause, text) = match flaw {
             ContentError::LineEnd => (
                 Cause::BareLineEnd,
-                "a message has a bare CR or LF and was refused; whoever runs Gatepost: correct the program that sends it, \
+                "a message has a bare CR or LF and was refused. Gatepost admin: correct the program that sends it, \
                  or write `legacy: true` for this listener, and such line ends are mended",
             ),
             ContentError::Nul => (Cause::Nul, "a message has a NUL and was refused; correct the program that sends it"),

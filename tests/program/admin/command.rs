@@ -29,7 +29,7 @@ async fn the_running_service_is_shown_to_people_and_to_programs() {
         ALICE,
         "59 min left",
         "wrong-password",
-        "whoever uses the mail program:",
+        "Device owner:",
     ] {
         assert!(text.contains(shown), "{shown}: {text}");
     }

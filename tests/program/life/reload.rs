@@ -90,7 +90,7 @@ async fn a_listeners_certificate_that_expires_is_told_from_the_start_on() {
     world.write("proxy.yaml", &yaml.replacen("imap: {", &format!("imap: {{{tls}, "), 1));
     let mut program = world.start(&[]);
     program.says("ERROR the certificate of listener `imap` in `");
-    assert!(program.log().contains("c.pem` expired on 2020-01-31 00:00 UTC; "), "{}", program.log());
+    assert!(program.log().contains("c.pem` expired on 2020-01-31 00:00 UTC. "), "{}", program.log());
     let told = String::from_utf8(world.run(&["status"]).stdout).unwrap();
     assert!(told.contains("needs attention (1)") && told.contains(" expired on 2020-01-31"), "{told}");
 }

@@ -150,7 +150,7 @@ async fn a_balancer_that_sends_no_header_is_closed_and_logged_once() {
     }
     let lines = world.log.lines(|line| line.contains("cause=no-proxy-header") && line.contains("WARN"));
     assert_eq!(lines.len(), 1, "{lines:?}");
-    assert!(lines[0].contains("send-proxy-v2") && lines[0].contains("; whoever runs Gatepost: "), "{lines:?}");
+    assert!(lines[0].contains("send-proxy-v2") && lines[0].contains(". Gatepost admin: "), "{lines:?}");
 }
 
 #[tokio::test]

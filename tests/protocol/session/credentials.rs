@@ -151,7 +151,7 @@ async fn a_secret_whose_noted_end_is_past_is_told_in_the_log_and_still_tried() {
     let mut setup = setup("client_secret: {env: SECRET, expires: 2020-01-31}", Duration::from_secs(3_600));
     setup.variables.push(("SECRET", "sandbox-secret"));
     let world = setup.start().await;
-    let said = "client secret expired on 2020-01-31 00:00 UTC; the tenant's administrator: ";
+    let said = "client secret expired on 2020-01-31 00:00 UTC. Microsoft 365 admin: ";
     world.until("the log says that it has expired", || world.log.has(said)).await;
     every_protocol_opens(&world).await;
 }

@@ -56,7 +56,7 @@ async fn a_source_that_guesses_is_closed_without_a_greeting_and_the_others_are_n
     }
     let lines = world.log.lines(|line| line.contains("cause=penalised"));
     assert_eq!(lines.len(), 1, "{lines:?}");
-    assert!(lines[0].contains("127.0.0.3") && lines[0].contains("; whoever runs Gatepost: "), "{lines:?}");
+    assert!(lines[0].contains("127.0.0.3") && lines[0].contains(". Gatepost admin: "), "{lines:?}");
     assert!(is_accepted(Imap, &reply(GOOD, &world, Imap, ALICE, ALICES).await));
     session.works().await;
 }

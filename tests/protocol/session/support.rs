@@ -348,7 +348,7 @@ pub(crate) fn refused_words(protocol: MailProtocol, refusal: Refusal) -> String 
             "NO [CONTACTADMIN]",
             "-ERR [SYS/PERM]",
             "454 4.7.0",
-            "Not possible before an administrator has acted, the password is not at fault",
+            "An administrator needs to fix this. Your password is not the problem",
         ],
         Refusal::Unavailable => {
             ["NO [UNAVAILABLE]", "-ERR [SYS/TEMP]", "454 4.7.0", "Temporarily unavailable, try again later"]

@@ -54,7 +54,7 @@ fn penalties_add_up_close_above_the_threshold_and_run_down() {
     world.pass(1);
     assert_eq!(world.wait("192.0.2.1"), 0);
     world.guess("192.0.2.1", "alice", "e");
-    assert_eq!(world.wait("192.0.2.1"), 0, "it begins anew");
+    assert_eq!(world.wait("192.0.2.1"), 0, "it begins again");
 }
 
 #[test]
@@ -78,7 +78,7 @@ fn each_offence_has_its_price_and_the_sum_a_cap() {
 }
 
 #[test]
-fn whoever_leaves_without_a_login_pays_and_whoever_tried_does_not() {
+fn a_client_that_leaves_without_a_login_pays_and_one_that_tried_does_not() {
     let world = World::with(Rules { threshold: Duration::ZERO, ..Rules::default() });
     let visit = world.penalties.visit(ip("192.0.2.1"));
     visit.forgive();

@@ -241,7 +241,7 @@ async fn requests_at_once_and_in_the_queue_are_bounded() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn whoever_gets_no_turn_in_time_is_told_so() {
+async fn a_request_that_gets_no_turn_in_time_is_told_so() {
     let endpoint = in_turn([Reply::Silence]);
     let limits = Limits { token_requests: 1, token_request: Duration::from_secs(100), ..Limits::default() };
     let source = Arc::new(source(&endpoint, &limits).0);

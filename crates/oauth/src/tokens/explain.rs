@@ -434,7 +434,7 @@ mod tests {
         assert_eq!(
             of(Class::Administrator, Some(7_000_222)).to_string(),
             "Entra refused the sign-in with `AADSTS7000222`: the client secret or certificate has expired \
-             (trace id `t-1`); the tenant's administrator: create a new one and set `client_secret` or `client_certificate`"
+             (trace id `t-1`). Microsoft 365 admin: create a new one and set `client_secret` or `client_certificate`"
         );
         // A code that is known for something else explains nothing.
         assert!(!of(Class::SignInNeeded, Some(50126)).message.contains("wrong"));

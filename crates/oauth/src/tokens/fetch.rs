@@ -346,7 +346,7 @@ mod tests {
         assert_eq!(entra.count(), 1);
         assert!(
             !tokens().run_user_fetch(fetch(Some(&first))).await.unwrap().is(&first),
-            "whoever has seen it wants another"
+            "the client that has seen it wants another"
         );
 
         let first = tokens().run_application_fetch(application.clone(), None).await.unwrap();

@@ -292,7 +292,7 @@ impl TokenManager {
                 Err(error) => {
                     tracing::warn!(
                         login = current.key.login.as_str(),
-                        "the newest refresh token is used although it is not durable: {error}; whoever runs Gatepost: mend \
+                        "the newest refresh token is used although it is not durable: {error}. Gatepost admin: mend \
                          the store under `state`"
                     );
                     return Kept::Ours;

@@ -211,7 +211,7 @@ impl Context {
 
     /// The text for a client that may not log in without TLS.
     pub fn tls_demand(&self) -> String {
-        self.with_session(if self.offers_starttls() { "Start TLS first" } else { "A login is possible with TLS only" })
+        self.with_session(if self.offers_starttls() { "Start TLS first" } else { "Turn on TLS to log in" })
     }
 
     fn with_session(&self, text: &str) -> String {

@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_waits_in_idle_is_at_rest_and_whoever_leaves_it_is_not() {
+    fn a_session_that_waits_in_idle_is_at_rest_and_one_that_leaves_it_is_not() {
         let idle = ["Cx7 idle\r\n", "S+ IDLE accepted, awaiting DONE command.\r\n"];
         assert!(after(Imap, &idle));
         assert!(after(Imap, &[idle[0], idle[1], "S* 4 EXISTS\r\n* 1 RECENT\r\n"]));

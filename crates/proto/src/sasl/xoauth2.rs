@@ -30,7 +30,7 @@ pub(super) fn token(field: &[u8]) -> Option<&[u8]> {
 /// no control characters, and a token only the characters of RFC 6750, so neither can add a field.
 pub fn initial_response(bearer: &Bearer) -> Zeroizing<String> {
     let token = bearer.token.expose();
-    debug_assert!(is_b64token(token), "whoever makes an AccessToken checks its characters");
+    debug_assert!(is_b64token(token), "its maker has checked the characters of an AccessToken");
     // `concat` and `encode` allocate their final size at once, because a buffer that grows leaves a
     // copy of the token behind.
     let message = Zeroizing::new(["user=", bearer.user.as_str(), "\x01auth=Bearer ", token, "\x01\x01"].concat());

@@ -1,4 +1,4 @@
-//! The key that signs ID tokens, and its public half for whoever wants to check them.
+//! The key that signs ID tokens, and its public half for those who check them.
 
 use std::io;
 use std::sync::OnceLock;

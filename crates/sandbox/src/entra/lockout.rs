@@ -87,7 +87,7 @@ mod tests {
         assert_eq!(lockout.judge(true, "right", clock.now()), Locked, "the second lock lasts longer");
         clock.advance(Duration::from_secs(60));
         assert_eq!(lockout.judge(true, "right", clock.now()), Right);
-        assert_eq!(lockout.judge(false, "0", clock.now()), Wrong, "a success starts the count anew");
+        assert_eq!(lockout.judge(false, "0", clock.now()), Wrong, "a success starts the count again");
         assert_eq!(lockout.judge(true, "right", clock.now()), Right);
     }
 

@@ -76,7 +76,7 @@ async fn a_disk_that_takes_no_writes_can_still_be_read() {
     world.pragma("PRAGMA query_only = ON");
     let error = world.put("two", Some(version)).await.unwrap_err();
     assert!(matches!(&error, StoreError::NotKept(why) if why.contains("it cannot be written")), "{error}");
-    // The file is opened anew, and is writable again.
+    // The file is opened again, and is writable again.
     assert_eq!(world.token().await.as_deref(), Ok("one"));
     world.put("two", Some(version)).await.unwrap();
 }

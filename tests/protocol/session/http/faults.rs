@@ -63,7 +63,7 @@ async fn a_token_that_is_refused_when_fresh_is_nothing_that_a_password_could_men
     let world = with_origin(&origin).start().await;
     for got in [ews(&world, "<a/>").await, graph(&world).await] {
         assert_eq!((got.status, got.header("www-authenticate")), (403, ""));
-        assert!(!got.text.contains("go away") && got.text.contains("the password is not at fault"), "{got:?}");
+        assert!(!got.text.contains("go away") && got.text.contains("Your password is not the problem"), "{got:?}");
     }
     assert!(world.log.has("cause=token-refused actor=tenant-administrator") && world.log.has("`2000008`"));
 }

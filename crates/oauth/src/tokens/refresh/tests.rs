@@ -258,7 +258,7 @@ async fn without_a_sign_in_the_remedy_is_told_and_a_new_one_counts_at_once() {
         assert_eq!((failure.refusal, failure.delay), (Refusal::ContactAdmin, false));
         assert_eq!(
             failure.to_string(),
-            "nobody has signed in for `carol@contoso.example`; whoever runs Gatepost: run `gatepost login carol@contoso.example`"
+            "nobody has signed in for `carol@contoso.example`. Gatepost admin: run `gatepost login carol@contoso.example`"
         );
     }
     assert_eq!(world.entra.count(), 0, "a mail connection starts nothing");
@@ -452,7 +452,7 @@ async fn a_process_waits_while_another_one_exchanges_but_not_for_ever() {
     assert!(lease.is_some());
     world.token_ends();
     let started = Instant::now();
-    assert!(world.login(ANNA).await.is_ok(), "whoever has it may be dead");
+    assert!(world.login(ANNA).await.is_ok(), "its holder may be dead");
     assert!(started.elapsed() <= LEASE_WAIT + LEASE_POLL);
 }
 
@@ -491,7 +491,7 @@ fn at_once<T>(call: Stored<'_, T>) -> Result<T, StoreError> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn whoever_signed_out_elsewhere_is_not_served_from_memory() {
+async fn a_person_who_signed_out_elsewhere_is_not_served_from_memory() {
     let world = World::signed_in().await;
     let mut revision = None;
     world.login(ANNA).await.unwrap();
@@ -501,7 +501,7 @@ async fn whoever_signed_out_elsewhere_is_not_served_from_memory() {
     world.tokens.follow_sign_ins(&mut revision).await;
     assert_eq!(world.login(ANNA).await.unwrap_err().cause, Cause::SignInNeeded);
 
-    // The same person is served on; another person starts anew.
+    // The same person is served on; another person starts again.
     world.sign_in(ANNA, "r0").await;
     world.login(ANNA).await.unwrap();
     world.sign_in(ANNA, "r0").await;

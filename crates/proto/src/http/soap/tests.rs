@@ -57,7 +57,7 @@ fn an_application_acts_for_the_mailbox_and_for_no_other() {
 }
 
 #[test]
-fn whoever_a_client_wants_to_act_for_is_cut_out_in_every_disguise() {
+fn an_identity_to_act_for_is_cut_out_in_every_disguise() {
     let v = "<t:RequestServerVersion Version=\"x\"/>";
     for disguise in [
         "<t:ExchangeImpersonation/>".to_owned(),

@@ -161,9 +161,9 @@ impl Transaction {
             Trouble::Temporary => self.reply(format_args!(
                 "-ERR [SYS/TEMP] The mailbox cannot be read for now, try again later (session {session})"
             )),
-            Trouble::Permanent => self.reply(format_args!(
-                "-ERR [SYS/PERM] Not possible before an administrator has acted (session {session})"
-            )),
+            Trouble::Permanent => {
+                self.reply(format_args!("-ERR [SYS/PERM] An administrator needs to fix this (session {session})"))
+            }
         }
         self.phase = Phase::Command;
         self.process();

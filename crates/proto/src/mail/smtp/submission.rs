@@ -16,7 +16,6 @@ use super::command::{self, Command};
 use super::content::{Content, ContentError, LineEnds};
 use super::reply::Reply;
 use super::transaction::{self, Chunk, Extensions, Mail, Recipient, SenderForm};
-use crate::mail::Capabilities;
 use crate::mail::line::{Line, LineBuffer};
 use crate::sasl::ClientTokens;
 
@@ -387,7 +386,7 @@ impl Submission {
         let smtputf8 = transaction.smtputf8;
         if transaction.recipients >= self.settings.recipients {
             let most = self.settings.recipients;
-            let words = format_args!("At most {most} recipients; send the message to the others anew");
+            let words = format_args!("At most {most} recipients; send the message to the others separately");
             return self.reply(&Reply::new(452, [5, 3], words));
         }
         match transaction::recipient(arguments, self.settings.extensions, smtputf8, self.settings.legacy) {
@@ -594,16 +593,5 @@ impl Submission {
         self.transaction = None;
         self.input.clear();
         self.events.push_back(Event::Close(ending));
-    }
-}
-
-impl Extensions {
-    /// The keywords of the reply to EHLO, without those about logging in.
-    pub fn keywords(&self) -> Capabilities {
-        let mut keywords =
-            vec![format!("SIZE {}", self.size), "PIPELINING".into(), "8BITMIME".into(), "CHUNKING".into()];
-        keywords.extend(self.dsn.then(|| "DSN".into()));
-        keywords.extend(self.smtputf8.then(|| "SMTPUTF8".into()));
-        Capabilities(keywords)
     }
 }

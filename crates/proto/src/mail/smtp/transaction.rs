@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 
 use super::path::{self, Path};
 use super::reply::Reply;
+use crate::mail::Capabilities;
 
 /// The extensions of a submission server, besides those that Gatepost always offers: PIPELINING,
 /// 8BITMIME, CHUNKING and ENHANCEDSTATUSCODES.
@@ -16,6 +17,17 @@ pub struct Extensions {
     pub dsn: bool,
     /// SMTPUTF8: whether the next server accepts addresses beyond ASCII.
     pub smtputf8: bool,
+}
+
+impl Extensions {
+    /// The keywords of the reply to EHLO, without those about logging in.
+    pub fn keywords(&self) -> Capabilities {
+        let mut keywords =
+            vec![format!("SIZE {}", self.size), "PIPELINING".into(), "8BITMIME".into(), "CHUNKING".into()];
+        keywords.extend(self.dsn.then(|| "DSN".into()));
+        keywords.extend(self.smtputf8.then(|| "SMTPUTF8".into()));
+        Capabilities(keywords)
+    }
 }
 
 /// The arguments of MAIL.

@@ -153,9 +153,9 @@ fn trouble_ends_the_command_and_not_the_session() {
     machine.refuse(Trouble::Permanent);
     assert_eq!(
         machine.poll_output().unwrap(),
-        b"-ERR [SYS/PERM] Not possible before an administrator has acted (session 7F3A)\r\n"
+        b"-ERR [SYS/PERM] An administrator needs to fix this (session 7F3A)\r\n"
     );
-    assert_eq!(machine.poll_event(), Some(MaildropEvent::List), "it is asked for anew");
+    assert_eq!(machine.poll_event(), Some(MaildropEvent::List), "it is asked for again");
     machine.listed(Maildrop::default());
     assert_eq!(machine.poll_output().unwrap(), b"+OK 0 0\r\n");
 }
