@@ -17,12 +17,11 @@ use super::answer::Answer;
 use super::body::Base64;
 use super::not_sent::NotSent;
 use super::outgoing::Outgoing;
-use super::sent_items::SentCopy;
+use super::sent_items::{HandedOver, SentCopy};
 use super::{GraphClient, authorized, outgoing, refused};
 use gatepost_core::account::MailAddress;
 use gatepost_core::failure::Failure;
 use gatepost_proto::mail::smtp::{Envelope, Reply};
-use gatepost_proto::mime::Address;
 use gatepost_proto::sasl::Bearer;
 
 /// No request for a message begins later than this after the first, including waits. With the time
@@ -64,13 +63,16 @@ impl GraphClient {
     ) -> Result<Sent, NotSent> {
         let Outgoing { message, recipients, message_id, changed, loss } =
             outgoing::prepare(&bearer.user, envelope, &message.into())?;
+        let since = Instant::now();
         let (reply, remark) = match self.hand_over(bearer, &message).await {
             Ok(request) => {
                 let words = format_args!("Accepted by Microsoft Graph, request {request}");
                 (Reply::new(250, [0, 0], words), changed)
             }
             Err(not_sent) if not_sent.is_outcome_unknown() => {
-                let found = self.look_for_copy(bearer, message_id.as_deref(), &recipients, not_sent).await?;
+                let sent =
+                    message_id.as_deref().map(|message_id| HandedOver { message_id, recipients: &recipients, since });
+                let found = self.look_for_copy(bearer, sent, not_sent).await?;
                 let words = "Accepted by Microsoft Graph, a copy is in Sent Items";
                 (Reply::new(250, [0, 0], words), if changed.is_empty() { found } else { format!("{found}; {changed}") })
             }
@@ -116,12 +118,11 @@ impl GraphClient {
     async fn look_for_copy(
         &self,
         bearer: &Bearer,
-        message_id: Option<&str>,
-        recipients: &[Address],
+        sent: Option<HandedOver<'_>>,
         mut not_sent: NotSent,
     ) -> Result<String, NotSent> {
-        let copy = match message_id {
-            Some(id) => self.find_sent_copy(bearer, id, recipients).await,
+        let copy = match sent {
+            Some(sent) => self.find_sent_copy(bearer, &sent).await,
             None => SentCopy::Unknown("the message has no Message-ID that can be searched for".to_owned()),
         };
         let message = &mut not_sent.failure.message;

@@ -2,9 +2,10 @@
 //! `sendMail` takes (Microsoft, "List messages", and "$filter" on `internetMessageId`).
 
 use std::collections::HashSet;
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use hyper::Method;
+use hyper::header::{DATE, HeaderMap};
 use serde::Deserialize;
 use tokio::time::{Instant, sleep, timeout_at};
 
@@ -12,6 +13,7 @@ use super::GraphClient;
 use super::messages::{Broken, encoded, mailbox};
 use super::refused::throttles;
 use gatepost_core::account::MailAddress;
+use gatepost_core::clock::UnixTime;
 use gatepost_proto::mime::Address;
 use gatepost_proto::sasl::Bearer;
 
@@ -24,6 +26,17 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// Most copies of one Message-ID that are looked at. A smarthost sends a message a few times, each
 /// time to other recipients.
 const COPIES: usize = 10;
+
+/// How far Graph's clock and Exchange's may be apart, and what is lost when both tell seconds.
+const LEEWAY: Duration = Duration::from_secs(5);
+
+/// A message that was handed over.
+pub(super) struct HandedOver<'a> {
+    pub(super) message_id: &'a str,
+    pub(super) recipients: &'a [Address],
+    /// When the first request began.
+    pub(super) since: Instant,
+}
 
 /// What Sent Items tell about a message.
 #[derive(Debug, PartialEq, Eq)]
@@ -45,6 +58,7 @@ struct ListBody {
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 struct ListedCopy {
+    created_date_time: String,
     to_recipients: Vec<Recipient>,
     cc_recipients: Vec<Recipient>,
     bcc_recipients: Vec<Recipient>,
@@ -63,27 +77,28 @@ struct EmailAddress {
 }
 
 impl ListedCopy {
-    /// Whether the message went to all of these people. One of the same Message-ID may have gone to
-    /// others.
-    fn went_to(&self, recipients: &[Address]) -> bool {
+    /// Whether it is the copy of a message to all of these people, and not older than this time
+    /// (RFC 3339). A smarthost sends a message to others as well, and some devices give the same
+    /// Message-ID to all of theirs.
+    fn is_of(&self, recipients: &[Address], oldest: &str) -> bool {
         let named = self.to_recipients.iter().chain(&self.cc_recipients).chain(&self.bcc_recipients);
         let named: HashSet<_> =
             named.filter_map(|one| Address::parse(one.email_address.address.as_deref()?).ok()).collect();
-        recipients.iter().all(|recipient| named.contains(recipient))
+        *self.created_date_time >= *oldest && recipients.iter().all(|recipient| named.contains(recipient))
     }
 }
 
 impl GraphClient {
-    /// Looks for the copy of a message to `recipients` a few times, at most for [`PATIENCE`]. This
-    /// needs the permission `Mail.Read`, which a mailbox that only sends need not have.
-    pub(super) async fn find_sent_copy(&self, bearer: &Bearer, message_id: &str, recipients: &[Address]) -> SentCopy {
+    /// Looks for the copy of a message a few times, at most for [`PATIENCE`]. This needs the
+    /// permission `Mail.Read`, which a mailbox that only sends need not have.
+    pub(super) async fn find_sent_copy(&self, bearer: &Bearer, message: &HandedOver<'_>) -> SentCopy {
         let deadline = Instant::now() + PATIENCE;
-        let path = path(&bearer.user, message_id);
+        let path = path(&bearer.user, message.message_id);
         let mut copy = SentCopy::Unknown("Microsoft Graph wants no requests for this mailbox now".to_owned());
         for pause in PAUSES {
             let look = async {
                 sleep(pause.max(self.throttle.wait(&bearer.user))).await;
-                self.look(bearer, &path, recipients).await
+                self.look(bearer, &path, message).await
             };
             match timeout_at(deadline, look).await {
                 Ok(Ok(SentCopy::Found)) => return SentCopy::Found,
@@ -95,7 +110,7 @@ impl GraphClient {
         copy
     }
 
-    async fn look(&self, bearer: &Bearer, path: &str, recipients: &[Address]) -> Result<SentCopy, Barred> {
+    async fn look(&self, bearer: &Bearer, path: &str, message: &HandedOver<'_>) -> Result<SentCopy, Barred> {
         let unknown = |why: String| Ok(SentCopy::Unknown(why));
         let response = match self.ask_once(&Method::GET, path, bearer, 200).await {
             Ok(Ok(response)) => response,
@@ -112,9 +127,14 @@ impl GraphClient {
             }
             Err(Broken { failure, .. }) => return unknown(failure.message),
         };
+        let Some(oldest) = ago(response.headers(), message.since.elapsed() + LEEWAY) else {
+            return unknown("the answer has no Date".to_owned());
+        };
         let listed = self.whole(response).await.ok().and_then(|body| serde_json::from_slice(&body).ok());
         Ok(match listed {
-            Some(ListBody { value }) if value.iter().any(|copy| copy.went_to(recipients)) => SentCopy::Found,
+            Some(ListBody { value }) if value.iter().any(|copy| copy.is_of(message.recipients, &oldest)) => {
+                SentCopy::Found
+            }
             Some(_) => SentCopy::Missing,
             None => SentCopy::Unknown("the list of messages cannot be read".to_owned()),
         })
@@ -124,11 +144,19 @@ impl GraphClient {
 /// Another look would be of no use, for this reason.
 struct Barred(String);
 
+/// The time so long before an answer, by the clock of its server (RFC 3339). The clock here may be
+/// wrong.
+fn ago(headers: &HeaderMap, elapsed: Duration) -> Option<String> {
+    let date = httpdate::parse_http_date(headers.get(DATE)?.to_str().ok()?).ok()?;
+    let then = date.checked_sub(elapsed)?.duration_since(UNIX_EPOCH).ok()?;
+    Some(UnixTime(then.as_secs()).rfc3339())
+}
+
 fn path(address: &MailAddress, message_id: &str) -> String {
     // In OData's strings a quote is doubled.
     let filter = format!("internetMessageId eq '{}'", message_id.replace('\'', "''"));
     let (mailbox, filter) = (mailbox(address), encoded(&filter).replace('+', "%20"));
-    let wanted = "toRecipients,ccRecipients,bccRecipients";
+    let wanted = "createdDateTime,toRecipients,ccRecipients,bccRecipients";
     format!("{mailbox}/mailFolders/sentitems/messages?$select={wanted}&$top={COPIES}&$filter={filter}")
 }
 
@@ -142,22 +170,27 @@ mod tests {
         assert_eq!(
             path,
             "/v1.0/users/a%2Bb%40contoso.example/mailFolders/sentitems/messages\
-             ?$select=toRecipients,ccRecipients,bccRecipients&$top=10\
+             ?$select=createdDateTime,toRecipients,ccRecipients,bccRecipients&$top=10\
              &$filter=internetMessageId%20eq%20%27%3Co%27%27neil%2B1%20%26x%40y%3E%27"
         );
     }
 
     #[test]
-    fn a_copy_tells_whom_the_message_went_to() {
+    fn a_copy_is_of_its_recipients_and_not_older_than_the_message() {
         let copy: ListedCopy = serde_json::from_str(
-            r#"{"id":"AAk","toRecipients":[{"emailAddress":{"name":"Anna","address":"Anna@X"}},{"emailAddress":{"name":"Bert"}}],
+            r#"{"createdDateTime":"2026-11-23T09:00:00Z","toRecipients":[{"emailAddress":{"name":"Anna","address":"Anna@X"}},{"emailAddress":{"name":"Bert"}}],
                 "ccRecipients":[],"bccRecipients":[{"emailAddress":{"address":"/o=Exchange/cn=x"}},{"emailAddress":{"address":"c@x"}}]}"#,
         )
         .unwrap();
-        let went_to = |recipients: &[&str]| {
-            copy.went_to(&recipients.iter().map(|text| Address::parse(text).unwrap()).collect::<Vec<_>>())
+        let mut headers = HeaderMap::new();
+        headers.insert(DATE, "Mon, 23 Nov 2026 09:01:00 GMT".parse().unwrap());
+        let is_of = |recipients: &[&str], seconds: u64| {
+            let recipients: Vec<_> = recipients.iter().map(|text| Address::parse(text).unwrap()).collect();
+            copy.is_of(&recipients, &ago(&headers, Duration::from_secs(seconds)).unwrap())
         };
-        assert!(went_to(&["anna@x"]) && went_to(&["c@x", "anna@x"]));
-        assert!(!went_to(&["anna@x", "bert@x"]));
+        assert!(is_of(&["anna@x"], 60) && is_of(&["c@x", "anna@x"], 61));
+        assert!(!is_of(&["anna@x", "bert@x"], 60));
+        assert!(!is_of(&["anna@x"], 59));
+        assert_eq!(ago(&HeaderMap::new(), Duration::ZERO), None);
     }
 }
