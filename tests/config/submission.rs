@@ -83,7 +83,7 @@ fn an_account_sends_as_mailboxes_and_domains() {
     assert!(!has("any@contoso.com") && !has("any@mail.fabrikam.com") && !has("any@notfabrikam.com"));
     assert!(matches!(with_list.listeners[0].serves, ListenerBackend::Submission(_)));
     assert!(with_list.notes.contains(
-        &"everybody who logs in to the account `app@contoso.com` sends as every mailbox of `fabrikam.com` and `adatum.com` that the \
+        &"each client of the account `app@contoso.com` may send as every mailbox of `fabrikam.com` and `adatum.com` that the \
           application may use"
             .into()
     ));

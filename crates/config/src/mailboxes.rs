@@ -87,7 +87,7 @@ pub(super) fn note_send_as(section: &Section<'_>, pattern: &LoginPattern, grant:
         ));
     } else if !send_as.domains.is_empty() {
         section.context().note(format!(
-            "everybody who logs in to the account `{pattern}` sends as every mailbox of {} that the application may use",
+            "each client of the account `{pattern}` may send as every mailbox of {} that the application may use",
             send_as.domains.iter().map(|domain| quoted(domain)).collect::<Vec<_>>().join(" and ")
         ));
     }
