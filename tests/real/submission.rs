@@ -260,7 +260,7 @@ impl Drop for Postfix {
 fn postfix_relays_a_burst_and_keeps_what_cannot_go_now() {
     const BURST: usize = 20;
     let cloud = Cloud::start([]);
-    for keys in [LEGACY, GRAPH, TRUSTED] {
+    for (number_of_way, keys) in [LEGACY, GRAPH, TRUSTED].into_iter().enumerate() {
         let (gatepost, port) = start(&cloud, keys);
         let postfix = Postfix::start(port, keys != TRUSTED);
         for number in 0..BURST {
@@ -286,7 +286,8 @@ fn postfix_relays_a_burst_and_keeps_what_cannot_go_now() {
             GRAPH => cloud.sandbox.fail_http(Service::Graph, "sendMail", HttpFault::status(500), 1_000),
             _ => cloud.sandbox.set_upstream_mode(Service::Smtp, UpstreamMode::Unavailable),
         }
-        swaks(postfix.port, &mail(50), &[]).expect_success("hand a message to Postfix");
+        // A message that nobody has sent before: Gatepost would find the copy.
+        swaks(postfix.port, &mail(50 + number_of_way), &[]).expect_success("hand a message to Postfix");
         wait_for("deferral", || postfix.log().contains("status=deferred").then_some(()));
         cloud.sandbox.clear_http_faults(Service::Graph);
         cloud.sandbox.set_upstream_mode(Service::Smtp, UpstreamMode::Normal);
