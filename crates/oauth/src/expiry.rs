@@ -108,6 +108,7 @@ impl Reminder {
     pub fn tell(&mut self, expiries: &[Expiry], now: UnixTime, remedy: &str) {
         for (Expiry { client_id, what, expires }, level) in self.due(expiries, now) {
             let days = expires.since(now).as_secs() / DAY;
+            let client_id = (!client_id.is_empty()).then_some(client_id);
             let when = if now > expires { "expired" } else { "expires" };
             match level {
                 Level::ERROR => tracing::error!(client_id, days, "{what} {when} on {expires}. {remedy}"),
