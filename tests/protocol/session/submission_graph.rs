@@ -155,7 +155,8 @@ async fn fields_that_graph_drops_are_told_once_for_a_session() {
     let lines = told(&world);
     assert!(lines.len() == 1 && lines[0].contains("WARN"), "{lines:?}");
     assert!(
-        lines[0].contains("Microsoft Graph drops fields of the message: Auto-Submitted, List-Id, X-Loop;"),
+        lines[0]
+            .contains("Microsoft Graph drops fields of the message: Auto-Submitted, List-Id, X-Loop. Gatepost admin: "),
         "{lines:?}"
     );
     let (mut another, _) = sender(&world).await;
