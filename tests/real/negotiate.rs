@@ -40,7 +40,7 @@ fn says_what_is_wrong_with_the_ticket() {
         assert!(log.contains(expected), "{log}");
     };
     says("", "or get a ticket with `kinit`");
-    says(&format!("  keytab: {}\n", void.display()), "export the account's keytab anew");
+    says(&format!("  keytab: {}\n", void.display()), "export the account's keytab again");
     let unknown = format!("  keytab: {}\n  service_name: HTTP/other.corp.test\n", keytab.display());
     says(&unknown, "set `forward_proxy.service_name` to the proxy's service principal");
     kdc.sign_in(&keytab, "1s");

@@ -128,6 +128,6 @@ fn the_image_serves_without_rights_on_a_root_that_is_read_only() {
         crate::deploy::support::run(env!("CARGO_BIN_EXE_gatepost"), &["status", "--socket", socket.to_str().unwrap()])
     };
     assert!(text("deploy/Dockerfile").contains(r#""status", "--socket", "/run/gatepost/gatepost.sock"]"#));
-    assert!(said(&status(&socket)).contains(", ready"), "{}", said(&status(&socket)));
+    assert!(said(&status(&socket)).contains(", healthy"), "{}", said(&status(&socket)));
     assert_eq!(status(&run.join("nobody")).status.code(), Some(1));
 }
