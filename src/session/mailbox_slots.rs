@@ -4,7 +4,7 @@
 //! (`432 4.3.2 Concurrent connections limit exceeded`; Microsoft, "Message storage and concurrent
 //! connection throttling for SMTP Authenticated Submission").
 //!
-//! While a login waits, a session that is at rest may yield its permit ([`MailboxPermit::rests`]).
+//! While a login waits, a session that is at rest may yield its permit (`MailboxPermit::rests`).
 //! So a client that keeps connections open for its next message does not shut out others.
 
 use std::collections::{HashMap, VecDeque};
