@@ -121,8 +121,8 @@ impl Facts<'_> {
 
     fn failures(&self) -> impl Iterator<Item = Attention> {
         let ours = |group: &FailureGroup<'_>| {
-            let FailureLine { actor, cause, seconds_ago, .. } = group.latest;
-            let is_of_others = [Actor::Client.name(), Actor::Microsoft.name()].contains(actor);
+            let FailureLine { action_by, cause, seconds_ago, .. } = group.latest;
+            let is_of_others = [Actor::ClientOwner.name(), Actor::Nobody.name()].contains(action_by);
             // Any stranger can cause that one.
             *seconds_ago <= FAILURE_SECONDS && !is_of_others && *cause != Cause::UnknownAccount
         };
@@ -180,7 +180,7 @@ pub(super) fn groups(failures: &[FailureLine]) -> Vec<FailureGroup<'_>> {
     let mut groups: Vec<FailureGroup<'_>> = Vec::new();
     let mut places: HashMap<(Cause, &str), usize> = HashMap::new();
     for line in failures {
-        let place = *places.entry((line.cause, line.actor)).or_insert(groups.len());
+        let place = *places.entry((line.cause, line.action_by)).or_insert(groups.len());
         match groups.get_mut(place) {
             Some(group) => group.lines.push(line),
             None => groups.push(FailureGroup { latest: line, lines: vec![line] }),
@@ -197,8 +197,8 @@ mod tests {
     fn failure(cause: Cause, actor: Actor, account: &str, seconds_ago: u64) -> FailureLine {
         FailureLine {
             cause,
-            actor: actor.name(),
-            whose_turn: actor.label(),
+            action_by: actor.name(),
+            label: actor.label(),
             message: format!("something is wrong with {account}"),
             remedy: "mend it".into(),
             account: account.into(),
@@ -274,11 +274,11 @@ mod tests {
     #[test]
     fn a_fault_of_many_accounts_is_listed_once_and_a_clients_own_not_at_all() {
         let failures = [
-            failure(Cause::ClientCredentialUnusable, Actor::Operator, "a@x", 10),
-            failure(Cause::WrongPassword, Actor::Client, "b@x", 11),
-            failure(Cause::ClientCredentialUnusable, Actor::Operator, "c@x", 12),
-            failure(Cause::ClientCredentialUnusable, Actor::Operator, "c@x", 13),
-            failure(Cause::Refused, Actor::TenantAdministrator, "d@x", FAILURE_SECONDS + 1),
+            failure(Cause::ClientCredentialUnusable, Actor::GatepostAdmin, "a@x", 10),
+            failure(Cause::WrongPassword, Actor::ClientOwner, "b@x", 11),
+            failure(Cause::ClientCredentialUnusable, Actor::GatepostAdmin, "c@x", 12),
+            failure(Cause::ClientCredentialUnusable, Actor::GatepostAdmin, "c@x", 13),
+            failure(Cause::Refused, Actor::M365Admin, "d@x", FAILURE_SECONDS + 1),
         ];
         let facts = Facts { failures: &failures, ..NOTHING };
         assert_eq!(messages(&facts), [("something is wrong with a@x (a@x, c@x)".to_owned(), true)]);

@@ -206,7 +206,7 @@ pub(super) fn failed(error: &SignInError) -> Stage {
     let Failure { actor, message, remedy, .. } = person::explain(error);
     let who = match actor {
         // The reader, who is signing in on this page.
-        Actor::Client | Actor::Operator => String::new(),
+        Actor::ClientOwner | Actor::GatepostAdmin => String::new(),
         actor => format!("{}: ", actor.label()),
     };
     Stage::Failed(format!("{message}. Nothing was saved. To fix it: {who}{remedy}."))

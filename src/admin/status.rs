@@ -385,8 +385,8 @@ fn session_line(session: &SessionEntry, now: UnixTime) -> SessionLine {
 fn failure_line(failure: Recent, now: UnixTime) -> FailureLine {
     FailureLine {
         cause: failure.cause,
-        actor: failure.actor.name(),
-        whose_turn: failure.actor.label(),
+        action_by: failure.actor.name(),
+        label: failure.actor.label(),
         message: failure.message,
         remedy: failure.remedy,
         account: failure.account,

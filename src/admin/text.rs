@@ -109,7 +109,7 @@ pub(super) fn status(status: &Status) -> String {
                 failure.peer,
                 failure.cause,
                 failure.message,
-                failure.whose_turn,
+                failure.label,
                 failure.remedy
             ));
         }

@@ -93,8 +93,8 @@ pub(super) struct SessionLine {
 #[derive(Debug, Serialize)]
 pub(super) struct FailureLine {
     pub(super) cause: Cause,
-    pub(super) actor: &'static str,
-    pub(super) whose_turn: &'static str,
+    pub(super) action_by: &'static str,
+    pub(super) label: &'static str,
     pub(super) message: String,
     pub(super) remedy: String,
     pub(super) account: String,

@@ -28,13 +28,12 @@ impl GraphClient {
             Ok(Err(answer)) => answer,
             Err(Broken { failure, .. }) => return Err(failure),
         };
-        let refused = |refusal, cause, what, remedy: &str| Failure {
-            refusal,
-            actor: Actor::Client,
-            cause,
-            message: format!("{} {what} ({})", self.origin(), answer.words()),
-            remedy: remedy.to_owned().into(),
-            delay: true,
+        let refused = |refusal, cause, what, remedy: &'static str| {
+            Failure::new(cause, format!("{} {what} ({})", self.origin(), answer.words()))
+                .answered(refusal)
+                .by(Actor::ClientOwner)
+                .to_do(remedy)
+                .delayed()
         };
         Err(match answer.status {
             401 if answer.is_graphs() => refused(

@@ -3,7 +3,7 @@
 
 use gatepost_core::cause::Cause;
 use gatepost_core::escape::escaped;
-use gatepost_core::failure::{Actor, Failure, Refusal};
+use gatepost_core::failure::Failure;
 use gatepost_proto::mime::Head;
 
 /// Most fields that are named, and the longest name.
@@ -25,13 +25,8 @@ pub(super) fn of(head: &Head<'_>) -> Option<Failure> {
             lost.push(name);
         }
     }
-    (!lost.is_empty()).then(|| Failure {
-        refusal: Refusal::NotAuthorized,
-        actor: Actor::Operator,
-        cause: Cause::FieldsDropped,
-        message: format!("Microsoft Graph drops fields of the message: {}", lost.join(", ")),
-        remedy: "if a recipient or a guard against automatic answers needs them, let messages leave over SMTP".into(),
-        delay: false,
+    (!lost.is_empty()).then(|| {
+        Failure::new(Cause::FieldsDropped, format!("Microsoft Graph drops fields of the message: {}", lost.join(", ")))
     })
 }
 

@@ -20,7 +20,7 @@ use super::{GraphClient, authorized};
 use gatepost_config::Origin;
 use gatepost_core::account::MailAddress;
 use gatepost_core::cause::Cause;
-use gatepost_core::failure::{Actor, Failure, Refusal};
+use gatepost_core::failure::Failure;
 use gatepost_oauth::tokens::explain::JUST_GRANTED;
 use gatepost_proto::sasl::Bearer;
 
@@ -236,94 +236,40 @@ impl GraphClient {
     pub(super) fn refused(&self, answer: &Answer) -> Unserved {
         const GONE: [&str; 2] = ["ErrorItemNotFound", "ErrorMessageNotFound"];
         let at = &self.origin;
-        let failed = |refusal, actor, cause, what: &str, remedy: &'static str| {
-            let message = format!("{at} {what} ({})", answer.words());
-            Failure { refusal, actor, cause, message, remedy: remedy.into(), delay: false }
-        };
+        let failed = |cause, what: &str| Failure::new(cause, format!("{at} {what} ({})", answer.words()));
         match answer.status {
             404 if answer.says(&GONE) => Unserved::Gone,
-            401 => Unserved::TokenRefused(failed(
-                Refusal::ContactAdmin,
-                Actor::TenantAdministrator,
-                Cause::TokenRefused,
-                "did not accept the access token",
-                "check that the token is for Microsoft Graph (`scope`), and that no Conditional Access policy bars this machine",
-            )),
+            401 => Unserved::TokenRefused(failed(Cause::TokenRefused, "did not accept the access token")),
             403 if answer.is_graphs() => Unserved::Failed(just_granted(failed(
-                Refusal::ContactAdmin,
-                Actor::TenantAdministrator,
                 Cause::MailboxDenied,
                 "does not let the application read this mailbox",
-                "check that the application has the permission `Mail.ReadWrite` for Microsoft Graph with consent (for a shared \
-                 mailbox also `Mail.ReadWrite.Shared`), and that its RBAC scope or access policy includes the mailbox",
             ))),
-            404 if answer.is_graphs() => Unserved::Failed(failed(
-                Refusal::ContactAdmin,
-                Actor::TenantAdministrator,
-                Cause::NoMailbox,
-                "knows no mailbox of this name",
-                "check that the address is the user principal name of a mailbox in Exchange Online with a licence; another \
-                 one goes into `mailbox` of the account",
-            )),
-            status if throttles(status) => Unserved::Failed(failed(
-                Refusal::Unavailable,
-                Actor::Microsoft,
-                Cause::Throttled,
-                "takes no more requests for this mailbox at the moment",
-                "the client tries again; should it last, let it ask less often, or leave fewer messages in the Inbox",
-            )),
-            500.. => Unserved::Failed(failed(
-                Refusal::Unavailable,
-                Actor::Microsoft,
-                Cause::UpstreamFailed,
-                "failed",
-                "the client tries again; should it last for one message alone, move that out of the Inbox",
-            )),
+            404 if answer.is_graphs() => Unserved::Failed(failed(Cause::NoMailbox, "knows no mailbox of this name")),
+            status if throttles(status) => {
+                Unserved::Failed(failed(Cause::Throttled, "takes no more requests for this mailbox at the moment"))
+            }
+            500.. => Unserved::Failed(failed(Cause::UpstreamFailed, "failed")),
             _ if !answer.is_graphs() => Unserved::Failed(self.not_graph(&format!("the answer was {}", answer.words()))),
-            _ => Unserved::Failed(failed(
-                Refusal::Unavailable,
-                Actor::Developers,
-                Cause::RequestRefused,
-                "did not understand the request",
-                "report it",
-            )),
+            _ => Unserved::Failed(failed(Cause::RequestRefused, "did not understand the request")),
         }
     }
 
     fn quiet(&self, left: Duration) -> Failure {
         let (at, seconds) = (&self.origin, left.as_secs().max(1));
-        unavailable(
-            Actor::Microsoft,
-            Cause::Throttled,
-            format!("{at} wants no requests for this mailbox for another {seconds} s"),
-            "the client tries again; should it last, let it ask less often, or leave fewer messages in the Inbox",
-        )
+        Failure::new(Cause::Throttled, format!("{at} wants no requests for this mailbox for another {seconds} s"))
     }
 
     fn late(&self) -> Failure {
-        unavailable(
-            Actor::Microsoft,
-            Cause::UpstreamTimeout,
-            format!("{} did not answer in time", self.origin),
-            "the client tries again; should it last, check the network on the way",
-        )
+        Failure::new(Cause::UpstreamTimeout, format!("{} did not answer in time", self.origin))
     }
 
     pub(super) fn not_graph(&self, what: &str) -> Failure {
-        unavailable(
-            Actor::Network,
-            Cause::NotGraph,
-            format!("{} does not speak as Microsoft Graph should: {what}", self.origin),
-            "check where the listener's Graph is (`graph`), and that no device on the way answers in its place",
-        )
+        Failure::new(Cause::NotGraph, format!("{} does not speak as Microsoft Graph should: {what}", self.origin))
     }
 
     fn defect(&self, error: &hyper::http::Error) -> Broken {
         let message = format!("a request for {} could not be made: {error}", self.origin);
-        let failure = Failure {
-            refusal: Refusal::ServerBug,
-            ..unavailable(Actor::Developers, Cause::RequestNotMade, message, "report it")
-        };
+        let failure = Failure::new(Cause::RequestNotMade, message);
         Broken { again: false, failure }
     }
 }
@@ -351,11 +297,9 @@ impl MessageContent<'_> {
                 },
                 Ok(Some(Err(error))) => {
                     let at = &self.graph.origin;
-                    return Err(unavailable(
-                        Actor::Microsoft,
+                    return Err(Failure::new(
                         Cause::UpstreamBroke,
                         format!("the connection to {at} broke in the middle of an answer: {error}"),
-                        "the client tries again; should it last, check the network on the way",
                     ));
                 }
                 Err(_) => return Err(self.graph.late()),
@@ -404,11 +348,8 @@ fn read_link(graph: &Origin, link: &str) -> Option<NextPage> {
 }
 
 fn just_granted(failure: Failure) -> Failure {
-    Failure { remedy: format!("{}. {JUST_GRANTED}", failure.remedy).into(), ..failure }
-}
-
-fn unavailable(actor: Actor, cause: Cause, message: String, remedy: &'static str) -> Failure {
-    Failure { refusal: Refusal::Unavailable, actor, cause, message, remedy: remedy.into(), delay: false }
+    let remedy = format!("{}. {JUST_GRANTED}", failure.remedy);
+    failure.to_do(remedy)
 }
 
 /// Names the mailbox, because a token without a user has no `me`, and because a mailbox need not be

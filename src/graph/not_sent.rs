@@ -17,14 +17,12 @@ pub struct NotSent {
 }
 
 impl NotSent {
-    pub(super) fn new(reply: Reply, actor: Actor, cause: Cause, message: String, remedy: &'static str) -> Self {
-        let refusal = match (reply.class(), actor) {
-            (_, Actor::Developers) => Refusal::ServerBug,
-            (4, _) => Refusal::Unavailable,
-            (_, Actor::TenantAdministrator | Actor::Operator) => Refusal::ContactAdmin,
-            _ => Refusal::NotAuthorized,
+    /// Answers `failure` with `reply`. A temporary reply makes it temporary.
+    pub(super) fn new(reply: Reply, failure: Failure) -> Self {
+        let failure = match (reply.class(), failure.refusal) {
+            (4, refusal) if refusal != Refusal::ServerBug => failure.answered(Refusal::Unavailable),
+            _ => failure,
         };
-        let failure = Failure { refusal, actor, cause, message, remedy: remedy.into(), delay: false };
         Self { reply, failure, token_refused: false }
     }
 
@@ -33,10 +31,7 @@ impl NotSent {
     pub fn outcome_unknown(actor: Actor, why: &str) -> Self {
         Self::new(
             Reply::new(451, [4, 2], "Microsoft did not say what became of the message; it may have been sent"),
-            actor,
-            Cause::OutcomeUnknown,
-            format!("the message may have been sent, or not: {why}"),
-            "the client tries again, and the message may then arrive twice; Sent Items show whether it was sent",
+            Failure::new(Cause::OutcomeUnknown, format!("Microsoft did not confirm the message: {why}")).by(actor),
         )
     }
 

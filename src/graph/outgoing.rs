@@ -10,16 +10,13 @@ use super::loss;
 use super::not_sent::NotSent;
 use gatepost_core::account::MailAddress;
 use gatepost_core::cause::Cause;
-use gatepost_core::failure::{Actor, Failure};
+use gatepost_core::failure::Failure;
 use gatepost_oauth::endpoint::guid;
 use gatepost_proto::mail::smtp::{Envelope, Reply};
 use gatepost_proto::mime::{self, Address, AddressError, Head, MimeError};
 
 /// Longest message: 4 MB of base64 are the longest request (Microsoft, "user: sendMail").
 pub const MESSAGE_OCTETS: usize = 3_000_000;
-
-/// The remedy for a message that is too large.
-pub(super) const SEND_LESS: &str = "send smaller attachments, or let messages leave over SMTP, which takes more";
 
 /// Longest Message-ID that is looked for. RFC 5322 §2.1.1 lets no line be longer.
 const MESSAGE_ID_OCTETS: usize = 998;
@@ -105,30 +102,24 @@ fn searchable(value: &[u8]) -> Option<String> {
 fn too_large() -> NotSent {
     NotSent::new(
         Reply::new(552, [3, 4], format_args!("Message too large: Microsoft Graph takes {MESSAGE_OCTETS} octets")),
-        Actor::Client,
-        Cause::MessageTooLarge,
-        format!("the message is larger than Microsoft Graph takes, which is {MESSAGE_OCTETS} octets"),
-        SEND_LESS,
+        Failure::new(
+            Cause::MessageTooLarge,
+            format!("the message is larger than Microsoft Graph takes, which is {MESSAGE_OCTETS} bytes"),
+        ),
     )
 }
 
 fn malformed(flaw: &MimeError) -> NotSent {
     NotSent::new(
         Reply::new(554, [6, 0], format_args!("Message not sent: it {flaw}")),
-        Actor::Client,
-        Cause::MalformedMessage,
-        format!("the message {flaw}"),
-        "correct the program that writes it",
+        Failure::new(Cause::MalformedMessage, format!("the message {flaw}")),
     )
 }
 
 fn bad_recipient(why: AddressError) -> NotSent {
     NotSent::new(
         Reply::new(550, [1, 3], format_args!("A recipient is not of the form local@domain: {why}")),
-        Actor::Client,
-        Cause::BadRecipient,
-        format!("a recipient of the transaction is not of the form local@domain: {why}"),
-        "write the whole address",
+        Failure::new(Cause::BadRecipient, format!("a recipient is not of the form local@domain: {why}")),
     )
 }
 

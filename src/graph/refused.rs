@@ -8,10 +8,9 @@ use hyper::http;
 use super::GraphError;
 use super::answer::Answer;
 use super::not_sent::NotSent;
-use super::outgoing::SEND_LESS;
 use gatepost_config::Origin;
 use gatepost_core::cause::Cause;
-use gatepost_core::failure::Actor;
+use gatepost_core::failure::{Actor, Failure};
 use gatepost_proto::mail::smtp::Reply;
 
 /// Above this size, Graph was seen to answer 200 and send nothing.
@@ -36,16 +35,13 @@ fn leaves_outcome_open(status: u16) -> bool {
 /// Explains an answer other than 202. `octets` is the length of the message.
 pub(super) fn explain(answer: &Answer, octets: usize) -> NotSent {
     if leaves_outcome_open(answer.status) {
-        return NotSent::outcome_unknown(Actor::Microsoft, &format!("Microsoft Graph failed ({})", answer.words()));
+        return NotSent::outcome_unknown(Actor::Nobody, &format!("Microsoft Graph failed ({})", answer.words()));
     }
-    let Verdict { reply: (code, status, text), actor, cause, remedy } = verdict(answer, octets);
+    let Verdict { reply: (code, status, text), cause } = verdict(answer, octets);
     let word = answer.code.as_deref().map(|word| format!(" ({word})")).unwrap_or_default();
     let mut not_sent = NotSent::new(
         Reply::new(code, status, format_args!("{text}{word}")),
-        actor,
-        cause,
-        format!("the message was not sent: {text} ({})", answer.words()),
-        remedy,
+        Failure::new(cause, format!("{text} ({})", answer.words())),
     );
     not_sent.token_refused = answer.status == 401;
     not_sent
@@ -53,109 +49,55 @@ pub(super) fn explain(answer: &Answer, octets: usize) -> NotSent {
 
 struct Verdict {
     reply: (u16, [u16; 2], &'static str),
-    actor: Actor,
     cause: Cause,
-    remedy: &'static str,
 }
 
 fn verdict(answer: &Answer, octets: usize) -> Verdict {
-    const WAIT: &str = "the client tries again";
-    let verdict = |reply, actor, cause, remedy| Verdict { reply, actor, cause, remedy };
+    let verdict = |reply, cause| Verdict { reply, cause };
     // The mailbox may have a limit of its own, so no number is told.
     let too_large = || {
         let reply = (552, [3, 4], "The message is larger than Microsoft Graph takes from this mailbox");
-        verdict(reply, Actor::Client, Cause::MessageTooLarge, SEND_LESS)
+        verdict(reply, Cause::MessageTooLarge)
     };
     match answer.status {
         413 => too_large(),
         400..500 if answer.says(&["ErrorMessageSizeExceeded", "ErrorMimeContentTooBig"]) => too_large(),
         200..300 if octets > SILENTLY_DROPPED_OCTETS => too_large(),
-        401 => verdict(
-            (451, [7, 0], "Microsoft Graph did not accept the access token"),
-            Actor::TenantAdministrator,
-            Cause::TokenRefused,
-            "should it last, check that the token is for Microsoft Graph (`scope`), and that no Conditional Access policy bars this machine",
-        ),
-        400..500 if answer.says(&["ErrorMimeContentInvalidBase64String", "ErrorMimeContentInvalid"]) => verdict(
-            (554, [6, 0], "Microsoft Graph cannot read the message"),
-            Actor::Developers,
-            Cause::MessageNotUnderstood,
-            "report it with the message's header, and have `deliver: smtp` for this listener until it is mended",
-        ),
+        401 => verdict((451, [7, 0], "Microsoft Graph did not accept the access token"), Cause::TokenRefused),
+        400..500 if answer.says(&["ErrorMimeContentInvalidBase64String", "ErrorMimeContentInvalid"]) => {
+            verdict((554, [6, 0], "Microsoft Graph cannot read the message"), Cause::MessageNotUnderstood)
+        }
         400..500 if answer.says(&["ErrorInvalidRecipients"]) => verdict(
             (550, [1, 3], "Microsoft Graph found no valid recipient, or an invalid one"),
-            Actor::Client,
             Cause::InvalidRecipients,
-            "correct the addresses",
         ),
-        400..500 if answer.says(&["ErrorSendAsDenied", "ErrorCannotSendOnBehalf"]) => verdict(
-            (550, [7, 1], "The mailbox may not send as the address in From"),
-            Actor::TenantAdministrator,
-            Cause::SendAsDenied,
-            "let From be the mailbox's own address, or grant it Send As: `Add-RecipientPermission -AccessRights SendAs`",
-        ),
-        400..500 if answer.says(&["ErrorQuotaExceeded"]) => verdict(
-            (452, [2, 2], "The mailbox is full"),
-            Actor::Client,
-            Cause::MailboxFull,
-            "make room in the mailbox, whose Sent Items keep a copy of each message",
-        ),
-        400..500 if answer.says(&["ErrorExceededMessageLimit", "ErrorMessageThrottled"]) => verdict(
-            (450, [7, 1], "The mailbox has sent as much as it may for now"),
-            Actor::Client,
-            Cause::SendingLimit,
-            "send less, or wait: Microsoft lets a mailbox address 10,000 recipients in 24 hours",
-        ),
-        400..500 if answer.says(&["ErrorAccountSuspend", "ErrorAccountSuspendShowTierUpgrade"]) => verdict(
-            (550, [1, 8], "Microsoft has barred the mailbox from sending"),
-            Actor::TenantAdministrator,
-            Cause::SenderBarred,
-            "find out what was sent from it, and take it off the restricted entities in Microsoft Defender",
-        ),
+        400..500 if answer.says(&["ErrorSendAsDenied", "ErrorCannotSendOnBehalf"]) => {
+            verdict((550, [7, 1], "The mailbox may not send as the address in From"), Cause::SendAsDenied)
+        }
+        400..500 if answer.says(&["ErrorQuotaExceeded"]) => {
+            verdict((452, [2, 2], "The mailbox is full"), Cause::MailboxFull)
+        }
+        400..500 if answer.says(&["ErrorExceededMessageLimit", "ErrorMessageThrottled"]) => {
+            verdict((450, [7, 1], "The mailbox has sent as much as it may for now"), Cause::SendingLimit)
+        }
+        400..500 if answer.says(&["ErrorAccountSuspend", "ErrorAccountSuspendShowTierUpgrade"]) => {
+            verdict((550, [1, 8], "Microsoft has barred the mailbox from sending"), Cause::SenderBarred)
+        }
         429 => verdict(
             (451, [3, 2], "Microsoft Graph takes no more requests for this mailbox at the moment"),
-            Actor::Microsoft,
             Cause::Throttled,
-            WAIT,
         ),
-        503 | 509 => verdict(
-            (451, [3, 2], "Microsoft Graph is not available for now"),
-            Actor::Microsoft,
-            Cause::UpstreamUnavailable,
-            WAIT,
-        ),
-        400..500 if !answer.is_graphs() => verdict(
-            (451, [3, 0], "Something on the way to Microsoft Graph refused the request"),
-            Actor::Network,
-            Cause::NotGraph,
-            "have the proxy's or firewall's administrator permit POST to Microsoft Graph for this host",
-        ),
+        503 | 509 => verdict((451, [3, 2], "Microsoft Graph is not available for now"), Cause::UpstreamUnavailable),
+        400..500 if !answer.is_graphs() => {
+            verdict((451, [3, 0], "Something on the way to Microsoft Graph refused the request"), Cause::NotGraph)
+        }
         403 => verdict(
             (550, [7, 1], "Microsoft Graph does not let the application send from this mailbox"),
-            Actor::TenantAdministrator,
             Cause::SendDenied,
-            "check that the application has the permission `Mail.Send` for Microsoft Graph with consent (for a shared mailbox also \
-             `Mail.Send.Shared`), and that its RBAC scope or access policy includes the mailbox",
         ),
-        404 => verdict(
-            (550, [1, 8], "The mailbox is not one of Exchange Online"),
-            Actor::TenantAdministrator,
-            Cause::NoMailbox,
-            "check that the address is the user principal name of a mailbox in Exchange Online with a licence; another one goes into \
-             `mailbox` of the account",
-        ),
-        400..500 => verdict(
-            (554, [6, 0], "Microsoft Graph refused the message"),
-            Actor::Client,
-            Cause::MessageRefused,
-            "look at Microsoft's words; should they not help, have `deliver: smtp` for this listener",
-        ),
-        _ => verdict(
-            (451, [3, 0], "Something answered that is not as Microsoft Graph answers"),
-            Actor::Network,
-            Cause::NotGraph,
-            "find out which device on the way answers in its place; should it be Microsoft, have `deliver: smtp` for this listener",
-        ),
+        404 => verdict((550, [1, 8], "The mailbox is not one of Exchange Online"), Cause::NoMailbox),
+        400..500 => verdict((554, [6, 0], "Microsoft Graph refused the message"), Cause::MessageRefused),
+        _ => verdict((451, [3, 0], "Something answered that is not as Microsoft Graph answers"), Cause::NotGraph),
     }
 }
 
@@ -164,10 +106,10 @@ pub(super) fn quiet(left: Duration) -> NotSent {
     let seconds = left.as_secs().max(1);
     NotSent::new(
         Reply::new(451, [3, 2], "Microsoft Graph takes no more requests for this mailbox at the moment"),
-        Actor::Microsoft,
-        Cause::Throttled,
-        format!("the message was not sent: Microsoft Graph wants no requests for this mailbox for another {seconds} s"),
-        "the client tries again",
+        Failure::new(
+            Cause::Throttled,
+            format!("Microsoft Graph takes no requests for this mailbox for another {seconds} s"),
+        ),
     )
 }
 
@@ -189,24 +131,20 @@ pub(super) fn no_answer(error: &GraphError, graph: &Origin, id: &str) -> NotSent
 /// There was no answer in time.
 pub(super) fn late(graph: &Origin, most: Duration, id: &str) -> NotSent {
     let why = format!("{graph} did not answer within {most:?} (client-request-id {id})");
-    NotSent::outcome_unknown(Actor::Microsoft, &why)
+    NotSent::outcome_unknown(Actor::Nobody, &why)
 }
 
 /// The request could not be made.
 pub(super) fn defect(error: &http::Error) -> NotSent {
     NotSent::new(
         Reply::new(451, [3, 0], "Internal error"),
-        Actor::Developers,
-        Cause::RequestNotMade,
-        format!("the request for Microsoft Graph could not be made: {error}"),
-        "report it",
+        Failure::new(Cause::RequestNotMade, format!("the request for Microsoft Graph could not be made: {error}")),
     )
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use gatepost_core::failure::Failure;
 
     fn replied(status: u16, code: &str) -> NotSent {
         let code = Some(code.to_owned()).filter(|code| !code.is_empty());
@@ -217,28 +155,28 @@ mod tests {
     #[test]
     fn each_answer_has_its_reply() {
         for (status, code, reply, actor) in [
-            (400, "ErrorMimeContentInvalidBase64String", "554 5.6.0", Actor::Developers),
-            (400, "ErrorInvalidRecipients", "550 5.1.3", Actor::Client),
-            (400, "ErrorSendAsDenied", "550 5.7.1", Actor::TenantAdministrator),
-            (400, "ErrorMessageSizeExceeded", "552 5.3.4", Actor::Client),
-            (400, "ErrorOther", "554 5.6.0", Actor::Client),
-            (401, "InvalidAuthenticationToken", "451 4.7.0", Actor::TenantAdministrator),
-            (403, "ErrorAccessDenied", "550 5.7.1", Actor::TenantAdministrator),
-            (403, "Authorization_RequestDenied", "550 5.7.1", Actor::TenantAdministrator),
-            (403, "ErrorSendAsDenied", "550 5.7.1", Actor::TenantAdministrator),
-            (403, "ErrorQuotaExceeded", "452 4.2.2", Actor::Client),
-            (429, "ErrorExceededMessageLimit", "450 4.7.1", Actor::Client),
-            (404, "MailboxNotEnabledForRESTAPI", "550 5.1.8", Actor::TenantAdministrator),
-            (404, "ErrorInvalidUser", "550 5.1.8", Actor::TenantAdministrator),
-            (413, "", "552 5.3.4", Actor::Client),
-            (429, "ApplicationThrottled", "451 4.3.2", Actor::Microsoft),
-            (500, "ErrorInternalServerError", "451 4.4.2", Actor::Microsoft),
-            (502, "", "451 4.4.2", Actor::Microsoft),
-            (503, "", "451 4.3.2", Actor::Microsoft),
-            (504, "", "451 4.4.2", Actor::Microsoft),
-            (509, "", "451 4.3.2", Actor::Microsoft),
-            (200, "", "451 4.3.0", Actor::Network),
-            (302, "", "451 4.3.0", Actor::Network),
+            (400, "ErrorMimeContentInvalidBase64String", "554 5.6.0", Actor::Bug),
+            (400, "ErrorInvalidRecipients", "550 5.1.3", Actor::ClientOwner),
+            (400, "ErrorSendAsDenied", "550 5.7.1", Actor::M365Admin),
+            (400, "ErrorMessageSizeExceeded", "552 5.3.4", Actor::ClientOwner),
+            (400, "ErrorOther", "554 5.6.0", Actor::ClientOwner),
+            (401, "InvalidAuthenticationToken", "451 4.7.0", Actor::M365Admin),
+            (403, "ErrorAccessDenied", "550 5.7.1", Actor::M365Admin),
+            (403, "Authorization_RequestDenied", "550 5.7.1", Actor::M365Admin),
+            (403, "ErrorSendAsDenied", "550 5.7.1", Actor::M365Admin),
+            (403, "ErrorQuotaExceeded", "452 4.2.2", Actor::ClientOwner),
+            (429, "ErrorExceededMessageLimit", "450 4.7.1", Actor::ClientOwner),
+            (404, "MailboxNotEnabledForRESTAPI", "550 5.1.8", Actor::M365Admin),
+            (404, "ErrorInvalidUser", "550 5.1.8", Actor::M365Admin),
+            (413, "", "552 5.3.4", Actor::ClientOwner),
+            (429, "ApplicationThrottled", "451 4.3.2", Actor::Nobody),
+            (500, "ErrorInternalServerError", "451 4.4.2", Actor::Nobody),
+            (502, "", "451 4.4.2", Actor::Nobody),
+            (503, "", "451 4.3.2", Actor::Nobody),
+            (504, "", "451 4.4.2", Actor::Nobody),
+            (509, "", "451 4.3.2", Actor::Nobody),
+            (200, "", "451 4.3.0", Actor::NetworkAdmin),
+            (302, "", "451 4.3.0", Actor::NetworkAdmin),
         ] {
             let not_sent = replied(status, code);
             assert!(not_sent.reply.to_string().starts_with(reply), "{status} {code}: {}", not_sent.reply);

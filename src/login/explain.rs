@@ -9,60 +9,41 @@ use crate::login::request::LoginRequest;
 use gatepost_core::account::{LoginName, MailAddress};
 use gatepost_core::cause::Cause;
 use gatepost_core::failure::{Actor, Failure, Refusal};
-use gatepost_oauth::tokens::explain::{delayed, failure, for_time};
+use gatepost_oauth::tokens::explain::for_time;
 use gatepost_store::StoreError;
 
 pub(super) fn unknown_account() -> Failure {
-    delayed(failure(
-        Refusal::InvalidCredentials,
-        Actor::Operator,
-        Cause::UnknownAccount,
-        "no configured account fits the user name",
-        "add the user name to `accounts`, or correct it in the mail program",
-    ))
+    Failure::new(Cause::UnknownAccount, "no account or alias matches the user name").delayed()
 }
 
 /// The account was to be used without a login, but only a login brings its token.
 pub(super) fn needs_password(login: &MailAddress) -> Failure {
-    failure(
-        Refusal::ContactAdmin,
-        Actor::Operator,
+    Failure::new(
         Cause::NeedsPassword,
         format!("the token of `{login}` is had with its user's password only (`grant: password`), and nobody gave one"),
-        "give the account another grant, or let the device log in",
     )
 }
 
 /// The account changed or was removed after the client of this session logged in.
 pub(super) fn account_changed(login: &MailAddress) -> Failure {
-    failure(
-        Refusal::InvalidCredentials,
-        Actor::Client,
+    Failure::new(
         Cause::AccountChanged,
         format!("the account of `{login}` was changed or removed since the client logged in"),
-        "the client logs in again",
     )
 }
 
 /// The rule that let a client send without a login was changed or removed.
 pub(super) fn not_trusted(login: &LoginName) -> Failure {
-    failure(
-        Refusal::InvalidCredentials,
-        Actor::Operator,
+    Failure::new(
         Cause::NotTrusted,
         format!("the rule of `trusted_senders` that let this address send as `{login}` was changed or removed"),
-        "nothing, if that was meant; the client connects again and is held to what is configured now",
     )
 }
 
 pub(super) fn wrong_local_password() -> Failure {
-    delayed(failure(
-        Refusal::InvalidCredentials,
-        Actor::Client,
-        Cause::WrongPassword,
-        "the password is none of the account's",
-        "correct the password in the mail program, or make a new one with `gatepost password add`",
-    ))
+    Failure::new(Cause::WrongPassword, "the password is none of the account's")
+        .to_do("correct the password in the mail program, or make a new one with `gatepost password add`")
+        .delayed()
 }
 
 /// The client gets the same answer as for a wrong password.
@@ -96,96 +77,71 @@ pub(super) fn outside(device: &KnownPassword, outside: Outside, request: LoginRe
             )
         }
     };
-    delayed(failure(
-        Refusal::InvalidCredentials,
-        Actor::Operator,
-        cause,
-        format!("the device password {} `{}` is right, but it {why}", of.id, of.name),
-        remedy,
-    ))
+    Failure::new(cause, format!("the device password {} `{}` is right, but it {why}", of.id, of.name))
+        .answered(Refusal::InvalidCredentials)
+        .by(Actor::GatepostAdmin)
+        .to_do(remedy)
+        .delayed()
 }
 
 pub(super) fn store_unavailable(error: &StoreError) -> Failure {
-    delayed(failure(
-        Refusal::Unavailable,
-        Actor::Operator,
+    Failure::new(
         Cause::StoreUnavailable,
         format!("the password is none of those known so far, and new ones cannot be looked up: {error}"),
-        "put the store right (`state` in the configuration); passwords known so far keep working",
-    ))
+    )
+    .delayed()
 }
 
 pub(super) fn guessed_too_often() -> Failure {
-    delayed(failure(
-        Refusal::Unavailable,
-        Actor::Client,
-        Cause::TooManyGuesses,
-        "too many different passwords were tried for this account from there",
-        "correct the password in the mail program and try again in a minute",
-    ))
+    Failure::new(Cause::TooManyGuesses, "too many different passwords were tried for this account from there").delayed()
 }
 
 pub(super) fn hashing_busy() -> Failure {
-    failure(
-        Refusal::Unavailable,
-        Actor::Operator,
-        Cause::PasswordChecksBusy,
-        "too many password checks wait already",
-        "try again; if it lasts, find out who tries so many passwords, or raise `limits.password_hashes`",
-    )
+    Failure::new(Cause::PasswordChecksBusy, "too many password checks wait already")
 }
 
 /// The client asks for a mailbox that is not one of the account's.
 pub(super) fn other_mailbox(login: &MailAddress, name: &LoginName) -> Failure {
-    failure(
-        Refusal::NotAuthorized,
-        Actor::Operator,
+    Failure::new(
         Cause::ActingAsNotAllowed,
         format!("the client logged in as `{login}` and asks for the mailbox `{name}`, which this account may not open"),
-        "list the mailbox under `mailboxes` of the account, or correct the user name in the mail program",
     )
 }
 
 /// A client's own token was refused before, and the answer is remembered.
 pub(super) fn own_token_refused_before() -> Failure {
-    delayed(failure(
-        Refusal::InvalidCredentials,
-        Actor::Client,
+    Failure::new(
         Cause::TokenRefused,
         "Microsoft has refused this token for this mailbox before, and was not asked again",
-        "get a fresh token with the scope of this protocol and try again",
-    ))
+    )
+    .answered(Refusal::InvalidCredentials)
+    .by(Actor::ClientOwner)
+    .to_do("get a fresh token with the scope of this protocol and try again")
+    .delayed()
 }
 
 /// Explains why the password of `login` was not forwarded.
 pub(super) fn held(hold: HeldBack, login: &str) -> Failure {
-    delayed(match hold {
-        HeldBack::Locked { wait } => failure(
-            Refusal::Unavailable,
-            Actor::TenantAdministrator,
+    let failure = match hold {
+        HeldBack::Locked { wait } => Failure::new(
             Cause::AccountLocked,
-            format!("Entra said lately that the account is locked, and is not asked {}", for_time(wait)),
-            "find the device that still has an old password; a password reset unlocks at once",
+            format!("Entra said that the account is locked, and is not asked {}", for_time(wait)),
         ),
-        HeldBack::Budget { wait } => failure(
-            Refusal::Unavailable,
-            Actor::Operator,
+        HeldBack::Budget { wait } => Failure::new(
             Cause::GuessBudgetSpent,
             format!(
-                "`{login}` has used up its wrong passwords, each of which counts for two hours: more could lock the account \
-                 in Entra, so that the next one is tried {}",
+                "`{login}` has used up its wrong passwords, each of which counts for two hours. More could lock the \
+                 account in Entra, so the next one is tried {}",
                 in_time(wait)
             ),
-            format!("fix the device that has a wrong password, then run `gatepost account unlock {login}`"),
-        ),
-        HeldBack::GlobalBudget | HeldBack::Turn => failure(
-            Refusal::Unavailable,
-            Actor::Operator,
+        )
+        .to_do(format!("fix the device that has a wrong password, then run `gatepost account unlock {login}`")),
+        HeldBack::GlobalBudget | HeldBack::Turn => Failure::new(
             Cause::TooManyRefusals,
-            "so many wrong passwords were tried over all accounts that new ones are not forwarded",
-            "find out who tries them, and narrow `allow_from`; it passes within the hour",
+            "too many wrong passwords were tried over all accounts, so new ones are not forwarded for up to an hour",
         ),
-    })
+    };
+    failure.delayed()
 }
 
 fn in_time(wait: Duration) -> String {

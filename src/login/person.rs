@@ -4,7 +4,7 @@ use gatepost_config::{Account, Tenant};
 use gatepost_core::account::MailAddress;
 use gatepost_core::cause::Cause;
 use gatepost_core::clock::UnixTime;
-use gatepost_core::failure::{Actor, Failure, Refusal};
+use gatepost_core::failure::Failure;
 use gatepost_oauth::sign_in::id_token::{IdTokenProblem, Identity};
 use gatepost_oauth::sign_in::{SignInError, SignedIn};
 use gatepost_oauth::tokens::explain;
@@ -93,42 +93,30 @@ pub(crate) fn record(signed_in: SignedIn, scope: &str, now: UnixTime) -> SignIn 
 
 /// Explains a sign-in that failed.
 pub(crate) fn explain(error: &SignInError) -> Failure {
-    let again = "sign in again";
-    let (actor, cause, message, remedy) = match error {
-        SignInError::Refused(refused) => return explain::refused(refused),
-        SignInError::Fetch(error) => return explain::fetch(error),
-        SignInError::NoRandomness => return explain::own_fault(),
-        SignInError::Declined => (
-            Actor::Client,
-            Cause::SignInDeclined,
-            "the sign-in was declined in the browser".to_owned(),
-            "sign in again, and accept",
-        ),
-        SignInError::Expired => {
-            (Actor::Client, Cause::SignInExpired, "nobody signed in before the time was over".to_owned(), again)
+    match error {
+        SignInError::Refused(refused) => explain::refused(refused),
+        SignInError::Fetch(error) => explain::fetch(error),
+        SignInError::NoRandomness => explain::own_fault(),
+        SignInError::Declined => Failure::new(Cause::SignInDeclined, "the sign-in was declined in the browser"),
+        SignInError::Expired => Failure::new(Cause::SignInExpired, "nobody signed in before the time was over"),
+        SignInError::NoRefreshToken => {
+            Failure::new(Cause::NoRefreshToken, "Entra gave no refresh token, so the sign-in would end within an hour")
         }
-        SignInError::NoRefreshToken => (
-            Actor::TenantAdministrator,
-            Cause::NoRefreshToken,
-            "Entra gave no refresh token, so that the sign-in would be over in an hour".to_owned(),
-            "allow the application the permission `offline_access`",
-        ),
         SignInError::IdToken(problem) => {
-            let (actor, remedy) = match problem {
+            let failure = Failure::new(Cause::IdTokenRefused, problem.to_string());
+            match problem {
                 IdTokenProblem::Tenant { .. } => {
-                    (Actor::Operator, "sign in with an account of the configured tenant, or correct `microsoft.tenant`")
+                    failure.to_do("sign in with an account of the configured tenant, or correct `microsoft.tenant`")
                 }
-                IdTokenProblem::Time => (Actor::Operator, "set this machine's clock, and sign in again"),
-                IdTokenProblem::Issuer => (Actor::Operator, "check `microsoft.authority` and `microsoft.cloud`"),
+                IdTokenProblem::Time => failure.to_do("set this machine's clock, and sign in again"),
+                IdTokenProblem::Issuer => failure.to_do("check `microsoft.authority` and `microsoft.cloud`"),
                 IdTokenProblem::Missing | IdTokenProblem::Malformed => {
-                    (Actor::Operator, "check that `microsoft.authority` is Entra's")
+                    failure.to_do("check that `microsoft.authority` is Entra's")
                 }
-                IdTokenProblem::Audience | IdTokenProblem::Nonce => (Actor::Operator, again),
-            };
-            (actor, Cause::IdTokenRefused, problem.to_string(), remedy)
+                IdTokenProblem::Audience | IdTokenProblem::Nonce => failure.to_do("sign in again"),
+            }
         }
-    };
-    Failure { refusal: Refusal::ContactAdmin, actor, cause, message, remedy: remedy.into(), delay: false }
+    }
 }
 
 #[cfg(test)]

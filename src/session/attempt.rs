@@ -11,7 +11,7 @@ use crate::session::context::SessionContext;
 use crate::session::listener_state::ListenerState;
 use gatepost_core::account::{self, LoginName};
 use gatepost_core::cause::Cause;
-use gatepost_core::failure::{Actor, Failure, Refusal};
+use gatepost_core::failure::{Failure, Refusal};
 use gatepost_core::jitter;
 use gatepost_core::secret::Password;
 use gatepost_net::penalty::{Closed, PenaltyGuard};
@@ -90,14 +90,7 @@ impl Attempts<'_> {
     /// The failure when there was no decision within `limits.login`.
     pub(super) fn too_late(&self) -> Failure {
         let limit = self.shared.limits.login;
-        Failure {
-            refusal: Refusal::Unavailable,
-            actor: Actor::Microsoft,
-            cause: Cause::LoginTimeout,
-            message: format!("the login was not decided within {limit:?}"),
-            remedy: "the client tries again; `limits.login` is the bound".into(),
-            delay: false,
-        }
+        Failure::new(Cause::LoginTimeout, format!("the login was not decided within {limit:?} (`limits.login`)"))
     }
 
     /// Notes that a claim was refused. The source is charged if it was a guess.

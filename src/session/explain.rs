@@ -18,10 +18,6 @@ use gatepost_oauth::tokens::explain::JUST_GRANTED;
 use gatepost_proto::mail::{UpstreamFailure, UpstreamFailureKind};
 use gatepost_proto::tunnel::connect::{ConnectError, ConnectErrorKind};
 
-/// What to do when a server wants a pause.
-const THROTTLED: &str = "the client tries again, and its logins are let through when the time is over; should it return, let \
-                         fewer programs read this mailbox, or let them look less often";
-
 /// The longest token that Microsoft's POP3 takes, in characters.
 const LONGEST_TOKEN: usize = 4_096;
 
@@ -31,63 +27,25 @@ impl OpenError {
         let at = format!("{}:{}", upstream.host, upstream.port);
         match self {
             Self::Trust(error) => Self::no_trust(error),
-            Self::QueueFull(_) => failure(
-                Actor::Microsoft,
-                Cause::ConnectQueueFull,
-                format!(
+            Self::QueueFull(_) => Failure::new(Cause::ConnectQueueFull, format!(
                     "so many logins want a connection to {at} that this one would wait over ten seconds for its turn"
-                ),
-                "the client tries again; `limits.upstream_connects_per_second` is the pace".to_owned(),
-            ),
+                )),
             Self::Dial(error) => dial(error, upstream.port),
-            Self::EarlyBytes => failure(
-                Actor::Network,
-                Cause::DataBeforeTls,
-                format!("octets arrived from {at} before TLS had begun, where TLS comes first"),
-                "check that port and `upstream_tls` fit the server, and that no device on the way answers in its place"
-                    .to_owned(),
-            ),
+            Self::EarlyBytes => Failure::new(Cause::DataBeforeTls, format!("octets arrived from {at} before TLS had begun, where TLS comes first")),
             Self::Tls(error) => tls(error, &upstream.name, &at),
-            Self::Lost(error) => failure(
-                Actor::Microsoft,
-                Cause::UpstreamBroke,
-                format!("the connection to {at} broke during the login: {error}"),
-                "the client tries again; should it last, check the network on the way".to_owned(),
-            ),
-            Self::Timeout(what) => failure(
-                Actor::Microsoft,
-                Cause::UpstreamTimeout,
-                format!("{at} did not answer in time during {what}"),
-                "the client tries again; should it last, check the network on the way".to_owned(),
-            ),
+            Self::Lost(error) => Failure::new(Cause::UpstreamBroke, format!("the connection to {at} broke during the login: {error}")),
+            Self::Timeout(what) => Failure::new(Cause::UpstreamTimeout, format!("{at} did not answer in time during {what}")),
             Self::Upstream(reply) => replied(reply, upstream, &at),
-            Self::Outage(reply) => failure(
-                Actor::Microsoft,
-                Cause::MailboxNotConnected,
-                format!(
+            Self::Outage(reply) => Failure::new(Cause::MailboxNotConnected, format!(
                     "{at} accepted the token, but the mailbox does not answer, as it did within the last day (`{}`)",
                     reply.detail
-                ),
-                "the client tries again; should it last for an hour, look at Microsoft's service health, and check that \
-                 the account may still open the mailbox"
-                    .to_owned(),
-            ),
-            Self::Paused(left) => failure(
-                Actor::Microsoft,
-                Cause::UpstreamThrottles,
-                format!("{at} wants no login of this mailbox for another {} s", left.as_secs().max(1)),
-                THROTTLED.to_owned(),
-            ),
+                )).answered(Refusal::Unavailable).by(Actor::Nobody).to_do("clients retry. If this lasts an hour, check Microsoft 365 service health, and that the account may still open the mailbox"),
+            Self::Paused(left) => Failure::new(Cause::UpstreamThrottles, format!("{at} wants no login of this mailbox for another {} s", left.as_secs().max(1))),
         }
     }
 
     fn no_trust(error: &TrustError) -> Failure {
-        failure(
-            Actor::Operator,
-            Cause::TrustRootsUnreadable,
-            format!("the trusted certificates cannot be read: {}", chain(error)),
-            "check `trust.additional_ca`, `trust.destinations` and the system's certificate store".to_owned(),
-        )
+        Failure::new(Cause::TrustRootsUnreadable, format!("the trusted certificates cannot be read: {}", chain(error)))
     }
 }
 
@@ -99,12 +57,9 @@ impl GraphError {
         match (self, self.connector()) {
             (Self::Trust(error), _) => OpenError::no_trust(error),
             (_, Some(error)) => not_connected(error, graph),
-            (Self::Exchange(error), None) => failure(
-                Actor::Microsoft,
-                Cause::UpstreamBroke,
-                format!("the connection to {at} broke: {}", chain(error)),
-                "the client tries again; should it last, check the network on the way".to_owned(),
-            ),
+            (Self::Exchange(error), None) => {
+                Failure::new(Cause::UpstreamBroke, format!("the connection to {at} broke: {}", chain(error)))
+            }
         }
     }
 }
@@ -116,8 +71,8 @@ impl MailboxFull {
         let remedy = match protocol {
             _ if *bound == Bound::Server => "let fewer programs use this mailbox at once",
             Protocol::Smtp => {
-                "let fewer programs send from this mailbox at once, and let them close their connections after sending; \
-                 Microsoft takes no more than three"
+                "let fewer programs send from this mailbox at once, and let them close their connections after sending. \
+                 Microsoft takes three at most"
             }
             Protocol::Imap => {
                 "let fewer programs read this mailbox at once, or raise `limits.imap_sessions_per_mailbox` if Microsoft \
@@ -131,9 +86,7 @@ impl MailboxFull {
                 "let fewer programs use this mailbox at once, or raise `limits.ews_requests_per_mailbox` if Microsoft \
                  takes more"
             }
-            Protocol::Graph => {
-                "let fewer programs use this mailbox at once; Microsoft takes no more than four requests at a time"
-            }
+            Protocol::Graph => "let fewer programs use this mailbox at once. Microsoft takes four requests at a time",
         };
         let what = match (protocol, *places) {
             (Protocol::Ews | Protocol::Graph, 1) => "request",
@@ -145,79 +98,48 @@ impl MailboxFull {
             Bound::Configuration => "as many as Gatepost lets it have",
             Bound::Server => "Microsoft refused one more a moment ago",
         };
-        Failure {
-            refusal: Refusal::Limit,
-            ..failure(
-                Actor::Client,
-                Cause::MailboxOccupied,
-                format!(
-                    "the mailbox has {places} {} {what} already, {why}, and no place came free within {waited:?}",
-                    protocol.name().to_uppercase()
-                ),
-                remedy.to_owned(),
-            )
-        }
+        Failure::new(
+            Cause::MailboxOccupied,
+            format!(
+                "the mailbox has {places} {} {what} already, {why}, and no place came free within {waited:?}",
+                protocol.name().to_uppercase()
+            ),
+        )
+        .to_do(remedy)
     }
-}
-
-fn failure(actor: Actor, cause: Cause, message: String, remedy: String) -> Failure {
-    Failure { refusal: Refusal::Unavailable, actor, cause, message, remedy: remedy.into(), delay: false }
 }
 
 fn dial(error: &DialError, port: u16) -> Failure {
     match error {
         DialError::Proxy(refused) => {
             let remedy = of_port(refused, port).unwrap_or_else(|| refused.remedy().into_owned());
-            failure(refused.actor(), Cause::ProxyRefused, refused.to_string(), remedy)
+            Failure::new(Cause::ProxyRefused, refused.to_string()).by(refused.actor()).to_do(remedy)
         }
-        DialError::Socks(refused) => {
-            failure(refused.actor(), Cause::ProxyRefused, refused.to_string(), refused.remedy().into_owned())
-        }
+        DialError::Socks(refused) => Failure::new(Cause::ProxyRefused, refused.to_string())
+            .by(refused.actor())
+            .to_do(refused.remedy().into_owned()),
         #[cfg(feature = "pac")]
-        DialError::Pac(_) => failure(
-            Actor::Operator,
-            Cause::PacFailed,
-            format!("nobody knows which proxy to take: {}", chain(error)),
-            "check `forward_proxy.pac`, and have the maintainer of the script look at its answer".to_owned(),
-        ),
-        DialError::ProxyTrust(_) => failure(
-            Actor::Operator,
-            Cause::TrustRootsUnreadable,
-            chain(error),
-            "check `trust.additional_ca` and the system's certificate store".to_owned(),
-        ),
-        DialError::ProxyTls { proxy, .. } => failure(
-            Actor::Operator,
-            Cause::ProxyTlsFailed,
-            chain(error),
-            format!(
-                "check that the port speaks TLS (otherwise write `http://` in `forward_proxy.url`), that the proxy's \
+        DialError::Pac(_) => {
+            Failure::new(Cause::PacFailed, format!("nobody knows which proxy to take: {}", chain(error)))
+        }
+        DialError::ProxyTrust(_) => Failure::new(Cause::TrustRootsUnreadable, chain(error)),
+        DialError::ProxyTls { proxy, .. } => Failure::new(Cause::ProxyTlsFailed, chain(error)).to_do(format!(
+            "check that the port speaks TLS (otherwise write `http://` in `forward_proxy.url`), that the proxy's \
                  certificate carries the name `{}`, and that `trust` covers who issued it",
-                proxy.host
-            ),
-        ),
-        DialError::ProxyUnreachable { .. } | DialError::ProxyBroke { .. } => failure(
-            Actor::Network,
-            Cause::ProxyUnreachable,
-            format!("the forward proxy is no help: {}", chain(error)),
-            "check `forward_proxy.url` and that the proxy runs".to_owned(),
-        ),
-        DialError::Resolve { .. } => failure(
-            Actor::Network,
-            Cause::NameNotResolved,
-            format!("the upstream's name is not known here: {}", chain(error)),
-            "check the name and this machine's DNS; where only a proxy knows the Internet, set `forward_proxy`"
-                .to_owned(),
-        ),
-        DialError::Connect { .. } => failure(
-            Actor::Network,
-            Cause::UpstreamUnreachable,
-            format!("no connection: {}", chain(error)),
-            format!(
+            proxy.host
+        )),
+        DialError::ProxyUnreachable { .. } | DialError::ProxyBroke { .. } => {
+            Failure::new(Cause::ProxyUnreachable, format!("the forward proxy is no help: {}", chain(error)))
+        }
+        DialError::Resolve { .. } => {
+            Failure::new(Cause::NameNotResolved, format!("the upstream's name is not known here: {}", chain(error)))
+        }
+        DialError::Connect { .. } => {
+            Failure::new(Cause::UpstreamUnreachable, format!("no connection: {}", chain(error))).to_do(format!(
                 "check that the firewall lets this machine reach it; where only a proxy may, set `forward_proxy`{}",
                 by_graph(port)
-            ),
-        ),
+            ))
+        }
     }
 }
 
@@ -253,176 +175,96 @@ fn by_graph(port: u16) -> &'static str {
 fn tls(error: &io::Error, name: &str, at: &str) -> Failure {
     let rustls = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
     match rustls {
-        Some(error) if let Some(untrusted) = UntrustedIssuer::of(error) => failure(
-            Actor::Operator,
-            Cause::BadCertificate,
-            format!("the certificate of {at} was {untrusted}"),
-            format!(
+        Some(error) if let Some(untrusted) = UntrustedIssuer::of(error) => {
+            Failure::new(Cause::BadCertificate, format!("the certificate of {at} was {untrusted}")).to_do(format!(
                 "if a proxy inspects TLS here, put the certificate of that authority into a PEM file and name it as \
                  `trust.additional_ca`, or for this server alone under `trust.destinations` with `host: {}`; if not, \
                  find out who answers in the server's place",
                 name
-            ),
-        ),
-        Some(rustls::Error::InvalidCertificate(problem)) => failure(
-            Actor::Operator,
+            ))
+        }
+        Some(rustls::Error::InvalidCertificate(problem)) => Failure::new(
             Cause::BadCertificate,
             format!("the certificate of {at} is not accepted: {problem}"),
-            format!(
-                "if a TLS-inspecting proxy stands in between, add its root to `trust.additional_ca`; if the certificate \
+        )
+        .to_do(format!(
+            "if a TLS-inspecting proxy stands in between, add its root to `trust.additional_ca`; if the certificate \
                  carries another name than `{}`, set `upstream_name`",
-                name
-            ),
-        ),
-        _ => failure(
-            Actor::Network,
-            Cause::TlsFailed,
-            format!("the TLS handshake with {at} failed: {error}"),
-            "check that port and `upstream_tls` fit the server, and that no device on the way breaks TLS".to_owned(),
-        ),
+            name
+        )),
+        _ => Failure::new(Cause::TlsFailed, format!("the TLS handshake with {at} failed: {error}"))
+            .by(Actor::NetworkAdmin),
     }
 }
 
 fn replied(reply: &UpstreamFailure, upstream: &Upstream, at: &str) -> Failure {
     use UpstreamFailureKind as Kind;
     let protocol = upstream.protocol;
-    let (refusal, actor, cause, message, remedy) = match reply.kind {
-        Kind::TokenRefused => (
-            Refusal::ContactAdmin,
-            Actor::TenantAdministrator,
-            Cause::TokenRefused,
-            "did not accept the access token".to_owned(),
-            format!(
-                "check that the application has the {} permission with consent, that the mailbox lets it in (app-only: \
-                 service principal and mailbox permission), and that `scope` is for Exchange Online. {JUST_GRANTED}",
-                permission(protocol)
-            ),
-        ),
+    let (cause, message) = match reply.kind {
+        Kind::TokenRefused => (Cause::TokenRefused, "did not accept the access token".to_owned()),
         Kind::TokenNotUnderstood { characters } => (
-            Refusal::ContactAdmin,
-            Actor::TenantAdministrator,
             Cause::TokenNotUnderstood,
             format!("did not understand the login with an access token of {characters} characters"),
-            if characters > LONGEST_TOKEN {
-                format!(
-                    "let Entra issue shorter tokens for this account, of {LONGEST_TOKEN} characters at most: in the \
-                     manifest of the application set `groupMembershipClaims` to `None`, remove optional claims and app \
-                     roles that mail does not need, or give mail an application of its own"
-                )
-            } else {
-                "check that `upstream` is the server for this account (High Volume Email has one of its own), that it \
-                 takes OAuth there, and that `scope` is for it"
-                    .to_owned()
-            },
         ),
-        Kind::MailboxNotConnected => (
-            Refusal::ContactAdmin,
-            Actor::TenantAdministrator,
-            Cause::MailboxNotConnected,
-            "accepted the token, but the mailbox does not answer".to_owned(),
-            format!(
-                "check that the mailbox exists and has a licence, that {} is enabled for it, that the identity may open \
-                 it (app-only: service principal and mailbox permission), and that `mailbox` names the right one. \
-                 {JUST_GRANTED}",
-                name(protocol)
-            ),
-        ),
-        Kind::Disabled => (
-            Refusal::ContactAdmin,
-            Actor::TenantAdministrator,
-            Cause::ProtocolDisabled,
-            format!("says that {} is switched off or barred by policy", name(protocol)),
-            match protocol {
-                MailProtocol::Smtp => {
-                    "enable it with `Set-CASMailbox -SmtpClientAuthenticationDisabled $false` for this mailbox, and check \
-                     security defaults and Conditional Access, or send through Microsoft Graph with `deliver: auto` or \
-                     `deliver: graph`"
-                        .to_owned()
-                }
-                MailProtocol::Imap => "enable it with `Set-CASMailbox -ImapEnabled $true` for this mailbox".to_owned(),
-                MailProtocol::Pop3 => "enable it with `Set-CASMailbox -PopEnabled $true` for this mailbox".to_owned(),
-            },
-        ),
-        Kind::Unavailable if reply.retry_after.is_some() => (
-            Refusal::Unavailable,
-            Actor::Microsoft,
-            Cause::UpstreamThrottles,
-            "takes no more requests of this mailbox for now".to_owned(),
-            THROTTLED.to_owned(),
-        ),
-        Kind::Unavailable => (
-            Refusal::Unavailable,
-            Actor::Microsoft,
-            Cause::UpstreamUnavailable,
-            "is not available for now".to_owned(),
-            "the client tries again".to_owned(),
-        ),
-        Kind::Limit => (
-            Refusal::Limit,
-            Actor::Client,
-            Cause::UpstreamLimit,
-            "has too many connections of this mailbox".to_owned(),
-            "let fewer programs use the mailbox at once".to_owned(),
-        ),
-        Kind::NoStartTls => (
-            Refusal::Unavailable,
-            Actor::Network,
-            Cause::NoStarttls,
-            "does not do STARTTLS".to_owned(),
-            "check that port and `upstream_tls` fit the server, and that no device on the way strips STARTTLS"
-                .to_owned(),
-        ),
+        Kind::MailboxNotConnected => {
+            (Cause::MailboxNotConnected, "accepted the token, but the mailbox does not answer".to_owned())
+        }
+        Kind::Disabled => {
+            (Cause::ProtocolDisabled, format!("says that {} is turned off or blocked by a policy", name(protocol)))
+        }
+        Kind::Unavailable if reply.retry_after.is_some() => {
+            (Cause::UpstreamThrottles, "takes no more requests of this mailbox for now".to_owned())
+        }
+        Kind::Unavailable => (Cause::UpstreamUnavailable, "is not available for now".to_owned()),
+        Kind::Limit => (Cause::UpstreamLimit, "has too many connections of this mailbox".to_owned()),
+        Kind::NoStartTls => (Cause::NoStarttls, "does not offer STARTTLS".to_owned()),
         Kind::SpokeBeforeTls => (
-            Refusal::Unavailable,
-            Actor::Network,
             Cause::DataBeforeTls,
-            "sent octets behind its STARTTLS reply, as somebody does who injects replies".to_owned(),
-            "find out which device on the way does that; no password or token was sent".to_owned(),
+            "sent bytes after its STARTTLS reply, as an attacker who injects replies does".to_owned(),
         ),
-        Kind::Preauth => (
-            Refusal::Unavailable,
-            Actor::Operator,
-            Cause::Preauth,
-            "greeted with PREAUTH, which would skip the login".to_owned(),
-            "check that `upstream` is Microsoft's server".to_owned(),
-        ),
-        Kind::NameRefused => (
-            Refusal::ContactAdmin,
-            Actor::Operator,
-            Cause::EhloRefused,
-            "refuses the name that Gatepost says in EHLO".to_owned(),
-            "set `server_name` to a host name of this machine, such as `gatepost.contoso.com`, and restart Gatepost"
-                .to_owned(),
-        ),
-        Kind::NoXoauth2 => (
-            Refusal::ContactAdmin,
-            Actor::Operator,
-            Cause::NoXoauth2,
-            "does not offer XOAUTH2".to_owned(),
-            "check that `upstream` is Microsoft's server".to_owned(),
-        ),
-        Kind::Protocol => (
-            Refusal::Unavailable,
-            Actor::Network,
-            Cause::UpstreamGarbage,
-            format!("does not speak {} as it should", name(protocol)),
-            "check that `upstream` and `upstream_tls` fit, and that no device on the way answers in its place"
-                .to_owned(),
-        ),
-        Kind::Closed => (
-            Refusal::Unavailable,
-            Actor::Microsoft,
-            Cause::UpstreamClosed,
-            "closed the connection in the middle of the login".to_owned(),
-            "the client tries again; should it last, check that the protocol is enabled for the mailbox".to_owned(),
-        ),
+        Kind::Preauth => (Cause::Preauth, "greeted with PREAUTH, which would skip the login".to_owned()),
+        Kind::NameRefused => (Cause::EhloRefused, "refused the name that Gatepost sends in EHLO".to_owned()),
+        Kind::NoXoauth2 => (Cause::NoXoauth2, "does not offer XOAUTH2".to_owned()),
+        Kind::Protocol => (Cause::UpstreamGarbage, format!("does not speak {} as it should", name(protocol))),
+        Kind::Closed => (Cause::UpstreamClosed, "closed the connection during the login".to_owned()),
     };
     let message = if reply.detail.is_empty() {
         format!("{at} {message}")
     } else {
         format!("{at} {message} (`{}`)", reply.detail)
     };
-    Failure { refusal, actor, cause, message, remedy: remedy.into(), delay: false }
+    let failure = Failure::new(cause, message);
+    match reply.kind {
+        Kind::TokenRefused => failure.to_do(format!(
+            "check that the application has the {} permission with consent, that the mailbox lets it in (app-only: \
+             service principal and mailbox permission), and that `scope` is for Exchange Online. {JUST_GRANTED}",
+            permission(protocol)
+        )),
+        Kind::TokenNotUnderstood { characters } if characters > LONGEST_TOKEN => failure.to_do(format!(
+            "let Entra issue tokens of {LONGEST_TOKEN} characters at most for this account. In the manifest of the \
+             application set `groupMembershipClaims` to `None`, remove optional claims and app roles that mail does \
+             not need, or give mail an application of its own"
+        )),
+        Kind::MailboxNotConnected => failure.to_do(format!(
+            "check that the mailbox exists and has a license, that {} is turned on for it, that the identity may open \
+             it (app-only: service principal and mailbox permission), and that `mailbox` names the right one. \
+             {JUST_GRANTED}",
+            name(protocol)
+        )),
+        Kind::Disabled => failure.to_do(match protocol {
+            MailProtocol::Smtp => {
+                "turn it on with `Set-CASMailbox -SmtpClientAuthenticationDisabled $false` for this mailbox, and check \
+                 security defaults and Conditional Access, or send through Microsoft Graph with `deliver: auto` or \
+                 `deliver: graph`"
+            }
+            MailProtocol::Imap => "turn it on with `Set-CASMailbox -ImapEnabled $true` for this mailbox",
+            MailProtocol::Pop3 => "turn it on with `Set-CASMailbox -PopEnabled $true` for this mailbox",
+        }),
+        Kind::SpokeBeforeTls => {
+            failure.to_do("find out which device on the path does that. No password or token was sent")
+        }
+        _ => failure,
+    }
 }
 
 fn name(protocol: MailProtocol) -> &'static str {
@@ -446,12 +288,9 @@ fn not_connected(error: &ConnectorError, origin: &Origin) -> Failure {
     match error {
         ConnectorError::Dial(error) => dial(error, origin.port),
         ConnectorError::Tls(error) => tls(error, &origin.name, &origin.to_string()),
-        ConnectorError::Address | ConnectorError::EarlyBytes => failure(
-            Actor::Operator,
-            Cause::NotHttps,
-            format!("{origin} cannot be asked over HTTPS: {error}"),
-            "check where the listener leads to, and that no device on the way answers in its place".to_owned(),
-        ),
+        ConnectorError::Address | ConnectorError::EarlyBytes => {
+            Failure::new(Cause::NotHttps, format!("{origin} cannot be asked over HTTPS: {error}"))
+        }
     }
 }
 
@@ -462,18 +301,12 @@ impl OriginError {
         match (self, self.connector()) {
             (Self::Trust(error), _) => OpenError::no_trust(error),
             (_, Some(error)) => not_connected(error, origin),
-            (Self::Timeout(limit), None) => failure(
-                Actor::Microsoft,
-                Cause::UpstreamTimeout,
-                format!("{at} did not begin to answer within {limit:?}"),
-                "the client tries again; `limits.http_answer` is the bound".to_owned(),
-            ),
-            (Self::Exchange(_) | Self::Stalled, None) => failure(
-                Actor::Microsoft,
-                Cause::UpstreamBroke,
-                format!("the connection to {at} broke: {}", chain(self)),
-                "the client tries again; should it last, check the network on the way".to_owned(),
-            ),
+            (Self::Timeout(limit), None) => {
+                Failure::new(Cause::UpstreamTimeout, format!("{at} did not begin to answer within {limit:?}"))
+            }
+            (Self::Exchange(_) | Self::Stalled, None) => {
+                Failure::new(Cause::UpstreamBroke, format!("the connection to {at} broke: {}", chain(self)))
+            }
         }
     }
 }
@@ -528,7 +361,7 @@ mod tests {
     fn an_unknown_issuer_names_the_key_to_set() {
         let error = rustls::Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer);
         let failure = tls_failure(error);
-        assert_eq!((failure.cause.name(), failure.actor), ("bad-certificate", Actor::Operator));
+        assert_eq!((failure.cause.name(), failure.actor), ("bad-certificate", Actor::GatepostAdmin));
         assert!(failure.remedy.contains("trust.additional_ca"));
     }
 
@@ -537,7 +370,7 @@ mod tests {
         let untrusted = UntrustedIssuer { issuer: "O=Contoso, CN=Inspection".into() };
         let other = rustls::CertificateError::Other(rustls::OtherError(std::sync::Arc::new(untrusted)));
         let failure = tls_failure(rustls::Error::InvalidCertificate(other));
-        assert_eq!((failure.cause.name(), failure.actor), ("bad-certificate", Actor::Operator));
+        assert_eq!((failure.cause.name(), failure.actor), ("bad-certificate", Actor::GatepostAdmin));
         assert!(failure.message.contains("`O=Contoso, CN=Inspection`, which is not trusted"), "{failure}");
         for words in ["`trust.additional_ca`", "`trust.destinations`", "`host: outlook.office365.com`"] {
             assert!(failure.remedy.contains(words), "{failure}");

@@ -227,7 +227,7 @@ impl Journal {
                     account,
                     outcome = "refused",
                     cause = failure.cause.name(),
-                    actor = failure.actor.name(),
+                    action_by = failure.actor.name(),
                     "login refused: {failure}"
                 )
             };
@@ -321,7 +321,7 @@ impl Journal {
                     way = message.way,
                     outcome = $outcome,
                     cause = message.failure.map(|failure| failure.cause.name()),
-                    actor = message.failure.map(|failure| failure.actor.name()),
+                    action_by = message.failure.map(|failure| failure.actor.name()),
                     recipients = message.recipients,
                     bytes = message.octets,
                     mailbox = message.mailbox.map(display),
@@ -353,7 +353,7 @@ impl Journal {
                     trusted = trusted.map(display),
                     outcome = "not-sent",
                     cause = failure.map(|failure| failure.cause.name()),
-                    actor = failure.map(|failure| failure.actor.name()),
+                    action_by = failure.map(|failure| failure.actor.name()),
                     reply = %reply,
                     "message or recipient refused{}",
                     failure.map(|failure| format!(": {failure}")).unwrap_or_default()
@@ -387,7 +387,7 @@ impl Journal {
             account = &*whose.account,
             outcome = "degraded",
             cause = failure.cause.name(),
-            actor = failure.actor.name(),
+            action_by = failure.actor.name(),
             "the session is degraded: {failure}"
         );
     }
@@ -551,14 +551,7 @@ mod tests {
             (Cause::Throttled, "graph"),
             (Cause::UpstreamBroke, "nobody"),
         ] {
-            let failure = Failure {
-                refusal: Refusal::Unavailable,
-                actor: Actor::Microsoft,
-                cause,
-                message: "no".into(),
-                remedy: "wait".into(),
-                delay: false,
-            };
+            let failure = Failure::new(cause, "no").by(Actor::Nobody);
             journal.degraded(Protocol::Pop3, &subject, &whose, &failure);
             let counted = format!("gatepost_throttled_total{{by=\"{by}\"}} 1\n");
             assert_eq!(journal.metrics().text().contains(&counted), by != "nobody", "{cause}");

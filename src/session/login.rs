@@ -17,7 +17,7 @@ use crate::session::listener_state::ListenerState;
 use crate::session::registry::SessionGuard;
 use gatepost_config::ListenerTls;
 use gatepost_core::cause::Cause;
-use gatepost_core::failure::{Actor, Failure, Refusal};
+use gatepost_core::failure::Failure;
 use gatepost_core::protocol::{MailProtocol, Protocol};
 use gatepost_net::penalty::{Misbehavior, PenaltyGuard};
 use gatepost_net::stream::Stream;
@@ -416,54 +416,31 @@ pub(super) fn min_token_lifetime(protocol: Protocol) -> Duration {
 }
 
 fn rejected(rejection: &Rejection) -> Failure {
-    let (cause, message, remedy) = match rejection {
-        Rejection::Name(bad) => (
-            Cause::BadName,
-            format!("the user name cannot be one: {bad}"),
-            "set the full mail address, or an alias from `accounts`, as the user name",
-        ),
+    let (cause, message) = match rejection {
+        Rejection::Name(bad) => (Cause::BadName, format!("the user name cannot be one: {bad}")),
         Rejection::Password => (
             Cause::BadPassword,
-            "the password is empty, longer than 1,024 octets, or holds a line break, NUL or ^A".to_owned(),
-            "set the password of the account",
+            "the password is empty, longer than 1,024 bytes, or has a line break, NUL or ^A".to_owned(),
         ),
         Rejection::Malformed => (
             Cause::MalformedLogin,
             "the login command or the SASL message is malformed, so no password was read".to_owned(),
-            "update the mail program, or choose another way to log in there, such as PLAIN",
         ),
-        Rejection::Token => (
-            Cause::BadToken,
-            "the XOAUTH2 or OAUTHBEARER message is malformed".to_owned(),
-            "check the mail program's OAuth settings, or let it use PLAIN or LOGIN with a password",
-        ),
+        Rejection::Token => (Cause::BadToken, "the XOAUTH2 or OAUTHBEARER message is malformed".to_owned()),
         Rejection::NotAToken(_) => (
             Cause::NotAToken,
-            "a password was sent as a token: what came by XOAUTH2 or OAUTHBEARER is no token of Microsoft's, and has not left \
-             this machine"
+            "a password was sent as a token: what came by XOAUTH2 or OAUTHBEARER is not a token of Microsoft's, and has not \
+             left this machine"
                 .to_owned(),
-            "set the authentication of the mail program to \"password\" (PLAIN or LOGIN) instead of OAuth",
         ),
         Rejection::ClientTokens => (
             Cause::ClientTokensRefused,
-            "the client wants to log in with a token of its own, which this listener does not take (`client_tokens: refuse`)"
-                .to_owned(),
-            "set the authentication of the mail program to \"password\" (PLAIN or LOGIN) instead of OAuth",
+            "the client brought a token of its own, which this listener does not accept (`client_tokens: refuse`)".to_owned(),
         ),
         Rejection::PlaintextLogin => (
             Cause::PlaintextLogin,
-            "a login came without TLS from a network that needs it; the password has been readable on the wire"
-                .to_owned(),
-            "switch on STARTTLS or TLS in the mail program and change the password, or list the network in \
-             `allow_plaintext_from`",
+            "a login came without TLS from a network that needs it. The password was readable on the wire".to_owned(),
         ),
     };
-    Failure {
-        refusal: Refusal::InvalidCredentials,
-        actor: Actor::Client,
-        cause,
-        message,
-        remedy: remedy.into(),
-        delay: true,
-    }
+    Failure::new(cause, message).delayed()
 }

@@ -220,18 +220,16 @@ impl Relay<'_> {
 pub(super) fn clients_own_token(error: &OpenError, upstream: &gatepost_config::Upstream) -> Failure {
     let failure = error.failure(upstream);
     match error {
-        OpenError::Upstream(reply) if reply.kind == UpstreamFailureKind::TokenRefused => Failure {
-            refusal: Refusal::InvalidCredentials,
-            actor: Actor::Client,
-            remedy: "get a fresh token with the scope of this protocol and try again".into(),
-            delay: true,
-            ..failure
-        },
+        OpenError::Upstream(reply) if reply.kind == UpstreamFailureKind::TokenRefused => failure
+            .answered(Refusal::InvalidCredentials)
+            .by(Actor::ClientOwner)
+            .to_do("get a new token with the scope of this protocol and try again")
+            .delayed(),
         OpenError::Upstream(reply) if reply.kind == UpstreamFailureKind::MailboxNotConnected => {
-            Failure { refusal: Refusal::NotAuthorized, delay: true, ..failure }
+            failure.answered(Refusal::NotAuthorized).delayed()
         }
         OpenError::Upstream(UpstreamFailure { kind: UpstreamFailureKind::TokenNotUnderstood { .. }, .. }) => {
-            Failure { refusal: Refusal::InvalidCredentials, delay: true, ..failure }
+            failure.answered(Refusal::InvalidCredentials).delayed()
         }
         _ => failure,
     }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::session::mailbox_slots::{MailboxLimiter, MailboxPermit};
 use gatepost_core::account::MailAddress;
 use gatepost_core::cause::Cause;
-use gatepost_core::failure::{Actor, Failure, Refusal};
+use gatepost_core::failure::Failure;
 use gatepost_core::protocol::Protocol;
 use gatepost_core::source::Source;
 
@@ -63,19 +63,16 @@ impl Trials {
 }
 
 fn crowded(whose: &str) -> Failure {
-    Failure {
-        refusal: Refusal::Unavailable,
-        actor: Actor::Client,
-        cause: Cause::TooManyTokens,
-        message: format!("so many tokens of clients' own {whose} are being judged that this one had no turn in time"),
-        remedy: "the client tries again; should it last, find out who tries tokens, and narrow `allow_from`".into(),
-        delay: false,
-    }
+    Failure::new(
+        Cause::TooManyTokens,
+        format!("too many tokens of clients {whose} are being checked, so this one had no turn in time"),
+    )
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use gatepost_core::failure::Refusal;
 
     #[tokio::test(start_paused = true)]
     async fn one_source_leaves_turns_to_others() {

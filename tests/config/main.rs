@@ -20,6 +20,7 @@ mod credentials;
 #[path = "../common/directory.rs"]
 #[allow(dead_code, reason = "other binaries use more of it")]
 mod directory;
+mod documents;
 mod http;
 mod mistakes;
 mod report;

@@ -1,4 +1,4 @@
-//! One type for everything that can make a login fail: what happened, who must act, and what to do.
+//! One type for everything that fails for a client: what happened, who must act, and what to do.
 
 use std::borrow::Cow;
 use std::error::Error;
@@ -6,7 +6,13 @@ use std::fmt;
 
 use crate::cause::Cause;
 
-/// A login that failed. `refusal` is for the client, and all fields are for the log.
+pub use crate::actor::Actor;
+pub use crate::refusal::Refusal;
+
+/// Something that failed for a client. `refusal` is for the client, and all fields are for the log.
+///
+/// It begins as the catalogue has it ([`Cause::row`](crate::cause::Cause::row)), so that one cause
+/// is answered and mended in one way wherever it occurs. What a place knows better, it sets.
 #[derive(Clone, Debug)]
 pub struct Failure {
     /// What the client is told.
@@ -18,58 +24,55 @@ pub struct Failure {
     /// What happened, in one sentence without full stop, with the other side's code if it has one
     /// (`AADSTS50126`, `5.7.139`, `407`). Control characters are escaped; it never holds a secret.
     pub message: String,
-    /// The next step, one sentence without full stop.
+    /// The next step, an imperative in lower case without full stop.
     pub remedy: Cow<'static, str>,
     /// Whether the refusal is delayed for a moment, because the client may be guessing passwords.
     pub delay: bool,
 }
 
+impl Failure {
+    /// Creates the failure of `cause`, answered and mended as the catalogue says. For a cause that
+    /// refuses nothing there, the refusal is temporary.
+    pub fn new(cause: Cause, message: impl Into<String>) -> Self {
+        let row = cause.row();
+        Self {
+            refusal: row.refusal.unwrap_or(Refusal::Unavailable),
+            actor: row.actor,
+            cause,
+            message: message.into(),
+            remedy: Cow::Borrowed(row.remedy),
+            delay: false,
+        }
+    }
+
+    /// Sets another remedy, which names what the catalogue cannot know.
+    #[must_use]
+    pub fn to_do(self, remedy: impl Into<Cow<'static, str>>) -> Self {
+        Self { remedy: remedy.into(), ..self }
+    }
+
+    /// Sets another one who must act.
+    #[must_use]
+    pub fn by(self, actor: Actor) -> Self {
+        Self { actor, ..self }
+    }
+
+    /// Sets another answer to the client.
+    #[must_use]
+    pub fn answered(self, refusal: Refusal) -> Self {
+        Self { refusal, ..self }
+    }
+
+    /// Delays the answer for a moment, because somebody may be guessing.
+    #[must_use]
+    pub fn delayed(self) -> Self {
+        Self { delay: true, ..self }
+    }
+}
+
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}. {}: {}", self.message, self.actor.label(), self.remedy)
-    }
-}
-
-/// Who must act after a failure.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Actor {
-    /// The person or device that logs in.
-    Client,
-    /// The administrator of Gatepost.
-    Operator,
-    /// The administrator of the tenant, in Entra or Exchange.
-    TenantAdministrator,
-    /// The administrator of the corporate proxy or network.
-    Network,
-    /// Microsoft: waiting helps.
-    Microsoft,
-    /// Gatepost's developers.
-    Developers,
-}
-
-impl Actor {
-    /// Lower-case name for the log.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Client => "client",
-            Self::Operator => "operator",
-            Self::TenantAdministrator => "tenant-administrator",
-            Self::Network => "network",
-            Self::Microsoft => "microsoft",
-            Self::Developers => "developers",
-        }
-    }
-
-    /// The actor, as the label in front of a remedy.
-    pub fn label(self) -> &'static str {
-        match self {
-            Self::Client => "Device owner",
-            Self::Operator => "Gatepost admin",
-            Self::TenantAdministrator => "Microsoft 365 admin",
-            Self::Network => "Network admin",
-            Self::Microsoft => "No action needed",
-            Self::Developers => "Gatepost bug",
-        }
+        write!(f, "{}. {}: {}.", self.message, self.actor.label(), self.remedy)
     }
 }
 
@@ -87,36 +90,4 @@ pub fn chain(error: &dyn Error) -> String {
         source = cause.source();
     }
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(400).collect()
-}
-
-/// How a login is refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refusal {
-    /// Wrong password or unknown account: permanent.
-    InvalidCredentials,
-    /// The identity is right but may not use this mailbox: permanent.
-    NotAuthorized,
-    /// A person must sign in again, or an administrator must change something; the password is not
-    /// at fault.
-    ContactAdmin,
-    /// Something is down, slow, locked or throttled: temporary.
-    Unavailable,
-    /// The mailbox's own limit of connections is reached: temporary.
-    Limit,
-    /// Gatepost's own error: temporary.
-    ServerBug,
-}
-
-impl Refusal {
-    /// What the client is told.
-    pub fn words(self) -> &'static str {
-        match self {
-            Self::InvalidCredentials => "Invalid user name or password",
-            Self::NotAuthorized => "Not allowed to use this mailbox",
-            Self::ContactAdmin => "An administrator needs to fix this. Your password is not the problem",
-            Self::Unavailable => "Temporarily unavailable, try again later",
-            Self::Limit => "Too many connections to this mailbox, try again later",
-            Self::ServerBug => "Internal error, try again later",
-        }
-    }
 }

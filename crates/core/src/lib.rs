@@ -20,6 +20,7 @@
 #![cfg_attr(test, allow(clippy::disallowed_methods, reason = "tests measure real time"))]
 
 pub mod account;
+mod actor;
 pub mod bounded_map;
 pub mod cause;
 pub mod clock;
@@ -28,6 +29,7 @@ pub mod failure;
 pub mod jitter;
 pub mod protocol;
 pub mod rate_limit;
+mod refusal;
 pub mod reloadable;
 pub mod secret;
 pub mod server_name;

@@ -107,14 +107,7 @@ mod tests {
     use gatepost_core::failure::Refusal;
 
     fn failure(cause: Cause, message: &str) -> Failure {
-        Failure {
-            refusal: Refusal::InvalidCredentials,
-            actor: Actor::Client,
-            cause,
-            message: message.to_owned(),
-            remedy: "type it again".into(),
-            delay: true,
-        }
+        Failure::new(cause, message).answered(Refusal::InvalidCredentials).by(Actor::ClientOwner)
     }
 
     #[test]

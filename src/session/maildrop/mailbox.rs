@@ -16,7 +16,7 @@ use crate::session::mailbox_slots::MailboxPermit;
 use gatepost_config::{Account, Resource};
 use gatepost_core::account::MailAddress;
 use gatepost_core::cause::Cause;
-use gatepost_core::failure::{Actor, Failure, Refusal};
+use gatepost_core::failure::Failure;
 use gatepost_core::protocol::Protocol;
 use gatepost_proto::sasl::Bearer;
 
@@ -169,13 +169,7 @@ impl Mailbox {
 }
 
 fn log_in_again(failure: Failure) -> Failure {
-    Failure {
-        refusal: Refusal::Unavailable,
-        actor: Actor::Client,
-        cause: Cause::TokenExpired,
-        remedy: "the client logs in again: this session's token has run out, and only a login brings another".into(),
-        ..failure
-    }
+    Failure::new(Cause::TokenExpired, failure.message)
 }
 
 impl Unserved {
@@ -184,14 +178,7 @@ impl Unserved {
     pub(super) fn into_failure(self) -> Failure {
         match self {
             Self::TokenRefused(failure) | Self::Failed(failure) => failure,
-            Self::Gone => Failure {
-                refusal: Refusal::ContactAdmin,
-                actor: Actor::TenantAdministrator,
-                cause: Cause::NoInbox,
-                message: "Microsoft Graph finds no Inbox in this mailbox".into(),
-                remedy: "check that the mailbox is one of Exchange Online and has a licence".into(),
-                delay: false,
-            },
+            Self::Gone => Failure::new(Cause::NoInbox, "Microsoft Graph finds no Inbox in this mailbox"),
         }
     }
 }

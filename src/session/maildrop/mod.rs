@@ -168,16 +168,11 @@ impl MaildropLogin<'_> {
     }
 
     async fn lock(&self, mailbox: &MailAddress) -> Result<MailboxPermit, Failure> {
-        self.shared.maildrops.acquire(Protocol::Pop3, mailbox).await.map_err(|_| Failure {
-            refusal: Refusal::Limit,
-            actor: Actor::Client,
-            cause: Cause::MaildropInUse,
-            message: "another POP3 session has this mailbox open".into(),
-            remedy:
-                "let one program at a time read it by POP3, and let it say QUIT; what it has left behind without ends \
-                     within two minutes when its machine is gone, and after `limits.pop3_idle` otherwise"
-                    .into(),
-            delay: false,
+        self.shared.maildrops.acquire(Protocol::Pop3, mailbox).await.map_err(|_| {
+            Failure::new(Cause::MaildropInUse, "another POP3 session has this mailbox open").to_do(
+                "let one client at a time read it by POP3, and let it end with QUIT. A session whose client is gone ends \
+                 within two minutes, or after `limits.pop3_idle`",
+            )
         })
     }
 }
@@ -205,13 +200,11 @@ fn renewal(admission: &AuthorizedLogin) -> Renewal {
 /// Returns the failure of a client's own token, which is the client's fault.
 fn clients_own_token(unserved: Unserved) -> Failure {
     match unserved {
-        Unserved::TokenRefused(failure) => Failure {
-            refusal: Refusal::InvalidCredentials,
-            actor: Actor::Client,
-            remedy: "get a fresh token for Microsoft Graph with `Mail.ReadWrite` and try again".into(),
-            delay: true,
-            ..failure
-        },
+        Unserved::TokenRefused(failure) => failure
+            .answered(Refusal::InvalidCredentials)
+            .by(Actor::ClientOwner)
+            .to_do("get a new token for Microsoft Graph with `Mail.ReadWrite` and try again")
+            .delayed(),
         unserved => unserved.into_failure(),
     }
 }

@@ -23,7 +23,7 @@ use crate::session::upstream::Target;
 use gatepost_config::{Config, Deliver, Grant, Resource, TrustedSender};
 use gatepost_core::account::MailAddress;
 use gatepost_core::cause::Cause;
-use gatepost_core::failure::{Actor, Failure, Refusal};
+use gatepost_core::failure::Failure;
 use gatepost_core::protocol::Protocol;
 use gatepost_proto::mail::smtp::Reply;
 use gatepost_proto::sasl::{Bearer, Credentials};
@@ -142,14 +142,10 @@ impl<'a> DeliveryRouter<'a> {
         let end = Instant::now() + limit;
         let preparing = async { self.route(self.admit_as(mailbox, self.resource()).await?, end).await };
         timeout_at(end, preparing).await.unwrap_or_else(|_| {
-            Err(Failure {
-                refusal: Refusal::Unavailable,
-                actor: Actor::Microsoft,
-                cause: Cause::LoginTimeout,
-                message: format!("there was no connection for the message within {limit:?}"),
-                remedy: "the client tries again; `limits.login` is the bound".into(),
-                delay: false,
-            })
+            Err(Failure::new(
+                Cause::LoginTimeout,
+                format!("there was no connection for the message within {limit:?} (`limits.login`)"),
+            ))
         })
     }
 

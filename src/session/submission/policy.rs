@@ -5,7 +5,7 @@ use crate::login::Principal;
 use gatepost_config::SenderRule;
 use gatepost_core::account::MailAddress;
 use gatepost_core::cause::Cause;
-use gatepost_core::failure::{Actor, Failure, Refusal};
+use gatepost_core::failure::Failure;
 use gatepost_proto::mail::smtp::Reply;
 use gatepost_proto::mail::smtp::transaction::Mail;
 use gatepost_proto::mime::{self, Head};
@@ -102,15 +102,8 @@ impl SenderPolicy {
 
     fn not_allowed(&self, address: &str) -> Refused {
         let login = &self.principal.login;
-        let failure = Failure {
-            refusal: Refusal::NotAuthorized,
-            actor: Actor::Operator,
-            cause: Cause::SenderNotAllowed,
-            message: format!("the account `{login}` may not send as `{address}` (`sender`, `send_as`)"),
-            remedy: "list the address in `send_as` of the account, let the program name another one, or write `sender: forced`"
-                .into(),
-            delay: false,
-        };
+        let failure =
+            Failure::new(Cause::SenderNotAllowed, format!("the account `{login}` may not send as `{address}`"));
         let reply = Reply::new(550, [7, 60], format_args!("Not allowed to send as <{address}>"));
         Refused { reply, failure: Some(failure) }
     }

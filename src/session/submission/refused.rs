@@ -71,5 +71,5 @@ pub(super) fn lost() -> Reply {
 
 /// The connection broke between the end of the message and its reply.
 pub(super) fn unknown(error: &io::Error) -> NotSent {
-    NotSent::outcome_unknown(Actor::Microsoft, &format!("there was no reply to the end of the message: {error}"))
+    NotSent::outcome_unknown(Actor::Nobody, &format!("there was no reply to the end of the message: {error}"))
 }

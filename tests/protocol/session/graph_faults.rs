@@ -171,7 +171,7 @@ async fn nothing_is_asked_before_the_time_that_graph_named() {
     for _ in 0..3 {
         let not_sent = send(&sandbox, &graph, 10).await.unwrap_err();
         assert!(not_sent.reply.to_string().starts_with("451 4.3.2 "), "{not_sent:?}");
-        assert_eq!(not_sent.failure.actor, Actor::Microsoft);
+        assert_eq!(not_sent.failure.actor, Actor::Nobody);
     }
     assert_eq!(arrived(&sandbox), (1, 0));
 }

@@ -19,47 +19,21 @@ use gatepost_store::{SignInRefused, StoreError};
 /// figure, and administrators report half an hour to two hours.
 pub const JUST_GRANTED: &str = "If that was granted only now, wait: Exchange Online takes up to two hours to see it";
 
-/// A failure that holds nobody back.
-pub fn failure(
-    refusal: Refusal,
-    actor: Actor,
-    cause: Cause,
-    message: impl Into<String>,
-    remedy: impl Into<Cow<'static, str>>,
-) -> Failure {
-    Failure { refusal, actor, cause, message: message.into(), remedy: remedy.into(), delay: false }
-}
-
-/// Delays the answer for a moment, because somebody may be guessing.
-pub fn delayed(failure: Failure) -> Failure {
-    Failure { delay: true, ..failure }
-}
-
 /// A bug in Gatepost ended the login.
 pub fn own_fault() -> Failure {
-    failure(
-        Refusal::ServerBug,
-        Actor::Developers,
-        Cause::InternalError,
-        "an error inside Gatepost ended the login",
-        "report it with the log",
-    )
+    Failure::new(Cause::InternalError, "an error inside Gatepost ended the login")
 }
 
 /// The password was refused before, and the answer is remembered.
 pub(super) fn refused_before() -> Failure {
-    delayed(failure(
-        Refusal::InvalidCredentials,
-        Actor::Client,
-        Cause::WrongPassword,
-        "Entra has refused this password before, and was not asked again",
-        "correct the password in the mail program",
-    ))
+    Failure::new(Cause::WrongPassword, "Entra has refused this password before, and was not asked again")
+        .to_do("correct the password in the mail program")
+        .delayed()
 }
 
 fn sign_in_needed(login: &MailAddress, message: String) -> Failure {
     let remedy = format!("run `gatepost login {login}`");
-    failure(Refusal::ContactAdmin, Actor::Operator, Cause::SignInNeeded, message, remedy)
+    Failure::new(Cause::SignInNeeded, message).to_do(remedy)
 }
 
 /// Nobody has signed in for the account, or somebody has signed out.
@@ -99,7 +73,7 @@ pub(super) fn refresh(error: &FetchError, login: &MailAddress) -> Failure {
         // A listener for a further protocol needs a further permission, which the person has not
         // given yet.
         FetchError::Refused(refusal) if refusal.code == Some(65001) => Failure {
-            actor: Actor::Operator,
+            actor: Actor::GatepostAdmin,
             remedy: format!("run `gatepost login {login}`, or have an administrator of the tenant consent").into(),
             ..refused(refusal)
         },
@@ -109,248 +83,142 @@ pub(super) fn refresh(error: &FetchError, login: &MailAddress) -> Failure {
 
 /// The store cannot read the sign-in.
 pub(super) fn sign_in_unreadable(error: &StoreError) -> Failure {
-    failure(
-        Refusal::Unavailable,
-        Actor::Operator,
-        Cause::StoreUnavailable,
-        format!("the sign-in cannot be read: {error}"),
-        "mend the store under `state`; the sign-in itself is not lost",
-    )
+    Failure::new(Cause::StoreUnavailable, format!("the sign-in cannot be read: {error}"))
 }
 
 /// Why there is no token.
 pub fn fetch(error: &FetchError) -> Failure {
-    let unavailable = |actor, cause, message: String, remedy: &'static str| {
-        failure(Refusal::Unavailable, actor, cause, message, remedy)
-    };
     match error {
         FetchError::Refused(error) => refused(error),
         FetchError::Busy { status, code } => {
             let code = code.map_or(String::new(), |code| format!(" and `AADSTS{code}`"));
-            let throttled = *status == 429;
-            unavailable(
-                Actor::Microsoft,
-                if throttled { Cause::EntraThrottles } else { Cause::EntraUnavailable },
-                format!("Entra answered with status `{status}`{code}"),
-                if throttled {
-                    "wait, and look for other programs that ask too often"
-                } else {
-                    "wait; if it lasts, look at Microsoft's service health"
-                },
-            )
+            let cause = if *status == 429 { Cause::EntraThrottles } else { Cause::EntraUnavailable };
+            Failure::new(cause, format!("Entra answered with status `{status}`{code}"))
         }
-        FetchError::Unclear { status, why } => unavailable(
-            Actor::Network,
+        FetchError::Unclear { status, why } => Failure::new(
             Cause::EntraAnswerUnclear,
             format!("the answer to the token request (status `{status}`) is not one of Entra's: {why}"),
-            "look for a portal or filter on the way to Entra, and check `microsoft.authority`",
         ),
-        FetchError::WrongAudience(mismatch) => failure(
-            Refusal::ContactAdmin,
-            Actor::Operator,
+        FetchError::WrongAudience(mismatch) => Failure::new(
             Cause::TokenForAnother,
             format!("Entra gave a token that is for something else, and it is not used: {mismatch}"),
-            "check `microsoft.scope`, `microsoft.cloud`, `microsoft.authority`, `microsoft.tenant` and `microsoft.client_id`",
         ),
         FetchError::Transport(error) => transport(error),
-        FetchError::Paused { wait } => unavailable(
-            Actor::Microsoft,
+        FetchError::Paused { wait } => Failure::new(
             Cause::EntraThrottles,
             format!("Entra asked not to be asked, and is not asked {}", for_time(*wait)),
-            "wait",
         ),
-        FetchError::Suspended { wait } => unavailable(
-            Actor::Microsoft,
+        FetchError::Suspended { wait } => Failure::new(
             Cause::EntraUnavailable,
             format!("Entra did not answer lately, and is not asked {}", for_time(*wait)),
-            "wait; the log says what failed when this began",
         ),
         FetchError::Credential(error) => credential(error),
         FetchError::Identity(error) => identity(error),
-        FetchError::QueueFull | FetchError::NoTurn => unavailable(
-            Actor::Operator,
-            Cause::TokenQueueFull,
-            "too many token requests wait already".into(),
-            "try again; if it lasts, raise `limits.token_requests`",
-        ),
+        FetchError::QueueFull | FetchError::NoTurn => {
+            Failure::new(Cause::TokenQueueFull, "too many token requests are waiting")
+        }
     }
 }
 
 /// The credential cannot be used. The password is not at fault, and a new file fixes it, so the
 /// client is told to retry.
 fn credential(error: &CredentialError) -> Failure {
-    let (cause, actor) = match error {
-        CredentialError::Expired { .. } | CredentialError::NotYetValid { .. } => {
-            (Cause::ClientCertificateOutOfDate, Actor::Operator)
-        }
+    let cause = match error {
+        CredentialError::Expired { .. } | CredentialError::NotYetValid { .. } => Cause::ClientCertificateOutOfDate,
         CredentialError::Unreadable { .. }
         | CredentialError::Certificate { .. }
         | CredentialError::NoSecret { .. }
-        | CredentialError::Slow => (Cause::ClientCredentialUnusable, Actor::Operator),
+        | CredentialError::Slow => Cause::ClientCredentialUnusable,
         CredentialError::UnreadableToken { .. }
         | CredentialError::NoToken { .. }
-        | CredentialError::StaleToken { .. } => (Cause::FederatedTokenUnusable, Actor::Operator),
-        CredentialError::NoRandomness | CredentialError::NoProof => (Cause::InternalError, Actor::Developers),
+        | CredentialError::StaleToken { .. } => Cause::FederatedTokenUnusable,
+        CredentialError::NoRandomness | CredentialError::NoProof => Cause::InternalError,
     };
-    let message = format!("the application cannot prove itself to Entra: {error}");
-    failure(Refusal::Unavailable, actor, cause, message, error.remedy())
+    Failure::new(cause, format!("the application cannot prove itself to Entra: {error}"))
+        .answered(Refusal::Unavailable)
+        .to_do(error.remedy())
 }
 
 fn identity(error: &IdentityError) -> Failure {
-    let (refusal, actor, cause, message, remedy) = match error {
-        IdentityError::Unreachable(error) => (
-            Refusal::Unavailable,
-            Actor::Operator,
+    match error {
+        IdentityError::Unreachable(error) => Failure::new(
             Cause::ManagedIdentityUnreachable,
             format!("the endpoint for managed identities does not answer: {}", error.detail),
-            "`managed_identity` works only on Azure, or with the agent of Azure Arc and its variables; elsewhere use \
-             `client_certificate`",
         ),
-        IdentityError::Refused { status, error } => (
-            Refusal::ContactAdmin,
-            Actor::TenantAdministrator,
+        IdentityError::Refused { status, error } => Failure::new(
             Cause::ManagedIdentityRefused,
-            format!("the platform gives this identity no token (status `{status}`, `{error}`)"),
-            "assign the identity to this machine or service in Azure, and check `managed_identity`",
+            format!("Azure gives this identity no token (status `{status}`, `{error}`)"),
         ),
-        IdentityError::Busy { status } => (
-            Refusal::Unavailable,
-            Actor::Microsoft,
+        IdentityError::Busy { status } => Failure::new(
             Cause::ManagedIdentityBusy,
-            format!("the endpoint for managed identities answers with status `{status}`"),
-            "wait; it is starting, being updated, or asked too often",
+            format!("the endpoint for managed identities answered with status `{status}`"),
         ),
-        IdentityError::Unclear { status, why } => (
-            Refusal::Unavailable,
-            Actor::Operator,
+        IdentityError::Unclear { status, why } => Failure::new(
             Cause::ManagedIdentityUnclear,
-            format!("the answer of the endpoint for managed identities (status `{status}`) is none of Azure's: {why}"),
-            "find out what answers there instead of Azure",
+            format!(
+                "the answer of the endpoint for managed identities (status `{status}`) is not one of Azure's: {why}"
+            ),
         ),
-        IdentityError::NoKey(why) => (
-            Refusal::Unavailable,
-            Actor::Operator,
+        IdentityError::NoKey(why) => Failure::new(
             Cause::ManagedIdentityKey,
-            format!("the endpoint for managed identities wants a key that cannot be shown: {why}"),
-            "let the user that runs Gatepost read the agent's keys: add it to the group `himds`",
+            format!("the endpoint for managed identities wants a key that Gatepost cannot read: {why}"),
         ),
-    };
-    failure(refusal, actor, cause, message, remedy)
+    }
 }
 
 fn transport(error: &TransportError) -> Failure {
-    let (actor, cause, what, remedy) = match error.fault {
-        TransportFault::Setup => (
-            Actor::Operator,
-            Cause::TokenClientUnusable,
-            "the client for token requests cannot be set up",
-            "check `forward_proxy` and `trust`",
-        ),
-        TransportFault::Connect => (
-            Actor::Network,
-            Cause::EntraUnreachable,
-            "Entra cannot be reached",
-            "check name resolution, firewall and `forward_proxy` for the host of `microsoft.authority`, port 443",
-        ),
-        TransportFault::Certificate => (
-            Actor::Operator,
-            Cause::EntraCertificateRefused,
-            "the certificate of the token endpoint is not trusted",
-            "if a proxy inspects TLS, put its root into `trust.additional_ca`",
-        ),
-        TransportFault::ProxyAuthentication => (
-            Actor::Operator,
-            Cause::ProxyAuthentication,
-            "the forward proxy's authentication stands before the token request",
-            "correct the credentials under `forward_proxy`",
-        ),
-        TransportFault::ProxyRefused | TransportFault::ProxyUnable => (
-            Actor::Network,
-            Cause::ProxyRefused,
-            "the forward proxy refused the way to Entra",
-            "allow the host of `microsoft.authority`, port 443, in the proxy",
-        ),
-        TransportFault::Timeout => (
-            Actor::Network,
-            Cause::EntraSlow,
-            "Entra did not answer in time",
-            "wait; if it lasts, check the way to the host of `microsoft.authority`, port 443",
-        ),
-        TransportFault::Broken | TransportFault::TooLong => (
-            Actor::Network,
-            Cause::EntraAnswerUnclear,
-            "the answer to the token request broke off or was no HTTP",
-            "look for a portal or filter on the way to Entra",
-        ),
+    let (cause, what) = match error.fault {
+        TransportFault::Setup => (Cause::TokenClientUnusable, "token requests cannot be set up"),
+        TransportFault::Connect => (Cause::EntraUnreachable, "cannot connect to Entra"),
+        TransportFault::Certificate => {
+            (Cause::EntraCertificateRefused, "the certificate of the token endpoint is not trusted")
+        }
+        TransportFault::ProxyAuthentication => (Cause::ProxyAuthentication, "the proxy rejected the credentials"),
+        TransportFault::ProxyRefused | TransportFault::ProxyUnable => {
+            (Cause::ProxyRefused, "the proxy refused the connection to Entra")
+        }
+        TransportFault::Timeout => (Cause::EntraSlow, "Entra did not answer in time"),
+        TransportFault::Broken | TransportFault::TooLong => {
+            (Cause::EntraAnswerUnclear, "the answer to the token request broke off or was not HTTP")
+        }
     };
-    failure(Refusal::Unavailable, actor, cause, format!("{what}: {}", error.detail), remedy)
+    Failure::new(cause, format!("{what}: {}", error.detail))
 }
 
 /// Entra has refused, and says why.
 pub fn refused(error: &OauthError) -> Failure {
-    let (refusal, cause, actor, meaning, remedy) = match error.class {
-        Class::WrongPassword => (
-            Refusal::InvalidCredentials,
-            Cause::WrongPassword,
-            Actor::Client,
-            "the user name or the password is wrong",
-            "correct the password in the mail program",
-        ),
-        Class::Locked => (
-            Refusal::Unavailable,
-            Cause::AccountLocked,
-            Actor::TenantAdministrator,
-            "the account is locked",
-            "find the device that still has an old password",
-        ),
-        Class::NotAllowed => (
-            Refusal::NotAuthorized,
-            Cause::AccountNotAllowed,
-            Actor::TenantAdministrator,
-            "the account may not sign in",
-            "look up the sign-in in Entra's sign-in log",
-        ),
-        Class::SignInNeeded | Class::GrantExpired => (
-            Refusal::ContactAdmin,
-            Cause::SignInNeeded,
-            Actor::TenantAdministrator,
-            "the user must do something that a password alone cannot",
-            "look up the sign-in in Entra's sign-in log",
-        ),
-        Class::Administrator => (
-            Refusal::ContactAdmin,
-            Cause::EntraConfiguration,
-            Actor::TenantAdministrator,
-            "the application or a policy stands in the way",
-            "look up the sign-in in Entra's sign-in log, and check the registration of the application",
-        ),
-        Class::Temporary => (
-            Refusal::Unavailable,
-            Cause::EntraUnavailable,
-            Actor::Microsoft,
-            "it is a passing fault",
-            "wait; if it lasts, look at Microsoft's service health",
-        ),
-        Class::Malformed | Class::Polling => (
-            Refusal::ServerBug,
-            Cause::TokenRequestMalformed,
-            Actor::Developers,
-            "the token request was not understood",
-            "check `microsoft.scope` and `microsoft.cloud`, then report it with this line of the log",
-        ),
+    let (cause, meaning) = match error.class {
+        Class::WrongPassword => (Cause::WrongPassword, "the user name or the password is wrong"),
+        Class::Locked => (Cause::AccountLocked, "the account is locked"),
+        Class::NotAllowed => (Cause::AccountNotAllowed, "the account may not sign in"),
+        Class::SignInNeeded | Class::GrantExpired => {
+            (Cause::SignInNeeded, "the user must do something that a password alone cannot")
+        }
+        Class::Administrator => (Cause::EntraConfiguration, "the application or a policy does not allow the sign-in"),
+        Class::Temporary => (Cause::EntraUnavailable, "a temporary fault"),
+        Class::Malformed | Class::Polling => (Cause::TokenRequestMalformed, "it did not understand the request"),
     };
-    // The catalogue's text is used only where it agrees with the class of the whole answer.
+    // The table of codes is used only where it agrees with the class of the whole answer.
     let entry = error.code.and_then(aadsts::explain).filter(|entry| entry.class == error.class);
-    let (actor, meaning, remedy) = match (entry, &error.sentence) {
-        (Some(entry), _) => (entry.actor, Cow::Borrowed(entry.meaning), entry.remedy),
-        (None, Some(sentence)) => (actor, format!("Microsoft says \"{sentence}\"").into(), remedy),
-        (None, None) => (actor, meaning.into(), remedy),
+    let meaning = match (entry, &error.sentence) {
+        (Some(entry), _) => Cow::Borrowed(entry.meaning),
+        (None, Some(sentence)) => format!("Microsoft says \"{sentence}\"").into(),
+        (None, None) => meaning.into(),
     };
     let name = error.code.map_or_else(|| format!("`{}`", error.error), |code| format!("`AADSTS{code}`"));
     let trace = error.trace_id.as_deref().map_or(String::new(), |id| format!(" (trace id `{id}`)"));
-    Failure {
-        delay: matches!(error.class, Class::WrongPassword | Class::Locked),
-        ..failure(refusal, actor, cause, format!("Entra refused the sign-in with {name}: {meaning}{trace}"), remedy)
+    let failure = Failure::new(cause, format!("Entra refused the sign-in with {name}: {meaning}{trace}"));
+    let failure = match (entry, error.class) {
+        (Some(entry), _) => failure.by(entry.actor).to_do(entry.remedy),
+        // Without a code nobody knows whether a person's sign-in helps.
+        (None, Class::SignInNeeded | Class::GrantExpired) => {
+            failure.by(Actor::M365Admin).to_do("look up the sign-in in Entra's sign-in log")
+        }
+        (None, _) => failure,
+    };
+    match error.class {
+        Class::WrongPassword | Class::Locked => failure.delayed(),
+        _ => failure,
     }
 }
 
@@ -434,7 +302,7 @@ mod tests {
         assert_eq!(
             of(Class::Administrator, Some(7_000_222)).to_string(),
             "Entra refused the sign-in with `AADSTS7000222`: the client secret or certificate has expired \
-             (trace id `t-1`). Microsoft 365 admin: create a new one and set `client_secret` or `client_certificate`"
+             (trace id `t-1`). Microsoft 365 admin: create a new one and set `client_secret` or `client_certificate`."
         );
         // A code that is known for something else explains nothing.
         assert!(!of(Class::SignInNeeded, Some(50126)).message.contains("wrong"));

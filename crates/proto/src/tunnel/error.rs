@@ -94,10 +94,12 @@ impl ConnectError {
     /// Who must act.
     pub fn actor(&self) -> Actor {
         match &self.kind {
-            ConnectErrorKind::Refused { status: 407, schemes, .. } if !possible(schemes).is_empty() => Actor::Operator,
+            ConnectErrorKind::Refused { status: 407, schemes, .. } if !possible(schemes).is_empty() => {
+                Actor::GatepostAdmin
+            }
             ConnectErrorKind::Authentication(error) => error.actor(),
-            ConnectErrorKind::NotHttp(_) | ConnectErrorKind::Destination => Actor::Operator,
-            _ => Actor::Network,
+            ConnectErrorKind::NotHttp(_) | ConnectErrorKind::Destination => Actor::GatepostAdmin,
+            _ => Actor::NetworkAdmin,
         }
     }
 

@@ -142,8 +142,8 @@ impl AuthenticationError {
     /// Who must act.
     pub fn actor(&self) -> Actor {
         match self {
-            Self::Refused | Self::Unavailable { .. } => Actor::Operator,
-            Self::Challenge { .. } | Self::NotProven => Actor::Network,
+            Self::Refused | Self::Unavailable { .. } => Actor::GatepostAdmin,
+            Self::Challenge { .. } | Self::NotProven => Actor::NetworkAdmin,
         }
     }
 

@@ -166,8 +166,8 @@ impl SocksError {
     /// Who must act.
     pub fn actor(&self) -> Actor {
         match &self.kind {
-            SocksErrorKind::Refused(_) | SocksErrorKind::Closed => Actor::Network,
-            _ => Actor::Operator,
+            SocksErrorKind::Refused(_) | SocksErrorKind::Closed => Actor::NetworkAdmin,
+            _ => Actor::GatepostAdmin,
         }
     }
 

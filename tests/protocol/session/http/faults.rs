@@ -65,7 +65,7 @@ async fn a_token_that_is_refused_when_fresh_is_nothing_that_a_password_could_men
         assert_eq!((got.status, got.header("www-authenticate")), (403, ""));
         assert!(!got.text.contains("go away") && got.text.contains("Your password is not the problem"), "{got:?}");
     }
-    assert!(world.log.has("cause=token-refused actor=tenant-administrator") && world.log.has("`2000008`"));
+    assert!(world.log.has("cause=token-refused action_by=m365-admin") && world.log.has("`2000008`"));
 }
 
 #[tokio::test]

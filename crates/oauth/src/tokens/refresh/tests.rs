@@ -258,7 +258,7 @@ async fn without_a_sign_in_the_remedy_is_told_and_a_new_one_counts_at_once() {
         assert_eq!((failure.refusal, failure.delay), (Refusal::ContactAdmin, false));
         assert_eq!(
             failure.to_string(),
-            "nobody has signed in for `carol@contoso.example`. Gatepost admin: run `gatepost login carol@contoso.example`"
+            "nobody has signed in for `carol@contoso.example`. Gatepost admin: run `gatepost login carol@contoso.example`."
         );
     }
     assert_eq!(world.entra.count(), 0, "a mail connection starts nothing");

@@ -248,22 +248,23 @@ fn challenges_are_told_from_their_parameters() {
 fn each_failure_says_whose_turn_it_is() {
     let forbidden = refused(403, &[], None);
     assert_eq!(forbidden.to_string(), "the forward proxy answered `403 Reason` to CONNECT `outlook.office365.com:993`");
-    assert!(forbidden.permanent() && forbidden.actor() == Actor::Network);
+    assert!(forbidden.permanent() && forbidden.actor() == Actor::NetworkAdmin);
     assert!(forbidden.remedy().contains("ask for CONNECT to `outlook.office365.com:993` to be allowed"));
 
     let without_password = refused(407, &["NTLM", "Basic"], None);
-    assert!(without_password.permanent() && without_password.actor() == Actor::Operator);
+    assert!(without_password.permanent() && without_password.actor() == Actor::GatepostAdmin);
     assert!(without_password.remedy().contains("`forward_proxy.password`; the proxy offers `NTLM`, `Basic`"));
     let wrong_password = refused(407, &["Basic"], Some(Scheme::Basic));
     assert!(wrong_password.remedy().contains("the proxy refused them"));
     let not_basic = refused(407, &["NTLM"], Some(Scheme::Basic));
     assert!(
-        not_basic.actor() == Actor::Operator && not_basic.remedy().contains("`forward_proxy.authentication` to `ntlm`")
+        not_basic.actor() == Actor::GatepostAdmin
+            && not_basic.remedy().contains("`forward_proxy.authentication` to `ntlm`")
     );
     let not_possible = refused(407, &["Bearer"], Some(Scheme::Basic));
-    assert!(not_possible.actor() == Actor::Network && not_possible.remedy().contains("the proxy offers `Bearer`"));
+    assert!(not_possible.actor() == Actor::NetworkAdmin && not_possible.remedy().contains("the proxy offers `Bearer`"));
     let ticket = refused(407, &["Negotiate"], Some(Scheme::Negotiate));
-    assert!(ticket.actor() == Actor::Operator && ticket.remedy().contains("refused the ticket"));
+    assert!(ticket.actor() == Actor::GatepostAdmin && ticket.remedy().contains("refused the ticket"));
 
     for status in [408, 429, 500, 502, 503, 504] {
         assert!(!refused(status, &[], None).permanent(), "{status}");
@@ -271,7 +272,7 @@ fn each_failure_says_whose_turn_it_is() {
     for status in [101, 302, 400, 403, 404, 405, 407, 501, 505] {
         assert!(refused(status, &[], None).permanent(), "{status}");
     }
-    assert_eq!(error(ConnectErrorKind::NotHttp("x".into())).actor(), Actor::Operator);
+    assert_eq!(error(ConnectErrorKind::NotHttp("x".into())).actor(), Actor::GatepostAdmin);
     assert!(!error(ConnectErrorKind::Closed).permanent());
 }
 
@@ -428,7 +429,7 @@ fn what_the_authenticator_cannot_do_ends_it() {
         error.to_string(),
         "the forward proxy's NTLM challenge cannot be answered: it is cut short, at CONNECT `outlook.office365.com:993`"
     );
-    assert!(error.permanent() && error.actor() == Actor::Network);
+    assert!(error.permanent() && error.actor() == Actor::NetworkAdmin);
 }
 
 #[test]
