@@ -185,7 +185,7 @@ async fn resume(running: Arc<Running>) {
     suspend::watch(Clock::system(), |slept| {
         tracing::info!(
             seconds = slept.as_secs(),
-            "the machine was suspended; names are resolved again, and dead sessions end within two minutes"
+            "the machine was suspended. Names are resolved again, and dead sessions end within two minutes"
         );
         running.generation.get().shared.opener.network_changed();
     })

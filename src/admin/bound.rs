@@ -19,7 +19,7 @@ use gatepost_net::tls::server::{self as tls, ServerError};
 #[derive(Debug, thiserror::Error)]
 pub enum AdminError {
     /// An address cannot be listened on.
-    #[error("the status page cannot use `{address}`: {source}; {}", hint(.source))]
+    #[error("the status page cannot use `{address}`: {source}. {}", hint(.source))]
     Bind {
         /// The address.
         address: SocketAddr,
@@ -34,7 +34,8 @@ pub enum AdminError {
 fn hint(error: &io::Error) -> &'static str {
     match error.kind() {
         io::ErrorKind::AddrInUse => {
-            "another program listens there, and a browser could be led to it with the key to the page: stop that program, or set \
+            "another program listens there, and a browser could be led to it with the key to the page: stop that \
+             program, or set \
              another port in `admin.bind`"
         }
         io::ErrorKind::PermissionDenied => {
@@ -52,7 +53,8 @@ fn bind(address: SocketAddr, closing: &[&TcpListener]) -> io::Result<TcpListener
     }
     let bound = listen::bind_early(address, closing)?;
     if bound.is_address_missing {
-        tracing::warn!(%address, "status page: this machine does not have that address yet. If it never will, correct `admin.bind`");
+        tracing::warn!(%address, "status page: this machine does not have that address yet. If it never will, correct \
+        `admin.bind`");
     }
     Ok(bound.socket)
 }
@@ -119,9 +121,8 @@ impl Bound {
             match server::Local::bind(path) {
                 Ok(local) => drop(tasks.spawn(local.serve(routes::socket(&site)))),
                 Err(error) => tracing::warn!(
-                    "`gatepost status`, `gatepost reload` and `--take-over` will not find this service: the socket `{}` cannot \
-                     be had: {error}; SIGHUP reloads. Gatepost admin: write `admin: {{socket: PATH}}` with a place \
-                     that Gatepost may write to",
+                    "`gatepost status`, `gatepost reload` and `--take-over` will not find this service: the socket \
+                     `{}` cannot be used: {error}. SIGHUP still reloads. Gatepost admin: set `admin.socket` to a path that Gatepost can write to",
                     path.display()
                 ),
             }

@@ -83,7 +83,8 @@ async fn unlock(
             Err(error) => plain(StatusCode::CONFLICT, &error.to_string()),
         }
     });
-    let broken = |_| plain(StatusCode::INTERNAL_SERVER_ERROR, "unlocking broke off; report it with the log");
+    let broken =
+        |_| plain(StatusCode::INTERNAL_SERVER_ERROR, "unlocking broke off. Gatepost bug: report it with the log");
     unlocking.await.unwrap_or_else(broken)
 }
 

@@ -109,7 +109,7 @@ fn latency(bars: &[Vec<Minute>]) -> Plot {
         title: LATENCY,
         top: shown,
         summary: format!(
-            "Latest mean time of a token request: {last_token}; of a login at the mail server: {last_connect}."
+            "Latest mean time of a token request: {last_token}. Of a login at the mail server: {last_connect}."
         ),
         series: vec![
             Series { name: "token", class: "calm", figure: last_token, path: line(&token, top) },

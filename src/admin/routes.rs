@@ -352,7 +352,7 @@ async fn link(State(site): SharedState) -> Page {
         (Some(address), Some(link)) => plain(StatusCode::OK, &format!("{address}/enter?link={link}")),
         (None, _) => plain(
             StatusCode::CONFLICT,
-            "this service has no status page; write `admin: {bind: \"127.0.0.1:9180\"}` into its configuration",
+            "this service has no status page. Set `admin: {bind: \"127.0.0.1:9180\"}` in its configuration",
         ),
         (_, None) => plain(StatusCode::INTERNAL_SERVER_ERROR, "the system gives no randomness"),
     }

@@ -134,7 +134,7 @@ pub(super) async fn paste(
     match site.oauth_callback(&sign_in, pasted_query(form.text("address"))) {
         Ok(()) => to(&sign_in.address()),
         Err(problem) => {
-            let text = format!("That is not the address: {problem}. Copy the whole of it from the address bar.");
+            let text = format!("That is not the address: {problem}. Copy all of it from the address bar.");
             page::sign_in(&site, &visitor, &sign_in, Some(&text))
         }
     }

@@ -24,7 +24,7 @@ pub(crate) async fn drain(running: &Running) -> usize {
         tracing::info!(
             sessions = sessions.total(),
             left = kinds(&sessions.by_protocol()),
-            "stopping: no new connections; sessions may end by themselves for {limit:?} (a second signal stops at once)"
+            "stopping: no new connections. Sessions can end by themselves for {limit:?} (a second signal stops at once)"
         );
     }
     let empty = async {
@@ -34,7 +34,8 @@ pub(crate) async fn drain(running: &Running) -> usize {
             tokio::select! {
                 () = running.listeners.empty() => return,
                 _ = every.tick() => {
-                    tracing::info!(sessions = sessions.total(), left = kinds(&sessions.by_protocol()), "still draining");
+                    tracing::info!(sessions = sessions.total(), left = kinds(&sessions.by_protocol()), "still \
+                    draining");
                 }
             }
         }

@@ -15,7 +15,7 @@ use gatepost_telemetry::log::LogError;
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// An address cannot be listened on.
-    #[error("listener `{listener}`: listen on {address}: {source}; {}", hint(.source, *.ours, .unit.as_deref()))]
+    #[error("listener `{listener}`: listen on {address}: {source}. {}", hint(.source, *.ours, .unit.as_deref()))]
     Bind {
         /// The listener's name.
         listener: Arc<str>,

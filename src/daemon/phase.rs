@@ -84,7 +84,7 @@ pub enum NotReloaded {
     #[error("this Gatepost has no configuration that could be read again")]
     NoSource,
     /// An internal error.
-    #[error("the reload broke off; report it with the log")]
+    #[error("the reload broke off. Gatepost bug: report it with the log")]
     Broken,
 }
 

@@ -137,7 +137,7 @@ pub(crate) async fn refuse_unproved(config: &Config, store: &dyn Store) -> Resul
         }
         Err(error) => {
             tracing::warn!(
-                "device passwords cannot be looked up; accounts without another password let nobody in: {error}"
+                "device passwords cannot be looked up, so accounts without another password accept no login: {error}"
             );
             Ok(())
         }

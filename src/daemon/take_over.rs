@@ -82,10 +82,10 @@ impl TakeOver {
         drop(sockets);
         let said = timeout(START, word(&mut stream)).await;
         if !matches!(&said, Ok(Ok(word)) if word == SERVING) {
-            tracing::warn!("the other Gatepost did not begin to serve; this one goes on");
+            tracing::warn!("the other Gatepost did not start to serve, so this one continues");
             return Ok(());
         }
-        tracing::info!("the other Gatepost serves; this one stops");
+        tracing::info!("the other Gatepost serves now, so this one stops");
         control.supersede();
         // Never released, because nothing is left to take over.
         alone.forget();

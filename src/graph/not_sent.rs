@@ -30,7 +30,7 @@ impl NotSent {
     /// temporary, because a message that arrives twice is better than one that does not arrive.
     pub fn outcome_unknown(actor: Actor, why: &str) -> Self {
         Self::new(
-            Reply::new(451, [4, 2], "Microsoft did not say what became of the message; it may have been sent"),
+            Reply::new(451, [4, 2], "Microsoft did not confirm the message. It may have been sent"),
             Failure::new(Cause::OutcomeUnknown, format!("Microsoft did not confirm the message: {why}")).by(actor),
         )
     }

@@ -101,7 +101,7 @@ fn searchable(value: &[u8]) -> Option<String> {
 
 fn too_large() -> NotSent {
     NotSent::new(
-        Reply::new(552, [3, 4], format_args!("Message too large: Microsoft Graph takes {MESSAGE_OCTETS} octets")),
+        Reply::new(552, [3, 4], format_args!("Message too large: Microsoft Graph takes {MESSAGE_OCTETS} bytes")),
         Failure::new(
             Cause::MessageTooLarge,
             format!("the message is larger than Microsoft Graph takes, which is {MESSAGE_OCTETS} bytes"),

@@ -81,7 +81,7 @@ fn verdict(answer: &Answer, octets: usize) -> Verdict {
             verdict((450, [7, 1], "The mailbox has sent as much as it may for now"), Cause::SendingLimit)
         }
         400..500 if answer.says(&["ErrorAccountSuspend", "ErrorAccountSuspendShowTierUpgrade"]) => {
-            verdict((550, [1, 8], "Microsoft has barred the mailbox from sending"), Cause::SenderBarred)
+            verdict((550, [1, 8], "Microsoft has blocked the mailbox from sending"), Cause::SenderBarred)
         }
         429 => verdict(
             (451, [3, 2], "Microsoft Graph takes no more requests for this mailbox at the moment"),
@@ -89,7 +89,7 @@ fn verdict(answer: &Answer, octets: usize) -> Verdict {
         ),
         503 | 509 => verdict((451, [3, 2], "Microsoft Graph is not available for now"), Cause::UpstreamUnavailable),
         400..500 if !answer.is_graphs() => {
-            verdict((451, [3, 0], "Something on the way to Microsoft Graph refused the request"), Cause::NotGraph)
+            verdict((451, [3, 0], "A device between Gatepost and Microsoft Graph refused the request"), Cause::NotGraph)
         }
         403 => verdict(
             (550, [7, 1], "Microsoft Graph does not let the application send from this mailbox"),

@@ -128,8 +128,8 @@ impl GraphClient {
         let message = &mut not_sent.failure.message;
         match copy {
             SentCopy::Found => return Ok(format!("its copy is in Sent Items ({message})")),
-            SentCopy::Missing => message.push_str("; no copy is in Sent Items yet"),
-            SentCopy::Unknown(why) => message.push_str(&format!("; Sent Items could not be searched: {why}")),
+            SentCopy::Missing => message.push_str(". No copy is in Sent Items yet"),
+            SentCopy::Unknown(why) => message.push_str(&format!(". Sent Items could not be searched: {why}")),
         }
         Err(not_sent)
     }

@@ -257,7 +257,8 @@ impl DevicePasswords {
             }
             for device in gone {
                 device.end(Ending::Revoked);
-                tracing::info!(account = %device.password.login, %device, "a device password was revoked; its sessions end");
+                tracing::info!(account = %device.password.login, %device, "a device password was revoked, so its \
+                sessions end");
             }
         }
         let now = self.clock.unix_time();

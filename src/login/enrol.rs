@@ -34,18 +34,18 @@ pub(crate) struct Enrolment {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum NobodySignsIn {
     /// No entry of the configuration fits.
-    #[error("no entry of `accounts` fits `{0}`; correct the name, or add an entry with `login: {0}`")]
+    #[error("no entry of `accounts` matches `{0}`. Correct the name, or add an entry with `login: {0}`")]
     Unknown(LoginName),
     /// Entra knows the password that the mail program presents.
     #[error(
-        "`{0}` has `grant: password`: its mail program presents the password that Entra knows, and nobody signs in before; \
-         to sign in once, write `grant: authorization_code` or `grant: device_code`"
+        "`{0}` has `grant: password`: its client sends the password that Entra knows, so nobody signs in before. For \
+         a sign-in, set `grant: authorization_code` or `grant: device_code`"
     )]
     Password(MailAddress),
     /// The application signs in as itself.
     #[error(
-        "`{0}` has `grant: client_credentials`: the application signs in by itself, and nobody else does; make its mail \
-         program a password with `gatepost password add {0} --name …`"
+        "`{0}` has `grant: client_credentials`: only the application signs in. Create a password for its client with \
+         `gatepost password add {0} --name …`"
     )]
     Application(MailAddress),
 }

@@ -43,16 +43,18 @@ pub struct Order {
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NotIssued {
     /// The name is blank.
-    #[error("the name is empty; say which device the password is for, such as `Scanner, 3rd floor`")]
+    #[error("the name is empty. Enter the device that the password is for, such as `Scanner, 3rd floor`")]
     NoName,
     /// The name is longer than [`NAME_CHARACTERS`].
-    #[error("the name is longer than {NAME_CHARACTERS} characters; take a shorter one")]
+    #[error("the name is longer than {NAME_CHARACTERS} characters. Choose a shorter one")]
     LongName,
     /// The name has a control character. Lists and log lines have one line for each password.
-    #[error("the name holds a control character; leave it out")]
+    #[error("the name has a control character. Remove it")]
     ControlCharacter,
     /// The login already has a password of this name.
-    #[error("{login} has a device password of this name already ({id}); take another name, or revoke that one first")]
+    #[error(
+        "{login} has a device password of this name already (ID {id}). Choose another name, or revoke that one first"
+    )]
     SameName {
         /// The login.
         login: MailAddress,
@@ -60,20 +62,20 @@ pub enum NotIssued {
         id: DevicePasswordId,
     },
     /// [`PER_LOGIN`] is reached.
-    #[error("{0} has {PER_LOGIN} device passwords already; revoke some that are no longer used")]
+    #[error("{0} has {PER_LOGIN} device passwords already. Revoke those that are no longer used")]
     TooMany(MailAddress),
     /// It would have expired before its first use.
-    #[error("the password would have expired already; name a later time")]
+    #[error("the password would be expired already. Choose a later time")]
     Expired,
     /// The chosen password is not acceptable.
     #[error(transparent)]
     Unfit(#[from] UnfitPassword),
     /// The login already has this password. Revoking one of the two would leave the other.
-    #[error("{0} has this very password already; take another one for each device")]
+    #[error("{0} has this password already. Choose a different one for each device")]
     SamePassword(MailAddress),
     /// Another process is adding a device password. Two that look at the same time would not see
     /// each other's.
-    #[error("another device password is being created for {0} at this moment; try again")]
+    #[error("another device password is being created for {0}. Try again")]
     UnderWay(MailAddress),
     /// There is no randomness or memory for the hash.
     #[error(transparent)]

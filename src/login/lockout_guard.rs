@@ -332,7 +332,8 @@ impl LockoutGuard {
             tracing::warn!(
                 last_minute,
                 last_hour,
-                "many passwords were refused; unfamiliar sources are not forwarded to Entra until this subsides"
+                "many passwords were refused, so passwords from unfamiliar sources are not forwarded to Entra until \
+                 this ends"
             );
         }
         egress.warned = spent;

@@ -15,8 +15,8 @@ use gatepost_store::SignIn;
 pub(crate) enum WrongPerson {
     /// A person of another name signed in.
     #[error(
-        "`{found}` has signed in, but for `{login}` it must be `{expected}`; sign in as that one (a private window forgets \
-         who was signed in before), or write `signs_in_as: {found}` for an account whose mailbox `{found}` opens"
+        "`{found}` signed in, but `{login}` needs `{expected}`. Sign in as that user in a private window, or set \
+         `signs_in_as: {found}` if `{found}` may open the mailbox"
     )]
     Name {
         /// The name of the person who signed in.
@@ -28,8 +28,9 @@ pub(crate) enum WrongPerson {
     },
     /// The name is the same, but the person is not.
     #[error(
-        "`{found}` is not who signed in for `{login}` before: the name has passed to another user (object id `{object_id}` \
-         instead of `{before}`); if that is meant to be, say so with `--replace`"
+        "`{found}` is not who signed in for `{login}` before: the name has passed to another user (object id \
+         `{object_id}` \
+         instead of `{before}`). If this is intended, use `--replace`"
     )]
     Replaced {
         /// The name.
@@ -236,7 +237,8 @@ mod tests {
         let error = check(&account, &login, &identity, None, false).unwrap_err();
         assert_eq!(
             error.to_string(),
-            "`bob@contoso.example` has signed in, but for `reception@contoso.example` it must be `anna@contoso.example`; \
+            "`bob@contoso.example` has signed in, but for `reception@contoso.example` it must be \
+             `anna@contoso.example`; \
              sign in as that one (a private window forgets who was signed in before), or write `signs_in_as: \
              bob@contoso.example` for an account whose mailbox `bob@contoso.example` opens"
         );

@@ -37,7 +37,8 @@ impl ListenerState {
                 %peer,
                 outcome = "closed",
                 cause = Cause::NotAllowed.name(),
-                "connection closed: its address is not in `allow_from`. Gatepost admin: add it if it belongs to a client"
+                "connection closed: its address is not in `allow_from`. Gatepost admin: add it if it belongs to a \
+                 client"
             );
             shared.journal.turned_away(Cause::NotAllowed);
             return None;
@@ -70,7 +71,8 @@ impl ListenerState {
                 %peer,
                 outcome = "closed",
                 cause = Cause::Penalised.name(),
-                "connections from this source are closed for the next {} s, and longer if it goes on: wrong passwords, time-outs or garbage came from there. Gatepost admin: find out who connects, and narrow `allow_from` or see to the device; `limits` has the penalties",
+                "connections from this source are closed for the next {} s, and longer if it continues: it sent wrong \
+                 passwords, garbage, or nothing in time. Gatepost admin: fix the device, or narrow `allow_from`",
                 closed.wait.as_secs().max(1)
             );
         }

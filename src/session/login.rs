@@ -378,10 +378,11 @@ impl<D: LoginHandler> Login<'_, D> {
 
     fn log_close(&self, reason: CloseReason) {
         let (cause, text) = match reason {
-            CloseReason::Logout => (Cause::Logout, "the client said goodbye"),
+            CloseReason::Logout => (Cause::Logout, "the client ended the connection"),
             CloseReason::BytesBehindStartTls => (
                 Cause::BytesBehindStarttls,
-                "octets arrived behind STARTTLS, before the handshake: closed, as somebody may be injecting commands",
+                "bytes arrived after STARTTLS and before the handshake. The connection was closed, because \
+                 an attacker may be injecting commands",
             ),
             CloseReason::Http => (Cause::Http, "an HTTP request arrived on a mail port: closed without a reply"),
             CloseReason::TlsHello => return self.attempts().tls_on_plain_port(),

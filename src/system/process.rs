@@ -31,7 +31,7 @@ fn memory_is_open() -> Option<String> {
         use rustix::process::{DumpableBehavior, dumpable_behavior};
         dumpable_behavior() != Ok(DumpableBehavior::NotDumpable)
     };
-    core_files.then(|| "core files could not be switched off: a crash may write secrets to disk".to_owned())
+    core_files.then(|| "core files could not be turned off. A crash may write secrets to disk".to_owned())
 }
 
 /// Raises the limit of open files as far as the system allows. Returns what the operator should
@@ -43,7 +43,9 @@ pub fn prepare(limits: &Limits) -> Vec<String> {
         notes.extend(memory_is_open());
         notes.extend(raise_descriptors(limits));
         if rustix::process::geteuid().is_root() {
-            notes.push("Gatepost runs as root and needs no such right; run it as a user of its own".to_owned());
+            notes.push(
+                "Gatepost runs as root but does not need to. Gatepost admin: run it as a dedicated user".to_owned(),
+            );
         }
     }
     #[cfg(not(unix))]
@@ -61,8 +63,8 @@ pub fn raise_descriptors(limits: &Limits) -> Option<String> {
         let have = rlimit::increase_nofile_limit(wanted).unwrap_or(0);
         (have < wanted).then(|| {
             format!(
-                "{have} open files are allowed, enough for {} sessions and not for `limits.connections: {}`; raise the \
-                 limit (LimitNOFILE in a systemd unit, ulimit -n in a shell) or lower the key",
+                "{have} open files are allowed, enough for {} sessions but not for `limits.connections: {}`. Gatepost \
+                 admin: raise the limit (`LimitNOFILE` in a systemd unit, `ulimit -n` in a shell), or lower the key",
                 have.saturating_sub(RESERVE) / 2,
                 limits.connections
             )

@@ -25,7 +25,7 @@ pub enum NameError {
     #[error("the name is empty")]
     Empty,
     /// The name has more than [`LOGIN_NAME_OCTETS`] octets.
-    #[error("the name is longer than 320 octets")]
+    #[error("the name is longer than 320 bytes")]
     TooLong,
     /// The name holds a character that cannot be printed, such as a control character.
     #[error("the name holds a character that cannot be printed")]

@@ -453,7 +453,7 @@ causes! {
         SendDenied = "send-denied": ContactAdmin, M365Admin,
             "give the application `Mail.Send` for Microsoft Graph with consent, and include the mailbox in its RBAC \
              scope",
-        /// Microsoft has barred the mailbox from sending.
+        /// Microsoft has blocked the mailbox from sending.
         SenderBarred = "sender-barred": ContactAdmin, M365Admin,
             "find out what was sent from it, and take it off the restricted entities in Microsoft Defender",
         /// The sender is none of the account's (`sender`, `send_as`).

@@ -78,10 +78,10 @@ impl Metrics {
             registered(r, "token_requests", "Requests to token endpoints, by what they came to", default());
         let token_request = Timing::new(TOKEN_BUCKETS);
         r.register("token_request_seconds", "Time of a request to a token endpoint", token_request.histogram.clone());
-        let cache_hits = registered(r, "token_cache_hits", "Logins whose token was at hand", default());
+        let cache_hits = registered(r, "token_cache_hits", "Logins served from the token cache", default());
         let cache_misses = registered(r, "token_cache_misses", "Logins that had to wait for a token", default());
         let bytes: Family<ByteLabels, Counter> =
-            registered(r, "relayed_bytes", "Octets of sessions after the login", default());
+            registered(r, "relayed_bytes", "Bytes of sessions after the login", default());
         let upstream_connect = Timing::new(CONNECT_BUCKETS);
         let help = "Time from the dial to the end of the login at a mail server";
         r.register("upstream_connect_seconds", help, upstream_connect.histogram.clone());

@@ -35,8 +35,8 @@ impl Connection {
         if status == StatusCode::FORBIDDEN && config.service == HttpService::Ews {
             let failure = failures::ews_barred(&config.origin);
             self.log_refused(admission.login.as_str(), &failure);
-            let message = "Exchange Web Services are switched off or barred for this mailbox or application; Microsoft ends \
-                           them on 1 April 2027";
+            let message = "Exchange Web Services are turned off or blocked for this mailbox or application. Microsoft \
+                           ends them on 1 April 2027";
             return Err(Refused {
                 message: message.to_owned(),
                 status: StatusCode::SERVICE_UNAVAILABLE,

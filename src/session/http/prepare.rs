@@ -119,7 +119,7 @@ pub(super) async fn read_whole(headers: &HeaderMap, mut body: Incoming, limits: 
     let mut octets = Vec::new();
     while let Some(data) = next_data(&mut body, end).await? {
         if octets.len() + data.len() > limits.soap_head_bytes {
-            let message = "the request is too long; `limits.soap_head` is the bound";
+            let message = "the request is longer than `limits.soap_head`";
             return Err(Refused::new(StatusCode::PAYLOAD_TOO_LARGE, message).and_close());
         }
         octets.extend_from_slice(&data);

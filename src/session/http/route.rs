@@ -65,7 +65,7 @@ impl Exchange<'_> {
             }
             Denied::NotServed => Refused::new(
                 StatusCode::FORBIDDEN,
-                "This path is not served here; `paths` of the listener names those that are",
+                "This path is not served here. `paths` of the listener lists those that are",
             ),
             Denied::Cast => Refused::new(
                 StatusCode::FORBIDDEN,

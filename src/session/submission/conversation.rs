@@ -370,7 +370,9 @@ impl<'a> Conversation<'a> {
                 "a message has a bare CR or LF and was refused. Gatepost admin: correct the program that sends it, \
                  or write `legacy: true` for this listener, and such line ends are mended",
             ),
-            ContentError::Nul => (Cause::Nul, "a message has a NUL and was refused; correct the program that sends it"),
+            ContentError::Nul => {
+                (Cause::Nul, "a message has a NUL and was refused. Device owner: correct the program that sends it")
+            }
             ContentError::TooLarge if by_graph => (
                 Cause::MessageTooLarge,
                 "a message was refused, because Microsoft Graph takes no more than 3 MB. Device owner: send less at once. Gatepost \

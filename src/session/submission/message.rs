@@ -120,5 +120,5 @@ pub(super) fn recipient_ok() -> Reply {
 
 /// The reply that asks for the message.
 pub(super) fn go_on() -> Reply {
-    Reply::plain(354, "Send the message, end with a dot on a line of its own")
+    Reply::plain(354, "Send the message, and end it with a dot on a separate line")
 }

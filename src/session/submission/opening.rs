@@ -36,7 +36,7 @@ impl<'a> Conversation<'a> {
                 listener = &**listener,
                 peer = %peer,
                 account = &*self.whose.account,
-                "the device has sent {most} messages in a minute; the next one waits for its turn, {seconds} s"
+                "the device has sent {most} messages in a minute. The next one waits {seconds} s"
             );
         }
         tokio::select! {

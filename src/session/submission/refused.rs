@@ -55,7 +55,7 @@ pub(super) fn not_trusted() -> Reply {
 
 /// The message is larger than Graph takes.
 pub(super) fn too_large_for_graph() -> Reply {
-    let words = format_args!("The message is too large, at most {MESSAGE_OCTETS} octets go through Microsoft Graph");
+    let words = format_args!("The message is too large. Microsoft Graph takes at most {MESSAGE_OCTETS} bytes");
     Reply::new(552, [3, 4], words)
 }
 

@@ -35,8 +35,8 @@ pub(super) fn drop_all_but_needed(files: &[PathBuf]) -> Result<String, String> {
     leave(kept, kept).map_err(open)?;
     Ok(match (of_others, have.permitted.contains(PORTS)) {
         (Some(file), _) => format!(
-            "no capabilities but to bind low ports and to read all files (CAP_NET_BIND_SERVICE, CAP_DAC_READ_SEARCH); the second \
-             one is kept because `{}` belongs to another user",
+            "no capabilities except to bind low ports and to read all files (CAP_NET_BIND_SERVICE, CAP_DAC_READ_SEARCH). \
+             It keeps the second because `{}` belongs to another user",
             file.display()
         ),
         (None, true) => "no capabilities but to bind low ports (CAP_NET_BIND_SERVICE)".to_owned(),

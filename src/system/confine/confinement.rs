@@ -54,7 +54,8 @@ impl Confinement {
         let Some(within) = &self.within else { return Ok(()) };
         match Needs::of(config).beyond(within) {
             Some(what) => Err(format!(
-                "the process has confined itself at its start and can no longer reach {what}; restart Gatepost for this change"
+                "the process confined itself at its start and can no longer reach {what}. Restart Gatepost for this \
+                 change"
             )),
             None => Ok(()),
         }
@@ -91,7 +92,8 @@ fn confine(config: &Config) -> Confinement {
     note(capabilities::drop_all_but_needed(&config.files));
     if needs.commands {
         note(Err(
-            "files, servers and programs are open: the configuration has a `{command: …}`, which needs what only it knows"
+            "files, servers and programs are open: the configuration has a `{command: …}`, which needs what only it \
+             knows"
                 .to_owned(),
         ));
         note(calls::forbid(calls::Programs::Allowed));

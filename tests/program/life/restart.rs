@@ -100,7 +100,7 @@ async fn the_older_process_lets_its_sessions_end_and_the_newer_one_has_everythin
     sending.ask("MAIL FROM:<alice@contoso.example>", "250").await.unwrap();
 
     let mut new = world.start(&["--take-over"]);
-    old.says("the other Gatepost serves; this one stops");
+    old.says("the other Gatepost serves now, so this one stops");
     assert_eq!(idling.rest().await.unwrap(), "* BYE The service is stopping, connect again\r\n");
     assert!(old.runs());
     Client::imap(world.imap).await.works().await;
@@ -131,7 +131,7 @@ async fn a_newer_process_that_does_not_get_so_far_leaves_the_older_one_alone() {
     world.write("other.yaml", &configuration.replace("microsoft:", &more));
     let said = world.run(&["run", "--take-over", "--config", "other.yaml"]);
     assert_eq!(said.status.code(), Some(1), "{}", String::from_utf8_lossy(&said.stderr));
-    old.says("the other Gatepost did not begin to serve; this one goes on");
+    old.says("the other Gatepost did not start to serve, so this one continues");
     session.works().await;
     Client::imap(world.imap).await.works().await;
     assert!(world.run(&["reload"]).status.success(), "it still hears commands");

@@ -129,8 +129,8 @@ async fn a_message_that_is_not_in_sent_items_leaves_the_outcome_open() {
     let not_sent = send_as(&sandbox, &graph, "<1@x>", 10).await.unwrap_err();
     tokio::time::resume();
     let reply = not_sent.reply.to_string();
-    assert_eq!(reply, "451 4.4.2 Microsoft did not say what became of the message; it may have been sent");
-    assert!(not_sent.failure.message.ends_with("; no copy is in Sent Items yet"), "{not_sent:?}");
+    assert_eq!(reply, "451 4.4.2 Microsoft did not confirm the message. It may have been sent");
+    assert!(not_sent.failure.message.ends_with(". No copy is in Sent Items yet"), "{not_sent:?}");
     assert_eq!((arrived(&sandbox), looks(&sandbox)), ((2, 0), 5));
 }
 

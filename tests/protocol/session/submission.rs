@@ -102,7 +102,7 @@ async fn a_bare_line_end_is_refused_and_an_old_device_is_helped() {
     let mut client = world.session(Smtp, ALICE, ALICES).await;
     let smuggled = message(ALICE, BOB, "a\n.\nMAIL FROM:<admin@contoso.example>");
     let replies = say(&mut client, smuggled, 4).await;
-    assert_eq!(replies[3], "554 5.6.0 The message has a bare CR or LF; its lines must end in CRLF");
+    assert_eq!(replies[3], "554 5.6.0 The message has a bare CR or LF. Its lines must end in CRLF");
     assert!(world.log.has("`legacy: true`"));
     // The session goes on, over another connection: the one before had half a message on it.
     assert_eq!(codes(&say(&mut client, message(ALICE, BOB, "good"), 4).await), ["250", "250", "354", "250"]);
@@ -340,7 +340,7 @@ async fn when_exchange_is_lost_the_client_hears_whether_its_message_may_have_gon
     world.until("Exchange has the message", || inbox(&world, BOB).len() == 1).await;
     bridge.cut();
     let told = reply(&mut client).await;
-    assert_eq!(told, "451 4.4.2 Microsoft did not say what became of the message; it may have been sent");
+    assert_eq!(told, "451 4.4.2 Microsoft did not confirm the message. It may have been sent");
     assert!(world.log.has("message status unknown") && world.log.has("way=smtp outcome=unknown"));
     // It was not tried again.
     assert_eq!(inbox(&world, BOB).len(), 1);

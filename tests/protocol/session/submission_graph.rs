@@ -136,7 +136,7 @@ async fn an_outcome_that_graph_does_not_tell_is_looked_up_and_logged() {
     let (mut client, _) = sender(&world).await;
     world.sandbox.fail_http(Service::Graph, "sendMail", HttpFault::CutWhenDone, 1);
     let reply = send(&mut client, b"Subject: s\r\n\r\nText").await;
-    assert_eq!(reply, "451 4.4.2 Microsoft did not say what became of the message; it may have been sent");
+    assert_eq!(reply, "451 4.4.2 Microsoft did not confirm the message. It may have been sent");
     let lines = world.log.lines(|line| line.contains("way=graph outcome=unknown cause=outcome-unknown"));
     assert!(lines[0].contains("message status unknown: ") && lines[0].contains("`Mail.Read`"), "{lines:?}");
 }

@@ -80,7 +80,7 @@ pub enum SoapError {
     #[error("the request is no SOAP envelope with a body")]
     NotSoap,
     /// The body did not begin within the limit.
-    #[error("the SOAP header is too long; `limits.soap_head` is the bound")]
+    #[error("the SOAP header is longer than `limits.soap_head`")]
     TooLong,
     /// The operation is one of those that are not served.
     #[error("this operation is not served: it hands out tokens, or is about mailboxes of others")]

@@ -199,7 +199,7 @@ impl Wire {
     }
 
     fn spoke_before_tls(&self) -> UpstreamFailure {
-        self.failure(UpstreamFailureKind::SpokeBeforeTls, b"octets behind the reply that announces TLS")
+        self.failure(UpstreamFailureKind::SpokeBeforeTls, b"bytes after the reply that announces TLS")
     }
 
     fn receive(&mut self, input: &[u8]) {
@@ -268,7 +268,7 @@ impl Lines {
         let allowance = self.limits.upstream_bytes.saturating_sub(self.taken_bytes);
         if self.skip > 0 {
             if self.skip > allowance {
-                return Err("more octets before the login than any server needs");
+                return Err("more bytes before the login than any server needs");
             }
             let dropped = self.skip.min(self.buffer.len() - self.start);
             self.start += dropped;
@@ -285,7 +285,7 @@ impl Lines {
         let length = end.unwrap_or(self.buffer.len()) - self.start;
         if length > allowance.min(self.limits.upstream_line_bytes) {
             return Err(if allowance < self.limits.upstream_line_bytes {
-                "more octets before the login than any server needs"
+                "more bytes before the login than any server needs"
             } else {
                 "a line that is too long"
             });

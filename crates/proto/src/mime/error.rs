@@ -4,10 +4,10 @@
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum MimeError {
     /// A CR or LF without the other (RFC 5321 §2.3.8).
-    #[error("has a bare CR or LF; lines end in CRLF")]
+    #[error("has a bare CR or LF, but lines must end in CRLF")]
     BareLineEnd,
     /// NUL (RFC 5322 §4).
-    #[error("has a NUL octet")]
+    #[error("has a NUL byte")]
     Nul,
     /// The header is longer than [`super::HEAD_OCTETS`].
     #[error("has a header of more than 256 KiB")]

@@ -19,7 +19,7 @@ pub enum AddressError {
     #[error("a name stands where an address should")]
     NotAnAddress,
     /// The text beside an address is another address, so it is not certain who is meant.
-    #[error("one address stands in front of another without quotes or comma")]
+    #[error("two addresses follow each other without quotes or comma")]
     TwoAddresses,
     /// There is white space or a comment inside an address (RFC 5322 §4.4 allows it, but few
     /// readers know).

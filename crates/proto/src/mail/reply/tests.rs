@@ -52,7 +52,7 @@ fn every_bound_is_met() {
     assert_eq!(lines(limits(), b"1\r\n2\r\n3\r\n").1, None);
     assert_eq!(lines(limits(), b"1\r\n2\r\n3\r\n4\r\n").1, Some("more lines before the login than any server needs"));
     let (taken, error) = lines(limits(), b"123456\r\n123456\r\n12345");
-    assert_eq!((taken.len(), error), (2, Some("more octets before the login than any server needs")));
+    assert_eq!((taken.len(), error), (2, Some("more bytes before the login than any server needs")));
 }
 
 #[test]

@@ -362,7 +362,7 @@ impl Submission {
 
     fn mail(&mut self, arguments: &[u8]) {
         if self.transaction.is_some() {
-            return self.bad(503, [5, 1], "A message is under way; RSET forgets it");
+            return self.bad(503, [5, 1], "A message is in progress. RSET discards it");
         }
         self.limit = self.settings.extensions.size;
         let form = match &self.settings {
@@ -386,7 +386,7 @@ impl Submission {
         let smtputf8 = transaction.smtputf8;
         if transaction.recipients >= self.settings.recipients {
             let most = self.settings.recipients;
-            let words = format_args!("At most {most} recipients; send the message to the others separately");
+            let words = format_args!("At most {most} recipients. Send the message to the others separately");
             return self.reply(&Reply::new(452, [5, 3], words));
         }
         match transaction::recipient(arguments, self.settings.extensions, smtputf8, self.settings.legacy) {
@@ -400,7 +400,7 @@ impl Submission {
             return self.bad(501, [5, 4], "DATA has no arguments");
         }
         if self.transaction.as_ref().is_some_and(|transaction| transaction.begun.is_some()) {
-            return self.bad(503, [5, 1], "BDAT has begun this message; RSET forgets it");
+            return self.bad(503, [5, 1], "BDAT has begun this message. RSET discards it");
         }
         match self.ready() {
             Ok(_) => self.ask(Question::Data(self.line_ends(bare_lf)), Event::Message),
@@ -410,7 +410,7 @@ impl Submission {
 
     fn chunk(&mut self, arguments: &[u8]) {
         let Some(chunk) = transaction::chunk(arguments) else {
-            self.reply(&Reply::new(501, [5, 4], "BDAT takes a number of octets, and LAST"));
+            self.reply(&Reply::new(501, [5, 4], "BDAT takes a number of bytes, and LAST"));
             return self.end(Ending::Lost);
         };
         let fate = match self.ready() {
@@ -541,7 +541,7 @@ impl Submission {
         self.state = State::Command;
         let reply = match flaw {
             ContentError::LineEnd => {
-                Reply::new(554, [6, 0], "The message has a bare CR or LF; its lines must end in CRLF")
+                Reply::new(554, [6, 0], "The message has a bare CR or LF. Its lines must end in CRLF")
             }
             ContentError::Nul => Reply::new(554, [6, 0], "The message has a NUL"),
             ContentError::TooLarge => transaction::too_large(self.limit),

@@ -211,7 +211,7 @@ pub(super) fn chunk(arguments: &[u8]) -> Option<Chunk> {
 
 /// The reply to a message with more octets than this.
 pub(super) fn too_large(limit: u64) -> Reply {
-    Reply::new(552, [3, 4], format_args!("The message is too large, at most {limit} octets are taken"))
+    Reply::new(552, [3, 4], format_args!("The message is too large. The limit is {limit} bytes"))
 }
 
 fn bad_parameter() -> Reply {
