@@ -97,7 +97,7 @@ async fn a_message_whose_answer_is_lost_is_found_in_sent_items() {
         let sent = send_as(&sandbox, &graph, "<o'neil+1%20@x>", 10).await.unwrap();
         assert_eq!(sent.reply.to_string(), "250 2.0.0 Accepted by Microsoft Graph, a copy is in Sent Items");
         assert!(
-            sent.remark.starts_with("its copy is in Sent Items (the message may have been sent, or not: "),
+            sent.remark.starts_with("its copy is in Sent Items (Microsoft did not confirm the message: "),
             "{sent:?}"
         );
         assert_eq!((arrived(&sandbox), looks(&sandbox)), ((1, 1), 2), "{fault:?}");

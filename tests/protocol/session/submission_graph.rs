@@ -126,7 +126,7 @@ async fn an_outcome_that_graph_does_not_tell_is_looked_up_and_logged() {
     assert_eq!(reply, "250 2.0.0 Accepted by Microsoft Graph, a copy is in Sent Items");
     let lines = world.log.lines(|line| line.contains("way=graph outcome=sent"));
     assert!(
-        lines[0].contains("message sent: its copy is in Sent Items (the message may have been sent, or not: "),
+        lines[0].contains("message sent: its copy is in Sent Items (Microsoft did not confirm the message: "),
         "{lines:?}"
     );
 
@@ -183,7 +183,7 @@ async fn auto_announces_what_graph_takes_once_it_is_known_that_messages_go_there
     assert_eq!((size, announced(&mut early).await), (NARROW, WIDE));
     assert!(early.log_in(BOB, BOBS).await.starts_with("235 "));
     let reply = client.ask(&format!("MAIL FROM:<{ALICE}> SIZE=3000001"), "").await;
-    assert_eq!(reply, "552 5.3.4 The message is too large, at most 3000000 octets go through Microsoft Graph");
+    assert_eq!(reply, "552 5.3.4 The message is too large. Microsoft Graph takes at most 3000000 bytes");
     let reply = send(&mut client, &b"x".repeat(3_000_100)).await;
     assert_eq!(reply, "552 5.3.4 The message is too large, at most 3000000 octets are taken");
     assert!(world.log.has("a message was refused, because Microsoft Graph takes no more than 3 MB"));

@@ -184,7 +184,7 @@ async fn a_device_that_waits_for_its_turn_learns_that_it_has_none() {
         let mut device = device(&world).await;
         assert!(send(&mut device, "a@b", BOB, "\r\n").await.starts_with("250 "));
         device.send("MAIL FROM:<a@b>\r\n").await;
-        world.until("it waits", || world.log.has("waits for its turn")).await;
+        world.until("it waits", || world.log.has("messages in a minute. The next one waits")).await;
         let reply = if stops {
             world.stop.drain();
             "421 4.3.2 The service is stopping, try again later\r\n"

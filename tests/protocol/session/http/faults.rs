@@ -74,7 +74,7 @@ async fn ews_that_is_switched_off_is_explained() {
     world.sandbox.fail_http(Service::Ews, "", HttpFault::status(403), 1);
     let got = ews(&world, "<m:GetServerTimeZones/>").await;
     assert_eq!(got.status, 503, "{got:?}");
-    assert!(got.text.contains("switched off or barred"), "{got:?}");
+    assert!(got.text.contains("turned off or blocked"), "{got:?}");
     assert!(world.log.has("cause=ews-barred") && world.log.has("EwsAllowedAppIDs"));
 }
 
