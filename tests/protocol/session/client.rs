@@ -544,9 +544,10 @@ async fn who_ends_before_the_login_is_told_the_end_in_return() {
     for protocol in PROTOCOLS {
         let address = world.address(&format!("{}-implicit", protocol.name()));
         let bye: &[u8] = if protocol == Imap { b"a LOGOUT\r\n" } else { b"QUIT\r\n" };
-        let nonsense: &[u8] = b"xyzzy plugh\r\nxyzzy plugh\r\nxyzzy plugh\r\n";
+        // More than the commands that a client has before its login.
+        let nonsense = b"xyzzy plugh\r\n".repeat(30);
         for (said, client_ends) in
-            [(&b""[..], true), (b"xyzzy plugh\r\n", true), (b"half a li", true), (bye, false), (nonsense, false)]
+            [(&b""[..], true), (b"xyzzy plugh\r\n", true), (b"half a li", true), (bye, false), (&nonsense, false)]
         {
             let socket = TcpStream::connect(address).await.unwrap();
             let mut stream = connector(&pem).connect(localhost(), socket).await.unwrap();

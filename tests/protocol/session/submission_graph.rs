@@ -185,7 +185,7 @@ async fn auto_announces_what_graph_takes_once_it_is_known_that_messages_go_there
     let reply = client.ask(&format!("MAIL FROM:<{ALICE}> SIZE=3000001"), "").await;
     assert_eq!(reply, "552 5.3.4 The message is too large. Microsoft Graph takes at most 3000000 bytes");
     let reply = send(&mut client, &b"x".repeat(3_000_100)).await;
-    assert_eq!(reply, "552 5.3.4 The message is too large, at most 3000000 octets are taken");
+    assert_eq!(reply, "552 5.3.4 The message is too large. The limit is 3000000 bytes");
     assert!(world.log.has("a message was refused, because Microsoft Graph takes no more than 3 MB"));
 
     // A device that needs no login is known by its address.
@@ -217,6 +217,7 @@ async fn a_bare_lf_that_a_relay_passes_on_is_named_when_exchange_refuses_it() {
         "550 5.6.11 SMTPSEND.BareLinefeedsAreIllegal; message contains bare linefeeds"
     );
     client.ask("QUIT", "221 ").await;
+    drop(client);
     world.until("the session has ended", || world.log.has("outcome=ended")).await;
     let lines = world.log.lines(|line| line.contains("cause=bare-line-end"));
     assert!(lines.len() == 1 && lines[0].contains("`legacy: true`"), "{lines:?}");
