@@ -11,8 +11,11 @@
 mod answer;
 mod attention;
 mod bound;
+mod causes;
 #[cfg(unix)]
 mod commands;
+#[allow(unreachable_pub, reason = "the attribute of a filter makes a public type of it")]
+mod filters;
 mod form;
 mod guard;
 mod new_password;

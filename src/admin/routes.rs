@@ -15,7 +15,7 @@ use super::answer::{Page, asset, plain, set_cookie, to};
 use super::form::Form;
 use super::new_password::Entered;
 use super::places::Place;
-use super::{guard, page, sign_in_routes, text};
+use super::{causes, guard, page, sign_in_routes, text};
 use crate::admin::sessions::{Entry, Refused, SESSIONS_PATH, Visitor};
 use crate::admin::state::{AdminState, SharedState};
 use gatepost_core::account::LoginName;
@@ -35,6 +35,7 @@ pub(super) fn page(site: &Arc<AdminState>) -> Router {
         .route("/enter", get(enter_form).post(enter))
         .route("/style.css", get(async || asset("text/css; charset=utf-8", include_str!("templates/style.css"))))
         .route("/live.js", get(async || asset("text/javascript; charset=utf-8", include_str!("templates/live.js"))))
+        .route("/causes", get(async || causes::causes()))
         .route("/icon.svg", get(async || asset("image/svg+xml", include_str!("templates/icon.svg"))))
         .route("/back/{id}", get(sign_in_routes::oauth_callback))
         .route("/", get(sign_in_routes::front));

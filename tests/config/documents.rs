@@ -24,10 +24,10 @@ A client hears the words in quotes, in the form of its protocol. Temporary refus
 fn heard(group: &str, refusal: Option<Refusal>) -> String {
     match (group, refusal) {
         (_, None) => "–".to_owned(),
-        ("message", Some(Refusal::Unavailable | Refusal::Limit | Refusal::ServerBug)) => {
+        ("Messages", Some(Refusal::Unavailable | Refusal::Limit | Refusal::ServerBug)) => {
             "temporary refusal (4xx)".into()
         }
-        ("message", Some(_)) => "permanent refusal (5xx)".to_owned(),
+        ("Messages", Some(_)) => "permanent refusal (5xx)".to_owned(),
         (_, Some(refusal)) => format!("\"{}\"", refusal.words()),
     }
 }
@@ -55,15 +55,9 @@ fn page() -> String {
     let mut groups: Vec<&str> = Cause::ALL.iter().map(|cause| cause.row().group).collect();
     groups.dedup();
     for group in groups {
-        let title = match group {
-            "login" => "Logins",
-            "connection" => "Connections and sessions",
-            "message" => "Messages",
-            _ => "The service itself",
-        };
         let _ = write!(
             page,
-            "\n## {title}\n\n| cause | client hears | meaning | who acts | what to do |\n|---|---|---|---|---|\n"
+            "\n## {group}\n\n| cause | client hears | meaning | who acts | what to do |\n|---|---|---|---|---|\n"
         );
         for cause in Cause::ALL.iter().filter(|cause| cause.row().group == group) {
             let row = cause.row();

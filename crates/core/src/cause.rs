@@ -14,7 +14,7 @@ use crate::refusal::Refusal;
 /// The catalogue's row of a cause.
 #[derive(Clone, Copy, Debug)]
 pub struct Row {
-    /// The part of Gatepost that it belongs to: `login`, `connection`, `message` or `service`.
+    /// What it is about, as a heading.
     pub group: &'static str,
     /// What happened, in one sentence.
     pub meaning: &'static str,
@@ -74,7 +74,7 @@ macro_rules! causes {
 }
 
 causes! {
-    "login" {
+    "Logins" {
         /// The account was changed or removed since the client logged in.
         AccountChanged = "account-changed": InvalidCredentials, ClientOwner,
             "log in again with the account's present settings",
@@ -331,7 +331,7 @@ causes! {
         /// The user name or the password is wrong.
         WrongPassword = "wrong-password": InvalidCredentials, ClientOwner, "enter the password in the client again",
     }
-    "connection" {
+    "Connections and sessions" {
         /// The client used more accounts on one HTTP connection than are told apart; this was the oldest.
         AnotherAccount = "another-account": Nothing, Nobody, "",
         /// Bytes came behind STARTTLS, before the handshake.
@@ -413,7 +413,7 @@ causes! {
         /// The SMTP session was idle, and made room for another session of its mailbox that waited.
         Yielded = "yielded": Nothing, Nobody, "",
     }
-    "message" {
+    "Messages" {
         /// A recipient is not of the form local@domain.
         BadRecipient = "bad-recipient": NotAuthorized, ClientOwner, "correct the address of the recipient",
         /// The message has a bare CR or LF (`legacy: true` mends it).
@@ -469,7 +469,7 @@ causes! {
         UpstreamFailed = "upstream-failed": Unavailable, Nobody,
             "clients retry. If this lasts over 10 minutes, check Microsoft 365 service health",
     }
-    "service" {
+    "The service itself" {
         /// The configuration was not read because of an error inside Gatepost.
         Broken = "broken": Nothing, Bug, "report it with the lines of the log before it",
         /// The changed configuration has mistakes, or an account without a password.
