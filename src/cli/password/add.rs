@@ -66,7 +66,7 @@ fn account(config: &Config, options: &AddOptions) -> anyhow::Result<(Arc<Account
     let login = &options.login;
     let found = config.accounts.find(login);
     let (account, address) = found.with_context(|| {
-        format!("no entry of `accounts` fits `{login}`; correct the name, or add an entry with `login: {login}`")
+        format!("no entry of `accounts` matches `{login}`. Correct the name, or add an entry with `login: {login}`")
     })?;
     if account.grant == Grant::Password {
         bail!(

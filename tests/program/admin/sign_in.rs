@@ -140,7 +140,7 @@ async fn the_wrong_person_and_a_refusal_leave_nothing_behind() {
     let world = World::new().await;
     let visitor = world.visitor().await;
     for (answer, told) in [
-        (Answer::SignIn(ALICE, crate::admin::support::ALICES), "it must be <code>anna@contoso.example</code>"),
+        (Answer::SignIn(ALICE, crate::admin::support::ALICES), "needs <code>anna@contoso.example</code>"),
         (Answer::Decline, "Nothing was saved"),
     ] {
         let page = begin(&visitor, ANNA, "browser").await;

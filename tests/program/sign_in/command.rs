@@ -295,7 +295,7 @@ async fn whatever_goes_wrong_stores_nothing_and_is_told() {
     world.browser.get(redirect.as_str()).await;
     let (code, text) = running.end();
     assert_eq!(code, 1);
-    let told = format!("gatepost: nothing was stored: `{BOB}` has signed in, but for `{ANNA}` it must be `{ANNA}`");
+    let told = format!("gatepost: nothing was stored: `{BOB}` signed in, but `{ANNA}` needs `{ANNA}`");
     assert!(text.contains(&told), "{text}");
     stored_nothing();
 
