@@ -1,6 +1,8 @@
 //! With the direct route closed: Gatepost and the mail program sit in a network namespace that only
 //! a proxy leads out of. IMAP, POP3, SMTP and the token request must go through it, each of them.
 
+use std::thread;
+
 use super::curl::curl;
 use super::gatepost::{ClientTls, Gatepost, Protocol};
 use super::island::Island;
@@ -139,9 +141,15 @@ fn without_a_proxy_nothing_is_reached() {
     for section in [None, Some("  url: http://127.0.0.1:9\n")] {
         let gatepost = Gatepost::start_on(&world, &island, section, Vec::new());
         let person = world.person("closed", [message(1)]);
-        for (protocol, path) in [(Protocol::Imap, "/INBOX;UID=1"), (Protocol::Pop3, "/1")] {
-            assert!(!curl(&gatepost, protocol, ClientTls::None, path, &person, &[]).status.success());
-        }
+        // Side by side, because each login waits for Entra as long as it may.
+        thread::scope(|scope| {
+            for (protocol, path) in [(Protocol::Imap, "/INBOX;UID=1"), (Protocol::Pop3, "/1")] {
+                let (gatepost, person) = (&gatepost, &person);
+                scope.spawn(move || {
+                    assert!(!curl(gatepost, protocol, ClientTls::None, path, person, &[]).status.success());
+                });
+            }
+        });
         gatepost.stop();
         assert!(world.entra.requests(&person.login).is_empty() && world.dovecot.logins(&person.login).is_empty());
     }
