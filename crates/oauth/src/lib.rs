@@ -1,7 +1,7 @@
 //! Gets tokens of Microsoft Entra ID: grants, answers, error classes, a token cache, and one
 //! request for all waiters. This crate does not know which protocol asked.
 //!
-//! [`grant`], [`response`], [`audience`], [`aadsts`], [`retry`] and [`assertion`] are pure.
+//! [`grant`], [`response`], [`claims`], [`audience`], [`aadsts`], [`retry`] and [`assertion`] are pure.
 //! [`source::TokenSource`] combines them. It sends requests to an [`endpoint::TokenEndpoint`] with
 //! the application's [`credential::Credentials`], or asks a [`managed_identity`].
 //! [`cache::TokenCache`] keeps the tokens; a user's token is guarded by a
@@ -28,6 +28,7 @@ pub mod aadsts;
 pub mod assertion;
 pub mod audience;
 pub mod cache;
+pub mod claims;
 pub mod credential;
 pub mod endpoint;
 pub mod expiry;
@@ -49,6 +50,7 @@ pub mod token_key;
 pub mod tokens;
 pub mod watched;
 
+pub use claims::{MailAccess, TokenClaims};
 pub use endpoint::{Answer, HttpEndpoint, TokenEndpoint, TransportError, TransportFault};
 pub use grant::TokenHttpRequest;
 pub use token::Token;

@@ -2,10 +2,10 @@
 
 use std::borrow::Cow;
 
+use crate::claims::MailAccess;
 use crate::grant::default_scope;
 use gatepost_config::cloud::Preset;
 use gatepost_config::{Account, Cloud, Config, Deliver, Http, ListenerBackend, Resource};
-use gatepost_core::protocol::MailProtocol;
 use gatepost_proto::http::rules::HttpService;
 
 /// The scope (v1.0: resource) of an account's tokens for `resource`.
@@ -46,36 +46,33 @@ fn resource_of(scope: &str, preset: &Preset) -> Resource {
 
 fn permissions(account: &Account, prefix: &str, resource: Resource, config: &Config) -> String {
     let mut needed = Vec::new();
-    let mut need = |permissions: &[&'static str]| {
-        for permission in permissions {
-            if !needed.contains(permission) {
-                needed.push(permission);
-            }
+    let mut ask = |permission: &'static str| {
+        if !needed.contains(&permission) {
+            needed.push(permission);
         }
     };
+    let of = |access: MailAccess| access.permission(account.grant);
     for listener in &config.listeners {
         match (&listener.serves, resource) {
-            (ListenerBackend::Relay(upstream), Resource::Exchange) => match upstream.protocol {
-                MailProtocol::Imap => need(&["IMAP.AccessAsUser.All"]),
-                MailProtocol::Pop3 => need(&["POP.AccessAsUser.All"]),
-                MailProtocol::Smtp => need(&["SMTP.Send"]),
-            },
+            (ListenerBackend::Relay(upstream), Resource::Exchange) => ask(of(upstream.protocol.into())),
             (ListenerBackend::Submission(submission), Resource::Exchange) if submission.deliver != Deliver::Graph => {
-                need(&["SMTP.Send"]);
+                ask(of(MailAccess::Smtp));
             }
             (ListenerBackend::Submission(submission), Resource::Graph) if submission.deliver != Deliver::Smtp => {
-                need(&["Mail.Send"]);
+                ask(of(MailAccess::GraphSend));
                 if !account.sending.send_as.is_empty() {
-                    need(&["Mail.Send.Shared"]);
+                    ask("Mail.Send.Shared");
                 }
             }
-            (ListenerBackend::Maildrop(_), Resource::Graph) => need(&["Mail.ReadWrite"]),
+            (ListenerBackend::Maildrop(_), Resource::Graph) => ask(of(MailAccess::GraphReadWrite)),
             (ListenerBackend::Http(Http { service: HttpService::Ews, .. }), Resource::Exchange) => {
-                need(&["EWS.AccessAsUser.All"]);
+                ask(of(MailAccess::Ews));
             }
             // What its clients do is not known; most read and send mail.
             (ListenerBackend::Http(Http { service: HttpService::Graph, .. }), Resource::Graph) => {
-                need(&["Mail.ReadWrite", "Mail.Send", "User.Read"]);
+                for permission in [of(MailAccess::GraphReadWrite), of(MailAccess::GraphSend), "User.Read"] {
+                    ask(permission);
+                }
             }
             _ => {}
         }
