@@ -120,6 +120,15 @@ impl Directory {
         })
     }
 
+    /// Whether the application may open a mailbox.
+    pub(super) fn set_application_access(&self, address: &str, allowed: bool) {
+        self.with_users(|users| {
+            if let Some(user) = users.get_mut(&address.to_lowercase()) {
+                user.app_access = allowed;
+            }
+        });
+    }
+
     /// What Entra says to a user name and password.
     pub(super) fn check_password(&self, address: &str, password: &str, now: Moment) -> PasswordVerdict {
         self.with_users(|users| {
@@ -148,15 +157,11 @@ impl Directory {
         self.sign_in_errors.lock().get(&who.to_lowercase()).copied()
     }
 
-    /// Opens the mailbox `address` for the bearer of a token, if there is a right to it.
-    pub(super) fn open(&self, claims: &Claims, address: &str, service: Service) -> Option<Arc<Mailbox>> {
-        let permission = match claims.user {
+    /// What a token must permit for a service.
+    pub(super) fn permission(claims: &Claims, service: Service) -> &'static str {
+        match claims.user {
             Some(_) => service.delegated_permission(),
             None => service.application_permission(),
-        };
-        match self.enter(claims, address) {
-            MailboxAccess::Open(mailbox) if claims.permits(permission) => Some(mailbox),
-            _ => None,
         }
     }
 
@@ -241,6 +246,10 @@ mod tests {
             issued_at: 0,
             expires_at: 0,
             expires_at_millis: 0,
+            object_id: String::new(),
+            tenant_id: String::new(),
+            application_name: String::new(),
+            kind: String::new(),
         }
     }
 
@@ -248,15 +257,18 @@ mod tests {
     fn a_mailbox_opens_for_its_owner_its_delegates_and_permitted_apps() {
         let directory = directory();
         let alice = claims(Some("alice@contoso.example"), "IMAP.AccessAsUser.All");
-        assert!(directory.open(&alice, "ALICE@contoso.example", Service::Imap).is_some());
-        assert!(directory.open(&alice, "shared@contoso.example", Service::Imap).is_some());
-        assert!(directory.open(&alice, "alice@contoso.example", Service::Pop3).is_none(), "permission is missing");
-        assert!(directory.open(&alice, "nobody@contoso.example", Service::Imap).is_none());
+        let opens = |claims: &Claims, address| matches!(directory.enter(claims, address), MailboxAccess::Open(_));
+        assert!(opens(&alice, "ALICE@contoso.example"));
+        assert!(opens(&alice, "shared@contoso.example"));
+        assert!(!opens(&alice, "nobody@contoso.example"));
         let shared = claims(Some("shared@contoso.example"), "IMAP.AccessAsUser.All");
-        assert!(directory.open(&shared, "alice@contoso.example", Service::Imap).is_none());
+        assert!(!opens(&shared, "alice@contoso.example"));
         let app = claims(None, "IMAP.AccessAsApp");
-        assert!(directory.open(&app, "alice@contoso.example", Service::Imap).is_some());
-        assert!(directory.open(&app, "shared@contoso.example", Service::Imap).is_none());
+        assert!(opens(&app, "alice@contoso.example"));
+        assert!(!opens(&app, "shared@contoso.example"));
+        assert!(alice.permits(Directory::permission(&alice, Service::Imap)));
+        assert!(!alice.permits(Directory::permission(&alice, Service::Pop3)));
+        assert!(app.permits(Directory::permission(&app, Service::Imap)));
     }
 
     #[test]

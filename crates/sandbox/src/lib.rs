@@ -9,7 +9,8 @@
 //!
 //! Module map: [`Sandbox`] starts everything; `entra` grants tokens, `registration` judges the
 //! application's credentials, `identity` gives tokens to managed identities, `token` signs them;
-//! `directory` knows who exists; `state` holds what all of them share, `platform` what managed
+//! `directory` knows who exists, `exchange` what is
+//! switched on; `state` holds what all of them share, `platform` what managed
 //! identities live in, `connection` what the mail services hear; `store` keeps the mail; `service`
 //! accepts connections and applies the [`UpstreamMode`]; `imap`, `pop3` and `smtp` speak; `http`
 //! carries `graph` and `ews`, and its `call` applies the [`HttpFault`]s; `letter` reads messages
@@ -45,6 +46,7 @@ mod counters;
 mod directory;
 mod entra;
 mod ews;
+mod exchange;
 mod graph;
 mod http;
 mod identity;
@@ -323,6 +325,45 @@ impl Sandbox {
     pub fn set_graph_consent(&self, permissions: Option<&[&str]>) {
         let permissions = permissions.map(|names| names.iter().map(|&name| name.to_owned()).collect());
         self.shared.set_graph_consent(permissions);
+    }
+
+    /// What the administrator has consented to at Exchange Online, for users and for applications,
+    /// such as `["IMAP.AccessAsApp"]`; tokens issued from now on permit nothing else. `None`, as at
+    /// the start, is everything that the sandbox knows.
+    pub fn set_exchange_consent(&self, permissions: Option<&[&str]>) {
+        let permissions = permissions.map(|names| names.iter().map(|&name| name.to_owned()).collect());
+        self.shared.exchange.set_consent(permissions);
+    }
+
+    /// Whether Exchange knows the application by its object id (`New-ServicePrincipal`). Without,
+    /// its tokens open no mailbox over IMAP, POP3 and SMTP, whatever they permit; nor do they when
+    /// the object id is a wrong one.
+    pub fn set_service_principal(&self, registered: bool) {
+        self.shared.exchange.set_service_principal(registered);
+    }
+
+    /// Whether the application may open one mailbox: with `Add-MailboxPermission`, or at Graph and EWS
+    /// within the scope of its role.
+    pub fn set_application_access(&self, address: &str, allowed: bool) {
+        self.shared.directory.set_application_access(address, allowed);
+    }
+
+    /// Switches a protocol of one mailbox on or off (`Set-CASMailbox`). IMAP and POP3 then refuse
+    /// the token; SMTP says that it is disabled for the mailbox.
+    pub fn set_protocol_enabled(&self, address: &str, service: Service, enabled: bool) {
+        self.shared.exchange.set_protocol(address, service, enabled);
+    }
+
+    /// Gives a mailbox its licence, or takes it: a login then ends "authenticated but not
+    /// connected".
+    pub fn set_licence(&self, address: &str, assigned: bool) {
+        self.shared.exchange.set_licence(address, assigned);
+    }
+
+    /// Whether whoever signs in to a mailbox may send as it (`Add-RecipientPermission`); otherwise
+    /// its messages are refused with 554 5.2.252.
+    pub fn set_send_as(&self, address: &str, allowed: bool) {
+        self.shared.exchange.set_send_as(address, allowed);
     }
 
     /// Moves a manual clock: tokens expire, locks open, IMAP sessions end.

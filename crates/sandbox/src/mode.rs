@@ -104,6 +104,12 @@ pub enum UpstreamMode {
     /// SMTP only: a login with a good token ends in 535 5.7.139, because client submission is
     /// disabled for the tenant.
     SmtpAuthDisabled,
+    /// SMTP only: the same code, because of security defaults.
+    SecurityDefaults,
+    /// SMTP only: the same code, because a Conditional Access policy is not met.
+    PolicyNotMet,
+    /// SMTP only: this is High Volume Email, which knows no normal account.
+    HighVolume,
     /// SMTP only: a message with a bare LF is refused with 550 5.6.11.
     RefusesBareLf,
 }

@@ -87,14 +87,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Pop3Session<S> {
                             self.connection.write("+OK User successfully authenticated.\r\n");
                             return Ok(Some(Some(login)));
                         }
-                        LoginVerdict::NotConnected if self.mode == UpstreamMode::NotConnected => {
+                        LoginVerdict::NotConnected => {
                             self.connection.write("+OK User successfully authenticated.\r\n");
                             return Ok(Some(None));
                         }
-                        LoginVerdict::NotConnected | LoginVerdict::Refused => {
+                        LoginVerdict::Denied | LoginVerdict::Refused => {
                             self.connection.write("-ERR Authentication failure: unknown user name or bad password.\r\n")
                         }
-                        LoginVerdict::Unavailable | LoginVerdict::Disabled => {
+                        LoginVerdict::Unavailable | LoginVerdict::Barred(_) | LoginVerdict::OfAnotherKind => {
                             self.connection.write("-ERR [SYS/TEMP] Server is temporarily unavailable.\r\n");
                         }
                     }

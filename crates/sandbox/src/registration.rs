@@ -249,6 +249,13 @@ impl Registration {
     }
 }
 
+/// The thumbprint by which an assertion names its certificate, in upper-case hexadecimal digits.
+pub(super) fn thumbprint(assertion: &str) -> Option<String> {
+    let header: Header = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(assertion.split('.').next()?).ok()?).ok()?;
+    let octets = URL_SAFE_NO_PAD.decode(header.sha1.or(header.sha256)?).ok()?;
+    Some(octets.iter().map(|octet| format!("{octet:02X}")).collect())
+}
+
 fn in_time(claims: &AssertionClaims, now: i64) -> Result<(), u32> {
     let begun = claims.nbf <= now.saturating_add(LEEWAY);
     // An assertion for hours is not what Microsoft asks for, but is taken.

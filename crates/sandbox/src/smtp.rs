@@ -205,13 +205,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> SmtpSession<S> {
                     self.login = Some(login);
                     self.reply("235 2.7.0 Authentication successful");
                 }
-                LoginVerdict::NotConnected | LoginVerdict::Refused => {
+                LoginVerdict::Denied | LoginVerdict::NotConnected | LoginVerdict::Refused => {
                     self.reply(&format!("535 5.7.3 Authentication unsuccessful [{HOST}]"));
                 }
-                LoginVerdict::Disabled => self.reply(&format!(
-                    "535 5.7.139 Authentication unsuccessful, SmtpClientAuthentication is disabled for the Tenant. \
-                     Visit https://aka.ms/smtp_auth_disabled for more information. [{HOST}]"
-                )),
+                LoginVerdict::Barred(reason) => {
+                    self.reply(&format!("535 5.7.139 Authentication unsuccessful, {reason} [{HOST}]"));
+                }
+                LoginVerdict::OfAnotherKind => self.reply("501 5.5.124 Invalid XOAUTH2 auth data"),
                 LoginVerdict::Unavailable => self.reply("454 4.7.0 Temporary authentication failure"),
             }
         } else if mechanism.eq_ignore_ascii_case("LOGIN") {
@@ -350,6 +350,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> SmtpSession<S> {
         }
         if !self.shared.directory.may_send_as(&login.address, &transaction.sender) {
             return self.reply("550 5.7.60 SMTP; Client does not have permissions to send as this sender");
+        }
+        if !self.shared.exchange.may_send_as(&login.address) {
+            let (mailbox, sender) = (&login.address, &transaction.sender);
+            return self.reply(&format!(
+                "554 5.2.252 SendAsDenied; {mailbox} not allowed to send as {sender}; STOREDRV.Submission.Exception:\
+                 SendAsDeniedException.MapiExceptionSendAsDenied; Failed to process message due to a permanent exception \
+                 with message [BeginDiagnosticData]Cannot submit message."
+            ));
         }
         let now = self.shared.time.unix_seconds();
         let id = random::guid();

@@ -13,13 +13,14 @@ use super::counters::LiveCounters;
 use super::directory::{Directory, SandboxAccount};
 use super::entra::id_token_key::IdTokenKey;
 use super::entra::sign_in::SignIns;
+use super::exchange::ExchangeSettings;
 use super::graph::concurrency::ConcurrentCalls;
 use super::http::fault::Faults;
 use super::mode::{EntraMode, Modes};
 use super::platform::Platform;
 use super::store::Outbox;
 use super::time::Timekeeper;
-use super::token::Mint;
+use super::token::{GRAPH_RESOURCES, Mint};
 use gatepost_core::clock::Clock;
 use gatepost_core::secret::ClientSecret;
 
@@ -88,6 +89,7 @@ pub(super) struct SandboxState {
     pub(super) sign_ins: SignIns,
     pub(super) id_token_key: IdTokenKey,
     pub(super) directory: Directory,
+    pub(super) exchange: ExchangeSettings,
     pub(super) outbox: Outbox,
     pub(super) tally: LiveCounters,
     pub(super) certificates: Certificates,
@@ -122,6 +124,7 @@ impl SandboxState {
             id_token_key: IdTokenKey::default(),
             mint: Mint::new()?,
             directory,
+            exchange: ExchangeSettings::default(),
             outbox: Outbox::default(),
             tally: LiveCounters::default(),
             certificates: Certificates::generate(now)?,
@@ -141,8 +144,9 @@ impl SandboxState {
         self.modes.entra()
     }
 
-    pub(super) fn graph_consent(&self) -> Option<Vec<String>> {
-        self.graph_consent.lock().clone()
+    /// What was consented to at a resource; `None` is everything that the sandbox knows.
+    pub(super) fn consent(&self, resource: &str) -> Option<Vec<String>> {
+        if GRAPH_RESOURCES.contains(&resource) { self.graph_consent.lock().clone() } else { self.exchange.consent() }
     }
 
     pub(super) fn token_lifetime(&self) -> Duration {

@@ -56,6 +56,16 @@ pub(super) struct Claims {
     pub(super) issued_at: u64,
     #[serde(rename = "exp")]
     pub(super) expires_at: u64,
+    /// Of the user; in an app-only token of the application in this tenant.
+    #[serde(rename = "oid")]
+    pub(super) object_id: String,
+    #[serde(rename = "tid")]
+    pub(super) tenant_id: String,
+    #[serde(rename = "app_displayname")]
+    pub(super) application_name: String,
+    /// `app` or `user`.
+    #[serde(rename = "idtyp")]
+    pub(super) kind: String,
     /// [`Self::expires_at`] in milliseconds, because tests use short lives.
     #[serde(rename = "xms_exp_ms")]
     pub(super) expires_at_millis: u64,
@@ -127,6 +137,10 @@ mod tests {
             issued_at: 1_000,
             expires_at: 2_000,
             expires_at_millis: 2_000_000,
+            object_id: String::new(),
+            tenant_id: String::new(),
+            application_name: String::new(),
+            kind: "user".into(),
         }
     }
 

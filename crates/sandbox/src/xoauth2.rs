@@ -6,6 +6,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
+use super::directory::{Directory, MailboxAccess};
 use super::mode::{Service, UpstreamMode};
 use super::state::SandboxState;
 use super::store::Mailbox;
@@ -24,13 +25,18 @@ pub(super) struct Login {
 pub(super) enum LoginVerdict {
     Accepted(Login),
     /// The token is good, but gives no right to this mailbox. IMAP tells only at the next command.
+    Denied,
+    /// The token is good and may enter, but there is nothing to enter: no licence, or
+    /// [`UpstreamMode::NotConnected`]. IMAP and POP3 tell only at the next command.
     NotConnected,
-    /// The token is not good.
+    /// The token is not good for this service.
     Refused,
     /// The service is in [`UpstreamMode::Unavailable`].
     Unavailable,
-    /// The service is in [`UpstreamMode::SmtpAuthDisabled`].
-    Disabled,
+    /// SMTP AUTH is barred; Microsoft's reason.
+    Barred(&'static str),
+    /// The service is in [`UpstreamMode::HighVolume`].
+    OfAnotherKind,
 }
 
 /// Judges a client's response and counts the login.
@@ -56,14 +62,34 @@ fn decide(
     if !EXCHANGE_RESOURCES.contains(&claims.audience.as_str()) {
         return LoginVerdict::Refused;
     }
-    match shared.directory.open(&claims, user, service) {
-        Some(_) if mode == UpstreamMode::SmtpAuthDisabled && service == Service::Smtp => LoginVerdict::Disabled,
-        Some(mailbox) if mode != UpstreamMode::NotConnected => {
-            LoginVerdict::Accepted(Login { address: user.to_lowercase(), mailbox, expires_at: claims.expires_at() })
-        }
-        _ => LoginVerdict::NotConnected,
+    let is_application = claims.user.is_none();
+    let of_service = Directory::permission(&claims, service);
+    if is_application && !shared.exchange.has_service_principal() || !claims.permits(of_service) {
+        return LoginVerdict::Refused;
     }
+    let MailboxAccess::Open(mailbox) = shared.directory.enter(&claims, user) else { return LoginVerdict::Denied };
+    let switched_off = shared.exchange.is_switched_off(user, service);
+    match (service, mode) {
+        (Service::Smtp, UpstreamMode::SmtpAuthDisabled) => return LoginVerdict::Barred(OFF_FOR_TENANT),
+        (Service::Smtp, UpstreamMode::SecurityDefaults) => return LoginVerdict::Barred(SECURITY_DEFAULTS),
+        (Service::Smtp, UpstreamMode::PolicyNotMet) => return LoginVerdict::Barred(POLICY_NOT_MET),
+        (Service::Smtp, UpstreamMode::HighVolume) => return LoginVerdict::OfAnotherKind,
+        (Service::Smtp, _) if switched_off => return LoginVerdict::Barred(OFF_FOR_MAILBOX),
+        _ if switched_off => return LoginVerdict::Refused,
+        _ => {}
+    }
+    if mode == UpstreamMode::NotConnected || !shared.exchange.has_licence(user) {
+        return LoginVerdict::NotConnected;
+    }
+    LoginVerdict::Accepted(Login { address: user.to_lowercase(), mailbox, expires_at: claims.expires_at() })
 }
+
+const OFF_FOR_TENANT: &str = "SmtpClientAuthentication is disabled for the Tenant. Visit https://aka.ms/smtp_auth_disabled for more information.";
+const OFF_FOR_MAILBOX: &str = "SmtpClientAuthentication is disabled for the Mailbox. Visit https://aka.ms/smtp_auth_disabled for more information.";
+const SECURITY_DEFAULTS: &str =
+    "user is locked by your organization's security defaults policy. Contact your administrator.";
+const POLICY_NOT_MET: &str =
+    "the request did not meet the criteria to be authenticated successfully. Contact your administrator.";
 
 /// The user and the token. The form is fixed: exactly these two fields, in this order.
 fn parse(response: &[u8]) -> Option<(String, String)> {

@@ -33,7 +33,7 @@ pub(crate) async fn sandbox() -> Sandbox {
 }
 
 /// A client that speaks in lines.
-struct Peer<S>(BufReader<S>);
+pub(super) struct Peer<S>(pub(super) BufReader<S>);
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
     async fn write(&mut self, text: &str) {
@@ -46,7 +46,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
     }
 
     /// A line without its end; empty when the server has closed.
-    async fn hear(&mut self) -> String {
+    pub(super) async fn hear(&mut self) -> String {
         let mut line = Vec::new();
         // A server that closes without close_notify has closed all the same.
         let _ = self.0.read_until(b'\n', &mut line).await;
@@ -54,7 +54,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
     }
 
     /// Says a line and hears until a line starts with `end`; all that was heard.
-    async fn ask(&mut self, line: &str, end: &str) -> Vec<String> {
+    pub(super) async fn ask(&mut self, line: &str, end: &str) -> Vec<String> {
         self.say(line).await;
         self.until(end).await
     }
@@ -79,7 +79,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
     }
 }
 
-async fn tls(sandbox: &Sandbox, tcp: TcpStream) -> std::io::Result<TlsStream<TcpStream>> {
+pub(super) async fn tls(sandbox: &Sandbox, tcp: TcpStream) -> std::io::Result<TlsStream<TcpStream>> {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_slice(sandbox.ca_pem().as_bytes()).unwrap()).unwrap();
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -91,18 +91,18 @@ async fn tls(sandbox: &Sandbox, tcp: TcpStream) -> std::io::Result<TlsStream<Tcp
     TlsConnector::from(Arc::new(config)).connect(ServerName::try_from("localhost").unwrap(), tcp).await
 }
 
-async fn dial(sandbox: &Sandbox, address: SocketAddr) -> Peer<TlsStream<TcpStream>> {
+pub(super) async fn dial(sandbox: &Sandbox, address: SocketAddr) -> Peer<TlsStream<TcpStream>> {
     let tcp = TcpStream::connect(address).await.unwrap();
     Peer(BufReader::new(tls(sandbox, tcp).await.unwrap()))
 }
 
-async fn dial_smtp(sandbox: &Sandbox) -> Peer<TcpStream> {
+pub(super) async fn dial_smtp(sandbox: &Sandbox) -> Peer<TcpStream> {
     let mut peer = Peer(BufReader::new(TcpStream::connect(sandbox.smtp()).await.unwrap()));
     assert!(peer.hear().await.starts_with("220 "));
     peer
 }
 
-fn xoauth2(user: &str, token: &str) -> String {
+pub(super) fn xoauth2(user: &str, token: &str) -> String {
     STANDARD.encode(format!("user={user}\u{1}auth=Bearer {token}\u{1}\u{1}"))
 }
 

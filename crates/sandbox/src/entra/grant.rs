@@ -10,10 +10,13 @@ use super::request::{
     APPLICATION, APPLICATION_GRAPH, Consent, DELEGATED, DELEGATED_GRAPH, Grant, Request, RequestedScope, TokenFailure,
     TokenRequest, Version,
 };
-use crate::registration::{JWT_BEARER, PresentedAssertion};
+use crate::registration::{self, JWT_BEARER, PresentedAssertion};
 use crate::state::SandboxState;
 use crate::token::{Claims, EXCHANGE_RESOURCES, GRAPH_RESOURCES};
 use gatepost_core::secret::AccessToken;
+
+/// The name of the registrations.
+const APPLICATION_NAME: &str = "Gatepost";
 
 /// A token that was granted.
 pub(crate) struct Issued {
@@ -48,7 +51,10 @@ impl TokenRequest {
 
     /// Judges the request, counts it, and issues the token.
     pub(super) fn judge(&self, shared: &SandboxState) -> Result<Issued, TokenFailure> {
-        let result = self.decide(shared);
+        let result = self.decide(shared).map_err(|failure| match failure {
+            TokenFailure::Refused(refusal) => TokenFailure::Refused(self.named(shared, refusal)),
+            broken => broken,
+        });
         let client_id = || self.parameter("client_id").unwrap_or_default().to_owned();
         let (grant, account) = match self.grant() {
             Ok(Grant::Password) => ("password", self.parameter("username").unwrap_or_default().to_owned()),
@@ -63,6 +69,18 @@ impl TokenRequest {
         };
         shared.tally.token_request(grant, &account, result.is_ok());
         result
+    }
+
+    /// Fills in the names that a refusal's sentence has.
+    fn named(&self, shared: &SandboxState, refusal: Refusal) -> Refusal {
+        let assertion = self.form.get("client_assertion");
+        let thumbprint = assertion.and_then(|assertion| registration::thumbprint(assertion)).unwrap_or_default();
+        refusal.about(&[
+            ("app", self.parameter("client_id").unwrap_or_default()),
+            ("name", APPLICATION_NAME),
+            ("tenant", &shared.directory.tenant_id),
+            ("thumbprint", &thumbprint),
+        ])
     }
 
     fn decide(&self, shared: &SandboxState) -> Result<Issued, TokenFailure> {
@@ -122,7 +140,7 @@ impl TokenRequest {
         let client_id = self.parameter("client_id")?.to_lowercase();
         let directory = &shared.directory;
         if client_id != directory.public_client_id && client_id != directory.confidential_client_id {
-            return Err(Refusal::new(700_016));
+            return Err(self.named(shared, Refusal::new(700_016)));
         }
         Ok(Request { client_id, ask: self.ask(shared, Grant::DeviceCode)?, nonce: None })
     }
@@ -159,7 +177,7 @@ impl TokenRequest {
 
     fn ask(&self, shared: &SandboxState, grant: Grant) -> Result<RequestedScope, Refusal> {
         let mut ask = RequestedScope::read(self.version, &self.form, grant)?;
-        ask.keep_consented(shared.graph_consent().as_deref());
+        ask.keep_consented(shared.consent(&ask.resource).as_deref());
         // An application gets a token without any permission, and learns it later.
         if ask.permissions.is_empty() && grant.is_of_user() {
             return Err(Refusal::new(65001));
@@ -197,7 +215,7 @@ fn issue(
     user: Option<String>,
     mut ask: RequestedScope,
 ) -> std::io::Result<Issued> {
-    ask.keep_consented(shared.graph_consent().as_deref());
+    ask.keep_consented(shared.consent(&ask.resource).as_deref());
     let lifetime = shared.token_lifetime();
     let now = shared.time.unix();
     let expires_at = now.saturating_add(lifetime);
@@ -205,6 +223,10 @@ fn issue(
     let claims = Claims {
         audience: ask.resource.clone(),
         issuer: format!("https://sts.windows.net/{}/", shared.directory.tenant_id),
+        object_id: shared.directory.object_id(user.as_deref().unwrap_or(&client_id)),
+        tenant_id: shared.directory.tenant_id.clone(),
+        application_name: APPLICATION_NAME.to_owned(),
+        kind: if user.is_none() { "app" } else { "user" }.to_owned(),
         client_id,
         roles: if user.is_none() { ask.permissions.clone() } else { Vec::new() },
         user,

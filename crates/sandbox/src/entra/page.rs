@@ -97,7 +97,7 @@ fn check_target(shared: &SandboxState, tenant: &str, query: &Fields) -> Result<R
     let client_id = parameter("client_id")?.to_lowercase();
     let directory = &shared.directory;
     if client_id != directory.public_client_id && client_id != directory.confidential_client_id {
-        return Err(Refusal::new(700_016));
+        return Err(Refusal::new(700_016).about(&[("app", &client_id), ("tenant", &shared.directory.tenant_id)]));
     }
     let redirect_uri = parameter("redirect_uri")?;
     // What is registered is `http://localhost`; of a loopback address the port is not compared (RFC

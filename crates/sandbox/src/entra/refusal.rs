@@ -1,7 +1,8 @@
 //! How Entra says no: AADSTS codes with their OAuth class, HTTP status and sentence.
 //!
 //! Meanings are from Microsoft's list of authentication and authorization error codes; the class
-//! and the status, which that list leaves out, are as commonly observed.
+//! and the status, which that list leaves out, are as commonly observed; so are the names in the
+//! sentences, here `{app}`, `{name}`, `{tenant}` and `{thumbprint}`.
 
 use hyper::StatusCode;
 use serde_json::{Value, json};
@@ -25,7 +26,11 @@ fn entry(code: u32) -> (&'static str, StatusCode, &'static str) {
     match code {
         50013 => ("invalid_grant", BAD, "Assertion failed signature validation, or was used before."),
         50027 => ("invalid_client", UNAUTHORIZED, "JWT token is invalid or malformed."),
-        50034 => ("invalid_grant", BAD, "The user account does not exist in the directory."),
+        50034 => (
+            "invalid_grant",
+            BAD,
+            "The user account {EUII Hidden} does not exist in the {tenant} directory. To sign into this application, the account must be added to the directory.",
+        ),
         50053 => (
             "invalid_grant",
             BAD,
@@ -56,6 +61,11 @@ fn entry(code: u32) -> (&'static str, StatusCode, &'static str) {
             BAD,
             "Your administrator has configured the application to block users unless they are specifically granted access.",
         ),
+        50144 => (
+            "invalid_grant",
+            BAD,
+            "The user's Active Directory password has expired. Generate a new password for the user or have the user use the self-service reset tool to reset their password.",
+        ),
         50126 => ("invalid_grant", BAD, "Error validating credentials due to invalid username or password."),
         50196 => {
             ("invalid_grant", BAD, "The server terminated an operation because it encountered a client request loop.")
@@ -80,7 +90,11 @@ fn entry(code: u32) -> (&'static str, StatusCode, &'static str) {
             BAD,
             "OAuth2 Authorization code was already redeemed, please retry with a new valid code or use an existing refresh token.",
         ),
-        65001 => ("invalid_grant", BAD, "The user or administrator has not consented to use the application."),
+        65001 => (
+            "invalid_grant",
+            BAD,
+            "The user or administrator has not consented to use the application with ID '{app}' named '{name}'. Send an interactive authorization request for this user and resource.",
+        ),
         65004 => ("access_denied", BAD, "User declined to consent to access the app."),
         70000 => ("invalid_grant", BAD, "Provided grant is invalid or malformed."),
         70002 => ("invalid_client", UNAUTHORIZED, "Error validating credentials."),
@@ -124,7 +138,7 @@ fn entry(code: u32) -> (&'static str, StatusCode, &'static str) {
         700016 => (
             "unauthorized_client",
             BAD,
-            "Application was not found in the directory. You may have sent your authentication request to the wrong tenant.",
+            "Application with identifier '{app}' was not found in the directory '{tenant}'. This can happen if the application has not been installed by the administrator of the tenant or consented to by any user in the tenant. You may have sent your authentication request to the wrong tenant.",
         ),
         700023 => (
             "invalid_client",
@@ -135,7 +149,7 @@ fn entry(code: u32) -> (&'static str, StatusCode, &'static str) {
         700027 => (
             "invalid_client",
             UNAUTHORIZED,
-            "The certificate with identifier used to sign the client assertion is not registered on application, or the signature is wrong.",
+            "The certificate with identifier used to sign the client assertion is not registered on application. [Reason - The key was not found., Thumbprint of key used by client: '{thumbprint}', Please visit the Azure Portal, Graph Explorer or directly use MS Graph to see configured keys for app Id '{app}'.]",
         ),
         700211 => (
             "invalid_client",
@@ -161,14 +175,23 @@ fn entry(code: u32) -> (&'static str, StatusCode, &'static str) {
         7000215 => (
             "invalid_client",
             UNAUTHORIZED,
-            "Invalid client secret provided. Ensure the secret being sent in the request is the client secret value, not the client secret ID.",
+            "Invalid client secret provided. Ensure the secret being sent in the request is the client secret value, not the client secret ID, for a secret added to app '{app}'.",
         ),
         7000218 => (
             "invalid_client",
             UNAUTHORIZED,
             "The request body must contain the following parameter: 'client_assertion' or 'client_secret'.",
         ),
-        7000222 => ("invalid_client", UNAUTHORIZED, "The provided client secret keys are expired."),
+        7000222 => (
+            "invalid_client",
+            UNAUTHORIZED,
+            "The provided client secret keys for app '{app}' are expired. Visit the Azure portal to create new keys for your app: https://aka.ms/NewClientSecret, or consider using certificate credentials for added security: https://aka.ms/certCreds.",
+        ),
+        7000229 => (
+            "invalid_client",
+            UNAUTHORIZED,
+            "The client application {app} is missing service principal in the tenant {tenant}. See instructions here: https://go.microsoft.com/fwlink/?linkid=2225119",
+        ),
         90002 => (
             "invalid_request",
             BAD,
@@ -220,6 +243,14 @@ impl Refusal {
         Self { code: 900_144, error: None, sentence }
     }
 
+    /// Fills in whom it is about.
+    pub(super) fn about(mut self, names: &[(&str, &str)]) -> Self {
+        for (name, value) in names {
+            self.sentence = self.sentence.replace(&format!("{{{name}}}"), value);
+        }
+        self
+    }
+
     /// The OAuth `error`.
     pub(super) fn error(&self) -> &'static str {
         self.error.unwrap_or_else(|| entry(self.code).0)
@@ -269,6 +300,12 @@ mod tests {
         assert!(description.starts_with("AADSTS50126: Error validating credentials"), "{description}");
         assert!(description.contains("Trace ID: "));
         assert!(body["error_uri"].as_str().unwrap().ends_with("code=50126"));
+    }
+
+    #[test]
+    fn a_sentence_names_whom_it_is_about() {
+        let told = Refusal::new(700_016).about(&[("app", "c0ffee"), ("tenant", "contoso")]).told();
+        assert!(told.contains("identifier 'c0ffee' was not found in the directory 'contoso'"), "{told}");
     }
 
     #[test]

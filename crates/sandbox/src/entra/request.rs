@@ -91,11 +91,9 @@ impl RequestedScope {
                 && self.permissions.iter().all(|permission| consented.permissions.contains(permission))
     }
 
-    /// Drops what nobody has consented to at Graph; `None` is everything that the sandbox knows.
+    /// Drops what nobody has consented to; `None` is everything that the sandbox knows.
     pub(super) fn keep_consented(&mut self, consented: Option<&[String]>) {
-        if GRAPH_RESOURCES.contains(&self.resource.as_str())
-            && let Some(consented) = consented
-        {
+        if let Some(consented) = consented {
             self.permissions.retain(|permission| consented.contains(permission));
         }
     }

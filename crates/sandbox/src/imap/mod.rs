@@ -264,12 +264,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> ImapSession<S> {
                 self.state = SessionState::Authenticated(login);
                 Reply::completed("AUTHENTICATE")
             }
-            LoginVerdict::NotConnected => {
+            LoginVerdict::NotConnected | LoginVerdict::Denied => {
                 self.state = SessionState::NotConnected;
                 Reply::completed("AUTHENTICATE")
             }
             LoginVerdict::Refused => Reply::no("AUTHENTICATE failed."),
-            LoginVerdict::Unavailable | LoginVerdict::Disabled => Reply::no("[UNAVAILABLE] Server Unavailable. 15"),
+            LoginVerdict::Unavailable | LoginVerdict::Barred(_) | LoginVerdict::OfAnotherKind => {
+                Reply::no("[UNAVAILABLE] Server Unavailable. 15")
+            }
         }))
     }
 
