@@ -117,6 +117,20 @@ impl Cloud {
     }
 }
 
+/// Microsoft's host that differs from `host` by one letter, which then is a misspelling. `None` for
+/// a host of Microsoft's itself.
+pub fn meant_host(host: &str) -> Option<&'static str> {
+    let hosts = Cloud::ALL.into_iter().flat_map(|cloud| {
+        let preset = cloud.preset();
+        let services = [HttpService::Ews, HttpService::Graph].map(|service| preset.origin(service));
+        preset.authorities.iter().copied().chain([preset.imap_and_pop3, preset.smtp]).chain(services)
+    });
+    // The cost is the product of the lengths.
+    let mut alike = hosts.filter(|known| known.len().abs_diff(host.len()) <= 1);
+    let found = alike.find(|known| strsim::osa_distance(host, known) <= 1)?;
+    (found != host).then_some(found)
+}
+
 impl Preset {
     /// The default upstream of a protocol: host and port.
     pub fn upstream(&self, protocol: MailProtocol) -> (&'static str, u16) {
@@ -144,6 +158,22 @@ impl Preset {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_letter_is_a_misspelling() {
+        for (host, meant) in [
+            ("login.microsoftonlin.com", Some("login.microsoftonline.com")),
+            ("outlook.ofice365.com", Some("outlook.office365.com")),
+            ("smtp.office356.com", Some("smtp.office365.com")),
+            ("graph.microsofd.com", Some("graph.microsoft.com")),
+            ("login.microsoftonline.com", None),
+            ("login.microsoftonline.us", None),
+            ("login.contoso.com", None),
+            ("", None),
+        ] {
+            assert_eq!(meant_host(host), meant, "{host}");
+        }
+    }
 
     #[test]
     fn what_belongs_together_fits_together() {

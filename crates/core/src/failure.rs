@@ -13,7 +13,7 @@ pub use crate::refusal::Refusal;
 ///
 /// It begins as the catalogue has it ([`Cause::row`](crate::cause::Cause::row)), so that one cause
 /// is answered and mended in one way wherever it occurs. What a place knows better, it sets.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
     /// What the client is told.
     pub refusal: Refusal,

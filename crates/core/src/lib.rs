@@ -34,4 +34,5 @@ pub mod reloadable;
 pub mod secret;
 pub mod server_name;
 pub mod source;
+pub mod system_error;
 pub mod tuple_key;

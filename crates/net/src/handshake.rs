@@ -13,6 +13,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::socket::Socket;
 use crate::tls::session::Session;
+use crate::tls::{FIRST_OCTETS, PlainText};
 
 /// Size of a read. A certificate chain arrives in one or two.
 const READ_OCTETS: usize = 4 * 1024;
@@ -35,12 +36,16 @@ pub(super) struct Established {
 pub(super) trait Handshake: Send + Deref<Target = UnbufferedConnectionCommon<Self::Data>> {
     /// The role.
     type Data;
+    /// Whether the other side speaks first in a protocol without TLS, so that its text explains why
+    /// there is no TLS.
+    const OTHER_SIDE_GREETS: bool;
     fn process<'c, 'i>(&'c mut self, incoming: &'i mut [u8]) -> UnbufferedStatus<'c, 'i, Self::Data>;
     fn into_session(self) -> Result<Session, rustls::Error>;
 }
 
 impl Handshake for UnbufferedClientConnection {
     type Data = ClientConnectionData;
+    const OTHER_SIDE_GREETS: bool = true;
 
     fn process<'c, 'i>(&'c mut self, incoming: &'i mut [u8]) -> UnbufferedStatus<'c, 'i, Self::Data> {
         self.process_tls_records(incoming)
@@ -54,6 +59,7 @@ impl Handshake for UnbufferedClientConnection {
 
 impl Handshake for UnbufferedServerConnection {
     type Data = ServerConnectionData;
+    const OTHER_SIDE_GREETS: bool = false;
 
     fn process<'c, 'i>(&'c mut self, incoming: &'i mut [u8]) -> UnbufferedStatus<'c, 'i, Self::Data> {
         self.process_tls_records(incoming)
@@ -78,9 +84,11 @@ enum Step {
 ///
 /// # Errors
 /// The connection broke or ended (`UnexpectedEof`), or rustls refused what the peer sent
-/// (`InvalidData`, with the [`rustls::Error`] inside, after an alert to the peer).
-pub(super) async fn handshake(socket: &mut Socket, mut tls: impl Handshake) -> io::Result<Established> {
+/// (`InvalidData`, with the [`rustls::Error`] inside, after an alert to the peer), or a server greeted
+/// in plain text ([`PlainText`] inside).
+pub(super) async fn handshake<H: Handshake>(socket: &mut Socket, mut tls: H) -> io::Result<Established> {
     let (mut incoming, mut outgoing, mut plain) = (Vec::new(), Vec::new(), Vec::new());
+    let mut first = Vec::new();
     let failure = loop {
         let status = tls.process(&mut incoming);
         let discard = status.discard;
@@ -129,6 +137,9 @@ pub(super) async fn handshake(socket: &mut Socket, mut tls: impl Handshake) -> i
                 if socket.read_buf(&mut incoming).await? == 0 {
                     break ended();
                 }
+                if H::OTHER_SIDE_GREETS && first.is_empty() {
+                    first = incoming.iter().copied().take(FIRST_OCTETS).collect();
+                }
             }
             Step::Go | Step::Stop(_) => {}
         }
@@ -143,7 +154,7 @@ pub(super) async fn handshake(socket: &mut Socket, mut tls: impl Handshake) -> i
     }
     // The peer may have closed the connection. The error from before says more.
     let _gone = send(socket, &outgoing).await;
-    Err(failure)
+    Err(PlainText::in_octets(&first).map_or(failure, io::Error::from))
 }
 
 async fn send(socket: &mut Socket, octets: &[u8]) -> io::Result<()> {

@@ -25,6 +25,7 @@ mod credential_gate;
 pub mod dial;
 mod direct;
 pub mod error;
+pub mod explain;
 mod forward_proxy;
 mod handshake;
 pub mod http;

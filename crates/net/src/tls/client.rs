@@ -6,6 +6,7 @@ use rustls::ClientConfig;
 use rustls::client::danger::ServerCertVerifier;
 use tokio::sync::OnceCell;
 
+use super::clock_offset::ClockOffset;
 use super::provider::provider;
 use super::verifier::{TrustError, Verifiers};
 use gatepost_config::Trust;
@@ -15,12 +16,19 @@ use gatepost_config::Trust;
 pub struct UpstreamTrust {
     trust: Trust,
     verifier: OnceCell<Arc<dyn ServerCertVerifier>>,
+    clock: Arc<ClockOffset>,
 }
 
 impl UpstreamTrust {
     /// Stores what to read, but reads nothing yet.
     pub fn new(trust: Trust) -> Self {
-        Self { trust, verifier: OnceCell::new() }
+        Self { trust, verifier: OnceCell::new(), clock: Arc::default() }
+    }
+
+    /// Notes by how many seconds Entra's clock is ahead of this machine's. Errors about dates say it
+    /// then, but the verification does not change.
+    pub fn learn_clock(&self, ahead: i64) {
+        self.clock.learn(ahead);
     }
 
     /// Like [`UpstreamTrust::client_config`], for a connection whose records [`super::session`]
@@ -43,8 +51,8 @@ impl UpstreamTrust {
         let verifier = self
             .verifier
             .get_or_try_init(|| async {
-                let trust = self.trust.clone();
-                match tokio::task::spawn_blocking(move || Verifiers::new(&trust)).await {
+                let (trust, clock) = (self.trust.clone(), Arc::clone(&self.clock));
+                match tokio::task::spawn_blocking(move || Verifiers::new(&trust, clock)).await {
                     Ok(result) => result.map(|verifiers| Arc::new(verifiers) as Arc<dyn ServerCertVerifier>),
                     Err(panic) => std::panic::resume_unwind(panic.into_panic()),
                 }

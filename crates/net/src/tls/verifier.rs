@@ -16,8 +16,10 @@ use rustls_platform_verifier::Verifier;
 use x509_parser::certificate::X509Certificate;
 use x509_parser::prelude::FromDer;
 
+use super::clock_offset::{ClockOffset, Offset};
 use super::provider::provider;
 use gatepost_config::Trust;
+use gatepost_core::clock::UnixTime as Seconds;
 use gatepost_core::escape::escaped;
 
 /// Longest name of an issuer that is shown, in octets.
@@ -45,6 +47,7 @@ pub(super) struct Verifiers {
     destinations: HashMap<String, Arc<dyn ServerCertVerifier>>,
     /// The signature algorithms, the same for all servers.
     schemes: WebPkiSupportedAlgorithms,
+    clock: Arc<ClockOffset>,
 }
 
 /// The chain ends at an authority that is not trusted. It is the content of a
@@ -73,12 +76,62 @@ impl UntrustedIssuer {
     }
 }
 
+/// A certificate is not valid at this machine's time. It is the content of a
+/// [`CertificateError::Other`].
+#[derive(Clone, PartialEq, Eq)]
+pub struct OutOfDate {
+    not_before: Seconds,
+    not_after: Seconds,
+    now: Seconds,
+    /// How far this machine's clock is from Entra's, if that is known.
+    offset: Option<Offset>,
+}
+
+impl OutOfDate {
+    /// The dates in `problem`, if there are any.
+    pub fn of(problem: &CertificateError) -> Option<&Self> {
+        match problem {
+            CertificateError::Other(OtherError(other)) => other.downcast_ref(),
+            _ => None,
+        }
+    }
+
+    /// Whether the certificate is valid at Entra's time. `None` if that is not known.
+    pub fn is_clock_wrong(&self) -> Option<bool> {
+        let ahead = self.offset?.0;
+        let there = self.now.0.checked_add_signed(ahead)?;
+        Some((self.not_before.0..=self.not_after.0).contains(&there))
+    }
+}
+
+impl fmt::Display for OutOfDate {
+    /// The end of a sentence that begins with the certificate.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.now > self.not_after {
+            write!(f, "expired on {}", self.not_after.rfc3339())?;
+        } else {
+            write!(f, "is not valid before {}", self.not_before.rfc3339())?;
+        }
+        write!(f, ", and this machine's clock says {}", self.now.rfc3339())?;
+        self.offset.map_or(Ok(()), |offset| write!(f, ", {offset}"))
+    }
+}
+
+/// The same text as `Display`, because rustls shows an unknown error with `Debug`.
+impl fmt::Debug for OutOfDate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl std::error::Error for OutOfDate {}
+
 impl Verifiers {
     /// Reads the roots, including the platform's, which takes a while.
     ///
     /// # Errors
     /// See [`TrustError`].
-    pub(super) fn new(trust: &Trust) -> Result<Self, TrustError> {
+    pub(super) fn new(trust: &Trust, clock: Arc<ClockOffset>) -> Result<Self, TrustError> {
         let for_all = match &trust.additional_ca {
             Some((_, pem)) => roots(pem)?,
             None => Vec::new(),
@@ -93,7 +146,7 @@ impl Verifiers {
             Ok((destination.host.clone(), verifier(trust, all)?))
         };
         let destinations = trust.destinations.iter().map(of_one).collect::<Result<_, TrustError>>()?;
-        Ok(Self { general, destinations, schemes: provider().signature_verification_algorithms })
+        Ok(Self { general, destinations, schemes: provider().signature_verification_algorithms, clock })
     }
 }
 
@@ -144,6 +197,16 @@ impl ServerCertVerifier for Verifiers {
                     None => Err(Error::InvalidCertificate(CertificateError::UnknownIssuer)),
                 }
             }
+            Err(Error::InvalidCertificate(
+                problem @ (CertificateError::Expired
+                | CertificateError::ExpiredContext { .. }
+                | CertificateError::NotValidYet
+                | CertificateError::NotValidYetContext { .. }),
+            )) => {
+                let dates = out_of_date(end_entity, intermediates, now, self.clock.get());
+                let problem = dates.map_or(problem, |dates| CertificateError::Other(OtherError(Arc::new(dates))));
+                Err(Error::InvalidCertificate(problem))
+            }
             other => other,
         }
     }
@@ -169,6 +232,27 @@ impl ServerCertVerifier for Verifiers {
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.schemes.supported_schemes()
     }
+}
+
+/// The first of the presented certificates that is not valid now.
+fn out_of_date(
+    end_entity: &CertificateDer<'_>,
+    intermediates: &[CertificateDer<'_>],
+    now: UnixTime,
+    offset: Option<Offset>,
+) -> Option<OutOfDate> {
+    let seconds = |seconds: i64| Seconds(u64::try_from(seconds).unwrap_or(0));
+    std::iter::once(end_entity).chain(intermediates).find_map(|der| {
+        let (_, certificate) = X509Certificate::from_der(der).ok()?;
+        let validity = certificate.validity();
+        let dates = OutOfDate {
+            not_before: seconds(validity.not_before.timestamp()),
+            not_after: seconds(validity.not_after.timestamp()),
+            now: Seconds(now.as_secs()),
+            offset,
+        };
+        (!(dates.not_before..=dates.not_after).contains(&dates.now)).then_some(dates)
+    })
 }
 
 /// The authority at the end of the presented chain, whose certificate would have to be trusted.
@@ -215,14 +299,17 @@ mod tests {
 
     fn verifiers(for_all: Option<&Authority>, for_one: &[(&str, &Authority)]) -> Result<Verifiers, TrustError> {
         let pem = |authority: &Authority| ("ca.pem".into(), authority.pem().into_bytes());
-        Verifiers::new(&Trust {
-            system_roots: false,
-            additional_ca: for_all.map(pem),
-            destinations: for_one
-                .iter()
-                .map(|(host, authority)| DestinationTrust { host: (*host).into(), additional_ca: pem(authority) })
-                .collect(),
-        })
+        Verifiers::new(
+            &Trust {
+                system_roots: false,
+                additional_ca: for_all.map(pem),
+                destinations: for_one
+                    .iter()
+                    .map(|(host, authority)| DestinationTrust { host: (*host).into(), additional_ca: pem(authority) })
+                    .collect(),
+            },
+            Arc::default(),
+        )
     }
 
     fn verify(
@@ -276,6 +363,38 @@ mod tests {
         assert_eq!(told(&[root.der().clone(), intermediate.der().clone()]), "O=Contoso, CN=Contoso Root");
         let twice = [intermediate.der().clone(), intermediate.der().clone(), root.der().clone(), root.der().clone()];
         assert_eq!(told(&twice), "O=Contoso, CN=Contoso Root");
+    }
+
+    #[test]
+    fn a_wrong_clock_is_told_from_an_expired_certificate() {
+        let all = authority("All", None);
+        let mut params = CertificateParams::new(vec!["mail.example".to_owned()]).unwrap();
+        params.not_before = rcgen::date_time_ymd(2026, 1, 1);
+        params.not_after = rcgen::date_time_ymd(2026, 3, 1);
+        let leaf = params.signed_by(&KeyPair::generate().unwrap(), &all).unwrap().der().clone();
+        let verifiers = verifiers(Some(&all), &[]).unwrap();
+        let at = |day: &str| {
+            let now = UnixTime::since_unix_epoch(std::time::Duration::from_secs(Seconds::parse_day(day).unwrap().0));
+            let name = ServerName::try_from("mail.example").unwrap();
+            match verifiers.verify_server_cert(&leaf, &[], &name, &[], now) {
+                Err(Error::InvalidCertificate(problem)) => OutOfDate::of(&problem).unwrap().clone(),
+                other => panic!("{other:?}"),
+            }
+        };
+        let expired = at("2027-02-01");
+        assert_eq!(
+            expired.to_string(),
+            "expired on 2026-03-01T00:00:00Z, and this machine's clock says 2027-02-01T00:00:00Z"
+        );
+        assert_eq!(expired.is_clock_wrong(), None);
+        verifiers.clock.learn(-365 * 86_400);
+        let ahead = at("2027-02-01");
+        assert!(ahead.to_string().ends_with("Z, 365 days ahead of Entra's"), "{ahead}");
+        assert_eq!(ahead.is_clock_wrong(), Some(true));
+        verifiers.clock.learn(1);
+        let early = at("2025-12-31");
+        assert!(early.to_string().starts_with("is not valid before 2026-01-01T00:00:00Z, and"), "{early}");
+        assert_eq!(early.is_clock_wrong(), Some(false));
     }
 
     #[test]
