@@ -122,6 +122,9 @@ causes! {
         /// The registration of the application, or a policy in Entra, does not allow the sign-in.
         EntraConfiguration = "entra-configuration": ContactAdmin, M365Admin,
             "look up the sign-in in Entra's sign-in log, and check the registration of the application",
+        /// The user's password in Entra has expired, or must be changed.
+        EntraPasswordExpired = "entra-password-expired": ContactAdmin, M365Admin,
+            "change the user's password, and enter the new one in the client",
         /// Entra did not answer in time.
         EntraSlow = "entra-slow": Unavailable, NetworkAdmin,
             "check the connection from this machine to the host of `microsoft.authority`, port 443",
@@ -160,7 +163,7 @@ causes! {
         MailboxDenied = "mailbox-denied": ContactAdmin, M365Admin,
             "give the application `Mail.ReadWrite` for Microsoft Graph with consent, and include the mailbox in its \
              RBAC scope",
-        /// The server accepted the token, but the mailbox does not answer.
+        /// The server accepted the token, but did not open the mailbox.
         MailboxNotConnected = "mailbox-not-connected": ContactAdmin, M365Admin,
             "check that the mailbox exists, has a license, and can be opened by this identity",
         /// The mailbox has as many sessions or requests as Gatepost lets it have.
@@ -228,6 +231,9 @@ causes! {
         /// The device password has expired, before the login or during the session.
         PasswordExpired = "password-expired": InvalidCredentials, GatepostAdmin,
             "create a new password with `gatepost password add`",
+        /// The access token lacks the permission that the protocol needs.
+        PermissionMissing = "permission-missing": ContactAdmin, M365Admin,
+            "add the permission to the registration of the application, and grant consent",
         /// The device password is right, but not for this network.
         PasswordForOtherNetworks = "password-for-other-networks": InvalidCredentials, GatepostAdmin,
             "revoke the password if it may have leaked, or create one for this network with `gatepost password add \
@@ -246,7 +252,7 @@ causes! {
         /// The protocol is off for the mailbox, or barred by a policy.
         ProtocolDisabled = "protocol-disabled": ContactAdmin, M365Admin,
             "turn the protocol on for the mailbox with `Set-CASMailbox`",
-        /// The proxy wants other credentials before it passes the token request.
+        /// The proxy wants other credentials, or another kind of authentication.
         ProxyAuthentication = "proxy-authentication": Unavailable, GatepostAdmin,
             "correct the credentials under `forward_proxy`",
         /// The proxy refused the connection.
@@ -290,8 +296,7 @@ causes! {
         TokenQueueFull = "token-queue-full": Unavailable, GatepostAdmin, "raise `limits.token_requests` if this lasts",
         /// Microsoft did not accept the access token.
         TokenRefused = "token-refused": ContactAdmin, M365Admin,
-            "check that the application has the permission for the protocol with consent, and that the mailbox lets \
-             it in",
+            "give the identity of the token its rights in Exchange Online, and turn the protocol on for the mailbox",
         /// Entra did not understand the token request.
         TokenRequestMalformed = "token-request-malformed": ServerBug, Bug, "report it with this line of the log",
         /// Too many different passwords were tried for the account from there.

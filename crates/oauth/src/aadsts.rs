@@ -107,17 +107,17 @@ catalogue! {
     50034 => WrongPassword, ClientOwner, "the user does not exist in this tenant",
         "correct the user name in the mail program, or the tenant and the cloud in the configuration";
     50053 => Locked, M365Admin, "the account is locked after wrong passwords, or this address has a bad reputation",
-        "find the device that still has an old password; a password reset unlocks at once";
+        "find the device that still has an old password. A password reset unlocks at once";
     50196 => Locked, Nobody, "the same request was repeated too often",
         "wait five minutes, and report it if it comes back";
     50057 => NotAllowed, M365Admin, "the account is disabled",
-        "enable the account; a shared mailbox is disabled by design and needs `grant: client_credentials`";
+        "enable the account. A shared mailbox is disabled by design: use `grant: client_credentials` or `signs_in_as`";
     500341 => NotAllowed, M365Admin, "the account was deleted from the directory",
         "restore the account within 30 days of its deletion, or remove it from the mail program";
     50105 => NotAllowed, M365Admin, "the user is not assigned to the application",
         "assign the user, or set \"Assignment required\" to No in Enterprise applications";
     50055 => SignInNeeded, ClientOwner, "the password has expired",
-        "change the password; for a service mailbox, set it not to expire";
+        "change the password. For a device, let it never expire";
     50144 => SignInNeeded, ClientOwner, "the password in the on-premises directory has expired",
         "change the password there";
     50135 | 50142 => SignInNeeded, ClientOwner, "the password must be changed because of a risk or a policy",
@@ -138,10 +138,10 @@ catalogue! {
         "try again within the permitted hours, or have them changed";
 
     // Strong authentication and policy. A password alone cannot answer it.
-    50072 | 50079 => Administrator, M365Admin, "the user must enrol in multifactor authentication",
-        "exclude the account by policy, or use `grant: client_credentials`";
+    50072 | 50079 => Administrator, M365Admin, "the user must enroll in multifactor authentication",
+        "use `grant: authorization_code` or `grant: device_code` for the account, or exclude it by policy";
     50074 | 50076 | 50078 => Administrator, M365Admin, "multifactor authentication is required",
-        "exclude the account by policy, or use `grant: client_credentials`";
+        "use `grant: authorization_code` or `grant: device_code` for the account, or exclude it by policy";
     50086 => Administrator, M365Admin, "strong authentication failed for good",
         "look up the sign-in in Entra's sign-in log";
     50097 => Administrator, M365Admin, "device authentication is required",
@@ -176,7 +176,7 @@ catalogue! {
 
     // Tenant and cloud.
     50020 | 90072 => Administrator, GatepostAdmin, "the user belongs to another tenant or identity provider",
-        "check `microsoft.tenant`; guest and personal accounts cannot be used";
+        "check `microsoft.tenant`. Guest and personal accounts cannot be used";
     50059 | 90019 => Administrator, GatepostAdmin, "the request names no tenant",
         "set `microsoft.tenant` to the directory id";
     50128 | 90002 => Administrator, GatepostAdmin, "the tenant was not found",
@@ -186,7 +186,7 @@ catalogue! {
     50194 => Administrator, GatepostAdmin, "a single-tenant application was called without its tenant",
         "set `microsoft.tenant` to the directory id";
     500208 => Administrator, GatepostAdmin, "the domain does not fit this kind of account",
-        "check `microsoft.authority`; personal accounts cannot be used";
+        "check `microsoft.authority`. Personal accounts cannot be used";
     500021 | 500022 => Administrator, NetworkAdmin, "tenant restrictions on the way to Entra do not allow this tenant",
         "allow the tenant in the corporate proxy's header policy";
     500212 | 500213 => Administrator, M365Admin, "a cross-tenant access policy blocked the sign-in",
@@ -270,7 +270,7 @@ catalogue! {
     700003 => GrantExpired, M365Admin, "the device of the sign-in is no longer in the directory",
         "register the device again, then sign in again";
     70043 => GrantExpired, ClientOwner, "the sign-in is older than the tenant's sign-in frequency allows",
-        "sign in again; the administrator may relax the frequency for this account";
+        "sign in again. The administrator may relax the frequency for this account";
     700082 => GrantExpired, ClientOwner, "the refresh token was not used for too long",
         "sign in again";
     700084 => GrantExpired, M365Admin, "the refresh token belongs to a single-page application",
@@ -278,13 +278,13 @@ catalogue! {
 
     // Outages.
     50000 | 90006 | 90024 | 90033 | 90090 => Temporary, Nobody, "Entra has a passing fault",
-        "wait; if it lasts, look at Microsoft's service health";
+        "clients retry. If this lasts over 10 minutes, check Microsoft 365 service health";
     50033 => Temporary, Nobody, "Entra's directory has a passing fault",
-        "wait; if it lasts, look at Microsoft's service health";
+        "clients retry. If this lasts over 10 minutes, check Microsoft 365 service health";
     50087 | 50088 => Temporary, Nobody, "Entra's strong-authentication service has a passing fault",
-        "wait; if it lasts, look at Microsoft's service health";
+        "clients retry. If this lasts over 10 minutes, check Microsoft 365 service health";
     90012 => Temporary, Nobody, "the request timed out inside Entra",
-        "wait; if it lasts, look at Microsoft's service health";
+        "clients retry. If this lasts over 10 minutes, check Microsoft 365 service health";
     90055 => Temporary, Nobody, "Entra throttles the tenant because of too many requests",
         "wait, and look for other programs that ask too often";
     40010 => Temporary, M365Admin, "the federated identity provider has a passing fault",

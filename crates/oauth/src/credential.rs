@@ -16,6 +16,7 @@ use serde::Deserialize;
 use crate::assertion::Claims;
 use crate::endpoint::guid;
 use crate::grant::{ClientProof, TokenRequest};
+use crate::presented::Presented;
 use crate::skew::Skews;
 use crate::token_key;
 use crate::watched::{Seen, Watched, content};
@@ -227,6 +228,29 @@ impl Credentials {
                 aside(move || federated_token(&file, now)).await.map(ClientProof::Assertion)
             }
             Credential::ManagedIdentity(_) | Credential::NotRead => Err(CredentialError::NoProof),
+        }
+    }
+
+    /// Names the credential that [`Credentials::prove`] showed. `None` where there is none to name.
+    pub async fn presented(&self, ask: &TokenRequest, choice: Choice) -> Option<Presented> {
+        let Choice::Credential(number) = choice else { return None };
+        match &*ask.application.credential {
+            Credential::Secrets(secrets) => secrets
+                .get(number)
+                .map(|noted| Presented::Secret { file: noted.secret.file.clone(), expires: noted.expires }),
+            Credential::Certificates(certificates) => {
+                let certificate = certificates.get(number)?;
+                let key = self.signing_key(certificate).await.ok()?;
+                Some(Presented::Certificate {
+                    path: certificate.certificate.clone(),
+                    thumbprint: key.sha1().iter().map(|octet| format!("{octet:02X}")).collect(),
+                    not_after: key.not_after,
+                })
+            }
+            Credential::None
+            | Credential::FederatedTokenFile(_)
+            | Credential::ManagedIdentity(_)
+            | Credential::NotRead => None,
         }
     }
 

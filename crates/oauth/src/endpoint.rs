@@ -5,7 +5,7 @@ use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use aws_lc_rs::rand;
 use http_body_util::{BodyExt, Full};
@@ -18,9 +18,11 @@ use zeroize::Zeroizing;
 
 use crate::grant::TokenHttpRequest;
 use crate::response::ANSWER_OCTETS;
-use gatepost_core::failure::chain;
+use gatepost_core::clock::Clock;
+use gatepost_core::failure::{Failure, chain};
 use gatepost_net::dial::Dialer;
 use gatepost_net::error::DialError;
+use gatepost_net::explain::{self, Role, Server};
 use gatepost_net::http::{self, Client, Connector, ConnectorError};
 use gatepost_net::tls::client::UpstreamTrust;
 use gatepost_proto::tunnel::connect::ConnectErrorKind;
@@ -45,8 +47,17 @@ pub struct Answer {
 pub struct TransportError {
     /// Where it failed.
     pub fault: TransportFault,
-    /// The libraries' error texts; no secret, no URL.
+    /// What happened, in plain words; no secret, no URL.
     pub detail: String,
+    /// The failure for people, where it is one of connecting, which mail meets as well.
+    pub connecting: Option<Box<Failure>>,
+}
+
+impl TransportError {
+    /// An error that is not about connecting.
+    pub fn new(fault: TransportFault, detail: impl Into<String>) -> Self {
+        Self { fault, detail: detail.into(), connecting: None }
+    }
 }
 
 /// Where an exchange failed.
@@ -115,6 +126,10 @@ impl HttpEndpoint {
 
     async fn post(&self, request: &TokenHttpRequest) -> Result<Answer, TransportError> {
         let request_id = guid();
+        let host = request.url.host_str().unwrap_or_default().to_owned();
+        let host = host.trim_matches(['[', ']']);
+        let port = request.url.port_or_known_default().unwrap_or(443);
+        let server = Server { host, port, name: host, role: Role::Entra };
         tracing::debug!(client_request_id = request_id, host = request.url.host_str(), "token request");
         let request = Request::post(request.url.as_str())
             .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
@@ -125,13 +140,27 @@ impl HttpEndpoint {
             .body(Full::new(Bytes::from_owner(Zeroizing::new(request.form.expose().as_bytes().to_vec()))))
             .map_err(|error| setup(&error))?;
         let exchange = async {
-            let response = self.client().await?.request(request).await.map_err(|error| transport_error(&error))?;
-            answer(response).await
+            let sent = self.client().await?.request(request).await;
+            let response = sent.map_err(|error| transport_error(&error, &server))?;
+            let answer = answer(response).await?;
+            self.learn_clock(answer.date.as_deref());
+            Ok(answer)
         };
         timeout(self.request, exchange).await.unwrap_or_else(|_| {
             let detail = format!("no answer within {:?}", self.request);
-            Err(TransportError { fault: TransportFault::Timeout, detail })
+            Err(TransportError::new(TransportFault::Timeout, detail))
         })
+    }
+
+    /// Notes how far Entra's clock is from this machine's, for errors about the dates of
+    /// certificates.
+    fn learn_clock(&self, date: Option<&str>) {
+        let there = date.and_then(|date| httpdate::parse_http_date(date).ok());
+        let there = there.and_then(|there| there.duration_since(SystemTime::UNIX_EPOCH).ok());
+        if let Some(there) = there.and_then(|there| i64::try_from(there.as_secs()).ok()) {
+            let here = i64::try_from(Clock::system().unix_time().0).unwrap_or(i64::MAX);
+            self.trust.learn_clock(there.saturating_sub(here));
+        }
     }
 }
 
@@ -142,13 +171,10 @@ async fn answer(response: Response<Incoming>) -> Result<Answer, TransportError> 
     let announced = incoming.size_hint().exact().and_then(|length| usize::try_from(length).ok());
     let mut body = Zeroizing::new(Vec::with_capacity(announced.unwrap_or(8 * 1024).min(ANSWER_OCTETS)));
     while let Some(frame) = incoming.frame().await {
-        let frame = frame.map_err(|error| transport_error(&error))?;
+        let frame = frame.map_err(|error| TransportError::new(TransportFault::Broken, explain::exchange(&error)))?;
         let Some(chunk) = frame.data_ref() else { continue };
         if body.len() + chunk.len() > ANSWER_OCTETS {
-            return Err(TransportError {
-                fault: TransportFault::TooLong,
-                detail: "the answer is longer than 256 KiB".into(),
-            });
+            return Err(TransportError::new(TransportFault::TooLong, "the answer is longer than 256 KiB"));
         }
         body.extend_from_slice(chunk);
     }
@@ -162,24 +188,24 @@ impl TokenEndpoint for HttpEndpoint {
 }
 
 pub(super) fn setup(error: &(dyn Error + 'static)) -> TransportError {
-    TransportError { fault: TransportFault::Setup, detail: chain(error) }
+    TransportError::new(TransportFault::Setup, chain(error))
 }
 
 /// Classifies a failed exchange by the first known error in its chain.
-fn transport_error(error: &(dyn Error + 'static)) -> TransportError {
+fn transport_error(error: &(dyn Error + 'static), server: &Server<'_>) -> TransportError {
     let mut cause = Some(error);
     while let Some(error) = cause {
         if let Some(refused) = error.downcast_ref::<ConnectorError>() {
-            let mut detail = chain(refused);
-            // Each authentication scheme fails in its own ways, and the error has the remedy.
-            if let ConnectorError::Dial(DialError::Proxy(error)) = refused {
-                detail = format!("{detail}; {}", error.remedy());
-            }
-            return TransportError { fault: connection_fault(refused), detail };
+            let told = server.connector(refused);
+            return TransportError {
+                fault: connection_fault(refused),
+                detail: told.message.clone(),
+                connecting: Some(Box::new(told)),
+            };
         }
         cause = error.source();
     }
-    TransportError { fault: TransportFault::Broken, detail: chain(error) }
+    TransportError::new(TransportFault::Broken, explain::exchange(error))
 }
 
 fn connection_fault(error: &ConnectorError) -> TransportFault {

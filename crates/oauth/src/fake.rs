@@ -145,11 +145,11 @@ impl TokenEndpoint for FakeEndpoint {
                 }
                 Reply::Raw(status, retry_after, body) => (status, retry_after, body.to_owned()),
                 Reply::Unreachable => {
-                    return Err(TransportError { fault: TransportFault::Connect, detail: "refused".into() });
+                    return Err(TransportError::new(TransportFault::Connect, "refused"));
                 }
                 Reply::Silence => {
                     tokio::time::sleep(Duration::from_secs(3600)).await;
-                    return Err(TransportError { fault: TransportFault::Broken, detail: "slept".into() });
+                    return Err(TransportError::new(TransportFault::Broken, "slept"));
                 }
             };
             let body = Zeroizing::new(body.into_bytes());

@@ -286,6 +286,17 @@ fn is_v1(application: &Application) -> bool {
     application.cloud == Cloud::China
 }
 
+/// The page on which an administrator of the tenant consents to all permissions that the
+/// registration of the application asks for (Microsoft, "Admin consent endpoint").
+pub fn consent_url(application: &Application, tenant: &str) -> Url {
+    let mut url = application.authority.clone();
+    if let Ok(mut path) = url.path_segments_mut() {
+        path.pop_if_empty().push(tenant).push("adminconsent");
+    }
+    url.query_pairs_mut().append_pair("client_id", &application.client_id);
+    url
+}
+
 /// One of the endpoints of the tenant: `token`, `authorize` or `devicecode`.
 pub(super) fn endpoint_url(application: &Application, tenant: &str, endpoint: &str) -> Url {
     let mut url = application.authority.clone();

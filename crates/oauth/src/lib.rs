@@ -39,6 +39,7 @@ pub mod grant;
 pub mod managed_identity;
 pub mod password_digest;
 pub mod patience;
+pub mod presented;
 pub mod response;
 pub mod retry;
 pub mod sign_in;

@@ -25,8 +25,8 @@ use crate::response::{self, NotGranted, printable};
 use crate::token::Token;
 use gatepost_config::{IdentityEndpoint, ManagedIdentity};
 use gatepost_core::clock::Clock;
-use gatepost_core::failure::chain;
 use gatepost_core::secret::AccessToken;
+use gatepost_net::explain::exchange;
 
 /// The one address of IMDS. It is link-local, so whatever answers there belongs to the host.
 const IMDS: &str = "http://169.254.169.254/metadata/identity/oauth2/token";
@@ -112,8 +112,8 @@ impl ManagedIdentities {
     /// [`IdentityError`]
     pub async fn fetch(&self, identity: &ManagedIdentity, scope: &str, clock: &Clock) -> Result<Token, IdentityError> {
         timeout(TOTAL, self.keep_asking(identity, scope, clock)).await.unwrap_or_else(|_| {
-            let detail = "no token in time".into();
-            Err(IdentityError::Unreachable(TransportError { fault: TransportFault::Timeout, detail }))
+            let detail = "no token in time";
+            Err(IdentityError::Unreachable(TransportError::new(TransportFault::Timeout, detail)))
         })
     }
 
@@ -231,10 +231,8 @@ async fn answer(mut response: Response) -> Result<Answer, TransportError> {
     let mut body = Zeroizing::new(Vec::with_capacity(8 * 1024));
     while let Some(chunk) = response.chunk().await.map_err(transport_error)? {
         if body.len() + chunk.len() > ANSWER_OCTETS {
-            return Err(TransportError {
-                fault: TransportFault::TooLong,
-                detail: format!("the answer is longer than {} KiB", ANSWER_OCTETS / 1024),
-            });
+            let detail = format!("the answer is longer than {} KiB", ANSWER_OCTETS / 1024);
+            return Err(TransportError::new(TransportFault::TooLong, detail));
         }
         body.extend_from_slice(&chunk);
     }
@@ -248,7 +246,7 @@ fn transport_error(error: reqwest::Error) -> TransportError {
         (false, true) => TransportFault::Connect,
         (false, false) => TransportFault::Broken,
     };
-    TransportError { fault, detail: chain(&error) }
+    TransportError::new(fault, exchange(&error))
 }
 
 impl fmt::Debug for ManagedIdentities {

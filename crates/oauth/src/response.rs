@@ -10,6 +10,7 @@ use serde_json::Value;
 use url::Url;
 
 use crate::aadsts::{self, Class};
+use crate::presented::Presented;
 use gatepost_core::account::is_guid;
 use gatepost_core::secret::{AccessToken, DeviceCode, IdToken, RefreshToken};
 
@@ -91,6 +92,8 @@ pub struct OauthError {
     pub sentence: Option<String>,
     /// The trace id, which Microsoft's support asks for.
     pub trace_id: Option<String>,
+    /// What the application showed, where the refusal may be about that.
+    pub presented: Option<Box<Presented>>,
 }
 
 #[derive(Deserialize)]
@@ -248,6 +251,7 @@ impl Body<'_> {
                 .as_deref()
                 .map(|id| printable(id, |c| c.is_ascii_alphanumeric() || c == '-'))
                 .filter(|id| !id.is_empty()),
+            presented: None,
         })
     }
 
@@ -280,6 +284,7 @@ impl OauthError {
             code: description.and_then(code_in),
             sentence: None,
             trace_id: None,
+            presented: None,
         }
     }
 }
@@ -488,6 +493,7 @@ mod tests {
                 code: Some(50126),
                 sentence: Some("Error validating credentials".into()),
                 trace_id: Some("ab-12x".into()),
+                presented: None,
             })
         );
     }

@@ -306,6 +306,12 @@ impl TokenSource {
                 Ok((sent_at, granted)) => return Issued::of(sent_at, granted, ask),
                 // The answer's `Date` has corrected the clock offset.
                 Err(error) if error.is_out_of_time() && !was_out_of_time => was_out_of_time = true,
+                Err(FetchError::Refused(mut refused)) => {
+                    if refused.class == Class::Administrator {
+                        refused.presented = self.credentials.presented(ask, choice).await.map(Box::new);
+                    }
+                    return Err(FetchError::Refused(refused));
+                }
                 Err(error) => return Err(error),
             }
         }
@@ -328,7 +334,7 @@ impl TokenSource {
         let sent_at = self.clock.now();
         let began = Instant::now();
         let one = turn.deadline.min(began + settings.one);
-        let no_answer = |detail: &str| TransportError { fault: TransportFault::Timeout, detail: detail.into() };
+        let no_answer = |detail: &str| TransportError::new(TransportFault::Timeout, detail);
         let well = self.well(&authority);
         let exchanged = tokio::select! {
             exchanged = timeout_at(one, settings.endpoint.exchange(request)) => {

@@ -45,10 +45,9 @@ impl TokenEndpoint for Elsewhere {
                 entra.read_to_string(&mut answer).await?;
                 Ok(answer)
             };
-            let body = exchange.await.map_err(|error: io::Error| TransportError {
-                fault: TransportFault::Broken,
-                detail: error.to_string(),
-            })?;
+            let body = exchange
+                .await
+                .map_err(|error: io::Error| TransportError::new(TransportFault::Broken, error.to_string()))?;
             let status = if body.contains("error") { 400 } else { 200 };
             Ok(Answer { status, retry_after: None, date: None, body: Zeroizing::new(body.into_bytes()) })
         })

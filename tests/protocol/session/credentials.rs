@@ -163,6 +163,14 @@ async fn a_certificate_that_is_not_registered_is_the_administrators_turn() {
     let world = world(&files.certificate()).await;
     every_protocol_refuses(&world, Refusal::ContactAdmin, "entra-configuration").await;
     assert!(world.log.has("AADSTS700027"));
+    let sha1 = gatepost_config::certificate::SigningKey::read(
+        &fs::read(files.path("app.pem")).unwrap(),
+        Some(&fs::read(files.path("app.key")).unwrap()),
+        None,
+    );
+    let thumbprint: String = sha1.unwrap().sha1().iter().map(|octet| format!("{octet:02X}")).collect();
+    let named = format!("has no certificate `{thumbprint}` (`{}`)", files.path("app.pem"));
+    assert!(world.log.has(&named), "the portal shows certificates by this thumbprint");
 }
 
 #[tokio::test]

@@ -195,7 +195,7 @@ async fn what_entra_says_about_a_user() {
     for (code, refusal, cause) in [
         (50057, Refusal::NotAuthorized, "account-not-allowed"),
         (50105, Refusal::NotAuthorized, "account-not-allowed"),
-        (50055, Refusal::ContactAdmin, "sign-in-needed"),
+        (50055, Refusal::ContactAdmin, "entra-password-expired"),
         (50076, Refusal::ContactAdmin, "entra-configuration"),
         (53003, Refusal::ContactAdmin, "entra-configuration"),
         (65001, Refusal::ContactAdmin, "entra-configuration"),

@@ -128,11 +128,12 @@ mod tests {
             code: None,
             sentence: None,
             trace_id: None,
+            presented: None,
         })
     }
 
     fn broke(fault: TransportFault) -> FetchError {
-        FetchError::Transport(TransportError { fault, detail: String::new() })
+        FetchError::Transport(TransportError::new(fault, ""))
     }
 
     #[test]

@@ -194,7 +194,7 @@ async fn what_somebody_must_correct_is_not_waited_for() {
     impl TokenEndpoint for Untrusted {
         fn exchange<'a>(&'a self, _: &'a TokenHttpRequest) -> Exchange<'a> {
             let fault = TransportFault::Certificate;
-            Box::pin(async move { Err(TransportError { fault, detail: "untrusted".into() }) })
+            Box::pin(async move { Err(TransportError::new(fault, "untrusted")) })
         }
     }
     let source = TokenSource::new(Arc::new(Untrusted), Clock::manual(), &Limits::default());

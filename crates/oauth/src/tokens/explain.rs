@@ -7,9 +7,11 @@ use std::time::Duration;
 use crate::aadsts::{self, Class};
 use crate::credential::CredentialError;
 use crate::endpoint::{TransportError, TransportFault};
+use crate::grant::{self, TokenRequest};
 use crate::managed_identity::IdentityError;
 use crate::response::OauthError;
 use crate::source::FetchError;
+use crate::tokens::named::Named;
 use gatepost_core::account::MailAddress;
 use gatepost_core::cause::Cause;
 use gatepost_core::failure::{Actor, Failure, Refusal};
@@ -24,11 +26,19 @@ pub fn own_fault() -> Failure {
     Failure::new(Cause::InternalError, "an error inside Gatepost ended the login")
 }
 
-/// The password was refused before, and the answer is remembered.
-pub(super) fn refused_before() -> Failure {
-    Failure::new(Cause::WrongPassword, "Entra has refused this password before, and was not asked again")
-        .to_do("correct the password in the mail program")
-        .delayed()
+/// The password was refused before, and the answer is remembered: with this code of Entra's, if it
+/// gave one.
+pub(super) fn refused_before(code: Option<u32>) -> Failure {
+    let before = "Entra refused this login before, and was not asked again";
+    let failure = match code.and_then(|code| Some((code, aadsts::explain(code)?))) {
+        Some((code, entry)) => {
+            Failure::new(Cause::WrongPassword, format!("{before} (`AADSTS{code}`): {}", entry.meaning))
+                .by(entry.actor)
+                .to_do(entry.remedy)
+        }
+        None => Failure::new(Cause::WrongPassword, before).to_do("correct the password in the client"),
+    };
+    failure.delayed()
 }
 
 fn sign_in_needed(login: &MailAddress, message: String) -> Failure {
@@ -64,20 +74,21 @@ pub(super) fn ends_sign_in(error: &OauthError) -> bool {
 }
 
 /// Why a refresh token brought no token.
-pub(super) fn refresh(error: &FetchError, login: &MailAddress) -> Failure {
+pub(super) fn refresh(error: &FetchError, login: &MailAddress, ask: &TokenRequest) -> Failure {
     match error {
         FetchError::Refused(refusal) if ends_sign_in(refusal) => {
-            let told = refused(refusal);
+            let told = of(error, ask);
             sign_in_needed(login, told.message)
         }
         // A listener for a further protocol needs a further permission, which the person has not
         // given yet.
-        FetchError::Refused(refusal) if refusal.code == Some(65001) => Failure {
-            actor: Actor::GatepostAdmin,
-            remedy: format!("run `gatepost login {login}`, or have an administrator of the tenant consent").into(),
-            ..refused(refusal)
-        },
-        other => fetch(other),
+        FetchError::Refused(refusal) if refusal.code == Some(65001) => {
+            let consent = grant::consent_url(&ask.application, &ask.tenant);
+            of(error, ask).by(Actor::GatepostAdmin).to_do(format!(
+                "run `gatepost login {login}`. Or let a Microsoft 365 admin consent for everybody: {consent}"
+            ))
+        }
+        other => of(other, ask),
     }
 }
 
@@ -86,7 +97,15 @@ pub(super) fn sign_in_unreadable(error: &StoreError) -> Failure {
     Failure::new(Cause::StoreUnavailable, format!("the sign-in cannot be read: {error}"))
 }
 
-/// Why there is no token.
+/// Why this request brought no token, with the names that it has.
+pub fn of(error: &FetchError, ask: &TokenRequest) -> Failure {
+    match error {
+        FetchError::Refused(error) => told(error, Named::of(error, ask)),
+        other => fetch(other),
+    }
+}
+
+/// Why there is no token, where the request is not known.
 pub fn fetch(error: &FetchError) -> Failure {
     match error {
         FetchError::Refused(error) => refused(error),
@@ -167,6 +186,9 @@ fn identity(error: &IdentityError) -> Failure {
 }
 
 fn transport(error: &TransportError) -> Failure {
+    if let Some(failure) = &error.connecting {
+        return (**failure).clone();
+    }
     let (cause, what) = match error.fault {
         TransportFault::Setup => (Cause::TokenClientUnusable, "token requests cannot be set up"),
         TransportFault::Connect => (Cause::EntraUnreachable, "cannot connect to Entra"),
@@ -187,6 +209,11 @@ fn transport(error: &TransportError) -> Failure {
 
 /// Entra has refused, and says why.
 pub fn refused(error: &OauthError) -> Failure {
+    told(error, None)
+}
+
+/// Explains a refusal, with names if there are any.
+fn told(error: &OauthError, named: Option<Named>) -> Failure {
     let (cause, meaning) = match error.class {
         Class::WrongPassword => (Cause::WrongPassword, "the user name or the password is wrong"),
         Class::Locked => (Cause::AccountLocked, "the account is locked"),
@@ -201,14 +228,17 @@ pub fn refused(error: &OauthError) -> Failure {
     // The table of codes is used only where it agrees with the class of the whole answer.
     let entry = error.code.and_then(aadsts::explain).filter(|entry| entry.class == error.class);
     let meaning = match (entry, &error.sentence) {
+        _ if let Some(named) = &named => Cow::Borrowed(named.meaning.as_str()),
         (Some(entry), _) => Cow::Borrowed(entry.meaning),
         (None, Some(sentence)) => format!("Microsoft says \"{sentence}\"").into(),
         (None, None) => meaning.into(),
     };
     let name = error.code.map_or_else(|| format!("`{}`", error.error), |code| format!("`AADSTS{code}`"));
     let trace = error.trace_id.as_deref().map_or(String::new(), |id| format!(" (trace id `{id}`)"));
+    let cause = named.as_ref().and_then(|named| named.cause).unwrap_or(cause);
     let failure = Failure::new(cause, format!("Entra refused the sign-in with {name}: {meaning}{trace}"));
     let failure = match (entry, error.class) {
+        _ if let Some(named) = named => failure.by(named.actor).to_do(named.remedy),
         (Some(entry), _) => failure.by(entry.actor).to_do(entry.remedy),
         // Without a code nobody knows whether a person's sign-in helps.
         (None, Class::SignInNeeded | Class::GrantExpired) => {
@@ -244,6 +274,7 @@ mod tests {
             code,
             sentence: Some("Ask the stars".into()),
             trace_id: Some("t-1".into()),
+            presented: None,
         }))
     }
 
@@ -265,7 +296,7 @@ mod tests {
 
     #[test]
     fn what_may_pass_is_never_permanent() {
-        let transport = |fault| FetchError::Transport(TransportError { fault, detail: "x".into() });
+        let transport = |fault| FetchError::Transport(TransportError::new(fault, "x"));
         for error in [
             FetchError::Busy { status: 503, code: None },
             FetchError::Busy { status: 429, code: Some(90055) },

@@ -13,7 +13,9 @@ use crate::source::FetchError;
 use crate::token::Token;
 use crate::tokens::guard::Attempt;
 use crate::tokens::manager::TokenManager;
-use crate::tokens::outcome::{FetchFailure, FetchKey, FetchedToken, Outcome, class, is_news, login_name, obtain, tell};
+use crate::tokens::outcome::{
+    FetchFailure, FetchKey, FetchedToken, Outcome, class, code, is_news, login_name, obtain, tell,
+};
 use crate::tokens::replicas::Turn;
 use crate::tokens::user::User;
 use crate::tokens::{explain, scope};
@@ -84,7 +86,7 @@ impl TokenManager {
             cloud: application.cloud,
         };
         if !attempt.proved && self.is_refused(&attempt, now) {
-            return Err(explain::refused_before());
+            return Err(explain::refused_before(self.refused_with(&attempt, now)));
         }
         let fly = |seen: Option<&Token>| {
             self.flights.join(FetchKey::User(proof), || {
@@ -157,7 +159,8 @@ impl TokenManager {
             Found::Usable(token, _) if is_news(&token, seen.as_ref()) => return Ok(token),
             Found::Usable(..) | Found::Proved => attempt.proved = true,
             Found::Nothing if self.is_refused(&attempt, now) => {
-                return Err(FetchFailure::refusal(explain::refused_before()));
+                let code = self.refused_with(&attempt, now);
+                return Err(FetchFailure::refusal(explain::refused_before(code)));
             }
             Found::Nothing => attempt.proved = false,
         }
@@ -207,11 +210,12 @@ impl TokenManager {
             }
             Err(error) => error,
         };
-        let setback = FetchFailure::of(&error);
+        let setback = FetchFailure::of(&error, &ask);
         tell(&ask, &error, &setback);
         match class(&error) {
             Some(Class::WrongPassword) => {
-                self.refused.add(proof, user, now);
+                let code = code(&error).and_then(|code| usize::try_from(code).ok());
+                self.refused.add_noting(proof, user, code, now);
                 if permit.is_some_and(|permit| permit.refused(now)) {
                     tracing::warn!(
                         login = login_name(&ask),
@@ -264,7 +268,7 @@ impl TokenManager {
             }
             Err(error) => {
                 // No password is in question, so the cached token stays in use until it expires.
-                let setback = FetchFailure::sparing(&error, explain::fetch(&error));
+                let setback = FetchFailure::sparing(&error, explain::of(&error, &ask));
                 tell(&ask, &error, &setback);
                 self.keep_standing(wanted, &error, &setback, now);
                 Err(setback)
@@ -276,6 +280,11 @@ impl TokenManager {
     fn is_refused(&self, attempt: &Attempt, now: Moment) -> bool {
         let age = self.refused.age(&attempt.proof, now);
         age.is_some_and(|age| age < TRIED_AGAIN || !self.guard.tries_again(attempt, now))
+    }
+
+    /// Entra's code of the refusal in memory.
+    fn refused_with(&self, attempt: &Attempt, now: Moment) -> Option<u32> {
+        self.refused.note(&attempt.proof, now)?.and_then(|code| u32::try_from(code).ok())
     }
 
     /// Remembers a refusal that asking again would not change. A wrong password is remembered

@@ -9,6 +9,7 @@ pub mod explain;
 mod fetch;
 mod guard;
 mod manager;
+mod named;
 mod outcome;
 mod refresh;
 mod rejected;

@@ -106,9 +106,9 @@ impl NegativeCache {
 }
 
 impl FetchFailure {
-    pub(super) fn of(error: &FetchError) -> Arc<Self> {
+    pub(super) fn of(error: &FetchError, ask: &TokenRequest) -> Arc<Self> {
         let spares_token = !class(error).is_some_and(Class::concerns_user);
-        Arc::new(Self { failure: explain::fetch(error), spares_token, may_pass: error.may_pass() })
+        Arc::new(Self { failure: explain::of(error, ask), spares_token, may_pass: error.may_pass() })
     }
 
     /// Like [`Self::of`], where no password is in question.
@@ -184,6 +184,15 @@ pub(super) fn class(error: &FetchError) -> Option<Class> {
     }
 }
 
+/// Entra's own code, if it gave one.
+pub(super) fn code(error: &FetchError) -> Option<u32> {
+    match error {
+        FetchError::Refused(error) => error.code,
+        FetchError::Busy { code, .. } => *code,
+        _ => None,
+    }
+}
+
 pub(super) fn login_name(ask: &TokenRequest) -> &str {
     match &ask.grant {
         GrantRequest::Password { username, .. } => username.as_str(),
@@ -195,11 +204,7 @@ pub(super) fn login_name(ask: &TokenRequest) -> &str {
 /// Logs a failed request once. The logins that wait for it log their own lines, but a renewal ahead
 /// of time has no login.
 pub(super) fn tell(ask: &TokenRequest, error: &FetchError, setback: &FetchFailure) {
-    let code = match error {
-        FetchError::Refused(error) => error.code,
-        FetchError::Busy { code, .. } => *code,
-        _ => None,
-    };
+    let code = code(error);
     let Failure { cause, .. } = setback.failure;
     let (login, client_id) = (login_name(ask), &ask.application.client_id);
     if cause == Cause::WrongPassword {

@@ -247,7 +247,7 @@ impl TokenManager {
         error: FetchError,
     ) -> Option<Arc<FetchFailure>> {
         let login = &current.key.login;
-        let setback = FetchFailure::sparing(&error, explain::refresh(&error, login));
+        let setback = FetchFailure::sparing(&error, explain::refresh(&error, login, ask));
         if let FetchError::Refused(refused) = &error
             && explain::ends_sign_in(refused)
             // A person who has not consented to one resource may still use the other.

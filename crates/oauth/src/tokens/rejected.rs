@@ -53,7 +53,7 @@ impl RefusedPasswords {
         (!left.is_zero()).then(|| entry.hold.saturating_sub(left))
     }
 
-    /// The note of the refusal, when the password is known to be refused.
+    /// The note of the refusal, such as Entra's code, when the password is known to be refused.
     pub fn note(&self, proof: &PasswordDigest, now: Moment) -> Option<Option<usize>> {
         let mut entries = self.entries.part(proof);
         let entry = entries.get(proof)?;
