@@ -7,6 +7,7 @@ use super::upstream::OpenError;
 use crate::graph::NotSent;
 use crate::graph::messages::Unserved;
 use crate::login::{Authenticator, AuthorizedLogin};
+use crate::session::refused_login::NotSignedIn;
 use gatepost_proto::mail::UpstreamFailureKind;
 
 /// Something that holds a token.
@@ -28,9 +29,9 @@ pub(super) trait TokenError {
     fn is_of_token(&self) -> bool;
 }
 
-impl TokenError for OpenError {
+impl TokenError for NotSignedIn {
     fn is_of_token(&self) -> bool {
-        matches!(self, Self::Upstream(failure) if failure.kind == UpstreamFailureKind::TokenRefused)
+        matches!(&self.error, OpenError::Upstream(failure) if failure.kind == UpstreamFailureKind::TokenRefused)
     }
 }
 

@@ -194,12 +194,10 @@ impl LoginHandler for Relay<'_> {
                 // no permit.
                 let place = self.place(&admission.bearer.user).await?;
                 let sign_in = |admission: &AuthorizedLogin| {
-                    let claimant = Claimant::Account(admission.login.clone(), &place);
-                    self.shared.sign_in(target, claimant, admission.bearer.clone(), end)
+                    self.shared.sign_in_as(target, admission, &admission.bearer.user, &place, end)
                 };
                 let signed_in = with_fresh_token(authenticator, admission, admit, sign_in).await?;
-                let (admission, (stream, authenticated)) =
-                    signed_in.map_err(|error| error.failure(&target.upstream))?;
+                let (admission, (stream, authenticated)) = signed_in.map_err(|refused| refused.failure)?;
                 let token = origin(&admission);
                 let whose = SessionUser::from(&admission);
                 Ok(established(stream, authenticated, place, whose, token))

@@ -7,7 +7,8 @@
 //!
 //! [`upstream`] connects to the upstream and signs in there, and `sign_in` has [`mailbox_memory`]
 //! remember what it says about a mailbox. If the upstream refuses the token,
-//! `fresh_token` tries once more with another. `own_token` has clients' own tokens judged, and
+//! `fresh_token` tries once more with another, and `refused_login` explains
+//! with the `token_holder` what is missing. `own_token` has clients' own tokens judged, and
 //! [`trial`] limits how many at once. [`mailbox_slots`] limits the sessions of a mailbox.
 //! [`capabilities`] learns what the upstreams can do. [`drain`] spreads the end of sessions over
 //! the time of a shutdown. [`journal`] is told what happens, and [`registry`] knows the live
@@ -33,9 +34,11 @@ pub mod mailbox_memory;
 pub mod mailbox_slots;
 pub mod maildrop;
 mod own_token;
+mod refused_login;
 pub mod registry;
 mod sign_in;
 pub mod submission;
+mod token_holder;
 pub mod trial;
 pub mod upstream;
 

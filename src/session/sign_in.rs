@@ -6,10 +6,13 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
+use super::refused_login::NotSignedIn;
 use super::upstream::{OpenError, Target};
+use crate::login::AuthorizedLogin;
 use crate::session::context::SessionContext;
 use crate::session::mailbox_memory::Identity;
 use crate::session::mailbox_slots::MailboxPermit;
+use crate::session::token_holder::TokenHolder;
 use gatepost_core::account::MailAddress;
 use gatepost_core::source::Source;
 use gatepost_net::stream::Stream;
@@ -42,6 +45,29 @@ impl Claimant<'_> {
 }
 
 impl SessionContext {
+    /// Signs in to `mailbox` for an account, like [`SessionContext::sign_in`].
+    ///
+    /// # Errors
+    /// [`NotSignedIn`], explained with what the token says.
+    ///
+    /// # Cancel safety
+    /// Dropping the future closes the connection.
+    pub(super) fn sign_in_as<'s>(
+        &'s self,
+        target: &'s Target,
+        admission: &AuthorizedLogin,
+        mailbox: &MailAddress,
+        permit: &'s MailboxPermit,
+        end: Instant,
+    ) -> impl Future<Output = Result<(Stream, Authenticated), NotSignedIn>> + use<'s> {
+        let claimant = Claimant::Account(admission.login.clone(), permit);
+        let holder = TokenHolder::new(admission, mailbox);
+        async move {
+            let signed_in = self.sign_in(target, claimant, holder.bearer().clone(), end).await;
+            signed_in.map_err(|error| NotSignedIn::new(error, &target.upstream, &holder))
+        }
+    }
+
     /// Signs in to the mailbox of `bearer`, until `end` at the latest. If the server asked for a
     /// pause, waits until it is over.
     ///

@@ -26,12 +26,14 @@ use crate::session::fresh_token::{TokenError, with_fresh_token};
 use crate::session::journal::RefusedRequest;
 use crate::session::login::{min_token_lifetime, origin};
 use crate::session::mailbox_slots::MailboxPermit;
+use crate::session::token_holder::TokenHolder;
 use gatepost_config::Grant;
 use gatepost_core::account::{LoginName, MailAddress};
 use gatepost_core::cause::Cause;
 use gatepost_core::failure::Failure;
 use gatepost_core::secret::Password;
 use gatepost_net::penalty::Misbehavior;
+use gatepost_oauth::MailAccess;
 use gatepost_proto::http::basic::Presented;
 use gatepost_proto::http::rules::HttpService;
 use gatepost_proto::http::target::Denied;
@@ -159,7 +161,7 @@ impl From<Refused> for NotAdmitted {
 enum Unanswered {
     Refused(Refused),
     /// The origin answered 401 to the token of this login.
-    TokenRefused(MailAddress, Response<Incoming>),
+    TokenRefused(TokenHolder, Response<Incoming>),
 }
 
 impl TokenError for Unanswered {
@@ -208,12 +210,13 @@ impl Exchange<'_> {
                 Ok((this.request(&target, admission, upload)?, progress))
             });
             let key = (admission.login.clone(), admission.bearer.user.clone());
+            let holder = TokenHolder::new(admission, &admission.bearer.user);
             async move {
                 let (request, progress) = request.map_err(Unanswered::Refused)?;
                 let answered = this.ask(&key, request, &progress).await;
                 let response = answered.map_err(|error| Unanswered::Refused(this.way_failed(&error, &key.0)))?;
                 match response.status() {
-                    StatusCode::UNAUTHORIZED => Err(Unanswered::TokenRefused(key.0, response)),
+                    StatusCode::UNAUTHORIZED => Err(Unanswered::TokenRefused(holder, response)),
                     _ => Ok(response),
                 }
             }
@@ -229,9 +232,14 @@ impl Exchange<'_> {
             // The permit is held until the end of the answer.
             Ok((admission, response)) => connection.pass(response, &admission, &traffic, of_mailbox, &here),
             Err(Unanswered::Refused(refused)) => Err(refused),
-            Err(Unanswered::TokenRefused(login, response)) => {
-                let failure = failures::token_refused(&response, &connection.gateway.config);
-                Err(this.refuse_later(&login, &failure))
+            Err(Unanswered::TokenRefused(holder, response)) => {
+                let config = &connection.gateway.config;
+                let access = match config.service {
+                    HttpService::Ews => MailAccess::Ews,
+                    HttpService::Graph => MailAccess::GraphReadWrite,
+                };
+                let failure = holder.refused_over_https(failures::token_refused(&response, config), access);
+                Err(this.refuse_later(holder.login(), &failure))
             }
         }
     }

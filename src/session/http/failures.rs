@@ -8,7 +8,6 @@ use gatepost_core::account::MailAddress;
 use gatepost_core::cause::Cause;
 use gatepost_core::failure::Failure;
 use gatepost_oauth::tokens::explain::JUST_GRANTED;
-use gatepost_proto::http::rules::HttpService;
 use gatepost_proto::sasl::CredentialsError;
 
 pub(super) fn plaintext() -> Failure {
@@ -41,23 +40,21 @@ pub(super) fn token_refused(response: &Response<Incoming>, config: &Http) -> Fai
     let diagnostics = response.headers().get("x-ms-diagnostics").and_then(|value| value.to_str().ok());
     let code: String = diagnostics.unwrap_or_default().chars().take_while(char::is_ascii_digit).take(10).collect();
     let code = if code.is_empty() { String::new() } else { format!(" (`{code}`)") };
-    let permission = match config.service {
-        HttpService::Ews => "`EWS.AccessAsUser.All` (app-only: `full_access_as_app`) of Exchange Online",
-        HttpService::Graph => "`Mail.ReadWrite` and `Mail.Send` of Microsoft Graph, or what the program needs",
-    };
-    Failure::new(Cause::TokenRefused, format!("{at} did not accept the access token{code}")).to_do(format!(
-            "check that the application has the permission {permission}, with consent, and that `scope` is not set for another \
-             service. {JUST_GRANTED}"
-        ))
+    Failure::new(Cause::TokenRefused, format!("{at} rejected the access token{code}"))
+        .to_do(format!("check that `scope` is not set for another service. {JUST_GRANTED}"))
 }
 
-pub(super) fn ews_barred(origin: &Origin) -> Failure {
+pub(super) fn ews_barred(origin: &Origin, application: &str) -> Failure {
     Failure::new(
         Cause::EwsBarred,
         format!(
             "{origin} answered 403: EWS is turned off for the organization or mailbox, or blocked for this application"
         ),
     )
+    .to_do(format!(
+        "run `Set-OrganizationConfig -EwsEnabled $true`, and add {application} to `EwsAllowedAppIDs`. EWS ends on \
+         1 April 2027, so plan a move to Graph, IMAP or POP3"
+    ))
 }
 
 pub(super) fn redirected(origin: &Origin) -> Failure {

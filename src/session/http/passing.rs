@@ -33,7 +33,7 @@ impl Connection {
         let (mut parts, body) = response.into_parts();
         let status = parts.status;
         if status == StatusCode::FORBIDDEN && config.service == HttpService::Ews {
-            let failure = failures::ews_barred(&config.origin);
+            let failure = failures::ews_barred(&config.origin, &admission.account.application.client_id);
             self.log_refused(admission.login.as_str(), &failure);
             let message = "Exchange Web Services are turned off or blocked for this mailbox or application. Microsoft \
                            ends them on 1 April 2027";

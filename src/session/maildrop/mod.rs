@@ -26,12 +26,14 @@ use crate::session::connection_info::{ConnectionInfo, SessionUser};
 use crate::session::context::SessionContext;
 use crate::session::listener_state::ListenerState;
 use crate::session::mailbox_slots::{MailboxLimiter, MailboxPermit};
+use crate::session::token_holder::TokenHolder;
 use gatepost_config::{Grant, Resource};
 use gatepost_core::account::MailAddress;
 use gatepost_core::cause::Cause;
 use gatepost_core::failure::{Actor, Failure, Refusal};
 use gatepost_core::protocol::{MailProtocol, Protocol};
 use gatepost_net::connection_limit::ConnectionPermit;
+use gatepost_oauth::MailAccess;
 use gatepost_proto::mail::Capabilities;
 use gatepost_proto::mail::pop3::capabilities;
 use gatepost_proto::sasl::{Bearer, Credentials};
@@ -150,7 +152,16 @@ impl LoginHandler for MaildropLogin<'_> {
                 let most = self.shared.limits.maildrop_messages;
                 let open = |admission: &AuthorizedLogin| {
                     let mut mailbox = self.mailbox(admission.bearer.clone(), renewal(admission));
-                    async move { mailbox.open(most).await.map(|inbox| (mailbox, inbox)) }
+                    let holder = TokenHolder::new(admission, &admission.bearer.user);
+                    async move {
+                        let explain = |failure| holder.refused_over_https(failure, MailAccess::GraphReadWrite);
+                        let opened = mailbox.open(most).await.map_err(|unserved| match unserved {
+                            Unserved::Failed(failure) => Unserved::Failed(explain(failure)),
+                            Unserved::TokenRefused(failure) => Unserved::TokenRefused(explain(failure)),
+                            Unserved::Gone => Unserved::Gone,
+                        });
+                        opened.map(|inbox| (mailbox, inbox))
+                    }
                 };
                 let opened = with_fresh_token(authenticator, admission, admit, open).await?;
                 let (admission, (mailbox, inbox)) = opened.map_err(Unserved::into_failure)?;

@@ -15,11 +15,13 @@ use super::header::{HeaderGate, with_quoted_names};
 use super::message::{self, Delivery, Message, Verdict};
 use super::rates::Counted;
 use super::refused::{self, Refused};
+use crate::graph::NotSent;
 use crate::session::connection_info::SessionUser;
 use crate::session::fresh_token::with_fresh_token;
 use crate::session::journal::{Message as Told, Outcome};
 use crate::session::registry::SessionGuard;
 use crate::session::submission::delivery::{Admitted, DeliveryRoute, DeliveryRouter, Sender, mailbox_of};
+use crate::session::token_holder::TokenHolder;
 use gatepost_config::{Config, Resource, TrustedSender};
 use gatepost_core::account::MailAddress;
 use gatepost_core::cause::Cause;
@@ -27,6 +29,7 @@ use gatepost_core::failure::Failure;
 use gatepost_core::protocol::Protocol;
 use gatepost_core::source::Source;
 use gatepost_net::stream::Stream;
+use gatepost_oauth::MailAccess;
 use gatepost_proto::mail::smtp::content::ContentError;
 use gatepost_proto::mail::smtp::submission::{Ending, Event, Submission};
 use gatepost_proto::mail::smtp::transaction::{Mail, Recipient};
@@ -451,7 +454,17 @@ impl<'a> Conversation<'a> {
         let (graph, authenticator) = (&self.router.ways.graph, &self.router.shared.authenticator);
         let send = |admitted: &Admitted| {
             let (bearer, message) = (admitted.bearer.clone(), message.clone());
-            async move { graph.send_mail(&bearer, envelope, message).await }
+            let holder = admitted.admission.as_ref().map(|admission| TokenHolder::new(admission, &bearer.user));
+            async move {
+                let sent = graph.send_mail(&bearer, envelope, message).await;
+                sent.map_err(|not_sent| match holder {
+                    Some(holder) => NotSent {
+                        failure: holder.refused_over_https(not_sent.failure, MailAccess::GraphSend),
+                        ..not_sent
+                    },
+                    None => not_sent,
+                })
+            }
         };
         let fetch = || self.router.admit_as(&mailbox, Resource::Graph);
         match with_fresh_token(authenticator, admitted, fetch, send).await {

@@ -25,6 +25,7 @@ use gatepost_core::account::MailAddress;
 use gatepost_core::cause::Cause;
 use gatepost_core::failure::Failure;
 use gatepost_core::protocol::Protocol;
+use gatepost_oauth::tokens::explain::own_fault;
 use gatepost_proto::mail::smtp::Reply;
 use gatepost_proto::sasl::{Bearer, Credentials};
 
@@ -279,21 +280,21 @@ impl<'a> DeliveryRouter<'a> {
         admitted: Admitted,
         end: Instant,
     ) -> Result<(Admitted, DeliveryRoute), (Option<SmtpUnavailable>, Failure)> {
-        if admitted.admission.is_none() {
-            return self.by_smtp_with_own(target, admitted, end).await;
-        }
-        let mailbox = admitted.bearer.user.clone();
+        let Admitted { bearer, admission } = admitted;
+        let Some(admission) = admission else { return self.by_smtp_with_own(target, bearer, end).await };
+        let mailbox = bearer.user;
         let place = self.place(Protocol::Smtp, &mailbox).await.map_err(|failure| (None, failure))?;
-        let sign_in = |admitted: &Admitted| {
-            let login = admitted.admission.as_ref().map_or(&admitted.bearer.user, |admission| &admission.login);
-            let claimant = Claimant::Account(login.clone(), &place);
-            self.shared.sign_in(target, claimant, admitted.bearer.clone(), end)
+        let sign_in = |admission: &AuthorizedLogin| self.shared.sign_in_as(target, admission, &mailbox, &place, end);
+        let admit = async || {
+            // Whoever sends with an account's token has one again.
+            self.admit(Resource::Exchange).await?.admission.ok_or_else(own_fault)
         };
-        let admit = || self.admit_as(&mailbox, Resource::Exchange);
-        let signed_in = with_fresh_token(&self.shared.authenticator, admitted, admit, sign_in).await;
-        let (admitted, (stream, authenticated)) = signed_in
+        let signed_in = with_fresh_token(&self.shared.authenticator, admission, admit, sign_in).await;
+        let (admission, (stream, authenticated)) = signed_in
             .map_err(|failure| (None, failure))?
-            .map_err(|error| (SmtpUnavailable::of(&error), error.failure(&target.upstream)))?;
+            .map_err(|refused| (SmtpUnavailable::of(&refused.error), refused.failure))?;
+        let admitted =
+            Admitted { bearer: Bearer { user: mailbox, ..admission.bearer.clone() }, admission: Some(admission) };
         let exchange = Exchange::new(stream, authenticated, place, &self.shared.limits);
         Ok((admitted, DeliveryRoute::Smtp(Box::new(exchange))))
     }
@@ -303,10 +304,9 @@ impl<'a> DeliveryRouter<'a> {
     async fn by_smtp_with_own(
         &self,
         target: &Target,
-        admitted: Admitted,
+        bearer: Bearer,
         end: Instant,
     ) -> Result<(Admitted, DeliveryRoute), (Option<SmtpUnavailable>, Failure)> {
-        let bearer = &admitted.bearer;
         let mut barred = None;
         let ask = async {
             let claimant = Claimant::Token(self.subject.peer.ip());
@@ -315,11 +315,11 @@ impl<'a> DeliveryRouter<'a> {
                 clients_own_token(&error, &target.upstream)
             })
         };
-        let judged = self.shared.judge(bearer, self.subject.peer.ip(), target.judge(Protocol::Smtp), ask).await;
+        let judged = self.shared.judge(&bearer, self.subject.peer.ip(), target.judge(Protocol::Smtp), ask).await;
         let (stream, authenticated) = judged.map_err(|failure| (barred, failure))?;
         let place = self.place(Protocol::Smtp, &bearer.user).await.map_err(|failure| (None, failure))?;
         let exchange = Exchange::new(stream, authenticated, place, &self.shared.limits);
-        Ok((admitted, DeliveryRoute::Smtp(Box::new(exchange))))
+        Ok((Admitted { bearer, admission: None }, DeliveryRoute::Smtp(Box::new(exchange))))
     }
 
     pub(super) async fn place(&self, protocol: Protocol, mailbox: &MailAddress) -> Result<MailboxPermit, Failure> {

@@ -288,8 +288,8 @@ async fn a_mailbox_that_cannot_be_read_shows_at_the_login() {
 async fn without_consent_to_read_the_tenants_administrator_is_named() {
     let world = world(1).await;
     world.sandbox.set_graph_consent(Some(&["Mail.Send"]));
-    world.refuses(Pop3, ALICE, ALICES, Refusal::ContactAdmin, "mailbox-denied").await;
-    assert!(world.log.has("Mail.ReadWrite"));
+    world.refuses(Pop3, ALICE, ALICES, Refusal::ContactAdmin, "permission-missing").await;
+    assert!(world.log.has("the token lacks Mail.ReadWrite (it has Mail.Send)"));
 }
 
 #[tokio::test]

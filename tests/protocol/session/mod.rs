@@ -3,6 +3,7 @@
 //! reply, in a log line that names cause and remedy, and in nothing else.
 
 mod balancer;
+mod causes;
 mod client;
 mod credentials;
 mod device_passwords;

@@ -123,7 +123,7 @@ fn answers() -> [(&'static str, String, &'static str); 9] {
         (
             "407",
             "HTTP/1.1 407 Proxy Authentication Required\r\nProxy-Authenticate: Basic realm=\"x\"\r\n\r\nlog in".into(),
-            "proxy-refused",
+            "proxy-authentication",
         ),
         ("502", "HTTP/1.0 502 Bad Gateway\r\n\r\n<html>* OK injected\r\n</html>".into(), "proxy-refused"),
         ("302", "HTTP/1.1 302 Found\r\nLocation: https://portal.example/\r\n\r\n".into(), "proxy-refused"),

@@ -253,7 +253,7 @@ async fn a_login_is_refused_where_the_mailbox_may_not_send() {
     let world = by_smtp().start().await;
     world.sandbox.set_upstream_mode(Service::Smtp, UpstreamMode::SmtpAuthDisabled);
     world.refuses(Smtp, ALICE, ALICES, Refusal::ContactAdmin, "protocol-disabled").await;
-    assert!(world.log.has("`deliver: graph`"), "the remedy names the other way");
+    assert!(world.log.has("`deliver: auto`"), "the remedy names the other way");
     world.refuses(Smtp, ALICE, "wrong", Refusal::InvalidCredentials, "wrong-password").await;
 }
 

@@ -5,7 +5,6 @@ use std::borrow::Cow;
 use std::fmt;
 
 use super::credentials::ProxyAuthentication;
-use gatepost_core::failure::Actor;
 
 /// The authentication schemes that Gatepost supports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -116,13 +115,13 @@ pub enum AuthenticationError {
 impl fmt::Display for AuthenticationError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Refused => f.write_str("the forward proxy refused the credentials"),
+            Self::Refused => f.write_str("the proxy refused the credentials"),
             Self::Challenge { scheme, reason } => {
-                write!(f, "the forward proxy's {} challenge cannot be answered: {reason}", scheme.name())
+                write!(f, "the proxy's {} challenge cannot be answered: {reason}", scheme.name())
             }
-            Self::NotProven => f.write_str("the forward proxy did not prove who it is: its last token is not valid"),
+            Self::NotProven => f.write_str("the proxy did not prove who it is: its last token is not valid"),
             Self::Unavailable { scheme, reason, .. } => {
-                write!(f, "there is nothing to show to the forward proxy for {}: {reason}", scheme.name())
+                write!(f, "there is nothing to show to the proxy for {}: {reason}", scheme.name())
             }
         }
     }
@@ -136,28 +135,6 @@ impl AuthenticationError {
         match self {
             Self::Refused | Self::Challenge { .. } | Self::NotProven => true,
             Self::Unavailable { permanent, .. } => *permanent,
-        }
-    }
-
-    /// Who must act.
-    pub fn actor(&self) -> Actor {
-        match self {
-            Self::Refused | Self::Unavailable { .. } => Actor::GatepostAdmin,
-            Self::Challenge { .. } | Self::NotProven => Actor::NetworkAdmin,
-        }
-    }
-
-    /// The next step, one sentence without full stop.
-    pub fn remedy(&self) -> &'static str {
-        match self {
-            Self::Refused => "correct the credentials in `forward_proxy`",
-            Self::Challenge { .. } => {
-                "look into the proxy's log, and ask which kinds of authentication it really takes"
-            }
-            Self::NotProven => {
-                "check that `forward_proxy.url` names the proxy itself and that its Kerberos key is the current one"
-            }
-            Self::Unavailable { remedy, .. } => remedy,
         }
     }
 }

@@ -6,7 +6,6 @@
 //! may have sent some already. Of the proxy's messages only the codes are kept, and the first octet
 //! of a message that is not SOCKS.
 
-use std::borrow::Cow;
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 
@@ -14,7 +13,6 @@ use zeroize::Zeroizing;
 
 use crate::tunnel::credentials::ProxyAuthentication;
 use gatepost_core::escape::escaped;
-use gatepost_core::failure::Actor;
 use gatepost_core::secret::ProxyPassword;
 
 /// RFC 1928 §3.
@@ -136,7 +134,7 @@ impl fmt::Display for SocksError {
             }
             SocksErrorKind::NotSocks(octet) => write!(
                 f,
-                "the SOCKS proxy answered something other than SOCKS 5 (octet 0x{octet:02x}); `{destination}` was wanted"
+                "the SOCKS proxy did not answer in SOCKS 5 (byte 0x{octet:02x}), before it was asked for `{destination}`"
             ),
             SocksErrorKind::Closed => {
                 write!(f, "the SOCKS proxy closed the connection instead of opening one to `{destination}`")
@@ -145,7 +143,10 @@ impl fmt::Display for SocksError {
                 write!(f, "`{destination}` is no host and port that a SOCKS proxy can be asked for")
             }
             SocksErrorKind::Unsendable => {
-                write!(f, "user name or password is empty or over {FIELD_OCTETS} octets, which SOCKS cannot carry")
+                write!(
+                    f,
+                    "the proxy's user name or password is empty or over {FIELD_OCTETS} bytes, which SOCKS cannot carry"
+                )
             }
         }
     }
@@ -160,52 +161,6 @@ impl SocksError {
             SocksErrorKind::Refused(code) => !matches!(code, 1 | 3..=6),
             SocksErrorKind::Closed => false,
             _ => true,
-        }
-    }
-
-    /// Who must act.
-    pub fn actor(&self) -> Actor {
-        match &self.kind {
-            SocksErrorKind::Refused(_) | SocksErrorKind::Closed => Actor::NetworkAdmin,
-            _ => Actor::GatepostAdmin,
-        }
-    }
-
-    /// The next step, one sentence without full stop.
-    pub fn remedy(&self) -> Cow<'static, str> {
-        let destination = &self.destination;
-        match &self.kind {
-            SocksErrorKind::Method { offered_password: false } => {
-                "set `forward_proxy.authentication: basic` with `forward_proxy.username` and `forward_proxy.password`, or \
-                 ask for this host to pass without"
-                    .into()
-            }
-            SocksErrorKind::Method { offered_password: true } => {
-                "ask for user name and password (RFC 1929), or for this host to pass without".into()
-            }
-            SocksErrorKind::Credentials => {
-                "correct `forward_proxy.username` and `forward_proxy.password`: the proxy refused them".into()
-            }
-            SocksErrorKind::Refused(1 | 3..=6) => format!(
-                "check that the proxy can resolve and reach `{destination}`; Gatepost tries again with the next login"
-            )
-            .into(),
-            SocksErrorKind::Refused(_) => {
-                format!("ask for connections to `{destination}` to be allowed for this host").into()
-            }
-            SocksErrorKind::NotSocks(b'H') => {
-                "write `http://` or `https://` in `forward_proxy.url`: the answer looks like HTTP".into()
-            }
-            SocksErrorKind::NotSocks(_) => {
-                "check that `forward_proxy.url` names the SOCKS 5 port of the proxy, not an HTTP, TLS or mail port".into()
-            }
-            SocksErrorKind::Closed => {
-                "look into the proxy's log: some proxies close instead of answering when the rules forbid it".into()
-            }
-            SocksErrorKind::Destination => {
-                "check the `upstream` of the listener: it must be `host:port` with a host name or an address".into()
-            }
-            SocksErrorKind::Unsendable => "shorten or complete them in `forward_proxy`".into(),
         }
     }
 }

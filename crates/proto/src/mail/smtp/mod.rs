@@ -1,6 +1,7 @@
 //! SMTP submission (RFC 6409): both sides until the login, and the mail transactions that Gatepost
 //! handles itself.
 
+mod barred;
 pub mod capabilities;
 pub mod client_side;
 mod command;
@@ -15,6 +16,7 @@ mod tracker;
 pub mod transaction;
 pub mod upstream_side;
 
+pub use barred::SmtpBar;
 pub use envelope::Envelope;
 pub use reply::Reply;
 pub use tracker::TransactionTracker;

@@ -1,0 +1,218 @@
+//! Explains why a mail server refused a login, with what the token says of itself: which permission
+//! it lacks, or which right in Exchange Online is missing although it has the permission.
+
+use crate::session::token_holder::{Permission, TokenHolder};
+use crate::session::upstream::OpenError;
+use gatepost_config::Upstream;
+use gatepost_core::account::MailAddress;
+use gatepost_core::cause::Cause;
+use gatepost_core::failure::{Actor, Failure};
+use gatepost_core::protocol::MailProtocol;
+use gatepost_oauth::MailAccess;
+use gatepost_oauth::tokens::explain::JUST_GRANTED;
+use gatepost_proto::mail::smtp::SmtpBar;
+use gatepost_proto::mail::{UpstreamFailure, UpstreamFailureKind};
+
+/// The longest token that Microsoft's POP3 takes, in characters.
+const LONGEST_TOKEN: usize = 4_096;
+
+/// Suggests another way for messages, where Gatepost takes them itself.
+const BY_GRAPH: &str = "Or send through Microsoft Graph: set `deliver: auto` on the listener";
+
+/// An account's login that a server did not accept.
+#[derive(Debug)]
+pub(super) struct NotSignedIn {
+    pub(super) error: OpenError,
+    pub(super) failure: Failure,
+}
+
+impl NotSignedIn {
+    /// Explains the error of a login with this token.
+    pub(super) fn new(error: OpenError, upstream: &Upstream, holder: &TokenHolder) -> Self {
+        let failure = match &error {
+            OpenError::Upstream(reply) => replied(reply, upstream, Some(holder)),
+            other => other.failure(upstream),
+        };
+        Self { error, failure }
+    }
+}
+
+/// Explains a server's answer to a login. Without `holder`, nobody's names are known.
+pub(super) fn of_reply(reply: &UpstreamFailure, upstream: &Upstream) -> Failure {
+    replied(reply, upstream, None)
+}
+
+fn replied(reply: &UpstreamFailure, upstream: &Upstream, holder: Option<&TokenHolder>) -> Failure {
+    use UpstreamFailureKind as Kind;
+    let protocol = upstream.protocol;
+    let says = |cause, what: &str| Failure::new(cause, message(reply, upstream, what));
+    match reply.kind {
+        Kind::TokenRefused => match holder {
+            Some(holder) => token_refused(reply, upstream, holder),
+            None => says(Cause::TokenRefused, "rejected the access token"),
+        },
+        Kind::TokenNotUnderstood { characters } => not_understood(reply, upstream, characters, holder),
+        Kind::MailboxNotConnected => {
+            let failure = says(Cause::MailboxNotConnected, "accepted the token, but did not open the mailbox");
+            match holder {
+                Some(holder) => failure.to_do(not_connected(holder, protocol)),
+                None => failure,
+            }
+        }
+        Kind::Disabled => disabled(reply, upstream, holder),
+        Kind::Unavailable if reply.retry_after.is_some() => {
+            says(Cause::UpstreamThrottles, "takes no more requests of this mailbox for now")
+        }
+        Kind::Unavailable => says(Cause::UpstreamUnavailable, "is not available for now"),
+        Kind::Limit => says(Cause::UpstreamLimit, "has too many connections of this mailbox"),
+        Kind::NoStartTls => says(Cause::NoStarttls, "does not offer STARTTLS"),
+        Kind::SpokeBeforeTls => {
+            says(Cause::DataBeforeTls, "sent bytes after its STARTTLS reply, as an attacker who injects replies does")
+                .to_do("find out which device on the path does that. No password or token was sent")
+        }
+        Kind::Preauth => says(Cause::Preauth, "greeted with PREAUTH, which would skip the login"),
+        Kind::NameRefused => says(Cause::EhloRefused, "refused the name that Gatepost sends in EHLO"),
+        Kind::NoXoauth2 => says(Cause::NoXoauth2, "does not offer XOAUTH2"),
+        Kind::Protocol => says(Cause::UpstreamGarbage, &format!("does not speak {} as it should", name(protocol))),
+        Kind::Closed => says(Cause::UpstreamClosed, "closed the connection during the login"),
+    }
+}
+
+/// What the server did, with its own words.
+fn message(reply: &UpstreamFailure, upstream: &Upstream, what: &str) -> String {
+    let at = format!("{}:{}", upstream.host, upstream.port);
+    match reply.detail.is_empty() {
+        true => format!("{at} {what}"),
+        false => format!("{at} {what} (`{}`)", reply.detail),
+    }
+}
+
+/// The server did not take the token: because of what it lacks, or because of a right that Exchange
+/// Online itself gives.
+fn token_refused(reply: &UpstreamFailure, upstream: &Upstream, holder: &TokenHolder) -> Failure {
+    let access = MailAccess::from(upstream.protocol);
+    let failure = |what: &str| Failure::new(Cause::TokenRefused, message(reply, upstream, what));
+    let failure = match holder.permission(access) {
+        Permission::Missing(missing) => {
+            return holder.permission_missing(failure("rejected the access token"), access, missing);
+        }
+        Permission::Unknown => failure("rejected the access token"),
+        Permission::Granted(permission) => failure(&format!("rejected an access token that has {permission}")),
+    };
+    failure.to_do(format!("{}. {JUST_GRANTED}", right_in_exchange(holder, upstream.protocol)))
+}
+
+/// What the administrator of Exchange Online must look at, in the order of how often it is that.
+fn right_in_exchange(holder: &TokenHolder, protocol: MailProtocol) -> String {
+    let turn_on = turn_on(holder.mailbox(), protocol);
+    if holder.is_app_only() {
+        let (application, object) = (holder.application(), holder.object());
+        return format!(
+            "run `Get-ServicePrincipal | Where-Object AppId -eq {application}`. If it does not show ObjectId {object}, \
+             run `New-ServicePrincipal -AppId {application} -ObjectId {object}`. Then run `{}`. If other protocols \
+             work, run `{turn_on}`",
+            holder.add_permission(),
+        );
+    }
+    match holder.user_of_another_mailbox() {
+        Some(user) => format!(
+            "let {user} open the mailbox: `{}`. If {user} may already, run `{turn_on}`",
+            holder.add_permission(),
+        ),
+        None => format!("turn {} on for the mailbox: `{turn_on}`", name(protocol)),
+    }
+}
+
+fn not_connected(holder: &TokenHolder, protocol: MailProtocol) -> String {
+    let mailbox = holder.mailbox();
+    let cmdlet = match holder.is_app_only() || holder.user_of_another_mailbox().is_some() {
+        true => holder.add_permission(),
+        false => turn_on(mailbox, protocol),
+    };
+    format!(
+        "assign a license with Exchange Online to {mailbox}, which can take 24 hours. If it has one, run `{cmdlet}`. \
+         {JUST_GRANTED}"
+    )
+}
+
+/// Explains that a protocol is off, or barred by a policy.
+fn disabled(reply: &UpstreamFailure, upstream: &Upstream, holder: Option<&TokenHolder>) -> Failure {
+    let protocol = upstream.protocol;
+    let mailbox = holder.map(TokenHolder::mailbox);
+    let turn_on = || match mailbox {
+        Some(mailbox) => format!("turn {} on for the mailbox: `{}`", name(protocol), turn_on(mailbox, protocol)),
+        None => format!("turn {} on for the mailbox with `Set-CASMailbox`", name(protocol)),
+    };
+    let (what, remedy) = match (protocol, SmtpBar::of(&reply.detail)) {
+        (MailProtocol::Smtp, Some(SmtpBar::Tenant)) => {
+            ("has SMTP AUTH turned off for the tenant", format!("{}. {BY_GRAPH}", turn_on()))
+        }
+        (MailProtocol::Smtp, Some(SmtpBar::Mailbox)) => {
+            ("has SMTP AUTH turned off for the mailbox", format!("{}. {BY_GRAPH}", turn_on()))
+        }
+        (MailProtocol::Smtp, Some(SmtpBar::SecurityDefaults)) => (
+            "blocks SMTP AUTH because of the tenant's security defaults",
+            format!("replace security defaults by Conditional Access policies that allow this account. {BY_GRAPH}"),
+        ),
+        (MailProtocol::Smtp, Some(SmtpBar::Policy)) => (
+            "blocks SMTP AUTH because of a policy",
+            format!(
+                "find the sign-in of {} in Entra's sign-in log, and exclude the account from the policy named there. \
+                 {BY_GRAPH}",
+                mailbox.map_or("the account", MailAddress::as_str)
+            ),
+        ),
+        (MailProtocol::Smtp, None) => {
+            ("has SMTP AUTH turned off or blocked by a policy", format!("{}. {BY_GRAPH}", turn_on()))
+        }
+        (MailProtocol::Imap, _) => ("has IMAP turned off or blocked by a policy", turn_on()),
+        (MailProtocol::Pop3, _) => ("has POP3 turned off or blocked by a policy", turn_on()),
+    };
+    Failure::new(Cause::ProtocolDisabled, message(reply, upstream, what)).to_do(remedy)
+}
+
+/// Explains that the server took the token for something that it is not.
+fn not_understood(
+    reply: &UpstreamFailure,
+    upstream: &Upstream,
+    characters: usize,
+    holder: Option<&TokenHolder>,
+) -> Failure {
+    // Only High Volume Email answers so, which has a host of its own.
+    let is_high_volume = upstream.host.starts_with("smtp-hve.") || reply.detail.contains("5.5.124");
+    if upstream.protocol == MailProtocol::Smtp && is_high_volume {
+        let mailbox = holder.map_or("this mailbox", |holder| holder.mailbox().as_str());
+        let what = format!("is for accounts of High Volume Email (HVE) only, and {mailbox} is none");
+        return Failure::new(Cause::TokenNotUnderstood, message(reply, upstream, &what))
+            .by(Actor::GatepostAdmin)
+            .to_do("set `upstream: smtp.office365.com:587` on the listener, or let an HVE account send");
+    }
+    let what = format!("did not understand the login with an access token of {characters} characters");
+    let failure = Failure::new(Cause::TokenNotUnderstood, message(reply, upstream, &what));
+    match characters > LONGEST_TOKEN {
+        true => failure.to_do(format!(
+            "let Entra issue tokens of {LONGEST_TOKEN} characters at most for this account. In the manifest of the \
+             application set `groupMembershipClaims` to `None`, and remove optional claims and app roles that mail \
+             does not need"
+        )),
+        false => failure,
+    }
+}
+
+/// The cmdlet that turns a protocol on for a mailbox.
+fn turn_on(mailbox: &MailAddress, protocol: MailProtocol) -> String {
+    let setting = match protocol {
+        MailProtocol::Imap => "-ImapEnabled $true",
+        MailProtocol::Pop3 => "-PopEnabled $true",
+        MailProtocol::Smtp => "-SmtpClientAuthenticationDisabled $false",
+    };
+    format!("Set-CASMailbox {mailbox} {setting}")
+}
+
+fn name(protocol: MailProtocol) -> &'static str {
+    match protocol {
+        MailProtocol::Imap => "IMAP",
+        MailProtocol::Pop3 => "POP3",
+        MailProtocol::Smtp => "SMTP AUTH",
+    }
+}
