@@ -12,6 +12,7 @@ use super::{routes, server};
 use crate::admin::state::AdminState;
 use crate::daemon::control::Control;
 use crate::daemon::inherited::Inherited;
+use gatepost_core::system_error::Plain;
 use gatepost_net::listen::{self, Loopbacks};
 use gatepost_net::tls::server::{self as tls, ServerError};
 
@@ -19,7 +20,7 @@ use gatepost_net::tls::server::{self as tls, ServerError};
 #[derive(Debug, thiserror::Error)]
 pub enum AdminError {
     /// An address cannot be listened on.
-    #[error("the status page cannot use `{address}`: {source}. {}", hint(.source))]
+    #[error("the status page cannot use `{address}`: {}. {}", Plain(.source), hint(.source))]
     Bind {
         /// The address.
         address: SocketAddr,
@@ -122,8 +123,9 @@ impl Bound {
                 Ok(local) => drop(tasks.spawn(local.serve(routes::socket(&site)))),
                 Err(error) => tracing::warn!(
                     "`gatepost status`, `gatepost reload` and `--take-over` will not find this service: the socket \
-                     `{}` cannot be used: {error}. SIGHUP still reloads. Gatepost admin: set `admin.socket` to a path that Gatepost can write to",
-                    path.display()
+                     `{}` cannot be used: {}. SIGHUP still reloads. Gatepost admin: set `admin.socket` to a path that Gatepost can write to",
+                    path.display(),
+                    Plain(&error)
                 ),
             }
         }

@@ -1,5 +1,6 @@
 //! Commands to the service from other processes of this machine, over its Unix socket:
-//! `gatepost reload`, `gatepost account unlock`, and the Gatepost that takes over from it. Access
+//! `gatepost reload`, `gatepost account unlock`, what others have done in the store, and the Gatepost
+//! that takes over from it. Access
 //! to the socket is what authorizes the caller.
 
 use std::sync::Arc;
@@ -34,7 +35,11 @@ pub(super) struct UserId(pub(super) u32);
 /// Returns the routes of the commands. A connection that has sent a command is not evicted by
 /// others.
 pub(super) fn commands() -> Router<Arc<AdminState>> {
-    Router::new().route("/reload", post(reload)).route("/unlock", post(unlock)).route("/take-over", post(hand_over))
+    Router::new()
+        .route("/reload", post(reload))
+        .route("/unlock", post(unlock))
+        .route("/acted", post(acted))
+        .route("/take-over", post(hand_over))
 }
 
 /// Reloads, and answers with the outcome and its notes: 422 for mistakes in the configuration, 409
@@ -86,6 +91,32 @@ async fn unlock(
     let broken =
         |_| plain(StatusCode::INTERNAL_SERVER_ERROR, "unlocking broke off. Gatepost bug: report it with the log");
     unlocking.await.unwrap_or_else(broken)
+}
+
+/// What commands do in the store beside the service: the word for it, and a sentence.
+const ACTS: [(&str, &str); 5] = [
+    ("signed-in", "a person has signed in for the account"),
+    ("signed-out", "the sign-in of the account was removed"),
+    ("password-made", "a device password was created"),
+    ("password-revoked", "a device password was revoked"),
+    ("account-unlocked", "the account was unlocked"),
+];
+
+/// Logs what a command has done in the store: the field `done`, with `account` and `device`.
+async fn acted(Extension(UserId(user)): Extension<UserId>, request: Request) -> Page {
+    let form = match timeout(FORM, Form::read(request.into_body())).await {
+        Ok(Ok(form)) => form,
+        Ok(Err(answer)) => return answer,
+        Err(_) => return plain(StatusCode::REQUEST_TIMEOUT, "the form does not come"),
+    };
+    let Some((done, message)) = ACTS.into_iter().find(|(done, _)| *done == form.text("done")) else {
+        return plain(StatusCode::CONFLICT, "this act is not known here");
+    };
+    let by = format!("command-line (uid {user})");
+    let (account, device) = (form.text("account"), form.text("device"));
+    // The command itself writes into the audit log, so that a line is there when it ends.
+    tracing::info!(account, device, done, by, "{message}");
+    plain(StatusCode::OK, "noted")
 }
 
 /// Ends HTTP on the connection, and continues as [`TakeOver::serve`] on the bare stream.

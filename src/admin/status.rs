@@ -21,7 +21,7 @@ use crate::daemon::phase::Phase;
 use crate::login::overview::{AccountView, SignInView};
 use crate::session::ListenerState;
 use crate::session::registry::SessionEntry;
-use gatepost_config::{Cloud, Config, Credential, Grant, ListenerBackend, ListenerTls};
+use gatepost_config::{Cloud, Config, Credential, Grant, ListenerBackend, ListenerTls, suggestion};
 use gatepost_core::account::MailAddress;
 use gatepost_core::clock::UnixTime;
 use gatepost_oauth::expiry::Expiry;
@@ -387,8 +387,8 @@ fn failure_line(failure: Recent, now: UnixTime) -> FailureLine {
         cause: failure.cause,
         action_by: failure.actor.name(),
         label: failure.actor.label(),
-        message: failure.message,
-        remedy: failure.remedy,
+        message: suggestion::complete(&failure.message).into_owned(),
+        remedy: suggestion::complete(&failure.remedy).into_owned(),
         account: failure.account,
         listener: failure.listener.to_string(),
         protocol: failure.protocol.name(),

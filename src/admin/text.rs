@@ -3,6 +3,7 @@
 use super::attention::Health;
 use super::status::Status;
 use super::view::AccountLine;
+use gatepost_config::suggestion;
 
 /// Returns the whole status, in sections with a heading each.
 pub(super) fn status(status: &Status) -> String {
@@ -32,7 +33,7 @@ pub(super) fn status(status: &Status) -> String {
         text.push_str(&format!("  confinement: {} ({})\n", confinement.degree, confinement.report.join("; ")));
     }
     text.push_str(&format!(
-        "  logins: {} accepted, {} refused; token cache: {} hits, {} misses\n",
+        "  Logins: {} accepted, {} refused. Token cache: {} hits, {} misses.\n",
         status.logins_accepted, status.logins_refused, status.token_cache_hits, status.token_cache_misses
     ));
     if !status.attention.is_empty() {
@@ -114,7 +115,7 @@ pub(super) fn status(status: &Status) -> String {
             ));
         }
     }
-    text
+    suggestion::complete(&text).into_owned()
 }
 
 /// Most lines of a list on a terminal; JSON has more.

@@ -19,8 +19,8 @@ pub fn unlock(options: &UnlockOptions) -> u8 {
     };
     if let State::Memory = config.state {
         return failed(
-            "no service answers, and without `state` the wrong passwords are counted nowhere else. If one runs, name its \
-             socket with `--socket`, or restart it",
+            "no service is running here, and without `state` only a running service counts wrong passwords. If one runs, \
+             name its socket with `--socket`",
         );
     }
     with_store_of(&config, async |opened| try_unlock(opened, options).await)
@@ -28,7 +28,7 @@ pub fn unlock(options: &UnlockOptions) -> u8 {
 
 async fn try_unlock(opened: &StoreContext, options: &UnlockOptions) -> anyhow::Result<String> {
     let unlocked = unlock_in_store(&opened.config.accounts, Arc::clone(&opened.store), &options.login).await?;
-    opened.acted("account-unlocked", unlocked.login.as_str(), "");
+    opened.acted("account-unlocked", unlocked.login.as_str(), "").await;
     Ok(format!("{unlocked}\n"))
 }
 

@@ -44,17 +44,18 @@ pub fn cert(options: &CertOptions) -> u8 {
 fn make(options: &CertOptions) -> anyhow::Result<String> {
     let directory = &options.directory;
     let path = |name: &str| directory.join(name);
-    std::fs::create_dir_all(directory).with_context(|| format!("make the directory `{}`", directory.display()))?;
+    std::fs::create_dir_all(directory)
+        .with_context(|| format!("cannot create the directory `{}`", directory.display()))?;
     // Key and certificate belong together, so of two simultaneous commands one waits for the other.
     #[cfg(unix)]
     let _alone = {
         let opened = std::fs::File::open(directory).and_then(|opened| opened.lock().map(|()| opened));
-        opened.with_context(|| format!("lock the directory `{}`", directory.display()))?
+        opened.with_context(|| format!("cannot lock the directory `{}`", directory.display()))?
     };
     for name in ["server.pem", "server.key"] {
         anyhow::ensure!(
             options.force || !path(name).exists(),
-            "`{}` is there already; name another `--directory`, or replace it with `--force`",
+            "`{}` already exists. Name another `--directory`, or replace it with `--force`",
             path(name).display()
         );
     }
@@ -63,13 +64,13 @@ fn make(options: &CertOptions) -> anyhow::Result<String> {
         (true, true) => (Authority::open(&path("ca.pem"), &path("ca.key"))?, false),
         (false, false) => (Authority::make(options.key)?, true),
         _ => anyhow::bail!(
-            "`{}` holds only one of ca.pem and ca.key; restore the other, or remove it and make a new authority",
+            "`{}` has only one of ca.pem and ca.key. Restore the other one, or remove this one to create a new CA",
             directory.display()
         ),
     };
     let (certificate, key) = authority.issue(options)?;
     authority.verify(&certificate).context(
-        "the authority in ca.pem was not made by `gatepost cert`, or has expired; move it away to make a new one",
+        "the CA in ca.pem was not created by `gatepost cert`, or has expired. Move it away to create a new one",
     )?;
     if is_new {
         write_file(&path("ca.key"), &authority.key.serialize_pem(), true, false)?;
@@ -80,8 +81,8 @@ fn make(options: &CertOptions) -> anyhow::Result<String> {
     let mut text = told(directory, is_new);
     if authority.kind() != options.key {
         text.push_str(
-            "The authority has a key of the other kind, which a client that knows only one of them cannot verify: for such a \
-             client, make a new authority with another `--directory`\n",
+            "The CA has a key of the other kind. If a client supports only one kind, create a new CA with another \
+             `--directory`.\n",
         );
     }
     Ok(text)
@@ -90,15 +91,15 @@ fn make(options: &CertOptions) -> anyhow::Result<String> {
 fn told(directory: &Path, is_new: bool) -> String {
     let path = |name: &str| directory.join(name).display().to_string();
     let made = match is_new {
-        true => "made the authority and the server certificate",
-        false => "made the server certificate with the authority that was there",
+        true => "Created a local CA and a server certificate.",
+        false => "Created a server certificate with the existing CA.",
     };
     format!(
         "{made}\n\n\
-         In each mail program or device, import as a trusted authority:\n  {}\n\
-         In a listener of proxy.yaml (relative paths start from that file's directory):\n  \
+         Import this CA in each mail program or device:\n  {}\n\
+         Add to a listener in proxy.yaml (relative paths start from its directory):\n  \
          tls: implicit   # or starttls\n  certificate: {}\n  private_key: {}\n\
-         Keep to yourself: {} signs certificates that those programs trust\n",
+         Keep {} secret: it signs certificates that those clients trust.\n",
         path("ca.pem"),
         path("server.pem"),
         path("server.key"),
@@ -116,16 +117,17 @@ impl Authority {
         let key = new_key(kind)?;
         let mut params = Self::params();
         (params.not_before, params.not_after) = (from_now(None), from_now(Some(AUTHORITY_DAYS)));
-        let pem = params.self_signed(&key).context("make the authority's certificate")?.pem();
+        let pem = params.self_signed(&key).context("cannot create the certificate of the CA")?.pem();
         Ok(Self { pem, key })
     }
 
     fn open(certificate: &Path, key: &Path) -> anyhow::Result<Self> {
-        let read = |path: &Path| std::fs::read_to_string(path).with_context(|| format!("read `{}`", path.display()));
+        let read =
+            |path: &Path| std::fs::read_to_string(path).with_context(|| format!("cannot read `{}`", path.display()));
         let (pem, key_pem) = (read(certificate)?, read(key)?);
         identity::from_pem(pem.as_bytes(), key_pem.as_bytes())
-            .with_context(|| format!("use the authority in `{}`", certificate.display()))?;
-        let key = KeyPair::from_pem(&key_pem).with_context(|| format!("use the key in `{}`", key.display()))?;
+            .with_context(|| format!("cannot use the CA in `{}`", certificate.display()))?;
+        let key = KeyPair::from_pem(&key_pem).with_context(|| format!("cannot use the key in `{}`", key.display()))?;
         Ok(Self { pem, key })
     }
 
@@ -164,7 +166,7 @@ impl Authority {
         let key = new_key(options.key)?;
         let authority = Self::params();
         let issuer = Issuer::from_params(&authority, &self.key);
-        let certificate = params.signed_by(&key, &issuer).context("make the server's certificate")?;
+        let certificate = params.signed_by(&key, &issuer).context("cannot create the server certificate")?;
         Ok((certificate.pem(), key.serialize_pem()))
     }
 
@@ -185,7 +187,7 @@ fn new_key(kind: KeyKind) -> anyhow::Result<KeyPair> {
         KeyKind::P256 => KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256),
         KeyKind::Rsa => KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, RsaKeySize::_3072),
     };
-    key.context("make a key")
+    key.context("cannot create a key")
 }
 
 /// The name that old clients compare with the one that they connect to: the first host.
@@ -248,5 +250,5 @@ fn write_file(path: &Path, text: &str, secret: bool, replace: bool) -> anyhow::R
         // The rest is of no use. It may also not exist.
         let _ = std::fs::remove_file(&temporary);
     }
-    written.with_context(|| format!("write `{}`", path.display()))
+    written.with_context(|| format!("cannot write `{}`", path.display()))
 }

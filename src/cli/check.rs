@@ -5,18 +5,21 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use super::exit::{CONFIGURATION, DONE};
+use super::exit::{CONFIGURATION, DONE, FAILED};
 use super::options::Settings;
-use super::output::{failed, report, result};
+use super::output::{complain, failed, report, result, told};
 use super::run;
 use gatepost_config::load::DEFAULT_FILE;
 use gatepost_config::problem::{Place, Problem, Problems};
-use gatepost_config::{Config, ForwardProxy, Grant, Listener, ListenerTls, ProxyChoice, Purpose, State, UpstreamTls};
+use gatepost_config::{
+    Config, Finding, ForwardProxy, Grant, Listener, ListenerTls, ProxyChoice, Purpose, Severity, State, UpstreamTls,
+};
 use gatepost_proto::tunnel::connect::Scheme;
 use gatepost_store::{FileProblem, KeyProblem, OpenError};
 
-/// Checks the configuration. Text goes to standard output if it is right, and to standard error if
-/// it is wrong. JSON always goes to standard output. Returns the exit code.
+/// Checks the configuration. Text goes to standard output if there are no problems, and otherwise to
+/// standard error. JSON always goes to standard output. Returns the exit code:
+/// [`CONFIGURATION`] if the service would refuse the configuration, [`FAILED`] for other problems.
 pub fn check(settings: &Settings, json: bool) -> u8 {
     let file = settings.config.as_deref().unwrap_or(Path::new(DEFAULT_FILE)).display().to_string();
     let checked = match settings.load(Purpose::Check, std::env::vars_os()) {
@@ -28,8 +31,19 @@ pub fn check(settings: &Settings, json: bool) -> u8 {
         Err(problems) => Err(problems),
     };
     match checked {
-        Ok(config) if json => result(format_args!("{}\n", as_json(&config))),
-        Ok(config) => result(summary(&file, &config)),
+        Ok(config) => {
+            let has_problems = config.findings.iter().any(is_problem);
+            let code = match (json, has_problems) {
+                (true, true) => result(format_args!("{}\n", problems_as_json(&config))),
+                (true, false) => result(format_args!("{}\n", as_json(&config))),
+                (false, true) => {
+                    complain(findings(&config));
+                    DONE
+                }
+                (false, false) => result(summary(&file, &config)),
+            };
+            if has_problems && code == DONE { FAILED } else { code }
+        }
         Err(problems) if json => {
             let problems: Vec<Value> = problems.iter().map(problem_as_json).collect();
             match result(format_args!("{}\n", json!({"ok": false, "problems": problems}))) {
@@ -41,13 +55,34 @@ pub fn check(settings: &Settings, json: bool) -> u8 {
     }
 }
 
+fn is_problem(finding: &Finding) -> bool {
+    finding.severity == Severity::Problem
+}
+
+/// Returns the problems with their number, and the warnings between them.
+fn findings(config: &Config) -> String {
+    let mut text = String::new();
+    for finding in &config.findings {
+        let label = if is_problem(finding) { "" } else { "warning: " };
+        text.push_str(&format!("{label}{}\n", finding.problem));
+    }
+    match config.findings.iter().filter(|finding| is_problem(finding)).count() {
+        1 => text.push_str("1 problem found"),
+        count => text.push_str(&format!("{count} problems found")),
+    }
+    text
+}
+
 /// Looks up in the store whether each account has a password, if the configuration does not tell.
 /// A store that is not this user's is noted. If the look-up fails, the error is an exit code.
 fn look_up(config: &mut Config) -> Result<Option<Problems>, u8> {
-    let is_new = matches!(&config.state, State::Sqlite { directory, .. } if !directory.exists());
+    // A check creates nothing.
+    let is_new = matches!(&config.state, State::Sqlite { directory, .. } if !gatepost_store::exists(directory));
     if config.unproved.is_empty() || is_new {
-        // Nothing is made by a check.
         return Ok(config.unproved_accounts([]));
+    }
+    if config.findings.iter().any(|finding| is_problem(finding) && finding.problem.key.starts_with("state")) {
+        return Ok(None);
     }
     let passwords = run::runtime()?.block_on(async {
         let store = gatepost_store::open(&config.state).await?;
@@ -60,12 +95,12 @@ fn look_up(config: &mut Config) -> Result<Option<Problems>, u8> {
             | OpenError::Key(KeyProblem::Credential { .. })
             | OpenError::NotRead),
         ) => {
-            config.notes.push(format!("not checked here, whether each account has a password: {error}"));
+            config.notes.push(format!("not checked whether each account has a password: {error}"));
             Ok(None)
         }
         Err(error) => {
             let error = anyhow::Error::from(error);
-            Err(failed(format_args!("whether each account has a password cannot be looked up: {error:#}")))
+            Err(failed(format_args!("cannot check whether each account has a password: {}", told(&error))))
         }
     }
 }
@@ -110,7 +145,11 @@ fn proxies(proxy: &ForwardProxy) -> Vec<String> {
 }
 
 fn summary(file: &str, config: &Config) -> String {
-    let mut text = format!("{file} is right\n\nlisteners\n");
+    let mut text = format!("{file}: no problems found. To test the connection to Microsoft, run `gatepost doctor`.\n");
+    for finding in &config.findings {
+        let _ = write!(text, "\nwarning: {}", finding.problem);
+    }
+    text.push_str("\nlisteners\n");
     let width = config.listeners.iter().map(|listener| listener.name.len()).max().unwrap_or(0);
     // Writing to a String cannot fail.
     for listener in &config.listeners {
@@ -173,7 +212,16 @@ fn as_json(config: &Config) -> Value {
         "accounts": accounts,
         "forward_proxy": config.forward_proxy.as_deref().map(proxies),
         "notes": config.notes,
+        "warnings": config.findings.iter().map(|finding| problem_as_json(&finding.problem)).collect::<Vec<_>>(),
     })
+}
+
+fn problems_as_json(config: &Config) -> Value {
+    let of = |wanted: Severity| -> Vec<Value> {
+        let found = config.findings.iter().filter(|finding| finding.severity == wanted);
+        found.map(|finding| problem_as_json(&finding.problem)).collect()
+    };
+    json!({"ok": false, "problems": of(Severity::Problem), "warnings": of(Severity::Warning)})
 }
 
 fn problem_as_json(problem: &Problem) -> Value {

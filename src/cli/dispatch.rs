@@ -13,6 +13,7 @@ use super::options::{AccountCommand, Cli, Command, PasswordCommand, RunOptions, 
 use super::status;
 use super::{account, cert, check, login, logout, password, reload, run, state};
 use crate::system::process::hide_memory;
+use gatepost_config::suggestion;
 use gatepost_telemetry::stderr;
 
 /// Parses the process's arguments, runs the command, and returns the exit code.
@@ -27,6 +28,7 @@ pub fn main() -> ExitCode {
         }
         Err(error) => error.exit(),
     };
+    note_call(&cli);
     let serve = RunOptions { take_over: false, settings: cli.settings };
     let code = match cli.command.unwrap_or(Command::Run(serve)) {
         Command::Run(options) => run::run(options),
@@ -47,4 +49,17 @@ pub fn main() -> ExitCode {
         Command::State(StateCommand::RotateKey(settings)) => state::rotate_key(&settings),
     };
     ExitCode::from(code)
+}
+
+/// Notes how the program was called, for the commands that messages suggest.
+fn note_call(cli: &Cli) {
+    let (settings, is_service) = match &cli.command {
+        None => (Some(&cli.settings), true),
+        Some(Command::Run(options)) => (Some(&options.settings), true),
+        Some(command) => (command.settings(), false),
+    };
+    // One of `--set` could be a secret, although that is refused.
+    let has_set = settings.is_some_and(|settings| !settings.set.is_empty());
+    let arguments = if has_set { Vec::new() } else { std::env::args().skip(1).collect() };
+    suggestion::called(settings.and_then(|settings| settings.config.as_deref()), arguments, is_service);
 }

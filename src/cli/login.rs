@@ -20,7 +20,7 @@ use crate::cli::store_context::{StoreContext, with_store_context};
 use crate::client_settings::{Scope, client_settings};
 use crate::login::enrol::{Enrolment, FIRST};
 use crate::login::person;
-use gatepost_config::{Config, Grant};
+use gatepost_config::{Config, Grant, suggestion};
 use gatepost_core::clock::Clock;
 use gatepost_net::dial::Dialer;
 use gatepost_net::tls::client::UpstreamTrust;
@@ -79,15 +79,15 @@ async fn try_login(opened: &StoreContext, options: &LoginOptions) -> anyhow::Res
                 // The cursor of the terminal is after `^C`.
                 complain("");
             }
-            bail!("given up; nothing was stored");
+            bail!("canceled. Nothing was saved");
         }
     };
 
     let kept = enrolment.keep(&**store, signed_in, options.replace, clock.unix_time()).await;
-    let username = kept.context("nothing was stored")?;
+    let username = kept.context("nothing was saved")?;
     let login = &enrolment.login;
-    opened.acted("signed-in", login.as_str(), "");
-    show(format_args!("`{username}` has signed in for `{login}`. A running service uses that at once.\n"));
+    opened.acted("signed-in", login.as_str(), "").await;
+    show(format_args!("`{username}` signed in for `{login}`. A running service uses the sign-in at once.\n"));
     first_password(config, &**store, &enrolment, &clock).await
 }
 
@@ -115,7 +115,7 @@ impl Attempt<'_> {
             Way::Paste => self.with_pasted_address().await,
             Way::DeviceCode => self.with_device_code().await,
         }?;
-        signed_in.map_err(|error| anyhow!("nothing was stored: {}", person::explain(&error)))
+        signed_in.map_err(|error| anyhow!("nothing was saved: {}", person::explain(&error)))
     }
 
     fn request(&self, redirect_uri: String) -> Result<CodeRequest, SignInError> {
@@ -140,7 +140,7 @@ impl Attempt<'_> {
             self.who()
         ));
         if !open(&address) {
-            show("(No browser here? Stop with Ctrl-C, and use --paste or --device-code.)\n");
+            show("(No browser here? Cancel with Ctrl-C, and use --paste or --device-code.)\n");
         }
         let redirect =
             waiting("the sign-in in the browser", (PATIENCE, Duration::ZERO), listener.redirect(&request)).await;
@@ -161,8 +161,8 @@ impl Attempt<'_> {
         let address = request.address(self.enrolment.person());
         show(format_args!("To sign in {}, open this address in a browser anywhere:\n\n  {address}\n", self.who()));
         show(format_args!(
-            "At the end the browser shows that {NOWHERE} cannot be reached. That is right: copy the whole address from its \
-             address bar, paste it here, and press Enter:"
+            "At the end the browser shows an error for {NOWHERE}. This is expected. Copy the whole address from its address \
+             bar, paste it here, and press Enter:"
         ));
         let redirect = match timeout(PATIENCE, pasted(&request)).await {
             Ok(redirect) => redirect?,
@@ -208,7 +208,7 @@ async fn pasted(request: &CodeRequest) -> anyhow::Result<Redirect> {
             }
         }
     }
-    bail!("no address was pasted; nothing was stored")
+    bail!("no address was pasted. Nothing was saved")
 }
 
 /// Returns the lines of standard input. A thread of its own reads them, because it may be blocked
@@ -241,7 +241,7 @@ async fn waiting<T>(what: &str, (patience, margin): (Duration, Duration), work: 
         let every = Duration::from_secs(if terminal { 1 } else { 60 });
         loop {
             let left = until.saturating_duration_since(Instant::now()).as_secs();
-            let left = format!("{}:{:02} left, Ctrl-C gives up", left / 60, left % 60);
+            let left = format!("{}:{:02} left, Ctrl-C cancels", left / 60, left % 60);
             match terminal {
                 // Overwrites the line before.
                 true => _ = write(io::stderr().lock(), format_args!("\rwaiting for {what} ({left}) ")),
@@ -290,17 +290,16 @@ async fn first_password(
 ) -> anyhow::Result<String> {
     let login = &enrolment.login;
     let made = enrolment.first_password(store, clock.unix_time()).await.with_context(|| {
-        format!(
-            "the sign-in is kept, but there is no device password; make one with `gatepost password add {login} --name …`"
-        )
+        format!("the sign-in is saved, but there is no device password. Run `gatepost password add {login} --name …`")
     })?;
     let Some((made, password)) = made else {
-        return Ok(format!("Its device passwords stay as they are: `gatepost password list {login}` shows them.\n"));
+        return Ok(format!("Its device passwords stay valid. To list them, run `gatepost password list {login}`.\n"));
     };
     Ok(format!(
         "Created device password \"{FIRST}\" for {login} (ID {}). Copy it now; it will not be shown again.\n\n{}\n\
-         To create one for another device: gatepost password add {login} --name …\n",
+         To create one for another device: {}\n",
         made.id,
-        client_settings(config, login, password.expose(), Scope::default())
+        client_settings(config, login, password.expose(), Scope::default()),
+        suggestion::command(&format!("gatepost password add {login} --name …"))
     ))
 }

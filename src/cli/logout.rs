@@ -26,7 +26,7 @@ async fn try_logout(opened: &StoreContext, options: &LogoutOptions) -> anyhow::R
         Some((_, login)) => login.clone(),
         // A sign-in may outlive its entry in the configuration.
         None => MailAddress::try_from(options.login.clone())
-            .with_context(|| format!("no entry of `accounts` fits `{}`, and it is no address", options.login))?,
+            .with_context(|| format!("no entry of `accounts` matches `{}`, and it is not an address", options.login))?,
     };
     let stored = store.sign_ins().await.context("the store cannot be read")?;
     let of_login: Vec<_> = stored.into_iter().filter(|(key, _)| key.login == login).collect();
@@ -39,7 +39,7 @@ async fn try_logout(opened: &StoreContext, options: &LogoutOptions) -> anyhow::R
     }
     if !options.yes
         && !confirmed(&format!(
-            "Forget that `{persons}` has signed in for `{login}`? Mail programs are refused then. [y/N] "
+            "Remove the sign-in of `{persons}` for `{login}`? Mail programs are then refused. [y/N] "
         ))?
     {
         bail!("nothing was changed");
@@ -47,7 +47,7 @@ async fn try_logout(opened: &StoreContext, options: &LogoutOptions) -> anyhow::R
     for key in &keys {
         store.remove_sign_in(key).await.context("the sign-in was not removed")?;
     }
-    opened.acted("signed-out", login.as_str(), "");
+    opened.acted("signed-out", login.as_str(), "").await;
     let passwords =
         store.device_passwords().await.context("the sign-in is removed; the device passwords cannot be read")?;
     let left = passwords.iter().filter(|password| password.login == login).count();
@@ -56,14 +56,14 @@ async fn try_logout(opened: &StoreContext, options: &LogoutOptions) -> anyhow::R
 
 fn told(login: &MailAddress, persons: &str, passwords: usize) -> String {
     let mut text = format!(
-        "The sign-in of `{persons}` for `{login}` is removed. A running service stops using it within a minute; sessions that \
-         are open go on.\n\nWhat Entra gave stays valid there until somebody ends it: in the Entra admin center, Users, \
-         `{persons}`, Revoke sessions.\n"
+        "Removed the sign-in of `{persons}` for `{login}`. A running service stops using it within a minute. Open sessions \
+         continue.\n\nEntra's refresh token stays valid until you revoke it: Entra admin center, Users, `{persons}`, Revoke \
+         sessions.\n"
     );
     if passwords > 0 {
         let noun = if passwords == 1 { "device password" } else { "device passwords" };
         text.push_str(&format!(
-            "`{login}` still has {passwords} {noun}, for a later sign-in: `gatepost password list {login}` shows them.\n"
+            "`{login}` still has {passwords} {noun}, for a later sign-in. To list them, run `gatepost password list {login}`.\n"
         ));
     }
     text
@@ -71,7 +71,7 @@ fn told(login: &MailAddress, persons: &str, passwords: usize) -> String {
 
 fn confirmed(question: &str) -> anyhow::Result<bool> {
     if !io::stdin().is_terminal() {
-        bail!("nobody can be asked here; to go ahead without a question, say `--yes`");
+        bail!("there is no terminal to ask on. To confirm, add `--yes`");
     }
     write(io::stdout().lock(), question)?;
     let mut answer = String::new();

@@ -42,7 +42,7 @@ pub enum Command {
         #[command(flatten)]
         settings: Settings,
     },
-    /// Check the configuration and report every mistake
+    /// Check configuration, files and addresses [without the network]
     Check {
         /// Where the configuration comes from.
         #[command(flatten)]
@@ -77,6 +77,28 @@ pub enum Command {
     /// Manage stored sign-ins and device passwords
     #[command(subcommand)]
     State(StateCommand),
+}
+
+impl Command {
+    /// Returns where the configuration of the command comes from; `None`: it reads none.
+    pub fn settings(&self) -> Option<&Settings> {
+        Some(match self {
+            Self::Run(options) => &options.settings,
+            Self::Reload { settings, .. } | Self::Check { settings, .. } => settings,
+            Self::Login(options) => &options.settings,
+            Self::Logout(options) => &options.settings,
+            #[cfg(unix)]
+            Self::Status(options) => &options.settings,
+            Self::Password(PasswordCommand::Add(options)) => &options.settings,
+            Self::Password(PasswordCommand::List(options)) => &options.settings,
+            Self::Password(PasswordCommand::Revoke(options)) => &options.settings,
+            Self::Account(AccountCommand::Unlock(options)) => &options.settings,
+            Self::State(StateCommand::RotateKey(settings)) => settings,
+            Self::Cert(_) | Self::Password(PasswordCommand::Hash { .. }) => return None,
+            #[cfg(feature = "sandbox")]
+            Self::Demo { .. } => return None,
+        })
+    }
 }
 
 /// Where the configuration comes from.

@@ -11,7 +11,7 @@ pub(super) fn of(path: &std::path::Path) -> Option<String> {
     let directory = directory.unwrap_or(std::path::Path::new("."));
     // The owner of a directory can be seen even when what is in it cannot. The file may be absent.
     let owner = std::fs::metadata(path).or_else(|_| std::fs::metadata(directory)).ok()?.uid();
-    (owner != 0).then(|| gatepost_store::as_user(owner))
+    (owner != 0).then(|| gatepost_config::user::as_user(owner))
 }
 
 /// Returns why root must not act with this configuration. It would begin the audit log in the

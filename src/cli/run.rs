@@ -15,13 +15,14 @@ use crate::daemon::{Control, Inherited, StartError, Stop, supervision};
 use crate::system::confine;
 use crate::system::process::{hand_over_keytab, prepare};
 use gatepost_config::load::Loaded;
-use gatepost_config::{Config, ListenerTls};
+use gatepost_config::{Config, ListenerTls, MeetingPlace};
+use gatepost_core::system_error::Plain;
 use gatepost_telemetry::log;
 
 /// Serves with the configuration of `options`, and returns the exit code.
 pub fn run(options: RunOptions) -> u8 {
     let Loaded { config, files } = options.settings.load_tracked(std::env::vars_os());
-    let config = match config {
+    let mut config = match config {
         Ok(config) => config,
         Err(problems) => return report(&problems),
     };
@@ -38,6 +39,11 @@ pub fn run(options: RunOptions) -> u8 {
     for note in config.notes.iter().cloned().chain(prepare(&config.limits)) {
         tracing::warn!("{note}");
     }
+    for finding in &config.findings {
+        tracing::warn!("{}", finding.to_line());
+    }
+    // Removed at the end of this process.
+    let _meeting_place = meeting_place(&mut config);
     let confinement = match confine::enter(&config) {
         Ok(confinement) => confinement,
         Err(error) => {
@@ -91,6 +97,28 @@ pub fn run(options: RunOptions) -> u8 {
         let cut = app.serve().await;
         tracing::info!(cut, "stopped");
         super::exit::DONE
+    })
+}
+
+/// Prepares the place where commands find this service. If that fails, there is no socket at a place
+/// that is not this user's alone.
+fn meeting_place(config: &mut Config) -> Option<MeetingPlace> {
+    let (place, socket) = (config.admin.meeting_place.clone()?, config.admin.socket.clone()?);
+    MeetingPlace::prepare(&place, &socket).unwrap_or_else(|error| {
+        let (shown, error) = (place.display(), Plain(&error));
+        if place == socket {
+            config.admin.socket = None;
+            tracing::warn!(
+                "`gatepost status` and `gatepost reload` will not find this service: cannot use `{shown}`: {error}. \
+                 Gatepost admin: set `admin.socket`"
+            );
+        } else {
+            tracing::debug!(
+                "commands find this service at `{}` alone: cannot use `{shown}`: {error}",
+                socket.display()
+            );
+        }
+        None
     })
 }
 
@@ -193,7 +221,7 @@ pub(super) fn runtime() -> Result<Runtime, u8> {
         .thread_name("gatepost")
         .enable_all()
         .build()
-        .map_err(|error| failed(format_args!("the runtime cannot be started: {error}")))
+        .map_err(|error| failed(format_args!("the runtime cannot be started: {}", Plain(&error))))
 }
 
 /// Drains at the first SIGTERM or SIGINT, and stops at once at the second.

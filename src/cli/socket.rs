@@ -21,6 +21,7 @@ use super::owner;
 use crate::admin::TAKE_OVER;
 use crate::daemon::Inherited;
 use crate::daemon::take_over::{self, Predecessor};
+use gatepost_core::system_error::Plain;
 
 /// Time limit for an answer from data that the service has in memory.
 pub(super) const PATIENCE: Duration = Duration::from_secs(15);
@@ -38,8 +39,7 @@ pub(super) enum NotAsked {
     NotThere(Vec<(PathBuf, io::Error)>),
     /// The service has a version with an older form of commands.
     #[error(
-        "the Gatepost that runs at `{}` is older than this one, and does not understand it: restart the service once, so \
-         that it runs this version",
+        "the service at `{}` has an older version, which does not know this command. Restart the service",
         .0.display()
     )]
     Older(PathBuf),
@@ -64,8 +64,8 @@ impl NotAsked {
     pub(super) fn told(&self) -> String {
         match self.is_absence() {
             true => format!(
-                "no service is running here: {self}. Start it with `gatepost run`, name the configuration that it runs with by \
-                 `--config`, or name its socket by `--socket`"
+                "no service is running here: {self}. Start one with `gatepost run`. If one runs, name its configuration with \
+                 `--config` or its socket with `--socket`"
             ),
             false => self.to_string(),
         }
@@ -83,9 +83,11 @@ fn not_there(tried: &[(PathBuf, io::Error)]) -> String {
             socket.display(),
             owner::of(socket).map(|as_user| format!(" (`{as_user} gatepost …`)")).unwrap_or_default()
         ),
-        Some((socket, error)) => format!("the service cannot be asked at `{}`: {error}", socket.display()),
+        Some((socket, error)) => format!("cannot connect to the service at `{}`: {}", socket.display(), Plain(error)),
         None => {
-            let places: Vec<String> = tried.iter().map(|(socket, _)| format!("`{}`", socket.display())).collect();
+            // Those that are most likely. Root also looks where other users have their sockets.
+            let places: Vec<String> =
+                tried.iter().take(2).map(|(socket, _)| format!("`{}`", socket.display())).collect();
             format!("nobody listens at {}", places.join(" or "))
         }
     }
@@ -101,10 +103,10 @@ pub(super) fn places(given: Option<&Path>, settings: &Settings) -> Result<Vec<Pa
     }
     let places = settings.service_sockets(std::env::vars_os()).map_err(|problems| report(&problems))?;
     if places.is_empty() {
-        complain(
-            "gatepost: the configuration gives the service no socket where it can be asked. Write `admin: {socket: \
-             /run/gatepost/gatepost.sock}`, or a `state.directory`, and restart the service",
-        );
+        complain(format_args!(
+            "gatepost: `gatepost {}` needs a control socket. Set `state.directory` or `admin.socket`, then restart Gatepost",
+            std::env::args().nth(1).unwrap_or_default()
+        ));
         return Err(CONFIGURATION);
     }
     Ok(places)
@@ -142,6 +144,18 @@ pub(super) async fn command(
         (socket, StatusCode::NOT_FOUND, _) => Err(NotAsked::Older(socket)),
         (_, status, text) => Ok((status, text)),
     }
+}
+
+/// Tells the running service of an act in its store, for its log. The act counts without that.
+pub(super) async fn tell(places: &[PathBuf], done: &str, account: &str, device: &str) {
+    let fields = [("done", done), ("account", account), ("device", device)];
+    let form = form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
+    let request = Request::builder()
+        .method(Method::POST)
+        .uri("/acted")
+        .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded");
+    // Often none runs.
+    let _noted = exchange(places, request.body(Full::from(form)), PATIENCE).await;
 }
 
 /// Gets the listening sockets of the service, over the connection of the request.

@@ -25,23 +25,22 @@ fn try_rotate(config: &Config) -> anyhow::Result<String> {
         State::Memory | State::NotRead => String::new(),
         State::Sqlite { key, .. } | State::Redis { key, .. } => key.shown(),
     };
-    let sealed =
-        |records| if records == 1 { "1 record is sealed".to_owned() } else { format!("{records} records are sealed") };
+    let sealed = |records| if records == 1 { "1 record".to_owned() } else { format!("{records} records") };
     Ok(match rotation {
         Rotation::Done { records, old_is_left: false } => {
             let sealed = sealed(records);
             format!(
-                "the new state key is in {shown}, and {sealed} under it; back it up: copies of the \
-                 store from before need the old key"
+                "Created a new state key in {shown}. It encrypts {sealed}. Back it up. Earlier backups of the store need the \
+                 old key."
             )
         }
         Rotation::Done { records, old_is_left: true } => {
             let sealed = sealed(records);
-            format!("{sealed} under the new state key; remove the second line of {shown} now")
+            format!("The new state key encrypts {sealed}. Now remove the second line of {shown}.")
         }
         Rotation::Prepared => format!(
-            "{shown} holds the new state key besides the present one; copy it to every replica, and then run this again to \
-             put the new key into use"
+            "{shown} now has the new state key before the current one. Copy the file to every replica, then run this command \
+             again to use the new key."
         ),
     })
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::exit::CONFIGURATION;
 use super::options::Settings;
-use super::output::{complain, failed, report, result};
+use super::output::{complain, failed, report, result, told};
 use super::{owner, run};
 use gatepost_config::{Config, Purpose, State};
 use gatepost_store::Store;
@@ -17,13 +17,16 @@ pub(super) struct StoreContext {
 }
 
 impl StoreContext {
-    /// Records an act on the command line in `log.audit`, if configured.
-    pub(super) fn acted(&self, outcome: &'static str, account: &str, device: &str) {
+    /// Tells the running service of an act on the command line, for its log, and records it in
+    /// `log.audit`, if configured.
+    pub(super) async fn acted(&self, outcome: &'static str, account: &str, device: &str) {
+        #[cfg(unix)]
+        super::socket::tell(&self.config.admin.service_sockets, outcome, account, device).await;
         let Some(audit) = &self.config.log.audit else { return };
         let by = by();
         let entry = Entry { event: "admin", outcome, account, device, by: &by, ..Entry::default() };
         if let Err(error) = audit::record_once(audit, &entry) {
-            complain(format_args!("gatepost: it was done, but it does not stand in the audit log: {error}"));
+            complain(format_args!("gatepost: it was done, but is missing in the audit log: {error}"));
         }
     }
 }
@@ -58,8 +61,8 @@ pub(super) fn with_store_of(
 ) -> u8 {
     if let State::Memory = config.state {
         complain(
-            "gatepost: the configuration names no place where sign-ins and device passwords last; write `state: {directory: \
-             /var/lib/gatepost}`, or another directory that belongs to Gatepost alone",
+            "gatepost: sign-ins and device passwords need a state directory. Set `state: {directory: /var/lib/gatepost}`, or \
+             another directory that only Gatepost uses",
         );
         return CONFIGURATION;
     }
@@ -79,6 +82,6 @@ pub(super) fn with_store_of(
 pub(super) fn print_result(text: anyhow::Result<String>) -> u8 {
     match text {
         Ok(text) => result(text),
-        Err(error) => failed(format_args!("{error:#}")),
+        Err(error) => failed(told(&error)),
     }
 }

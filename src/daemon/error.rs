@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use gatepost_config::problem::Problems;
+use gatepost_core::system_error::Plain;
 use gatepost_net::tls::server::ServerError;
 use gatepost_store::OpenError;
 use gatepost_telemetry::audit::AuditError;
@@ -15,7 +16,7 @@ use gatepost_telemetry::log::LogError;
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// An address cannot be listened on.
-    #[error("listener `{listener}`: listen on {address}: {source}. {}", hint(.source, *.ours, .unit.as_deref()))]
+    #[error("listener `{listener}`: cannot listen on {address}: {}. {}", Plain(.source), hint(.source, *.ours, .unit.as_deref()))]
     Bind {
         /// The listener's name.
         listener: Arc<str>,

@@ -10,9 +10,9 @@ use super::inherited::Inherited;
 use super::phase::{Closed, LastReload, NotReloaded, Phase, Reloaded};
 use super::running::{Running, refuse_unproved};
 use crate::system::confine::Confinement;
-use gatepost_config::Config;
 use gatepost_config::load::Loaded;
 use gatepost_config::problem::Problems;
+use gatepost_config::{Config, Finding};
 use gatepost_core::clock::Clock;
 use gatepost_telemetry::log;
 
@@ -80,6 +80,12 @@ impl Running {
             notes.extend(crate::system::process::raise_descriptors(&next.config.limits));
         }
         notes.retain(|note| !before.config.notes.contains(note));
+        // Its line in the file may be another one now.
+        let is_known = |new: &&Finding| {
+            let same = |old: &Finding| old.problem.key == new.problem.key && old.problem.reason == new.problem.reason;
+            before.config.findings.iter().any(same)
+        };
+        notes.extend(next.config.findings.iter().filter(|new| !is_known(new)).map(Finding::to_line));
         Ok(Reloaded { generation: next.number, changed, notes })
     }
 
@@ -87,7 +93,7 @@ impl Running {
     fn closes(&self, problems: &Problems) -> Closed {
         let confined = self.confinement.get().is_some_and(Confinement::closes_files);
         // The system's error text, which is part of the reason.
-        Closed(confined && problems.to_string().contains("Permission denied"))
+        Closed(confined && problems.to_string().contains("permission denied"))
     }
 
     fn note_reload(&self, outcome: &Result<Reloaded, NotReloaded>) {

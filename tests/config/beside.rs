@@ -50,7 +50,10 @@ fn a_command_reads_the_secrets_that_it_needs() {
         problems.iter().map(|problem| problem.key.clone()).collect()
     };
     let of_sign_in = ["microsoft.client_secret.env", "forward_proxy.password.env"];
-    assert_eq!(keys(Purpose::SignIn), [of_sign_in[0], of_sign_in[1], "trust.additional_ca"]);
+    // A person signs in without the credential of the application.
+    assert_eq!(keys(Purpose::SignIn), [of_sign_in[1], "trust.additional_ca"]);
+    let without = load(&outside, Purpose::SignIn, &microsoft("client_secret: {env: ABSENT}")).unwrap();
+    assert_eq!(*without.accounts.entries()[0].application.credential, Credential::NotRead);
     let of_check = ["accounts[0].passwords[0].env", "admin.token.env"];
     assert_eq!(keys(Purpose::Check), [of_sign_in[0], of_check[0], of_sign_in[1], of_check[1]]);
     let of_service = ["listeners.imap.private_key.credential", "trust.additional_ca.credential"];

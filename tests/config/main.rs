@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 use gatepost_config::load::{load, load_text};
 use gatepost_config::{
-    Cloud, Credential, Exempt, ForwardProxy, Grant, Limits, ListenerTls, LogFormat, ProxyChoice, State, UpstreamTls,
+    Cloud, Credential, Exempt, Finding, ForwardProxy, Grant, Limits, ListenerTls, LogFormat, ProxyChoice, State,
+    UpstreamTls,
 };
 use gatepost_core::account::LoginName;
 use gatepost_proto::tunnel::credentials::ProxyAuthentication;
@@ -21,6 +22,7 @@ mod credentials;
 #[allow(dead_code, reason = "other binaries use more of it")]
 mod directory;
 mod documents;
+mod findings;
 mod http;
 mod mistakes;
 mod report;
@@ -338,14 +340,14 @@ fn what_works_but_should_be_known_is_noted() {
     assert_eq!(
         config.notes,
         [
-            "everybody on this machine can read the secret in `s`; take that right away with `chmod o-r s`",
+            "every user of this machine can read the secret in `s`. Run `chmod o-r s`",
             "microsoft.client_secret has the form of a secret's id; Entra wants the secret's value, which it shows only once",
-            "`proxy.yaml` holds a secret and everybody on this machine can read it; take that right away with `chmod o-r \
+            "`proxy.yaml` has a secret, and every user of this machine can read it. Run `chmod o-r \
              proxy.yaml`",
-            "the authority `https://login.example/entra/` is not one of Microsoft's; it will receive passwords and secrets",
+            "the authority `https://login.example/entra/` is not one of Microsoft's, and will receive passwords and secrets",
             "everybody who knows one of the `passwords` of the account `*` can open every mailbox that it stands for",
-            "upstream `mail.example:993` of listeners.imap is not one of Microsoft's servers; it will receive access tokens",
-            "listener `imap` accepts logins without TLS from other machines; anybody who can listen on those networks learns \
+            "upstream `mail.example:993` of listeners.imap is not one of Microsoft's servers, and will receive access tokens",
+            "listener `imap` accepts logins without TLS from other machines. Anybody who can listen on those networks learns \
              the passwords",
         ]
     );
@@ -437,10 +439,7 @@ fn kerberos_takes_a_keytab_or_what_the_environment_has() {
     };
     assert!(bare.keytab.is_none() && bare.service_name.is_none() && bare.username.is_none());
     let config = load(", keytab: k, username: svc, service_name: HTTP/proxy.corp.example").unwrap();
-    assert_eq!(
-        config.notes,
-        ["everybody on this machine can read the keys in `k`; take that right away with `chmod o-r k`"]
-    );
+    assert_eq!(config.notes, ["every user of this machine can read the keys in `k`. Run `chmod o-r k`"]);
     let Some(ProxyAuthentication::Negotiate(full)) = &config.forward_proxy.unwrap().authentication else { panic!() };
     assert_eq!(full.service_name.as_deref(), Some("HTTP/proxy.corp.example"));
     assert_eq!((full.keytab.as_deref(), full.username.as_deref()), (Some(Path::new("k")), Some("svc")));
@@ -534,17 +533,18 @@ fn a_certificate_that_has_expired_is_noted() {
         params.self_signed(&key).unwrap().pem()
     };
     let yaml = complete(&listener("tls: implicit\ncertificate: c.pem\nprivate_key: k.pem"));
-    let notes = |year| {
-        Outside::with_files(&[("c.pem", &of_year(year)), ("k.pem", &key.serialize_pem())]).load(&yaml).unwrap().notes
+    let findings = |year| {
+        let outside = Outside::with_files(&[("c.pem", &of_year(year)), ("k.pem", &key.serialize_pem())]);
+        outside.load(&yaml).unwrap().findings.iter().map(Finding::to_line).collect::<Vec<_>>()
     };
     assert_eq!(
-        notes(2020),
+        findings(2020)[..1],
         [
-            "the certificate in `c.pem` expired on 2020-01-31 00:00 UTC: clients that check it refuse to connect. Replace the \
-          file; that needs no restart"
+            "proxy.yaml:5:18: listeners.imap.certificate: the certificate in `c.pem` expired on 2020-01-31 00:00 UTC, so \
+             clients refuse to connect. Hint: replace the file, which needs no restart"
         ]
     );
-    assert!(notes(2099).is_empty());
+    assert_eq!(findings(2099).len(), findings(2020).len() - 1);
 }
 
 #[test]

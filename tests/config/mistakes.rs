@@ -44,7 +44,7 @@ fn every_mistake_of_a_listener_has_its_sentence() {
         ),
         (
             "upstream_tls: starttls",
-            "listeners.imap.upstream_tls: port 993 does not go with this kind of TLS; write `upstream_tls: implicit`, or \
+            "listeners.imap.upstream_tls: port 993 expects TLS at once, so `starttls` cannot work; write `upstream_tls: implicit`, or \
              name another port",
         ),
         (

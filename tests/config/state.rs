@@ -75,7 +75,7 @@ fn a_redis_is_read_from_its_address() {
 
     outside.world_readable = true;
     let notes = |address: &str| outside.load(&complete(&yaml(address))).unwrap().notes;
-    assert!(notes("redis://:hunter2@redis/0")[0].contains("holds a secret"));
+    assert!(notes("redis://:hunter2@redis/0")[0].contains("has a secret"));
     assert!(notes("redis://redis/0").is_empty());
 }
 

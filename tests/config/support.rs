@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
-use gatepost_config::Config;
 use gatepost_config::environment::Environment;
-use gatepost_config::load::load_text;
+use gatepost_config::load::{load_text, load_text_for};
 use gatepost_config::problem::Problems;
+use gatepost_config::{Config, DirectoryState, Finding, Holder, Purpose};
 
 pub(crate) const HASH: &str =
     "$argon2id$v=19$m=19456,t=2,p=1$c2FsdHNhbHRzYWx0c2FsdA$4IfZJ2nU2ZRHrYYvlzcKcSSuTKW0pCHaqw9Y5ZpVHjw";
@@ -18,6 +19,19 @@ pub(crate) struct Outside {
     pub(crate) files: BTreeMap<PathBuf, Vec<u8>>,
     pub(crate) variables: BTreeMap<String, String>,
     pub(crate) world_readable: bool,
+    pub(crate) machine: Machine,
+}
+
+/// The machine, where it differs from one that has and allows everything.
+#[derive(Default)]
+pub(crate) struct Machine {
+    pub(crate) user: u32,
+    pub(crate) service: Option<u32>,
+    pub(crate) directories: BTreeMap<PathBuf, DirectoryState>,
+    pub(crate) nothing_can_be_created: bool,
+    pub(crate) addresses_missing: Vec<IpAddr>,
+    pub(crate) first_port: u16,
+    pub(crate) holders: BTreeMap<SocketAddr, Holder>,
 }
 
 impl Outside {
@@ -33,6 +47,21 @@ impl Outside {
 
     pub(crate) fn load(&self, yaml: &str) -> Result<Config, Problems> {
         self.load_with(yaml, &[])
+    }
+
+    /// What a check finds in a configuration of this path, each as `severity key: reason; hint`.
+    pub(crate) fn findings_of(&self, file: &str, yaml: &str) -> Vec<String> {
+        let file = Some((Path::new(file), yaml));
+        let config = load_text_for(Purpose::Check, file, &[], &self.variables, self);
+        let config = config.unwrap_or_else(|problems| panic!("{yaml}\n{problems}"));
+        let told = |Finding { severity, problem }: &Finding| {
+            format!("{severity:?} {}: {}; {}", problem.key, problem.reason, problem.hint)
+        };
+        config.findings.iter().map(told).collect()
+    }
+
+    pub(crate) fn findings(&self, yaml: &str) -> Vec<String> {
+        self.findings_of("proxy.yaml", yaml)
     }
 
     pub(crate) fn load_with(&self, yaml: &str, set: &[(&str, &str)]) -> Result<Config, Problems> {
@@ -52,6 +81,43 @@ impl Environment for Outside {
 
     fn world_readable(&self, _path: &Path) -> bool {
         self.world_readable
+    }
+
+    fn directory(&self, path: &Path) -> Option<DirectoryState> {
+        self.machine.directories.get(path).cloned()
+    }
+
+    fn may_create(&self, _path: &Path) -> bool {
+        !self.machine.nothing_can_be_created
+    }
+
+    fn own_user(&self) -> u32 {
+        self.machine.user
+    }
+
+    fn user_of_service(&self) -> Option<u32> {
+        self.machine.service
+    }
+
+    fn user(&self, id: u32) -> String {
+        match id {
+            0 => "root".to_owned(),
+            997 => "gatepost".to_owned(),
+            1000 => "bob".to_owned(),
+            id => format!("#{id}"),
+        }
+    }
+
+    fn has_address(&self, address: IpAddr) -> bool {
+        !self.machine.addresses_missing.contains(&address)
+    }
+
+    fn may_bind(&self, port: u16) -> bool {
+        port >= self.machine.first_port
+    }
+
+    fn holder(&self, address: SocketAddr, _service: &[PathBuf]) -> Option<Holder> {
+        self.machine.holders.get(&address).cloned()
     }
 
     fn run(&self, command: &[String], hidden: &[String]) -> Result<Vec<u8>, String> {

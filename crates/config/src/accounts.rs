@@ -20,7 +20,7 @@ use super::purpose::{Purpose, Secret};
 use super::reader::{Node, Section};
 use super::setting::Setting;
 use super::value::{self, ValueError, quoted, wrong};
-use super::{credential, mailboxes, secrets};
+use super::{credential, mailboxes, plausible, secrets};
 use gatepost_core::account::{LoginName, MailAddress, NameError};
 
 /// A token with less remaining lifetime is not used for a new login, unless the configuration says
@@ -451,8 +451,10 @@ impl Reader<'_, '_> {
         let host = authority.host_str().unwrap_or_default();
         let clouds = Cloud::of_authority(host);
         match clouds.first() {
+            // A misspelled host is a finding.
+            None if plausible::meant_authority(host).is_some() => {}
             None => context.note(format!(
-                "the authority `{authority}` is not one of Microsoft's; it will receive passwords and secrets"
+                "the authority `{authority}` is not one of Microsoft's, and will receive passwords and secrets"
             )),
             Some(theirs) if !clouds.contains(&cloud) => {
                 self.microsoft.problem(

@@ -7,7 +7,7 @@ use super::identity::read_identity;
 use super::model::admin::{Admin, AdminToken};
 use super::model::listener::Bind;
 use super::purpose::Purpose;
-use super::reader::{Node, Section};
+use super::reader::{Context, Node, Section};
 use super::{secrets, state, value};
 
 /// Name of the Unix socket in Gatepost's own directory.
@@ -51,6 +51,7 @@ pub(super) fn read(root: &Section<'_>) -> Option<Admin> {
     let is_local = bind.iter().all(|address| address.ip().is_loopback());
     let (has_tls, has_token) = (tls.is_some(), token.is_some());
     let admin = Admin {
+        meeting_place: meeting_places(section.context()).into_iter().next().filter(|_| sockets.own.is_some()),
         socket: sockets.own,
         service_sockets: sockets.of_service,
         tls: all_or_none(tls)?,
@@ -141,34 +142,48 @@ pub(super) fn service_sockets(root: &Section<'_>) -> Option<Vec<PathBuf>> {
 }
 
 fn read_sockets(root: &Section<'_>, section: &Section<'_>) -> Option<Sockets> {
+    let context = root.context();
     if let Some(node) = section.get("socket") {
         let own = Some(node.text()?).filter(|text| *text != "none").map(|text| node.context().path(text));
-        return Some(Sockets { of_service: own.iter().cloned().collect(), own });
+        let mut of_service: Vec<PathBuf> = own.iter().cloned().collect();
+        // A service that has been started before `socket` was changed.
+        of_service.extend(meeting_places(context).into_iter().filter(|_| own.is_some()));
+        return Some(Sockets { of_service, own });
     }
-    let context = root.context();
     let runtime = context.outside.variable("RUNTIME_DIRECTORY").unwrap_or_default();
     // Several directories are joined by colons.
     let runtime = runtime.split(':').find(|part| part.starts_with('/')).map(Path::new);
-    Some(default_sockets(runtime, state::directory(root).as_deref(), context.is_of_unit()))
+    let store = state::directory(root);
+    Some(default_sockets(runtime, store.as_deref(), &meeting_places(context), context.is_of_unit()))
+}
+
+fn meeting_places(context: &Context<'_>) -> Vec<PathBuf> {
+    let file = context.document.file.as_ref().map(|(name, _)| Path::new(name));
+    // The service does not ask another one.
+    context.outside.meeting_places(file, !context.is_for(Purpose::Service))
 }
 
 /// The sockets when none is configured.
 ///
 /// The service listens in the directory that systemd creates for it (systemd.exec(5),
-/// `RuntimeDirectory`), or else beside the store. Only the service is told of that directory, so a
-/// command looks in three places: in a directory of which it was told, beside the store, and in
-/// that of the unit. The last one is for the configuration of the unit alone, because otherwise a
+/// `RuntimeDirectory`), or else beside the store, or else at the first of `meeting`. Only the service
+/// is told of the first directory, and the store may have been another one at its start. So a command
+/// looks in a directory of which it was told, beside the store, at the meeting places, and in the
+/// directory of the unit. The last one is for the configuration of the unit alone, because otherwise a
 /// command with another configuration would reach the unit's service. It comes last, because a
 /// service that was started by hand with the unit's configuration takes over from the unit's.
-fn default_sockets(runtime: Option<&Path>, store: Option<&Path>, is_of_unit: bool) -> Sockets {
+fn default_sockets(runtime: Option<&Path>, store: Option<&Path>, meeting: &[PathBuf], is_of_unit: bool) -> Sockets {
     let mut of_service = Vec::new();
-    for directory in [runtime, store, is_of_unit.then(|| Path::new(OF_UNIT))].into_iter().flatten() {
-        let socket = directory.join(SOCKET_FILE);
+    let socket = |directory: &Path| directory.join(SOCKET_FILE);
+    let of_unit = is_of_unit.then(|| Path::new(OF_UNIT)).map(socket);
+    let before = [runtime, store].into_iter().flatten().map(socket);
+    for socket in before.chain(meeting.iter().cloned()).chain(of_unit) {
         if !of_service.contains(&socket) {
             of_service.push(socket);
         }
     }
-    Sockets { own: runtime.or(store).map(|directory| directory.join(SOCKET_FILE)), of_service }
+    let own = runtime.or(store).map(socket).or_else(|| meeting.first().cloned());
+    Sockets { own, of_service }
 }
 
 #[cfg(test)]
@@ -197,7 +212,13 @@ mod tests {
         ] {
             let expected =
                 Sockets { own: own.map(PathBuf::from), of_service: of_service.iter().map(PathBuf::from).collect() };
-            assert_eq!(default_sockets(runtime, store, is_of_unit), expected);
+            assert_eq!(default_sockets(runtime, store, &[], is_of_unit), expected);
         }
+        let meeting = [PathBuf::from("/tmp/gatepost-7/x.sock")];
+        let sockets = default_sockets(None, None, &meeting, false);
+        assert_eq!((sockets.own.as_ref(), &sockets.of_service[..]), (meeting.first(), &meeting[..]));
+        let sockets = default_sockets(None, store, &meeting, true);
+        assert_eq!(sockets.own.unwrap(), Path::new(beside));
+        assert_eq!(sockets.of_service, [Path::new(beside), &meeting[0], Path::new(of_unit)]);
     }
 }

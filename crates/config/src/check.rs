@@ -15,7 +15,7 @@ use super::problem::{Problem, Problems};
 use super::purpose::{Purpose, Secret};
 use super::reader::{Context, Document, Node, Section};
 use super::value::{self, choice};
-use super::{accounts, admin, forward_proxy, limits, listeners, secrets, state, submission};
+use super::{accounts, admin, forward_proxy, limits, listeners, machine, plausible, secrets, state, submission};
 
 const LEVELS: [(&str, tracing::Level); 5] = [
     ("error", tracing::Level::ERROR),
@@ -59,10 +59,14 @@ pub(super) fn check(
     let words = [("try", Confine::Try), ("require", Confine::Require), ("off", Confine::Off)];
     let confinement = root.get("confinement").map_or(Some(Confine::Try), |node| node.read(|text| choice(text, &words)));
     let server_name = root.get("server_name").and_then(|node| node.read(value::server_name));
+    plausible::check(&root, &listeners, &accounts, server_name.as_ref());
+    if let (Some(state), Some(admin)) = (&state, &admin) {
+        machine::check(&root, state, admin);
+    }
     root.finish();
     drop(root);
 
-    let (mut problems, notes) = context.finish();
+    let (mut problems, notes, findings) = context.finish();
     problems.extend(early);
     match (Problems::new(problems), trust, state, log, admin.zip(confinement)) {
         (None, Some(trust), Some(state), Some(log), Some((admin, confinement))) => Ok(Config {
@@ -80,6 +84,7 @@ pub(super) fn check(
             files: Vec::new(),
             runs_commands: false,
             notes,
+            findings,
         }),
         (Some(problems), ..) => Err(problems),
         // Nothing is left out without a problem. If it happens all the same, not starting is better

@@ -44,7 +44,7 @@ const WORLDWIDE: Preset = Preset {
     ],
     imap_and_pop3: "outlook.office365.com",
     smtp: "smtp.office365.com",
-    mail_domains: &["office365.com", "outlook.com", "office.com"],
+    mail_domains: &["office365.com", "outlook.com", "office.com", "hve.mx.microsoft"],
     user_scope: "https://outlook.office.com/.default",
     application_scope: "https://outlook.office365.com/.default",
     exchange: &["https://outlook.office.com", "https://outlook.office365.com"],
@@ -232,6 +232,7 @@ mod tests {
         for (host, clouds) in [
             ("outlook.office365.com", &[Worldwide][..]),
             ("smtp-hve.office365.com", &[Worldwide]),
+            ("smtp.hve.mx.microsoft", &[Worldwide]),
             ("smtp-mail.outlook.com", &[Worldwide]),
             ("outlook.office365.us", &[UsGovGccHigh, UsGovDod]),
             ("webmail.apps.mil", &[UsGovDod]),

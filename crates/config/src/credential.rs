@@ -45,12 +45,18 @@ pub(super) fn read(section: &Section<'_>) -> Setting<Arc<Credential>> {
     };
     let credential = match key {
         "client_secret" if node.as_text() == Some("none") => Some(Credential::None),
-        "client_secret" => one_or_two(node, secret, Credential::Secrets),
-        "client_certificate" => one_or_two(node, certificate, Credential::Certificates),
+        "client_secret" => if_needed(node, || one_or_two(node, secret, Credential::Secrets)),
+        "client_certificate" => if_needed(node, || one_or_two(node, certificate, Credential::Certificates)),
         "federated_token_file" => node.text().map(|path| federated_token_file(node, &node.context().path(path))),
         _ => managed_identity(node).map(Credential::ManagedIdentity),
     };
     credential.map_or(Setting::Wrong, |credential| Setting::Value(Arc::new(credential)))
+}
+
+/// Reads a credential, without which a person can sign in: Entra takes none from a public client. So
+/// a sign-in on the command line goes without one that this shell does not have.
+fn if_needed(node: &Node<'_>, read: impl FnOnce() -> Option<Credential>) -> Option<Credential> {
+    node.context().unless_sign_in(read).unwrap_or(Some(Credential::NotRead))
 }
 
 /// The federated token that the platform's variables name (Azure Workload Identity, "Mutating
@@ -161,9 +167,8 @@ fn check(section: &Section<'_>, found: &ClientCertificate) -> Option<Secret<()>>
     let key_file = found.private_key.as_ref().unwrap_or(&found.certificate);
     if context.outside.world_readable(key_file) {
         let shown = key_file.display();
-        context.note(format!(
-            "everybody on this machine can read the private key in `{shown}`; take that right away with `chmod o-r {shown}`"
-        ));
+        context
+            .note(format!("every user of this machine can read the private key in `{shown}`. Run `chmod o-r {shown}`"));
     }
     let password = found.password.as_ref().map(|password| &*password.value);
     let key = match SigningKey::read(&certificate, private_key.as_deref(), password) {

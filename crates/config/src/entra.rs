@@ -4,6 +4,7 @@ use url::Url;
 
 use super::cloud::Preset;
 use super::model::account::{Cloud, LoginPattern, Tenant, is_domain};
+use super::plausible::is_placeholder;
 use super::value::{self, ValueError, quoted, wrong};
 use gatepost_core::account::is_guid;
 
@@ -44,8 +45,9 @@ pub(super) fn client_id(text: &str) -> Result<String, ValueError> {
     if is_guid(text) {
         return Ok(text.to_ascii_lowercase());
     }
+    let what = if is_placeholder(text) { "a placeholder" } else { "not an application id" };
     wrong(
-        format!("{} is not an application id", quoted(text)),
+        format!("{} is {what}", quoted(text)),
         "copy the application (client) id from Entra, such as `00000000-0000-0000-0000-000000000000`",
     )
 }
@@ -61,7 +63,10 @@ pub(super) fn tenant(text: &str) -> Result<Tenant, ValueError> {
         ),
         _ if is_guid(text) || is_domain(text) => Ok(Tenant::Named(folded)),
         _ => wrong(
-            format!("{} is neither a directory id nor a domain", quoted(text)),
+            match is_placeholder(text) {
+                true => format!("{} is a placeholder", quoted(text)),
+                false => format!("{} is neither a directory id nor a domain", quoted(text)),
+            },
             "write the directory id or a verified domain, such as `contoso.com`",
         ),
     }

@@ -5,14 +5,19 @@ use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::io::{self, Read};
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
 
+use super::directory::{self, DirectoryState};
 use super::files::{Files, is_stream, read_file};
+use super::sockets::{self, Holder};
 use super::value::quoted;
+use super::{meeting, user};
 use gatepost_core::clock::Clock;
+use gatepost_core::system_error::Plain;
 
 /// Prefix of the environment variables that belong to the configuration.
 pub(super) const PREFIX: &str = "GATEPOST__";
@@ -64,6 +69,52 @@ pub trait Environment {
     /// The directory with the credentials of the running service, for other processes.
     fn credentials_of_unit(&self) -> PathBuf {
         Path::new(CREDENTIALS).join(UNIT)
+    }
+
+    /// The directory as this process sees it; `None`: it is absent, or cannot be looked at.
+    fn directory(&self, _path: &Path) -> Option<DirectoryState> {
+        None
+    }
+
+    /// True when this process may create the directory, with those above it.
+    fn may_create(&self, _path: &Path) -> bool {
+        true
+    }
+
+    /// The id of the user that runs this process.
+    fn own_user(&self) -> u32 {
+        0
+    }
+
+    /// The id of the user that the unit `gatepost.service` runs as, if this machine has it.
+    fn user_of_service(&self) -> Option<u32> {
+        None
+    }
+
+    /// The name of a user.
+    fn user(&self, id: u32) -> String {
+        id.to_string()
+    }
+
+    /// True when this machine has the address.
+    fn has_address(&self, _address: IpAddr) -> bool {
+        true
+    }
+
+    /// True when this process may listen on the port.
+    fn may_bind(&self, _port: u16) -> bool {
+        true
+    }
+
+    /// Who listens on the address. `service` are the sockets at which the running service answers.
+    fn holder(&self, _address: SocketAddr, _service: &[PathBuf]) -> Option<Holder> {
+        None
+    }
+
+    /// Where a service meets its commands if nothing else gives it a socket. The first place is this
+    /// process's own, if it is the service. With `others`, root gets those of other users too.
+    fn meeting_places(&self, _file: Option<&Path>, _others: bool) -> Vec<PathBuf> {
+        Vec::new()
     }
 
     /// What a command writes to its standard output, at most 64 KiB. It does not see the
@@ -122,6 +173,42 @@ impl Environment for Recording<'_> {
         self.outside.credentials_of_unit()
     }
 
+    fn directory(&self, path: &Path) -> Option<DirectoryState> {
+        self.outside.directory(path)
+    }
+
+    fn may_create(&self, path: &Path) -> bool {
+        self.outside.may_create(path)
+    }
+
+    fn own_user(&self) -> u32 {
+        self.outside.own_user()
+    }
+
+    fn user_of_service(&self) -> Option<u32> {
+        self.outside.user_of_service()
+    }
+
+    fn user(&self, id: u32) -> String {
+        self.outside.user(id)
+    }
+
+    fn has_address(&self, address: IpAddr) -> bool {
+        self.outside.has_address(address)
+    }
+
+    fn may_bind(&self, port: u16) -> bool {
+        self.outside.may_bind(port)
+    }
+
+    fn holder(&self, address: SocketAddr, service: &[PathBuf]) -> Option<Holder> {
+        self.outside.holder(address, service)
+    }
+
+    fn meeting_places(&self, file: Option<&Path>, others: bool) -> Vec<PathBuf> {
+        self.outside.meeting_places(file, others)
+    }
+
     fn run(&self, command: &[String], hidden: &[String]) -> Result<Vec<u8>, String> {
         self.commands.set(true);
         self.outside.run(command, hidden)
@@ -172,10 +259,8 @@ impl Environment for System {
         false
     }
 
-    #[cfg(unix)]
     fn is_writable_directory(&self, path: &Path) -> bool {
-        use rustix::fs::{Access, access};
-        path.is_dir() && access(path, Access::WRITE_OK | Access::EXEC_OK).is_ok()
+        directory::is_writable(path)
     }
 
     fn is_directory(&self, path: &Path) -> bool {
@@ -189,6 +274,42 @@ impl Environment for System {
 
     fn credentials_of_unit(&self) -> PathBuf {
         credentials_of_unit(Path::new(CREDENTIALS))
+    }
+
+    fn directory(&self, path: &Path) -> Option<DirectoryState> {
+        DirectoryState::of(path)
+    }
+
+    fn may_create(&self, path: &Path) -> bool {
+        directory::may_create(path)
+    }
+
+    fn own_user(&self) -> u32 {
+        user::own()
+    }
+
+    fn user_of_service(&self) -> Option<u32> {
+        user::id_of(user::OF_SERVICE)
+    }
+
+    fn user(&self, id: u32) -> String {
+        user::name(id)
+    }
+
+    fn has_address(&self, address: IpAddr) -> bool {
+        sockets::has_address(address)
+    }
+
+    fn may_bind(&self, port: u16) -> bool {
+        sockets::may_bind(port)
+    }
+
+    fn holder(&self, address: SocketAddr, service: &[PathBuf]) -> Option<Holder> {
+        sockets::holder(address, service)
+    }
+
+    fn meeting_places(&self, file: Option<&Path>, others: bool) -> Vec<PathBuf> {
+        meeting::places(file, self.variable("XDG_RUNTIME_DIR").as_deref(), others)
     }
 
     fn run(&self, command: &[String], hidden: &[String]) -> Result<Vec<u8>, String> {
@@ -238,7 +359,7 @@ fn run_command_within(command: &[String], hidden: &[String], deadline: Duration)
         .stdout(Stdio::piped())
         .stderr(Stdio::inherit())
         .spawn()
-        .map_err(|error| format!("{} cannot be started: {error}", quoted(program)))?;
+        .map_err(|error| format!("{} cannot be started: {}", quoted(program), Plain(&error)))?;
     let Some(stdout) = child.stdout.take() else { return Err("its output cannot be read".to_owned()) };
 
     // A thread reads the output, because a command that never closes it must not block the start.
@@ -251,7 +372,7 @@ fn run_command_within(command: &[String], hidden: &[String], deadline: Duration)
     });
     let output = match reader {
         Ok(_) => receive.recv_timeout(deadline),
-        Err(error) => return Err(format!("its output cannot be read: {error}")),
+        Err(error) => return Err(format!("its output cannot be read: {}", Plain(&error))),
     };
     let too_long = matches!(&output, Ok(Ok(output)) if output.len() as u64 > SECRET_BYTES);
     let status = if output.is_err() || too_long {
@@ -259,10 +380,10 @@ fn run_command_within(command: &[String], hidden: &[String], deadline: Duration)
     } else {
         wait(&mut child, || clock.now().since(started) < deadline)
     };
-    let status = status.map_err(|error| format!("its end cannot be awaited: {error}"))?;
+    let status = status.map_err(|error| format!("its end cannot be awaited: {}", Plain(&error)))?;
     match (output, status) {
         (Err(_), _) | (_, None) if !too_long => Err(format!("it took longer than {} seconds", deadline.as_secs())),
-        (Ok(Err(error)), _) => Err(format!("its output cannot be read: {error}")),
+        (Ok(Err(error)), _) => Err(format!("its output cannot be read: {}", Plain(&error))),
         _ if too_long => Err("it wrote more than 64 KiB".to_owned()),
         (Ok(Ok(output)), Some(status)) if status.success() => Ok(output),
         (_, Some(status)) => Err(format!("it failed ({status})")),

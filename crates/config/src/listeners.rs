@@ -13,7 +13,7 @@ use super::model::server::{Origin, Upstream, UpstreamTls};
 use super::model::submission::{Deliver, Submission};
 use super::reader::{Node, Section};
 use super::value::{self, wrong};
-use super::{http, mailboxes, submission};
+use super::{http, mailboxes, plausible, submission};
 use gatepost_core::protocol::{MailProtocol, Protocol};
 use gatepost_proto::http::rules::HttpService;
 use gatepost_proto::sasl::ClientTokens;
@@ -297,7 +297,7 @@ fn check_plaintext(
     }
     if off_loopback && allowed.iter().any(|network| !network.network().is_loopback()) {
         section.context().note(format!(
-            "listener `{}` accepts logins without TLS from other machines; anybody who can listen on those networks learns the passwords",
+            "listener `{}` accepts logins without TLS from other machines. Anybody who can listen on those networks learns the passwords",
             section.path().trim_start_matches("listeners.")
         ));
     }
@@ -394,10 +394,11 @@ fn read_origin<'a>(
 }
 
 fn note_foreign(destination: &Destination<'_>) {
-    if destination.clouds().is_empty() {
+    // A misspelled host is a finding.
+    if destination.clouds().is_empty() && plausible::meant_upstream(&destination.name).is_none() {
         let Destination { host, port, section, .. } = destination;
         section.context().note(format!(
-            "upstream `{host}:{port}` of {} is not one of Microsoft's servers; it will receive access tokens",
+            "upstream `{host}:{port}` of {} is not one of Microsoft's servers, and will receive access tokens",
             section.path()
         ));
     }
@@ -437,8 +438,14 @@ fn read_upstream<'a>(
         _ => None,
     };
     if expected.is_some_and(|expected| expected != upstream.tls) {
-        let word = if upstream.tls == UpstreamTls::Implicit { "starttls" } else { "implicit" };
-        let reason = format!("port {} does not go with this kind of TLS", upstream.port);
+        let (word, given) = match upstream.tls {
+            UpstreamTls::Implicit => ("starttls", "implicit"),
+            UpstreamTls::StartTls => ("implicit", "starttls"),
+        };
+        let reason = match upstream.tls {
+            UpstreamTls::Implicit => format!("port {} greets in plain text, so `{given}` cannot work", upstream.port),
+            UpstreamTls::StartTls => format!("port {} expects TLS at once, so `{given}` cannot work", upstream.port),
+        };
         let hint = format!("write `upstream_tls: {word}`, or name another port");
         match tls_node.as_ref().or(node.as_ref()) {
             Some(node) => node.problem(reason, hint),

@@ -16,7 +16,8 @@ use super::problem::{Place, Problem, Problems};
 use super::purpose::Purpose;
 use super::raw::{self, Layer};
 use super::reader::{Context, Document};
-use super::{admin, check, render};
+use super::{admin, check, render, user};
+use gatepost_core::system_error::Plain;
 
 /// The file that is read when none is named.
 pub const DEFAULT_FILE: &str = "proxy.yaml";
@@ -65,7 +66,7 @@ pub fn service_sockets(
     let (document, early) = merge(as_text(&text), overrides, &system.variables)?;
     let context = Context::new(&document, &system, Purpose::Store);
     let sockets = admin::service_sockets(&context.root()).unwrap_or_default();
-    let (mut problems, _) = context.finish();
+    let (mut problems, ..) = context.finish();
     problems.extend(early);
     Problems::new(problems).map_or(Ok(sockets), Err)
 }
@@ -206,10 +207,10 @@ fn read_text(path: &Path, system: &System) -> Result<String, Problems> {
         }
         kind => whole(
             name.clone(),
-            format!("the file cannot be read: {error}"),
+            format!("the file cannot be read: {}", Plain(&error)),
             match kind {
-                io::ErrorKind::FileTooLarge => "shorten it",
-                _ => "make it readable for the user that runs Gatepost",
+                io::ErrorKind::FileTooLarge => "shorten it".to_owned(),
+                _ => format!("make it readable for user {}", user::name(user::own())),
             },
         ),
     })?;

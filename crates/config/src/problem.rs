@@ -56,7 +56,7 @@ pub struct Problem {
 impl Problem {
     /// Returns all of it but the excerpt as one line.
     pub fn to_line(&self) -> String {
-        format!("{}{}; {}", self.where_it_is(), self.reason, self.hint)
+        format!("{}{}. Hint: {}", self.where_it_is(), self.reason, self.hint)
     }
 
     /// Returns the place and the key, with a colon behind each.
@@ -155,7 +155,7 @@ mod tests {
              3 mistakes in the configuration"
         );
         let lines: Vec<String> = problems.iter().map(Problem::to_line).collect();
-        assert_eq!(lines[0], "proxy.yaml:2:3: a: is wrong; put it right");
+        assert_eq!(lines[0], "proxy.yaml:2:3: a: is wrong. Hint: put it right");
         assert!(Problems::new(Vec::new()).is_none());
     }
 }

@@ -195,9 +195,8 @@ fn read_keytab(node: &Node<'_>) -> Option<std::path::PathBuf> {
         Secret::NotRead => return Some(path),
     }
     if node.context().outside.world_readable(&path) {
-        node.context().note(format!(
-            "everybody on this machine can read the keys in `{shown}`; take that right away with `chmod o-r {shown}`"
-        ));
+        node.context()
+            .note(format!("every user of this machine can read the keys in `{shown}`. Run `chmod o-r {shown}`"));
     }
     Some(path)
 }

@@ -7,11 +7,13 @@ use std::path::{Path, PathBuf};
 use config::{Value, ValueKind};
 
 use super::environment::{self, Environment};
+use super::finding::{Finding, Severity};
 use super::problem::{Place, Problem};
 use super::purpose::{Purpose, Secret};
 use super::raw::{self, Layer, Span, Table};
 use super::render;
 use super::value::{ValueError, nearest, quoted};
+use gatepost_core::system_error::Plain;
 
 /// The variable with the service's directory of credentials (systemd.exec(5), "Credentials").
 const CREDENTIALS: &str = "CREDENTIALS_DIRECTORY";
@@ -33,6 +35,7 @@ pub(super) struct Context<'a> {
     purpose: Purpose,
     problems: RefCell<Vec<Problem>>,
     notes: RefCell<Vec<String>>,
+    findings: RefCell<Vec<Finding>>,
     /// Keys of secrets that only the running service has.
     elsewhere: RefCell<Vec<String>>,
 }
@@ -45,6 +48,7 @@ impl<'a> Context<'a> {
             purpose,
             problems: RefCell::default(),
             notes: RefCell::default(),
+            findings: RefCell::default(),
             elsewhere: RefCell::default(),
         }
     }
@@ -107,7 +111,33 @@ impl<'a> Context<'a> {
         }
     }
 
-    pub(super) fn finish(self) -> (Vec<Problem>, Vec<String>) {
+    /// Adds something that the service accepts, and that will not work or may not.
+    fn find(&self, severity: Severity, problem: Problem) {
+        let (finding, mut findings) = (Finding { severity, problem }, self.findings.borrow_mut());
+        if !findings.contains(&finding) {
+            findings.push(finding);
+        }
+    }
+
+    /// Reads something that a sign-in on the command line can go without: then `None` if it cannot be
+    /// read, and nothing is reported.
+    pub(super) fn unless_sign_in<T>(&self, read: impl FnOnce() -> Option<T>) -> Option<Option<T>> {
+        let before = self.problems.borrow().len();
+        let value = read();
+        if value.is_none() && self.purpose == Purpose::SignIn {
+            self.problems.borrow_mut().truncate(before);
+            return None;
+        }
+        Some(value)
+    }
+
+    /// Whether a check reads the configuration.
+    pub(super) fn is_check(&self) -> bool {
+        self.purpose == Purpose::Check
+    }
+
+    /// Returns the mistakes, the notes and the findings.
+    pub(super) fn finish(self) -> (Vec<Problem>, Vec<String>, Vec<Finding>) {
         let elsewhere = self.elsewhere.into_inner();
         let mut notes = self.notes.into_inner();
         if !elsewhere.is_empty() {
@@ -117,7 +147,9 @@ impl<'a> Context<'a> {
                 elsewhere.join("`, `")
             ));
         }
-        (self.problems.into_inner(), notes)
+        let mut findings = self.findings.into_inner();
+        findings.sort_by(|a, b| a.problem.place.cmp(&b.problem.place).then_with(|| a.problem.key.cmp(&b.problem.key)));
+        (self.problems.into_inner(), notes, findings)
     }
 
     fn spot(&self, path: &str) -> Option<&Span> {
@@ -194,6 +226,11 @@ impl<'a> Section<'a> {
     /// Reports something about the section itself.
     pub(super) fn problem(&self, reason: impl Into<String>, hint: impl Into<String>) {
         self.context.problem(self.place(), &self.path, reason, hint);
+    }
+
+    /// Reports something about the section itself that the service accepts.
+    pub(super) fn find(&self, severity: Severity, reason: impl Into<String>, hint: impl Into<String>) {
+        self.context.find(severity, self.as_problem(reason, hint));
     }
 
     /// A problem of the section itself, not reported yet.
@@ -305,14 +342,21 @@ impl<'a> Node<'a> {
         self.context.problem(self.place(), &self.path, reason, hint);
     }
 
-    /// Reports a file that [`Environment::read`] could not
-    /// read. `hint` is for every reason except that the file is too long.
+    /// Reports something that the service accepts, and that will not work or may not.
+    pub(super) fn find(&self, severity: Severity, reason: impl Into<String>, hint: impl Into<String>) {
+        self.context.find(severity, self.context.as_problem(self.place(), &self.path, reason, hint));
+    }
+
+    /// Reports a file that [`Environment::read`] could not read. `hint` is for every reason except that the file is too long.
     pub(super) fn unreadable(&self, path: &Path, error: &io::Error, hint: &str) {
         let hint = match error.kind() {
             io::ErrorKind::FileTooLarge => "name the right file, or shorten this one",
+            io::ErrorKind::PermissionDenied => {
+                &format!("make it readable for user {}", self.context.outside.user(self.context.outside.own_user()))
+            }
             _ => hint,
         };
-        self.problem(format!("`{}` cannot be read: {error}", path.display()), hint);
+        self.problem(format!("`{}` cannot be read: {}", path.display(), Plain(error)), hint);
     }
 
     /// The content of a file that `needed_for` and everything beyond it needs. A check notes a

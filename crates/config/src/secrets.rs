@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use config::{Value, ValueKind};
 
+use super::finding::Severity;
+use super::plausible::is_placeholder;
 use super::problem::Place;
 use super::purpose::{Purpose, Secret};
 use super::raw::Table;
@@ -87,13 +89,15 @@ pub(super) fn literal(node: &Node<'_>) -> Option<String> {
         node.problem("everybody on this machine can read a secret on the command line", FORMS);
         return None;
     }
+    if is_placeholder(&text) {
+        node.find(Severity::Problem, "the secret is a placeholder in angle brackets", "write the value of the secret");
+    }
     let in_file = matches!(node.place(), Place::File { .. });
     if let Some((name, _)) = context.document.file.as_ref().filter(|_| in_file)
         && context.outside.world_readable(name.as_ref())
     {
-        context.note(format!(
-            "`{name}` holds a secret and everybody on this machine can read it; take that right away with `chmod o-r {name}`"
-        ));
+        context
+            .note(format!("`{name}` has a secret, and every user of this machine can read it. Run `chmod o-r {name}`"));
     }
     Some(text)
 }
@@ -143,9 +147,7 @@ fn of_file(source: &Node<'_>, needed_for: Purpose) -> Option<Secret<Content>> {
     let path = context.path(source.text()?);
     if context.outside.world_readable(&path) {
         let shown = path.display();
-        context.note(format!(
-            "everybody on this machine can read the secret in `{shown}`; take that right away with `chmod o-r {shown}`"
-        ));
+        context.note(format!("every user of this machine can read the secret in `{shown}`. Run `chmod o-r {shown}`"));
     }
     read_file(source, path, needed_for, "name a file that the user who runs Gatepost can read")
 }

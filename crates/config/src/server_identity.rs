@@ -11,12 +11,13 @@ use x509_parser::parse_x509_certificate;
 
 use super::model::listener::Identity;
 use gatepost_core::clock::UnixTime;
+use gatepost_core::system_error::Plain;
 
 /// Why a certificate and key cannot be used together.
 #[derive(Debug, thiserror::Error)]
 pub enum IdentityError {
     /// A file could not be read.
-    #[error("`{path}` cannot be read: {source}")]
+    #[error("`{path}` cannot be read: {}", Plain(.source))]
     Unreadable {
         /// The file of the certificate or the key.
         path: PathBuf,

@@ -24,6 +24,7 @@ use gatepost_config::certificate::{CertificateError, SigningKey};
 use gatepost_config::{ClientCertificate, Credential, NotedSecret, Renewable, secret_line};
 use gatepost_core::clock::{Clock, UnixTime};
 use gatepost_core::secret::{CertificatePassword, ClientAssertion, ClientSecret};
+use gatepost_core::system_error::Plain;
 use gatepost_core::tuple_key::TupleKey;
 
 /// Why an application cannot prove itself. Entra was not asked.
@@ -120,7 +121,8 @@ impl CredentialError {
                 "find out why the platform does not renew the file; it is read again for every request"
             }
             Self::Slow => "look at the disk, or at the network behind it",
-            Self::NoRandomness | Self::NoProof => "report it with the log",
+            Self::NoProof => "run the command as root or as the user of the service, while the service runs",
+            Self::NoRandomness => "report it with the log",
         }
     }
 }
@@ -328,7 +330,8 @@ async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> 
 }
 
 fn read(file: &Path) -> Result<zeroize::Zeroizing<Vec<u8>>, CredentialError> {
-    content(file).map_err(|error| CredentialError::Unreadable { path: file.to_owned(), reason: error.to_string() })
+    content(file)
+        .map_err(|error| CredentialError::Unreadable { path: file.to_owned(), reason: Plain(&error).to_string() })
 }
 
 fn signing_key(
@@ -367,8 +370,10 @@ fn federated_token(file: &Path, now: UnixTime) -> Result<ClientAssertion, Creden
     struct End {
         exp: Option<f64>,
     }
-    let octets = content(file)
-        .map_err(|error| CredentialError::UnreadableToken { path: file.to_owned(), reason: error.to_string() })?;
+    let octets = content(file).map_err(|error| CredentialError::UnreadableToken {
+        path: file.to_owned(),
+        reason: Plain(&error).to_string(),
+    })?;
     let no_token = || CredentialError::NoToken { path: file.to_owned() };
     let text = std::str::from_utf8(&octets).map_err(|_| no_token())?.trim();
     let is_base64 = |part: &str| {

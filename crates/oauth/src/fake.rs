@@ -27,6 +27,7 @@ pub fn config(accounts: Accounts, limits: Limits) -> Config {
         log: Log { format: LogFormat::Text, level: tracing::Level::INFO, audit: None },
         admin: gatepost_config::Admin::default(),
         notes: Vec::new(),
+        findings: Vec::new(),
         server_name: None,
         confinement: gatepost_config::Confine::Off,
         files: Vec::new(),

@@ -11,7 +11,11 @@ use std::path::{Path, PathBuf};
 use aws_lc_rs::rand;
 use zeroize::Zeroizing;
 
-use super::owner::as_user;
+use gatepost_config::{suggestion, user};
+use gatepost_core::system_error::Plain;
+
+/// Name of the database in the state directory.
+pub(super) const DATABASE: &str = "gatepost.sqlite";
 
 /// Most octets read of a key file.
 const KEY_FILE_OCTETS: usize = 4_096;
@@ -30,7 +34,7 @@ pub enum FileProblem {
         wanted: u32,
     },
     /// It belongs to another user.
-    #[error("`{}` belongs to user {owner}, and this is user {own}. Run the command as that user: `{} gatepost …`", .path.display(), as_user(*.owner))]
+    #[error("{}", of_another(.path, *.owner, *.own))]
     Owner {
         /// Which.
         path: PathBuf,
@@ -54,21 +58,84 @@ pub enum FileProblem {
         wanted: &'static str,
     },
     /// An error of the system.
-    #[error("{doing} `{}`: {source}; the user that runs Gatepost must be able to do that", .path.display())]
+    #[error("{}", not_done(.doing, .path, .error))]
     Io {
         /// What was tried.
         doing: &'static str,
         /// Which.
         path: PathBuf,
         /// Why it failed.
-        source: io::Error,
+        error: io::Error,
     },
+}
+
+/// Says what root or another user does about a store that belongs to `owner`.
+fn of_another(path: &Path, owner: u32, own: u32) -> String {
+    let facts =
+        format!("`{}` belongs to user {}, and this is user {}", path.display(), user::name(owner), user::name(own));
+    match suggestion::is_service() && own != 0 {
+        // The service cannot choose its user.
+        true => format!("{facts}. Run `{}`", user::give_to(own, &store_of(path))),
+        false => format!("{facts}. Run the command as that user: `{} gatepost …`", user::as_user(owner)),
+    }
+}
+
+fn not_done(doing: &str, path: &Path, error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => denied(doing, path),
+        _ => format!("cannot {doing} `{}`: {}", path.display(), Plain(error)),
+    }
+}
+
+/// Says why this user may not do something with a path, and what to do about it.
+pub(super) fn denied(doing: &str, path: &Path) -> String {
+    let own = user::own();
+    let facts = format!("user {} cannot {doing} `{}`", user::name(own), path.display());
+    let Some((there, owner)) = path.ancestors().find_map(|there| Some((there, owner_of(there)?))) else {
+        return format!("{facts}: permission denied");
+    };
+    if owner == own {
+        return format!("{facts}: its mode or a read-only file system forbids it. Correct that");
+    }
+    let facts = format!("{facts}: `{}` belongs to user {}", there.display(), user::name(owner));
+    let store = store_of(path);
+    if store.exists() && (suggestion::is_service() || user::id_of(user::OF_SERVICE) == Some(own)) {
+        format!("{facts}. Run `{}`", user::give_to(own, &store))
+    } else if suggestion::is_service() {
+        format!("{facts}. Run `sudo install -d -m 700 -o {} {}`", user::name(own), store.display())
+    } else if owner == 0 {
+        format!("{facts}. Run the command as root: `sudo gatepost …`")
+    } else {
+        format!("{facts}. Run the command as that user: `{} gatepost …`", user::as_user(owner))
+    }
+}
+
+/// What to give to another user with a path: the state directory for what is in it, and else the
+/// path alone, because the directory of a key may hold anything.
+fn store_of(path: &Path) -> PathBuf {
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let is_database = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(DATABASE));
+    if !path.is_dir() && (is_database || parent.join(DATABASE).exists()) {
+        return parent.to_owned();
+    }
+    path.to_owned()
+}
+
+#[cfg(unix)]
+fn owner_of(path: &Path) -> Option<u32> {
+    use std::os::unix::fs::MetadataExt as _;
+    fs::metadata(path).ok().map(|found| found.uid())
+}
+
+#[cfg(not(unix))]
+fn owner_of(_path: &Path) -> Option<u32> {
+    None
 }
 
 impl FileProblem {
     fn io(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_path_buf();
-        move |source| Self::Io { doing, path, source }
+        move |error| Self::Io { doing, path, error }
     }
 }
 
@@ -77,18 +144,18 @@ pub(super) fn private_directory(path: &Path) -> Result<PathBuf, FileProblem> {
     let found = match fs::symlink_metadata(path) {
         Ok(found) => found,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            make_directory(path).map_err(FileProblem::io("make the directory", path))?;
-            fs::symlink_metadata(path).map_err(FileProblem::io("look at", path))?
+            make_directory(path).map_err(FileProblem::io("create the directory", path))?;
+            fs::symlink_metadata(path).map_err(FileProblem::io("read", path))?
         }
-        Err(error) => return Err(FileProblem::io("look at", path)(error)),
+        Err(error) => return Err(FileProblem::io("read", path)(error)),
     };
     if found.is_symlink() {
         // systemd's `StateDirectory` with `DynamicUser` is such a link. A link that another user
         // could change is refused.
         check_link(path, &found)?;
     }
-    let real = fs::canonicalize(path).map_err(FileProblem::io("look at", path))?;
-    let found = fs::metadata(&real).map_err(FileProblem::io("look at", &real))?;
+    let real = fs::canonicalize(path).map_err(FileProblem::io("read", path))?;
+    let found = fs::metadata(&real).map_err(FileProblem::io("read", &real))?;
     if !found.is_dir() {
         return Err(FileProblem::Kind { path: real, wanted: "a directory" });
     }
@@ -101,7 +168,7 @@ pub(super) fn check_file(path: &Path) -> Result<bool, FileProblem> {
     let found = match fs::symlink_metadata(path) {
         Ok(found) => found,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
-        Err(error) => return Err(FileProblem::io("look at", path)(error)),
+        Err(error) => return Err(FileProblem::io("read", path)(error)),
     };
     check_open(path, &found)?;
     Ok(true)
@@ -124,7 +191,7 @@ pub(super) fn read_private(path: &Path) -> Result<Option<Zeroizing<Vec<u8>>>, Fi
     }
     let file = options().read(true).open(path).map_err(FileProblem::io("open", path))?;
     // Checks again the file that was really opened.
-    check_open(path, &file.metadata().map_err(FileProblem::io("look at", path))?)?;
+    check_open(path, &file.metadata().map_err(FileProblem::io("read", path))?)?;
     read_bounded(file).map(Some).map_err(FileProblem::io("read", path))
 }
 
@@ -151,10 +218,10 @@ fn read_bounded(file: File) -> io::Result<Zeroizing<Vec<u8>>> {
 pub(super) fn create_private(path: &Path, content: &[u8]) -> Result<bool, FileProblem> {
     let temporary = write_beside(path, content)?;
     let linked = fs::hard_link(&temporary, path);
-    fs::remove_file(&temporary).map_err(FileProblem::io("remove", &temporary))?;
+    fs::remove_file(&temporary).map_err(FileProblem::io("write", path))?;
     match linked {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
-        linked => linked.and_then(|()| sync_directory(path)).map(|()| true).map_err(FileProblem::io("make", path)),
+        linked => linked.and_then(|()| sync_directory(path)).map(|()| true).map_err(FileProblem::io("create", path)),
     }
 }
 
@@ -176,7 +243,7 @@ pub(super) fn replace_private(path: &Path, content: &[u8]) -> Result<(), FilePro
 /// containers that share a directory have the same ones.
 fn write_beside(path: &Path, content: &[u8]) -> Result<PathBuf, FileProblem> {
     let mut random = [0; 8];
-    rand::fill(&mut random).map_err(|_| FileProblem::io("name a file beside", path)(io::ErrorKind::Other.into()))?;
+    rand::fill(&mut random).map_err(|_| FileProblem::io("create", path)(io::ErrorKind::Other.into()))?;
     let temporary = beside(path, &format!(".{:016x}.new", u64::from_be_bytes(random)));
     let write = || {
         let mut file = options().write(true).create_new(true).open(&temporary)?;
@@ -186,7 +253,8 @@ fn write_beside(path: &Path, content: &[u8]) -> Result<PathBuf, FileProblem> {
     write().map_err(|error| {
         // A partial file is useless, so it is removed. It need not exist.
         let _gone = fs::remove_file(&temporary);
-        FileProblem::io("make", &temporary)(error)
+        // Nobody knows the temporary name.
+        FileProblem::io("write", path)(error)
     })?;
     Ok(temporary)
 }
@@ -201,7 +269,7 @@ pub(super) fn lock(path: &Path) -> Result<Option<Lock>, FileProblem> {
     let path = beside(path, ".lock");
     let file =
         options().write(true).create(true).truncate(false).open(&path).map_err(FileProblem::io("open", &path))?;
-    check_open(&path, &file.metadata().map_err(FileProblem::io("look at", &path))?)?;
+    check_open(&path, &file.metadata().map_err(FileProblem::io("read", &path))?)?;
     match file.try_lock() {
         Ok(()) => Ok(Some(Lock(file))),
         Err(TryLockError::WouldBlock) => Ok(None),
@@ -249,7 +317,7 @@ fn options() -> OpenOptions {
 pub(super) fn make_parent(path: &Path) -> Result<(), FileProblem> {
     match path.parent() {
         Some(parent) if !parent.exists() => {
-            make_directory(parent).map_err(FileProblem::io("make the directory", parent))
+            make_directory(parent).map_err(FileProblem::io("create the directory", parent))
         }
         _ => Ok(()),
     }

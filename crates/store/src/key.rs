@@ -15,6 +15,7 @@ use super::files::{self, FileProblem, Lock};
 use super::seal::{KEY_OCTETS, KeyId, SealingKey};
 use gatepost_config::StateKey;
 use gatepost_config::environment::run_command;
+use gatepost_core::system_error::Plain;
 
 /// Why there is no state key.
 #[derive(Debug, thiserror::Error)]
@@ -24,14 +25,14 @@ pub enum KeyProblem {
     File(#[from] FileProblem),
     /// It is a systemd credential, which only the running service has.
     #[error(
-        "the state key is a systemd credential, and `{}` cannot be read: {source}. Run this while the service runs, as the \
-         service's user", .path.display()
+        "the state key is a systemd credential, and `{}` cannot be read: {}. Run this while the service runs, as the \
+         service's user", .path.display(), Plain(.error)
     )]
     Credential {
         /// Its path.
         path: PathBuf,
         /// The system's error.
-        source: io::Error,
+        error: io::Error,
     },
     /// Its file is gone, and the store is not.
     #[error(
@@ -82,7 +83,7 @@ impl Keys {
                 None => return Ok(None),
             },
             StateKey::Credential(path) => {
-                files::read(path).map_err(|source| KeyProblem::Credential { path: path.clone(), source })?
+                files::read(path).map_err(|error| KeyProblem::Credential { path: path.clone(), error })?
             }
             StateKey::Literal(text) => Zeroizing::new(text.expose().as_bytes().to_vec()),
             StateKey::Command { command, hidden } => {

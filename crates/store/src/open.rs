@@ -28,6 +28,11 @@ pub async fn open(state: &State) -> Result<Arc<dyn Store>, OpenError> {
     Ok(Arc::new(RetryingStore::new(Arc::new(sealed))))
 }
 
+/// Whether a state directory has a store. Creates nothing.
+pub fn exists(directory: &Path) -> bool {
+    directory.join(files::DATABASE).exists()
+}
+
 /// The store before its key is checked; `None` for one in memory.
 pub(super) async fn unproved(state: &State) -> Result<Option<Sealed>, OpenError> {
     let (records, key): (Box<dyn Records>, _) = match state {

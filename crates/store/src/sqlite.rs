@@ -14,13 +14,10 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use super::StoreError;
-use super::files::{self, FileProblem};
+use super::files::{self, DATABASE, FileProblem};
 use super::records::{Change, Done, Fault, KeyTable, Record, Records};
 use super::seal::{KEPT, KeyId, Kind, Place};
 use gatepost_core::clock::since_1970;
-
-/// The file's name in the state directory.
-pub(super) const FILE: &str = "gatepost.sqlite";
 
 /// The format that this version writes. A file of a later format is refused.
 const FORMAT: u32 = 1;
@@ -101,7 +98,7 @@ impl Sqlite {
     /// Opens the file in a directory that has been checked, or creates it. Blocks for [`BUSY`] at
     /// most.
     pub(super) fn open(directory: &Path) -> Result<Self, SqliteProblem> {
-        let path = directory.join(FILE);
+        let path = directory.join(DATABASE);
         let shared = Shared {
             shown: path.display().to_string(),
             connection: Mutex::new(None),
@@ -265,9 +262,7 @@ impl Shared {
                 .unavailable("another process keeps it locked; find out which one (`fuser`), and end it if it hangs"),
             Some(ErrorCode::DiskFull) => StoreError::NotKept(format!("`{shown}`: the disk is full; make room on it")),
             Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied | ErrorCode::AuthorizationForStatementDenied) => {
-                StoreError::NotKept(format!(
-                    "`{shown}`: it cannot be written; make the file system and the directory writable for the user that runs Gatepost"
-                ))
+                StoreError::NotKept(files::denied("write", &self.path))
             }
             Some(ErrorCode::SystemIoFailure) => {
                 StoreError::NotKept(format!("`{shown}`: the disk failed ({error}); look at the system's log"))
@@ -275,7 +270,8 @@ impl Shared {
             Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => StoreError::Sealed(format!(
                 "`{shown}` is damaged; restore it from a backup, or move it away and sign the accounts in again"
             )),
-            _ => self.unavailable(&format!("{error}; the user that runs Gatepost must be able to use it")),
+            Some(ErrorCode::CannotOpen) => StoreError::NotKept(files::denied("open", &self.path)),
+            _ => self.unavailable(&error.to_string()),
         }
     }
 }

@@ -21,6 +21,7 @@ use super::log::harmless;
 use gatepost_config::AuditLog;
 use gatepost_core::cause::Cause;
 use gatepost_core::clock::Clock;
+use gatepost_core::system_error::Plain;
 
 /// Lines that may wait for the disk.
 const QUEUE: usize = 8_192;
@@ -101,7 +102,7 @@ pub struct Audit {
 
 /// Why the audit log cannot be started.
 #[derive(Debug, thiserror::Error)]
-#[error("write the audit log to {place}: {source}. Gatepost admin: correct `log.audit`")]
+#[error("cannot write the audit log to {place}: {}. Gatepost admin: correct `log.audit`", Plain(.source))]
 pub struct AuditError {
     place: String,
     source: io::Error,
@@ -184,8 +185,9 @@ fn write(lines: &Receiver<Vec<u8>>, mut writer: Writer, lost: &AtomicU64, clock:
                 lost.fetch_add(missing.saturating_add(1), Ordering::Relaxed);
                 if !std::mem::replace(&mut failing, true) {
                     tracing::error!(
-                        "the audit log cannot be written, lines are being lost: {error}. Gatepost admin: see to the \
-                         disk or the journal that `log.audit` names"
+                        "the audit log cannot be written, lines are being lost: {}. Gatepost admin: check the disk or the \
+                         journal that `log.audit` names",
+                        Plain(&error)
                     );
                 }
             }

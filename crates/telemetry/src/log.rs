@@ -7,6 +7,7 @@
 //! trace what they send, which can be a secret, and they warn of what any stranger does without
 //! naming the peer. In a flood lines are dropped and counted.
 
+use std::borrow::Cow;
 use std::fmt::{self, Write as _};
 use std::io::{self, IsTerminal, Write as _};
 use std::net::SocketAddr;
@@ -27,7 +28,7 @@ use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 use super::journald::{self, Entry, Journal, JournalError};
 use super::rate::{Rate, Verdict};
 use super::stderr;
-use gatepost_config::{Log, LogFormat};
+use gatepost_config::{Log, LogFormat, suggestion};
 use gatepost_core::reloadable::Reloadable;
 
 /// Longest value, in octets; a cut value ends in `…`.
@@ -326,6 +327,10 @@ struct Value {
 
 impl Fields {
     fn push(&mut self, field: &Field, text: String, bare: bool) {
+        let text = match suggestion::complete(&text) {
+            Cow::Borrowed(_) => text,
+            Cow::Owned(completed) => completed,
+        };
         match field.name() {
             "message" => self.message = text,
             name => self.values.push(Value { name, text, bare }),

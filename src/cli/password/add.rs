@@ -10,7 +10,7 @@ use crate::cli::store_context::{StoreContext, with_store_context};
 use crate::client_settings::{Scope, client_settings, fitting, lets_in};
 use crate::login::issue::{self, Order};
 use gatepost_config::password_hash::{CHARACTERS_FROM_NETWORKS, is_short};
-use gatepost_config::{Account, Config, Grant, Listener, Purpose};
+use gatepost_config::{Account, Config, Grant, Listener, Purpose, suggestion};
 use gatepost_core::account::MailAddress;
 use gatepost_core::clock::Clock;
 use gatepost_store::DevicePassword;
@@ -43,7 +43,7 @@ async fn try_add(opened: &StoreContext, options: &AddOptions) -> anyhow::Result<
         let (made, password) = issue::generate(&**store, order, now).await?;
         (made, Some(password), false)
     };
-    opened.acted("password-made", login.as_str(), &format!("{} ({})", made.id, made.name));
+    opened.acted("password-made", login.as_str(), &format!("{} ({})", made.id, made.name)).await;
     let (once, typed) = match &generated {
         Some(password) => (" Copy it now; it will not be shown again.", password.expose()),
         None => ("", "the one that you chose"),
@@ -70,8 +70,8 @@ fn account(config: &Config, options: &AddOptions) -> anyhow::Result<(Arc<Account
     })?;
     if account.grant == Grant::Password {
         bail!(
-            "`{address}` has `grant: password`: Entra knows that password, and would take a device password for a wrong one; \
-             a device password needs another grant"
+            "`{address}` has `grant: password`, so Entra checks its password and would refuse a device password. Use another \
+             grant for device passwords"
         );
     }
     Ok((account, address))
@@ -95,7 +95,8 @@ fn scope(made: &DevicePassword) -> String {
         None if text.ends_with("Valid") => text.push_str(" until you revoke it.\n"),
         None => text.push_str(".\n"),
     }
-    text.push_str(&format!("To revoke it: gatepost password revoke {}\n", made.id));
+    let revoke = suggestion::command(&format!("gatepost password revoke {}", made.id));
+    text.push_str(&format!("To revoke it: {revoke}\n"));
     text
 }
 

@@ -23,7 +23,9 @@ async fn try_list(opened: &StoreContext, options: &ListOptions) -> anyhow::Resul
     passwords.sort_by(|a, b| (&a.login, a.created_at, &a.name).cmp(&(&b.login, b.created_at, &b.name)));
     Ok(match (options.json, passwords.is_empty()) {
         (true, _) => format!("{:#}\n", Value::from_iter(passwords.iter().map(as_json))),
-        (false, true) => "There are none; `gatepost password add LOGIN --name …` makes one.\n".to_owned(),
+        (false, true) => {
+            "There are no device passwords. To create one, run `gatepost password add LOGIN --name …`.\n".to_owned()
+        }
         (false, false) => table(&passwords),
     })
 }

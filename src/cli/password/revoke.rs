@@ -23,16 +23,16 @@ async fn try_revoke(opened: &StoreContext, options: &RevokeOptions) -> anyhow::R
     let (meant, others): (Vec<_>, Vec<_>) = store.device_passwords().await?.into_iter().partition(is_meant);
     for DevicePassword { id, login, name, .. } in &meant {
         if store.revoke_device_password(id).await? {
-            opened.acted("password-revoked", login.as_str(), &format!("{id} ({name})"));
+            opened.acted("password-revoked", login.as_str(), &format!("{id} ({name})")).await;
             text.push_str(&format!(
-                "revoked {id} \"{name}\" of {login}; the service ends its sessions within seconds\n"
+                "Revoked device password \"{name}\" of {login} (ID {id}). Its sessions end within seconds.\n"
             ));
         }
     }
-    anyhow::ensure!(!text.is_empty(), "there is no such device password; `gatepost password list` shows all of them");
+    anyhow::ensure!(!text.is_empty(), "there is no such device password. To list them, run `gatepost password list`");
     if let Some(problems) = config.unproved_accounts(others.iter().map(|password| &password.login)) {
         for problem in problems.iter() {
-            text.push_str(&format!("note: the service does not start again like this: {problem}"));
+            text.push_str(&format!("Note: the service will not start like this: {problem}"));
         }
     }
     Ok(text)

@@ -52,6 +52,8 @@ impl Needs {
         }
         if let Some(socket) = &config.admin.socket {
             needs.write.extend(directory(socket));
+            // The place is removed at the end.
+            needs.write.extend(config.admin.meeting_place.iter().filter_map(|place| directory(place)));
         }
         for listener in &config.listeners {
             match &listener.serves {

@@ -161,8 +161,8 @@ async fn a_device_password_from_its_making_to_its_end() {
 
     let revoked = world.told(&["password", "revoke", "--login", "scan7", "--name", name]);
     let asked = Instant::now();
-    assert!(revoked.starts_with(&format!("revoked {id} \"{name}\" of {SCANNER}; ")), "{revoked}");
-    assert!(revoked.contains(&format!("note: the service does not start again like this: {missing}")), "{revoked}");
+    assert!(revoked.starts_with(&format!("Revoked device password \"{name}\" of {SCANNER} (ID {id}). ")), "{revoked}");
+    assert!(revoked.contains(&format!("Note: the service will not start like this: {missing}")), "{revoked}");
     let mut rest = Vec::new();
     let _broke = session.read_to_end(&mut rest);
     assert!(asked.elapsed() < Duration::from_secs(5), "{:?}", asked.elapsed());
@@ -227,7 +227,7 @@ async fn what_cannot_be_made_or_revoked_is_told_with_its_reason() {
     for (arguments, why) in [
         (
             &["add", "alice@contoso.example", "--name", "x"][..],
-            "`alice@contoso.example` has `grant: password`: Entra knows",
+            "`alice@contoso.example` has `grant: password`, so Entra checks",
         ),
         (&["add", "bob@contoso.example", "--name", "x"], "no entry of `accounts` matches `bob@contoso.example`. "),
         (
@@ -238,8 +238,8 @@ async fn what_cannot_be_made_or_revoked_is_told_with_its_reason() {
         (&["add", SCANNER, "--name", "a\nb"], "the name has a control character. "),
         (&["add", SCANNER, "--name", &long], "the name is longer than 100 characters. "),
         (&["add", SCANNER, "--name", "x", "--expires", "2020-01-31"], "the password would be expired already. "),
-        (&["revoke", "nonesuch"], "there is no such device password; `gatepost password list` shows all of them"),
-        (&["revoke", "--login", SCANNER, "--name", "x"], "there is no such device password; "),
+        (&["revoke", "nonesuch"], "there is no such device password. To list them, run `gatepost password list`"),
+        (&["revoke", "--login", SCANNER, "--name", "x"], "there is no such device password. "),
     ] {
         let complaint = world.complaint(1, &[&["password"], arguments].concat());
         assert!(complaint.starts_with(&format!("gatepost: {why}")), "{arguments:?}: {complaint}");

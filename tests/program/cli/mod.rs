@@ -14,6 +14,8 @@ mod demo;
 #[cfg(feature = "sandbox")]
 mod device_passwords;
 mod gone_reader;
+#[cfg(unix)]
+mod standing;
 #[cfg(feature = "sandbox")]
 mod state;
 
@@ -66,8 +68,8 @@ fn stderr(output: &Output) -> &str {
     std::str::from_utf8(&output.stderr).unwrap()
 }
 
-const RIGHT: &str = "listeners: {smtp: {bind: '127.0.0.1:1587'}}\n\
-                     microsoft: {tenant: contoso.com, client_id: 00000000-0000-0000-0000-000000000000}\n";
+const RIGHT: &str = "listeners: {smtp: {bind: '127.0.0.1:21587'}}\n\
+                     microsoft: {tenant: contoso.com, client_id: 2f5c7e10-7d0a-4c1e-9f6b-0d4a5b6c7d8e}\n";
 
 #[test]
 fn a_right_configuration_is_told_in_short() {
@@ -78,7 +80,7 @@ fn a_right_configuration_is_told_in_short() {
         (code(&output), stdout(&output), stderr(&output)),
         (
             0,
-            "proxy.yaml is right\n\nlisteners\n  smtp  smtp on 127.0.0.1:1587, tls none, to smtp.office365.com:587 \
+            "proxy.yaml: no problems found. To test the connection to Microsoft, run `gatepost doctor`.\n\nlisteners\n  smtp  smtp on 127.0.0.1:21587, tls none, to smtp.office365.com:587 \
              (starttls)\naccounts\n  1 entry with grant password\nforward proxy\n  none\n",
             ""
         )
@@ -92,12 +94,13 @@ fn a_right_configuration_is_told_in_short() {
         serde_json::json!({
             "ok": true,
             "listeners": [{
-                "name": "smtp", "protocol": "smtp", "bind": ["127.0.0.1:1587"], "tls": "none",
+                "name": "smtp", "protocol": "smtp", "bind": ["127.0.0.1:21587"], "tls": "none",
                 "upstream": "smtp.office365.com:587", "upstream_tls": "starttls",
             }],
             "accounts": {"password": 1, "client_credentials": 0, "authorization_code": 0, "device_code": 0},
             "forward_proxy": ["http://proxy:3128"],
             "notes": ["connections go through the forward proxy `http://proxy:3128`, because `HTTPS_PROXY` is set"],
+            "warnings": [],
         })
     );
 }
@@ -105,7 +108,7 @@ fn a_right_configuration_is_told_in_short() {
 #[test]
 fn a_wrong_configuration_ends_with_3() {
     let directory = Directory::new();
-    directory.write("x.yaml", &RIGHT.replace("1587", "1587, tsl: none"));
+    directory.write("x.yaml", &RIGHT.replace("21587", "21587, tsl: none"));
     for arguments in [&["check", "-c", "x.yaml"][..], &["-c", "x.yaml"], &["run", "--config", "x.yaml"]] {
         let output = directory.gatepost(arguments);
         assert_eq!((code(&output), stdout(&output)), (3, ""), "{arguments:?}");
@@ -119,7 +122,7 @@ fn a_wrong_configuration_ends_with_3() {
         value["problems"][0],
         serde_json::json!({
             "source": "x.yaml", "line": 1, "column": 26, "key": "listeners.smtp.bind",
-            "reason": "`127.0.0.1:1587, tsl: none` is not an address with a port",
+            "reason": "`127.0.0.1:21587, tsl: none` is not an address with a port",
             "hint": "write `localhost` or a numeric address, and a port, such as `localhost:1143` or `192.0.2.7:143`",
         })
     );
@@ -134,7 +137,7 @@ fn without_a_file_the_environment_is_enough() {
     let variables = [
         ("GATEPOST__LISTENERS__IMAP__BIND", "127.0.0.1:1143"),
         ("GATEPOST__MICROSOFT__TENANT", "contoso.com"),
-        ("GATEPOST__MICROSOFT__CLIENT_ID", "00000000-0000-0000-0000-000000000000"),
+        ("GATEPOST__MICROSOFT__CLIENT_ID", "2f5c7e10-7d0a-4c1e-9f6b-0d4a5b6c7d8e"),
     ];
     let output = directory.gatepost_with(&["check", "--set", "listeners.imap.bind=[::1]:7"], "", &variables);
     assert_eq!(code(&output), 0, "{}", stderr(&output));
@@ -206,7 +209,7 @@ fn certificates_are_made_once_and_used_by_a_listener() {
 
     let output = directory.gatepost(&["cert", "--host", "mail.example", "--host", "192.0.2.7"]);
     assert_eq!(code(&output), 0, "{}", stderr(&output));
-    assert!(stdout(&output).starts_with("made the authority and the server certificate\n"));
+    assert!(stdout(&output).starts_with("Created a local CA and a server certificate.\n"));
     assert!(stdout(&output).contains("certificate: certs/server.pem"));
     #[cfg(unix)]
     for (name, expected) in [("ca.key", 0o600), ("server.key", 0o600)] {
@@ -222,21 +225,21 @@ fn certificates_are_made_once_and_used_by_a_listener() {
     assert_eq!(code(&again), 1);
     assert_eq!(
         stderr(&again),
-        "gatepost: `certs/server.pem` is there already; name another `--directory`, or replace it with `--force`\n"
+        "gatepost: `certs/server.pem` already exists. Name another `--directory`, or replace it with `--force`\n"
     );
     assert_eq!(read("server.pem"), server);
 
     let forced = directory.gatepost(&["cert", "--force"]);
     assert_eq!(code(&forced), 0, "{}", stderr(&forced));
-    assert!(stdout(&forced).starts_with("made the server certificate with the authority that was there\n"));
+    assert!(stdout(&forced).starts_with("Created a server certificate with the existing CA.\n"));
     assert_eq!(read("ca.pem"), authority);
     assert_ne!(read("server.pem"), server);
 
     directory.write(
         "proxy.yaml",
         &RIGHT.replace(
-            "'127.0.0.1:1587'",
-            "'127.0.0.1:1587', tls: implicit, certificate: certs/server.pem, private_key: certs/server.key",
+            "'127.0.0.1:21587'",
+            "'127.0.0.1:21587', tls: implicit, certificate: certs/server.pem, private_key: certs/server.key",
         ),
     );
     assert_eq!(code(&directory.gatepost(&["check"])), 0);
@@ -289,7 +292,7 @@ fn a_certificate_has_the_wanted_kind_of_key_and_the_name_of_its_first_host() {
     }
     let (_, key, _, signature, text) = made(&["--directory", "a", "--key", "rsa", "--force"], "a/server.pem");
     assert_eq!((key.as_str(), signature.as_str()), (RSA.0, EC.1), "the authority stays");
-    assert!(text.contains("The authority has a key of the other kind"), "{text}");
+    assert!(text.contains("The CA has a key of the other kind"), "{text}");
 }
 
 #[test]
@@ -300,14 +303,14 @@ fn an_authority_of_somebody_else_is_not_used() {
     directory.write("ca.pem", &made.cert.pem());
     let half = directory.gatepost(&["cert", "--directory", "."]);
     assert_eq!(code(&half), 1);
-    assert!(stderr(&half).contains("holds only one of ca.pem and ca.key"), "{}", stderr(&half));
+    assert!(stderr(&half).contains("has only one of ca.pem and ca.key"), "{}", stderr(&half));
     directory.write("ca.key", &other.signing_key.serialize_pem());
     let mismatch = directory.gatepost(&["cert", "--directory", "."]);
     assert!(stderr(&mismatch).contains("the private key does not belong to the certificate"), "{}", stderr(&mismatch));
     directory.write("ca.key", &made.signing_key.serialize_pem());
     let foreign = directory.gatepost(&["cert", "--directory", "."]);
     assert_eq!(code(&foreign), 1);
-    assert!(stderr(&foreign).contains("was not made by `gatepost cert`"), "{}", stderr(&foreign));
+    assert!(stderr(&foreign).contains("was not created by `gatepost cert`"), "{}", stderr(&foreign));
     assert!(!directory.file("server.pem").exists());
 }
 
@@ -353,7 +356,7 @@ fn a_secret_that_everybody_can_read_is_noted() {
         let output = directory.gatepost(&["check"]);
         assert_eq!(code(&output), 0);
         assert!(!stdout(&output).contains("hunter2"));
-        seen.push(stdout(&output).contains("everybody on this machine can read it"));
+        seen.push(stdout(&output).contains("every user of this machine can read it"));
     }
     assert_eq!(seen, [true, false]);
 }

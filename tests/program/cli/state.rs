@@ -16,7 +16,7 @@ async fn the_state_key_is_rotated_while_the_service_runs() {
     world.log_in(SCANNER, &before).unwrap();
 
     let told = world.told(&["state", "rotate-key"]);
-    assert!(told.contains("and 1 record is sealed under it; back it up"), "{told}");
+    assert!(told.contains("It encrypts 1 record. Back it up."), "{told}");
     let second = key();
     assert_ne!(first, second);
     assert_eq!((second.len(), second.lines().count()), (45, 1));
@@ -44,7 +44,7 @@ fn a_key_from_elsewhere_is_rotated_by_whoever_provides_it() {
     assert_eq!(code(&output), 1);
     assert!(stderr(&output).contains("put a new line in front of the present one there"), "{}", stderr(&output));
     let output = rotate(&both);
-    let told = "0 records are sealed under the new state key; remove the second line of the environment now\n";
+    let told = "The new state key encrypts 0 records. Now remove the second line of the environment.\n";
     assert_eq!((code(&output), stdout(&output), stderr(&output)), (0, told, ""));
     let output = rotate(old);
     assert!(stderr(&output).contains("is sealed under another key"), "{}", stderr(&output));

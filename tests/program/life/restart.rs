@@ -171,7 +171,7 @@ fn commands_say(world: &World, told: &str) {
 #[tokio::test(flavor = "multi_thread")]
 async fn of_a_service_that_is_older_the_commands_say_that_it_has_to_be_restarted() {
     let world = World::new().await;
-    let told = "older than this one, and does not understand it: restart the service once";
+    let told = "has an older version, which does not know this command. Restart the service";
     // It had a socket for commands alone.
     let commands = UnixListener::bind(world.path("gatepost.sock.control")).unwrap();
     commands_say(&world, told);

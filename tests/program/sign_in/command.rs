@@ -200,8 +200,8 @@ async fn a_browser_on_this_machine_while_the_service_runs() {
     assert!(world.browser.get(redirect.as_str()).await.contains("You may close this window"));
     let (code, text) = running.end();
     assert_eq!(code, 0, "{text}");
-    assert!(text.contains(&format!("`{ANNA}` has signed in for `{ANNA}`")), "{text}");
-    assert!(text.contains("Its device passwords stay as they are"), "{text}");
+    assert!(text.contains(&format!("`{ANNA}` signed in for `{ANNA}`")), "{text}");
+    assert!(text.contains("Its device passwords stay valid"), "{text}");
     let port = redirect.port().unwrap();
     assert!(TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err(), "the listener is closed");
 
@@ -210,6 +210,21 @@ async fn a_browser_on_this_machine_while_the_service_runs() {
     assert_eq!(world.refreshes(ANNA), Attempts { succeeded: 1, refused: 0 });
     let (code, text) = world.run(&["password", "list", ANNA]);
     assert!(code == 0 && text.contains("Laptop") && !text.contains("first"), "{text}");
+
+    // The service's log has what was done beside it.
+    let has = |done: &str| {
+        let log = world.log();
+        let line = log.lines().find(|line| line.contains(&format!("done={done}")));
+        assert!(
+            line.is_some_and(|line| line.contains(ANNA) && line.contains("by=\"command-line (uid ")),
+            "{done}: {log}"
+        );
+    };
+    has("password-made");
+    has("signed-in");
+    let (code, text) = world.run(&["logout", ANNA, "--yes"]);
+    assert!(code == 0 && text.starts_with(&format!("Removed the sign-in of `{ANNA}` for `{ANNA}`. ")), "{text}");
+    has("signed-out");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -227,7 +242,7 @@ async fn a_browser_elsewhere_and_a_shared_mailbox() {
     running.type_in(redirect.as_str());
     let (code, text) = running.end();
     assert_eq!(code, 0, "{text}");
-    assert!(text.contains(&format!("`{ANNA}` has signed in for `{RECEPTION}`")), "{text}");
+    assert!(text.contains(&format!("`{ANNA}` signed in for `{RECEPTION}`")), "{text}");
     assert!(text.contains(&format!("Created device password \"first\" for {RECEPTION} (ID ")), "{text}");
     assert!(text.contains(&format!("  IMAP        127.0.0.1, port {}, no encryption", world.port)), "{text}");
 
@@ -245,7 +260,7 @@ async fn a_browser_elsewhere_and_a_shared_mailbox() {
     running.input = None;
     let (code, text) = running.end();
     assert_eq!(code, 1);
-    assert!(text.contains("belongs to another sign-in") && text.contains("nothing was stored"), "{text}");
+    assert!(text.contains("belongs to another sign-in") && text.contains("Nothing was saved"), "{text}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -295,7 +310,7 @@ async fn whatever_goes_wrong_stores_nothing_and_is_told() {
     world.browser.get(redirect.as_str()).await;
     let (code, text) = running.end();
     assert_eq!(code, 1);
-    let told = format!("gatepost: nothing was stored: `{BOB}` signed in, but `{ANNA}` needs `{ANNA}`");
+    let told = format!("gatepost: nothing was saved: `{BOB}` signed in, but `{ANNA}` needs `{ANNA}`");
     assert!(text.contains(&told), "{text}");
     stored_nothing();
 
@@ -306,14 +321,14 @@ async fn whatever_goes_wrong_stores_nothing_and_is_told() {
     let (code, text) = running.end();
     assert_eq!(code, 1);
     assert!(
-        text.contains("nothing was stored: Entra refused the sign-in with `AADSTS65004`: the user declined consent"),
+        text.contains("nothing was saved: Entra refused the sign-in with `AADSTS65004`: the user declined consent"),
         "{text}"
     );
     let mut running = world.start(&["login", ANNA, "--device-code"]);
     let (address, user_code) = (running.address(), running.line("  code  "));
     world.browser.enter(&address, &user_code, Answer::Decline).await;
     let (code, text) = running.end();
-    assert!(code == 1 && text.contains("nothing was stored: the sign-in was declined"), "{text}");
+    assert!(code == 1 && text.contains("nothing was saved: the sign-in was declined"), "{text}");
 
     // A code that somebody else has redeemed.
     let mut running = world.start(&["login", ANNA, "--paste"]);
@@ -322,19 +337,19 @@ async fn whatever_goes_wrong_stores_nothing_and_is_told() {
     let state = redirect.query_pairs().find(|(name, _)| name == "state").unwrap().1.into_owned();
     running.type_in(&format!("http://localhost/?code={}&state={state}", &used[..used.len() - 1]));
     let (code, text) = running.end();
-    assert!(code == 1 && text.contains("nothing was stored: Entra refused the sign-in with `AADSTS70008`"), "{text}");
+    assert!(code == 1 && text.contains("nothing was saved: Entra refused the sign-in with `AADSTS70008`"), "{text}");
 
     // A device code that has expired.
     let mut running = world.start(&["login", ANNA, "--device-code"]);
     running.line("  code  ");
     world.sandbox.advance(Duration::from_secs(900));
     let (code, text) = running.end();
-    assert!(code == 1 && text.contains("nothing was stored: nobody signed in before the time was over"), "{text}");
+    assert!(code == 1 && text.contains("nothing was saved: nobody signed in before the time was over"), "{text}");
     stored_nothing();
 
     // Accounts for which nobody signs in.
     for (login, complaint) in
-        [("old@contoso.example", "has `grant: password`"), ("nobody@contoso.example", "no entry of `accounts` fits")]
+        [("old@contoso.example", "has `grant: password`"), ("nobody@contoso.example", "no entry of `accounts` matches")]
     {
         let (code, text) = world.run(&["login", login]);
         assert!(code == 1 && text.contains(complaint), "{text}");
@@ -386,7 +401,7 @@ async fn a_sign_in_that_ended_is_begun_anew_and_one_that_is_forgotten_is_gone() 
     assert!(reply.starts_with("OK "), "{reply}\n{}", world.log());
 
     let (code, text) = world.run(&["logout", ANNA]);
-    assert!(code == 1 && text.contains("say `--yes`"), "{text}");
+    assert!(code == 1 && text.contains("To confirm, add `--yes`"), "{text}");
     let (code, text) = world.run(&["logout", "anna", "--yes"]);
     assert_eq!(code, 0, "{text}");
     assert!(text.contains("Revoke sessions") && text.contains("still has 1 device password"), "{text}");
@@ -441,6 +456,6 @@ async fn the_browser_is_opened_and_an_interrupt_closes_everything() {
     rustix::process::kill_process(rustix::process::Pid::from_child(&running.child), rustix::process::Signal::INT)
         .unwrap();
     let (code, text) = running.end();
-    assert!(code == 1 && text.ends_with("gatepost: given up; nothing was stored\n"), "{text}");
+    assert!(code == 1 && text.ends_with("gatepost: canceled. Nothing was saved\n"), "{text}");
     assert!(TcpStream::connect(listening).is_err());
 }

@@ -63,7 +63,9 @@ async fn what_others_may_touch_is_refused_with_the_remedy() {
             chown(&path, Some(65_534), None).unwrap();
             let told = refusal(&state).await;
             assert!(
-                told.contains("belongs to user 65534") && told.contains("`sudo -u ") && !told.contains("chown"),
+                told.contains("belongs to user nobody, and this is user root")
+                    && told.contains("`sudo -u ")
+                    && !told.contains("chown"),
                 "{told}"
             );
             chown(&path, Some(0), None).unwrap();

@@ -111,7 +111,10 @@ fn checked(configuration: &str, variables: &[(&str, &str)]) {
         symlink(format!("..data/{name}"), directory.path().join(name)).unwrap();
     }
     let here = directory.path().to_str().unwrap();
-    let file = directory.write("proxy.yaml", configuration.replace("/etc/gatepost-tls", here));
+    // A check would find the placeholder.
+    let (placeholder, id) = ("00000000-0000-0000-0000-000000000000", "2f5c7e10-7d0a-4c1e-9f6b-0d4a5b6c7d8e");
+    let configuration = configuration.replace("/etc/gatepost-tls", here).replace(placeholder, id);
+    let file = directory.write("proxy.yaml", configuration);
     let output = Command::new(env!("CARGO_BIN_EXE_gatepost"))
         .args(["check", "--config"])
         .arg(file)

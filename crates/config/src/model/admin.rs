@@ -19,6 +19,9 @@ pub struct Admin {
     /// Where a running service of this configuration may listen, the likeliest first. Only the
     /// service's own environment says where it is.
     pub service_sockets: Vec<PathBuf>,
+    /// The place that leads to the socket while the service runs, for commands that cannot know the
+    /// socket: it depends on the user and the path of the configuration alone.
+    pub meeting_place: Option<PathBuf>,
     /// Certificate and key of the page.
     pub tls: Option<Identity>,
     /// The token that opens the page, in addition to one-time links.

@@ -4,6 +4,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::finding::Finding;
 use super::problem::Problems;
 use account::{Account, AccountWithoutPassword, Accounts, LoginPattern};
 use admin::Admin;
@@ -64,6 +65,8 @@ pub struct Config {
     /// Notes about working but notable settings, one sentence each (another authority, a readable
     /// secret, …).
     pub notes: Vec<String>,
+    /// What is well-formed, and will not work or may not, in the order of the file.
+    pub findings: Vec<Finding>,
 }
 
 impl Config {

@@ -75,7 +75,7 @@ async fn a_disk_that_takes_no_writes_can_still_be_read() {
     let (world, version) = World::new().await;
     world.pragma("PRAGMA query_only = ON");
     let error = world.put("two", Some(version)).await.unwrap_err();
-    assert!(matches!(&error, StoreError::NotKept(why) if why.contains("it cannot be written")), "{error}");
+    assert!(matches!(&error, StoreError::NotKept(why) if why.contains("cannot write")), "{error}");
     // The file is opened again, and is writable again.
     assert_eq!(world.token().await.as_deref(), Ok("one"));
     world.put("two", Some(version)).await.unwrap();
@@ -84,7 +84,7 @@ async fn a_disk_that_takes_no_writes_can_still_be_read() {
 #[tokio::test]
 async fn a_process_that_keeps_it_locked_is_waited_for_and_then_named() {
     let (world, version) = World::new().await;
-    let other = Connection::open(world.directory.join(FILE)).unwrap();
+    let other = Connection::open(world.directory.join(DATABASE)).unwrap();
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
     let started = Instant::now();
     let error = world.put("two", Some(version)).await.unwrap_err();
@@ -103,7 +103,7 @@ async fn a_process_that_keeps_it_locked_is_waited_for_and_then_named() {
 async fn a_file_that_breaks_while_it_is_open_is_said_to_be_damaged() {
     let (world, _) = World::new().await;
     world.pragma("PRAGMA wal_checkpoint(TRUNCATE)");
-    fs::write(world.directory.join(FILE), vec![0xA5; 65_536]).unwrap();
+    fs::write(world.directory.join(DATABASE), vec![0xA5; 65_536]).unwrap();
     // The content in memory is dropped first.
     world.database.0.connection.lock().take();
     let error = world.token().await.unwrap_err();
