@@ -112,7 +112,7 @@ pub trait Environment {
     }
 
     /// Where a service meets its commands if nothing else gives it a socket. The first place is this
-    /// process's own, if it is the service. With `others`, root gets those of other users too.
+    /// process's own, if it is the service. With `others`, root gets those of the owner of the file too.
     fn meeting_places(&self, _file: Option<&Path>, _others: bool) -> Vec<PathBuf> {
         Vec::new()
     }

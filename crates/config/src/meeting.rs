@@ -37,7 +37,8 @@ const PREFIX: &str = "gatepost-";
 static OWN: OnceLock<Vec<PathBuf>> = OnceLock::new();
 
 /// Returns the places for a configuration file, this user's own first. `runtime` is
-/// `$XDG_RUNTIME_DIR`. With `others` the places of other users follow, if this user is root.
+/// `$XDG_RUNTIME_DIR`. With `others` the places of the file's owner follow,
+/// if this user is root.
 pub(super) fn places(file: Option<&Path>, runtime: Option<&str>, others: bool) -> Vec<PathBuf> {
     if !cfg!(unix) {
         return Vec::new();
@@ -45,7 +46,7 @@ pub(super) fn places(file: Option<&Path>, runtime: Option<&str>, others: bool) -
     let name = name(file);
     let mut directories = OWN.get_or_init(|| own_directories(runtime)).clone();
     if others && user::own() == 0 {
-        directories.extend(of_others());
+        directories.extend(of_owner(file));
     }
     let mut places: Vec<PathBuf> = Vec::new();
     for place in directories.into_iter().map(|directory| directory.join(&name)) {
@@ -69,15 +70,21 @@ fn own_directories(runtime: Option<&str>) -> Vec<PathBuf> {
     directories
 }
 
-/// The directories of other users that are theirs alone.
-fn of_others() -> Vec<PathBuf> {
-    let entries = |path: &str| fs::read_dir(path).into_iter().flatten().flatten();
-    let id = |entry: &fs::DirEntry, prefix: &str| entry.file_name().to_str()?.strip_prefix(prefix)?.parse::<u32>().ok();
-    let run = entries(RUN).filter_map(|entry| Some((id(&entry, "")?, entry.path().join("gatepost"))));
-    let temporary = entries(TEMPORARY).filter_map(|entry| Some((id(&entry, PREFIX)?, entry.path())));
-    let mut found: Vec<_> = run.chain(temporary).filter(|(id, path)| *id != 0 && is_of(path, *id)).collect();
-    found.sort();
-    found.into_iter().map(|(_, path)| path).collect()
+/// The directories of the user to whom the configuration file belongs. Only that user can start a
+/// service with a configuration of its own, so nobody else's answer is believed: a command may send
+/// a password there.
+#[cfg(unix)]
+fn of_owner(file: Option<&Path>) -> Vec<PathBuf> {
+    use std::os::unix::fs::MetadataExt as _;
+    let Some(owner) = file.and_then(|file| fs::metadata(file).ok()).map(|found| found.uid()) else { return Vec::new() };
+    let run = Path::new(RUN).join(owner.to_string()).join("gatepost");
+    let temporary = Path::new(TEMPORARY).join(format!("{PREFIX}{owner}"));
+    [run, temporary].into_iter().filter(|path| owner != 0 && is_of(path, owner)).collect()
+}
+
+#[cfg(not(unix))]
+fn of_owner(_file: Option<&Path>) -> Vec<PathBuf> {
+    Vec::new()
 }
 
 /// The name of the socket for a configuration file.

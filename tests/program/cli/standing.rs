@@ -80,13 +80,17 @@ fn the_first_configuration_of_the_readme_has_a_service_that_commands_find() {
         let (directory, file) = open_directory();
         let (yaml, port) = first_configuration();
         write(&directory, "proxy.yaml", &yaml);
+        if is_root() {
+            // It is the user's own: somebody else's service would not be believed.
+            chown(&file, Some(user), Some(user)).unwrap();
+        }
         let service = serve(user, &directory, &file, port);
         let config = file.to_str().unwrap();
         let elsewhere = Path::new("/");
         wait_until("it answers", || {
             run(user, elsewhere, &["status", "--ready", "-c", config]).status.code() == Some(0)
         });
-        // Root asks the service of any user.
+        // Root asks the service of the user to whom the file belongs.
         for asking in [user, own()] {
             for arguments in [&["status"][..], &["reload"], &["account", "unlock", "a@contoso.com"]] {
                 let output = run(asking, elsewhere, &[arguments, &["-c", config]].concat());
@@ -103,6 +107,16 @@ fn the_first_configuration_of_the_readme_has_a_service_that_commands_find() {
             "{}",
             stdout(&status)
         );
+        if user == OTHER {
+            // Another user's service with root's file is not asked: a command may send it a password.
+            chown(&file, Some(0), Some(0)).unwrap();
+            let output = run(0, elsewhere, &["status", "-c", config]);
+            assert!(
+                code(&output) == 1 && stderr(&output).contains("no service is running here"),
+                "{}",
+                stderr(&output)
+            );
+        }
         drop(service);
     }
 }
