@@ -18,6 +18,7 @@ use tokio::time::{Instant, Sleep};
 use crate::buffer_pool::{Buffer, Chunk};
 use crate::relay_endpoint::RelayEndpoint;
 use gatepost_core::cause::Cause;
+use gatepost_proto::mail::smtp::RefusedCommand;
 use gatepost_proto::mail::{Farewell, QuiescenceDetector};
 
 /// Deadlines of a relay.
@@ -253,9 +254,9 @@ impl Relay {
         self.detector.as_ref().and_then(QuiescenceDetector::pause)
     }
 
-    /// See [`QuiescenceDetector::has_refused_bare_lf`].
-    pub fn has_refused_bare_lf(&self) -> bool {
-        self.detector.as_ref().is_some_and(QuiescenceDetector::has_refused_bare_lf)
+    /// See [`QuiescenceDetector::take_refused`].
+    pub fn take_refused(&mut self) -> Option<RefusedCommand> {
+        self.detector.as_mut().and_then(QuiescenceDetector::take_refused)
     }
 
     /// See [`QuiescenceDetector::has_sent`].

@@ -1,4 +1,5 @@
-//! Detects whether a session may be sent a farewell, from what is relayed.
+//! Detects whether a session may be sent a farewell, and what an SMTP server refuses, from what is
+//! relayed.
 //!
 //! After the login Gatepost does not change a session. But a server that ends it sends `* BYE` (RFC
 //! 9051 §7.1.5) or `421` (RFC 5321 §3.8), which is allowed whenever a response is complete.
@@ -13,7 +14,7 @@
 use std::time::Duration;
 
 use super::reply;
-use super::smtp::TransactionTracker;
+use super::smtp::{RefusedCommand, TransactionTracker};
 use gatepost_core::protocol::MailProtocol;
 
 /// Longest last line that is examined; a longer one is no short answer.
@@ -34,7 +35,6 @@ pub struct QuiescenceDetector {
     session: Session,
     /// What the server said last, and nobody since, asks for this pause.
     pause: Option<Duration>,
-    has_refused_bare_lf: bool,
 }
 
 /// A session, by protocol.
@@ -65,7 +65,7 @@ impl QuiescenceDetector {
             MailProtocol::Pop3 => Session::Pop3,
             MailProtocol::Smtp => Session::Smtp(Box::default()),
         };
-        Self { session, pause: None, has_refused_bare_lf: false }
+        Self { session, pause: None }
     }
 
     /// Notes octets that the client sent.
@@ -84,17 +84,17 @@ impl QuiescenceDetector {
         match &mut self.session {
             Session::Imap(state) => *state = last_line(octets).map_or(State::Busy, |line| imap(*state, line)),
             Session::Pop3 => {}
-            Session::Smtp(tracker) => {
-                // Exchange: `550 5.6.11 SMTPSEND.BareLinefeedsAreIllegal`.
-                self.has_refused_bare_lf |= last_line(octets).is_some_and(|line| line.starts_with(b"550 5.6.11 "));
-                tracker.server_said(octets);
-            }
+            Session::Smtp(tracker) => tracker.server_said(octets),
         }
     }
 
-    /// Whether the server has refused a message for its bare LFs, which a relay passes on.
-    pub fn has_refused_bare_lf(&self) -> bool {
-        self.has_refused_bare_lf
+    /// Returns the next command of an SMTP transaction that the server has refused. See
+    /// [`TransactionTracker::take_refused`].
+    pub fn take_refused(&mut self) -> Option<RefusedCommand> {
+        match &mut self.session {
+            Session::Smtp(tracker) => tracker.take_refused(),
+            Session::Imap(_) | Session::Pop3 => None,
+        }
     }
 
     /// Whether the client has sent a message by SMTP since its login.

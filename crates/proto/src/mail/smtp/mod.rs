@@ -9,6 +9,7 @@ pub mod content;
 pub mod envelope;
 pub mod forward;
 mod path;
+pub mod refusal;
 pub mod reply;
 mod response;
 pub mod submission;
@@ -18,5 +19,6 @@ pub mod upstream_side;
 
 pub use barred::SmtpBar;
 pub use envelope::Envelope;
+pub use refusal::{RefusedCommand, Stage};
 pub use reply::Reply;
 pub use tracker::TransactionTracker;

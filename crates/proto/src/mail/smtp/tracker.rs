@@ -1,5 +1,5 @@
-//! Follows a relayed SMTP session (RFC 5321, RFC 2920, RFC 3030) just far enough to know whether
-//! something is open: an unanswered command, half a line, or a mail transaction.
+//! Follows a relayed SMTP session (RFC 5321, RFC 2920, RFC 3030) just far enough to know what is
+//! open (an unanswered command, half a line, or a mail transaction) and what the server refuses.
 //!
 //! It changes and refuses nothing. If it cannot follow the session, it loses track for good, and
 //! the session counts as busy until its end.
@@ -8,16 +8,32 @@ use std::collections::VecDeque;
 
 use memchr::memchr;
 
+use super::refusal::{RefusedCommand, Stage};
+use super::reply::Reply;
 use super::response;
+use gatepost_core::escape::escaped;
 
 /// Most unanswered commands. A client that pipelines more is not followed.
 const UNANSWERED: usize = 1_000;
 
-/// How much of a command line is kept: `BDAT`, a 64-bit number and `LAST` need 30 octets.
-const COMMAND_HEAD: usize = 32;
+/// How much of a command line is kept: `MAIL FROM:` and the longest path need 266 octets (RFC 5321
+/// §4.5.3.1.3).
+const COMMAND_HEAD: usize = 320;
 
-/// The code of a reply and the octet behind it.
-const REPLY_HEAD: usize = 4;
+/// How much of a reply line is kept: the longest that Exchange Online is seen to send with a code
+/// and its meaning.
+const REPLY_HEAD: usize = 256;
+
+/// How many lines of a refusal are kept.
+const REPLY_LINES: usize = 4;
+
+/// How many unanswered commands keep the address that they name. The others are reported without
+/// it.
+const NAMED: usize = 32;
+
+/// How many refusals are kept until they are taken. A client that pipelines gets more of them at
+/// once only if it names many wrong recipients, and further ones are left out.
+const REFUSED: usize = 16;
 
 /// What ends the content of a message (RFC 5321 §4.1.1.4).
 const END_OF_CONTENT: &[u8; 5] = b"\r\n.\r\n";
@@ -28,11 +44,26 @@ pub struct TransactionTracker {
     client: Sending,
     /// The beginning of the command line that the client has not ended yet.
     command: Vec<u8>,
-    unanswered: VecDeque<Command>,
+    unanswered: VecDeque<Unanswered>,
     /// The beginning of the reply line that the server has not ended yet.
     reply: Vec<u8>,
+    /// The lines before it, if the reply is a refusal.
+    refusal: Vec<Vec<u8>>,
     in_transaction: bool,
     has_sent: bool,
+    /// The sender of the transaction.
+    sender: Option<String>,
+    /// Whether something was refused since the last transaction began.
+    has_refused: bool,
+    refused: VecDeque<RefusedCommand>,
+}
+
+/// A command that the server has not answered.
+#[derive(Debug)]
+struct Unanswered {
+    command: Command,
+    /// The address that it names.
+    address: Option<Box<[u8]>>,
 }
 
 /// What the client is sending.
@@ -51,8 +82,10 @@ enum Sending {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Command {
     Mail,
+    Recipient,
     Data,
     EndOfContent,
+    Chunk,
     LastChunk,
     /// RSET, EHLO or HELO.
     Reset,
@@ -74,6 +107,12 @@ impl TransactionTracker {
         self.has_sent
     }
 
+    /// Returns the next command that the server has refused. At most [`REFUSED`] are kept until
+    /// they are taken.
+    pub fn take_refused(&mut self) -> Option<RefusedCommand> {
+        self.refused.pop_front()
+    }
+
     /// Notes octets that the client sent.
     pub fn client_said(&mut self, mut octets: &[u8]) {
         while !octets.is_empty() {
@@ -83,7 +122,7 @@ impl TransactionTracker {
                 Sending::Content(matched) => match end_of_content(matched, octets) {
                     Some(end) => {
                         self.client = Sending::Commands;
-                        self.expect(Command::EndOfContent);
+                        self.expect(Command::EndOfContent, None);
                         end
                     }
                     None => return,
@@ -108,19 +147,27 @@ impl TransactionTracker {
             self.reply.extend(part.iter().take(room));
             if part.ends_with(b"\n") {
                 let line = std::mem::take(&mut self.reply);
-                match response::parse(line.trim_ascii_end()).map(|line| (line.code, line.last)) {
-                    Some((code, true)) => self.answered(code),
-                    Some((_, false)) => {}
-                    None => self.lose_track(),
-                }
+                self.take_reply_line(line.trim_ascii_end());
             }
+        }
+    }
+
+    fn take_reply_line(&mut self, line: &[u8]) {
+        let Some(line) = response::parse(line) else { return self.lose_track() };
+        let (code, last) = (line.code, line.last);
+        if code >= 400 && self.refusal.len() < REPLY_LINES {
+            self.refusal.push(line.text.to_vec());
+        }
+        if last {
+            let texts = std::mem::take(&mut self.refusal);
+            self.answered(code, texts);
         }
     }
 
     /// Takes octets up to the end of a command line. Returns how many.
     fn take_command(&mut self, octets: &[u8]) -> usize {
         // Nothing may follow DATA before its reply (RFC 2920 §3.1).
-        if self.unanswered.back() == Some(&Command::Data) {
+        if self.unanswered.back().is_some_and(|last| last.command == Command::Data) {
             self.lose_track();
             return octets.len();
         }
@@ -139,6 +186,7 @@ impl TransactionTracker {
         let verb = words.next().unwrap_or_default().to_ascii_uppercase();
         let command = match &*verb {
             b"MAIL" => Command::Mail,
+            b"RCPT" => Command::Recipient,
             b"DATA" => Command::Data,
             b"RSET" | b"EHLO" | b"HELO" => Command::Reset,
             b"BDAT" => {
@@ -149,43 +197,97 @@ impl TransactionTracker {
                 }
                 match words.next() {
                     Some(last) if last.eq_ignore_ascii_case(b"LAST") => Command::LastChunk,
-                    _ => Command::Other,
+                    _ => Command::Chunk,
                 }
             }
-            // What follows is the end, or another protocol.
-            b"QUIT" | b"STARTTLS" | b"AUTH" => return self.lose_track(),
+            // The end follows, and before it the replies to what was said before.
+            b"QUIT" => {
+                self.expect(Command::Other, None);
+                self.client = Sending::Unknown;
+                return;
+            }
+            // Another protocol follows.
+            b"STARTTLS" | b"AUTH" => return self.lose_track(),
             _ => Command::Other,
         };
-        self.expect(command);
+        let names = matches!(command, Command::Mail | Command::Recipient) && self.unanswered.len() < NAMED;
+        self.expect(command, names.then(|| address(line)).flatten());
     }
 
-    fn expect(&mut self, command: Command) {
+    fn expect(&mut self, command: Command, address: Option<&[u8]>) {
         if self.unanswered.len() < UNANSWERED {
-            self.unanswered.push_back(command);
+            self.unanswered.push_back(Unanswered { command, address: address.map(Into::into) });
         } else {
             self.lose_track();
         }
     }
 
-    fn answered(&mut self, code: u16) {
-        match (self.unanswered.pop_front(), code) {
-            (Some(Command::Data), 354) => self.client = Sending::Content(2),
-            // A reply that nobody asked for, the end of the session, or a question.
-            (None, _) | (_, 421 | 300..=399) => self.lose_track(),
-            (Some(Command::Mail), 200..=299) => self.in_transaction = true,
-            (Some(Command::Reset), 200..=299) => self.in_transaction = false,
+    fn answered(&mut self, code: u16, texts: Vec<Vec<u8>>) {
+        let Some(Unanswered { command, address }) = self.unanswered.pop_front() else {
+            // A reply that nobody asked for.
+            return self.lose_track();
+        };
+        let address = address.map(|address| escaped(&address, COMMAND_HEAD));
+        if code >= 400 {
+            self.note_refused(command, address.as_deref(), Reply { code, texts });
+        }
+        match (command, code) {
+            (Command::Data, 354) => self.client = Sending::Content(2),
+            // The end of the session, or a question.
+            (_, 421 | 300..=399) => self.lose_track(),
+            (Command::Mail, 200..=299) => {
+                (self.in_transaction, self.has_refused) = (true, false);
+                self.sender = address;
+            }
+            (Command::Reset, 200..=299) => self.in_transaction = false,
             // Whatever the reply to the content, the server has forgotten the transaction (RFC 5321
             // §4.1.1.4).
-            (Some(Command::LastChunk), 200..=299) | (Some(Command::EndOfContent), _) => {
+            (Command::LastChunk, 200..=299) | (Command::EndOfContent, _) => {
                 (self.in_transaction, self.has_sent) = (false, true);
             }
             _ => {}
         }
     }
 
-    fn lose_track(&mut self) {
-        *self = Self { client: Sending::Unknown, ..Self::default() };
+    /// Notes a refused command of a transaction, unless it was refused only because one before it
+    /// was.
+    fn note_refused(&mut self, command: Command, address: Option<&str>, reply: Reply) {
+        let stage = match command {
+            Command::Mail => Stage::Sender,
+            Command::Recipient => Stage::Recipient,
+            Command::Data | Command::EndOfContent | Command::Chunk | Command::LastChunk => Stage::Content,
+            Command::Reset | Command::Other => return,
+        };
+        // Without a sender, or without a recipient.
+        let follows = reply.code() == 503 || command == Command::Data && reply.code() == 554;
+        if self.has_refused && follows {
+            return;
+        }
+        self.has_refused = true;
+        if self.refused.len() >= REFUSED {
+            return;
+        }
+        let named = address.map(str::to_owned);
+        let (sender, recipient) = match stage {
+            Stage::Sender => (named, None),
+            Stage::Recipient => (self.sender.clone(), named),
+            Stage::Content => (self.sender.clone(), None),
+        };
+        self.refused.push_back(RefusedCommand { stage, reply, sender, recipient });
     }
+
+    fn lose_track(&mut self) {
+        let refused = std::mem::take(&mut self.refused);
+        *self = Self { client: Sending::Unknown, refused, ..Self::default() };
+    }
+}
+
+/// Returns the address between the angle brackets of MAIL or RCPT; `None` if there is none, as in
+/// `<>`.
+fn address(line: &[u8]) -> Option<&[u8]> {
+    let begin = memchr(b'<', line)? + 1;
+    let rest = line.get(begin..)?;
+    rest.get(..memchr(b'>', rest)?).filter(|address| !address.is_empty())
 }
 
 /// Returns where the content of a message ends in `octets`. `matched` is how much of
@@ -313,6 +415,60 @@ mod tests {
         tracker.client_said("NOOP\r\n".repeat(UNANSWERED + 1).as_bytes());
         tracker.server_said("250 OK\r\n".repeat(UNANSWERED + 1).as_bytes());
         assert!(!tracker.is_at_rest());
+    }
+
+    /// What was refused after these turns: where, the code, the sender and the recipient.
+    fn refused(turns: &[&str]) -> Vec<(Stage, String, Option<String>, Option<String>)> {
+        let mut tracker = TransactionTracker::default();
+        turns.iter().for_each(|turn| follow(&mut tracker, turn));
+        let told = |it: RefusedCommand| (it.stage, it.reply.to_string(), it.sender, it.recipient);
+        std::iter::from_fn(|| tracker.take_refused()).map(told).collect()
+    }
+
+    #[test]
+    fn each_refused_command_of_a_transaction_is_told_once_with_its_addresses() {
+        let (sender, wrong) = (Some("a@b".to_owned()), Some("c@d".to_owned()));
+        let mail = ["CMAIL FROM:<a@b> SIZE=5\r\n", "S250 Ok\r\n"];
+        let with = |turns: &[&'static str]| [&mail[..], turns].concat();
+        assert_eq!(refused(&MESSAGE), []);
+        assert_eq!(
+            refused(&["CMAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\nDATA\r\n", "S550 5.7.60 no\r\n503 b\r\n503 c\r\n"]),
+            [(Stage::Sender, "550 5.7.60 no".to_owned(), sender.clone(), None)]
+        );
+        assert_eq!(
+            refused(&with(&["CRCPT TO:<c@d>\r\nDATA\r\n", "S550 5.1.", "S10 who\r\n554 5.5.1 no recipients\r\n"])),
+            [(Stage::Recipient, "550 5.1.10 who".to_owned(), sender.clone(), wrong.clone())]
+        );
+        let content = "CDATA\r\n";
+        assert_eq!(
+            refused(&with(&[content, "S354 b\r\n", "C.\r\n", "S554-5.2.252 SendAsDenied;\r\n554 5.2.252 x\r\n"])),
+            [(Stage::Content, "554 5.2.252 SendAsDenied; 5.2.252 x".to_owned(), sender.clone(), None)]
+        );
+        // The client has said QUIT behind the message, or the server ends the session.
+        for reply in ["451 4.3.2 later", "421 4.3.2 later"] {
+            let last = format!("S{reply}\r\n");
+            let turns = [&with(&[content, "S354 b\r\n", "C.\r\nQUIT\r\n"])[..], &[&*last]].concat();
+            assert_eq!(refused(&turns), [(Stage::Content, reply.to_owned(), sender.clone(), None)]);
+        }
+        assert_eq!(
+            refused(&with(&["CBDAT 9 LAST\r\n123456789", "S552 5.3.4 too large\r\n"])),
+            [(Stage::Content, "552 5.3.4 too large".to_owned(), sender, None)]
+        );
+        // Neither belongs to a message.
+        assert_eq!(refused(&["CFROB\r\n", "S500 5.3.3 what\r\n", "CNOOP\r\n", "S421 bye\r\n"]), []);
+    }
+
+    #[test]
+    fn refusals_that_nobody_takes_are_bounded() {
+        let recipients = 200;
+        let mut tracker = TransactionTracker::default();
+        tracker.client_said(format!("MAIL FROM:<a@b>\r\n{}", "RCPT TO:<c@d>\r\n".repeat(recipients)).as_bytes());
+        let refusals = format!("550 5.1.10 {}\r\n", "x".repeat(4_000)).repeat(recipients);
+        tracker.server_said(format!("250 Ok\r\n{refusals}").as_bytes());
+        let taken: Vec<_> = std::iter::from_fn(|| tracker.take_refused()).collect();
+        assert_eq!(taken.len(), REFUSED);
+        assert!(taken.iter().all(|refused| refused.reply.words().len() <= REPLY_HEAD));
+        assert!(tracker.unanswered.is_empty());
     }
 
     proptest! {
