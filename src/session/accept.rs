@@ -8,14 +8,13 @@ use std::sync::atomic::Ordering;
 use tokio::net::TcpStream;
 
 use super::journal::Watch;
-use super::{http, mail, maildrop, submission};
+use super::{http, mail, maildrop, submission, turned_away};
 use crate::session::backend::Backend;
+use crate::session::connection_info::ConnectionInfo;
 use crate::session::context::SessionContext;
 use crate::session::listener_state::ListenerState;
-use gatepost_core::cause::Cause;
 use gatepost_net::connection_limit::{ConnectionLimitReached, ConnectionPermit};
 use gatepost_net::listen;
-use gatepost_net::penalty::Closed;
 
 impl ListenerState {
     /// Returns a permit for a connection from `peer`, or `None` if it is refused. A refused client
@@ -26,26 +25,26 @@ impl ListenerState {
             return self.admit_client(shared, peer);
         }
         let place = shared.connections.enter_unknown();
-        place.inspect_err(|reached| self.log_full(peer, *reached)).ok()
+        let note = |reached: &ConnectionLimitReached| {
+            if self.begins_to_be_full() {
+                let subject = ConnectionInfo::new(&self.listener.name, peer);
+                shared.journal.tell_closed(&subject, &turned_away::full(*reached));
+            }
+        };
+        place.inspect_err(note).ok()
     }
 
     /// Returns a permit for a client at this address.
     pub(super) fn admit_client(&self, shared: &SessionContext, peer: SocketAddr) -> Option<ConnectionPermit> {
+        let journal = &shared.journal;
+        let (protocol, name) = (self.listener.protocol, &self.listener.name);
         if !self.allows(peer.ip()) {
-            tracing::info!(
-                listener = &*self.listener.name,
-                %peer,
-                outcome = "closed",
-                cause = Cause::NotAllowed.name(),
-                "connection closed: its address is not in `allow_from`. Gatepost admin: add it if it belongs to a \
-                 client"
-            );
-            shared.journal.turned_away(Cause::NotAllowed);
+            journal.unfit(protocol, &ConnectionInfo::new(name, peer), &turned_away::not_allowed(name, peer));
             return None;
         }
         if let Some(closed) = shared.penalties.closed(peer.ip()) {
-            self.log_closed(peer, closed);
-            shared.journal.turned_away(Cause::Penalised);
+            let failure = turned_away::penalised(peer, closed);
+            journal.turned_away(protocol, &ConnectionInfo::new(name, peer), &failure, closed.first);
             return None;
         }
         match shared.connections.acquire(peer.ip()) {
@@ -56,40 +55,17 @@ impl ListenerState {
                 Some(place)
             }
             Err(reached) => {
-                self.log_full(peer, reached);
-                shared.journal.turned_away(Cause::TooManyConnections);
+                let (failure, news) = (turned_away::full(reached), self.begins_to_be_full());
+                journal.turned_away(protocol, &ConnectionInfo::new(name, peer), &failure, news);
                 None
             }
         }
     }
 
-    /// Logs one line when the source becomes closed, not one per connection.
-    pub(super) fn log_closed(&self, peer: SocketAddr, closed: Closed) {
-        if closed.first {
-            tracing::warn!(
-                listener = &*self.listener.name,
-                %peer,
-                outcome = "closed",
-                cause = Cause::Penalised.name(),
-                "connections from this source are closed for the next {} s, and longer if it continues: it sent wrong \
-                 passwords, garbage, or nothing in time. Gatepost admin: fix the device, or narrow `allow_from`",
-                closed.wait.as_secs().max(1)
-            );
-        }
-    }
-
-    /// Logs one line when connections begin to be refused, not one per connection.
-    fn log_full(&self, peer: SocketAddr, reached: ConnectionLimitReached) {
-        if self.full.fetch_add(1, Ordering::Relaxed) == 0 {
-            tracing::warn!(
-                listener = &*self.listener.name,
-                %peer,
-                outcome = "closed",
-                cause = Cause::TooManyConnections.name(),
-                "connections are refused: `{}` is reached. Gatepost admin: find out who connects, or raise it",
-                reached.limit()
-            );
-        }
+    /// Notes that a connection found no free permit. Returns true for the first in a row, which is
+    /// the one that the log has.
+    fn begins_to_be_full(&self) -> bool {
+        self.full.fetch_add(1, Ordering::Relaxed) == 0
     }
 }
 

@@ -6,6 +6,7 @@ use std::future::Future;
 
 use tokio::time::{Instant, sleep, timeout_at};
 
+use super::turned_away;
 use crate::session::connection_info::ConnectionInfo;
 use crate::session::context::SessionContext;
 use crate::session::listener_state::ListenerState;
@@ -74,7 +75,9 @@ impl Attempts<'_> {
     pub(super) fn closed(&self) -> Option<Closed> {
         let peer = self.subject.peer;
         let closed = self.shared.penalties.closed(peer.ip())?;
-        self.service.log_closed(peer, closed);
+        if closed.first {
+            self.shared.journal.tell_closed(self.subject, &turned_away::penalised(peer, closed));
+        }
         Some(closed)
     }
 

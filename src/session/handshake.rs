@@ -8,6 +8,7 @@ use rustls::{AlertDescription, Error, PeerIncompatible};
 use super::attempt::Attempts;
 use gatepost_config::ListenerTls;
 use gatepost_core::cause::Cause;
+use gatepost_core::failure::{Actor, Failure};
 use gatepost_core::protocol::Protocol;
 use gatepost_net::penalty::Misbehavior;
 use gatepost_proto::tls_hello::{Lack, begins_tls, lacks};
@@ -26,12 +27,12 @@ const REJECTIONS: [(AlertDescription, &str); 8] = [
 ];
 
 /// How to make a client trust the listener.
-const TRUST: &str = "Gatepost admin: use a certificate whose issuer the client trusts and that has the host name which \
-                     the client connects to, or install its issuer on the client";
+const TRUST: &str = "install the CA of `gatepost cert` on the client. If it is installed, use a certificate with the host \
+                     name that the client connects to";
 
 /// How to help a client whose TLS is too old.
-const UPDATE: &str = "Device owner: update the client. Gatepost admin: if that is not possible, let it use a listener with \
-                      `tls: none` that only its network reaches";
+const UPDATE: &str = "turn on TLS 1.2 or newer in the client, or update it. If it cannot, it needs a listener of its own \
+                      with `tls: none` and `allow_plaintext_from`";
 
 impl Attempts<'_> {
     /// Notes that the client began with TLS where commands or requests belong. That is no guess and
@@ -39,114 +40,140 @@ impl Attempts<'_> {
     pub(super) fn tls_on_plain_port(&self) {
         self.visit.forgive();
         let listener = &self.service.listener;
-        let text = match (&listener.tls, listener.protocol) {
+        let begun = |rest| Failure::new(Cause::TlsOnPlainPort, format!("the client began with TLS, but this listener {rest}"));
+        self.unfit(&match (&listener.tls, listener.protocol) {
             (ListenerTls::StartTls(_), _) => {
-                "the client began with TLS, and this listener begins without it and offers STARTTLS. Device owner: set \
-                 the encryption of the client to STARTTLS"
+                begun("offers STARTTLS").to_do("set the encryption of the client to STARTTLS")
             }
-            (_, Protocol::Ews | Protocol::Graph) => {
-                "the client began with TLS, and this listener has `tls: none`. Gatepost admin: set `tls: implicit` with \
-                 a certificate, or let the client use `http://`"
-            }
-            _ => {
-                "the client began with TLS, and this listener has `tls: none`. Gatepost admin: set `tls: implicit` with \
-                 a certificate, or turn encryption off in the client"
-            }
-        };
-        self.shared.journal.unfit(self.subject, Cause::TlsOnPlainPort, text);
+            (_, Protocol::Ews | Protocol::Graph) => begun("has `tls: none`")
+                .by(Actor::GatepostAdmin)
+                .to_do("set `tls: implicit` with a certificate, or let the client use `http://`"),
+            _ => begun("has `tls: none`")
+                .by(Actor::GatepostAdmin)
+                .to_do("set `tls: implicit` with a certificate, or turn encryption off in the client"),
+        });
+    }
+
+    /// Notes that an HTTP request came to a mail port.
+    pub(super) fn http_on_mail_port(&self) {
+        let name = self.service.listener.protocol.name().to_uppercase();
+        let message = format!("an HTTP request came to a listener for {name}");
+        self.unfit(&Failure::new(Cause::Http, message).to_do("set the client to a listener for EWS or Graph, or check its port"));
     }
 
     /// Notes that the handshake with the client failed. `first` is what the client began with.
     pub(super) fn tls_failed(&self, error: &io::Error, first: &[u8]) {
-        let journal = &self.shared.journal;
         if first.is_empty() {
             // A probe whether the port is open.
-            return journal.closed(self.subject, Cause::ClientLeft, "the client left before TLS began");
+            return self.shared.journal.closed(self.subject, Cause::ClientLeft, "the client left before TLS began");
         }
-        let text = if begins_tls(first) == Some(false) {
-            plain_text(self.service.listener.protocol).to_owned()
+        self.unfit(&if begins_tls(first) == Some(false) {
+            plain_text(self.service.listener.protocol)
         } else {
             failed(error, first)
-        };
-        journal.unfit(self.subject, Cause::TlsFailed, &text);
+        });
     }
 
     /// Notes that the handshake with the client took too long.
     pub(super) fn tls_timed_out(&self, first: &[u8]) {
         self.visit.penalize(Misbehavior::Timeout);
-        let (journal, protocol) = (&self.shared.journal, self.service.listener.protocol);
-        if !first.is_empty() || matches!(protocol, Protocol::Ews | Protocol::Graph) {
+        if !first.is_empty() || matches!(self.service.listener.protocol, Protocol::Ews | Protocol::Graph) {
             let text = "the client did not finish the TLS handshake in time";
-            return journal.closed(self.subject, Cause::TlsTimeout, text);
+            return self.shared.journal.closed(self.subject, Cause::TlsTimeout, text);
         }
-        let text = format!(
-            "the client sent nothing within {:?}, as one does that waits for a greeting without TLS. Device owner: set \
-             the encryption of the client to TLS (SSL/TLS), not to STARTTLS and not to none",
-            self.shared.limits.tls_handshake
+        let waited = self.shared.limits.tls_handshake;
+        let message = format!("the client sent nothing within {waited:?}, as one does that waits for a greeting without TLS");
+        self.unfit(
+            &Failure::new(Cause::TlsTimeout, message)
+                .by(Actor::ClientOwner)
+                .to_do("set the encryption of the client to TLS (SSL/TLS), not to STARTTLS and not to none"),
         );
-        journal.unfit(self.subject, Cause::TlsTimeout, &text);
     }
 
     /// Notes that the connection broke. Some clients judge the certificate after the handshake.
     pub(super) fn broke(&self, error: &io::Error) {
-        let journal = &self.shared.journal;
         match tls_error(error).and_then(rejected) {
-            Some(text) => journal.unfit(self.subject, Cause::TlsFailed, &text),
+            Some(failure) => self.unfit(&failure),
             None => {
                 let text = format!("the client's connection broke: {error}");
-                journal.closed(self.subject, Cause::ClientBroke, &text);
+                self.shared.journal.closed(self.subject, Cause::ClientBroke, &text);
             }
         }
     }
 
     /// Notes that the HTTP library could not go on. Some clients judge the certificate after the
-    /// handshake. Returns false if that is not the reason.
-    pub(super) fn rejected_later(&self, error: &hyper::Error) -> bool {
+    /// handshake. Returns the cause if that is the reason.
+    pub(super) fn rejected_later(&self, error: &hyper::Error) -> Option<Cause> {
         let error = error.source().and_then(|source| source.downcast_ref::<io::Error>());
-        let Some(text) = error.and_then(tls_error).and_then(rejected) else { return false };
-        self.shared.journal.unfit(self.subject, Cause::TlsFailed, &text);
-        true
+        let failure = error.and_then(tls_error).and_then(rejected)?;
+        self.unfit(&failure);
+        Some(failure.cause)
+    }
+
+    fn unfit(&self, failure: &Failure) {
+        self.shared.journal.unfit(self.service.listener.protocol, self.subject, failure);
     }
 }
 
-fn plain_text(protocol: Protocol) -> &'static str {
+/// Whether [`Attempts`] has noted that the connection ended for this cause.
+pub(super) fn is_noted(cause: Cause) -> bool {
+    matches!(
+        cause,
+        Cause::TlsFailed
+            | Cause::TlsOnPlainPort
+            | Cause::TlsTooOld
+            | Cause::CertificateRejected
+            | Cause::PlaintextOnTlsPort
+    )
+}
+
+fn plain_text(protocol: Protocol) -> Failure {
+    let failure = Failure::new(Cause::PlaintextOnTlsPort, "the client began without TLS, which this listener needs");
     match protocol {
-        Protocol::Ews | Protocol::Graph => {
-            "the client did not begin with TLS, which this listener has from the first byte. Device owner: write \
-             `https://` in the client in place of `http://`"
-        }
+        Protocol::Ews | Protocol::Graph => failure.to_do("write `https://` in the client in place of `http://`"),
         Protocol::Imap | Protocol::Pop3 | Protocol::Smtp => {
-            "the client did not begin with TLS, which this listener has from the first byte. Device owner: set the \
-             encryption of the client to TLS (SSL/TLS), not to STARTTLS and not to none"
+            failure.to_do("set the encryption of the client to TLS (SSL/TLS), not to STARTTLS and not to none")
         }
     }
 }
 
 /// Says why the handshake with a client that speaks TLS failed.
-fn failed(error: &io::Error, first: &[u8]) -> String {
+fn failed(error: &io::Error, first: &[u8]) -> Failure {
+    let other = |message: String| {
+        Failure::new(Cause::TlsFailed, message).to_do("check that the client uses TLS 1.2 or newer on this port")
+    };
     match tls_error(error) {
-        Some(refused) if let Some(text) = rejected(refused) => text,
+        Some(refused) if let Some(failure) = rejected(refused) => failure,
         Some(Error::NoApplicationProtocol) => {
-            "the client offers other protocols in the TLS handshake (ALPN) than this \
-                                               listener has. Device owner: check the port"
-                .to_owned()
+            other("the client offers other protocols in TLS (ALPN) than this listener has".to_owned())
+                .to_do("check the port in the client")
         }
         Some(Error::PeerIncompatible(lack)) => incompatible(lack, first),
         // rustls does not know the form of SSL 2.0, in which only old clients begin.
         Some(Error::InvalidMessage(_)) if first.first().is_some_and(|first| *first >= 0x80) => too_old("SSL 2.0"),
-        Some(_) => format!(
-            "the TLS handshake failed: {error}. Device owner: check that the client speaks TLS 1.2 or newer on this port"
-        ),
-        None => {
-            format!(
-                "the client left during the TLS handshake, as one does that does not trust the certificate. {TRUST}"
-            )
+        Some(Error::AlertReceived(alert)) => {
+            other(format!("the client ended the TLS handshake with alert {}", u8::from(*alert)))
         }
+        Some(Error::InvalidMessage(_) | Error::InappropriateMessage { .. } | Error::InappropriateHandshakeMessage { .. }) => {
+            other("the client sent something that is not TLS in the TLS handshake".to_owned())
+        }
+        Some(error) => other(format!("the TLS handshake failed: {error}")),
+        None => Failure::new(
+            Cause::TlsFailed,
+            "the client left during the TLS handshake, as one does that does not trust the certificate",
+        )
+        .by(Actor::GatepostAdmin)
+        .to_do(TRUST),
     }
 }
 
 /// Says what the client's hello lacks.
-fn incompatible(lack: &PeerIncompatible, first: &[u8]) -> String {
+fn incompatible(lack: &PeerIncompatible, first: &[u8]) -> Failure {
+    let other_key = |offered: &str, remedy: &'static str| {
+        let message =
+            format!("the client offers TLS 1.2 for {offered} certificates only, and this listener has another one");
+        Failure::new(Cause::TlsTooOld, message).by(Actor::GatepostAdmin).to_do(remedy)
+    };
     let missing = match (lack, lacks(first)) {
         (PeerIncompatible::Tls12NotOffered | PeerIncompatible::Tls12NotOfferedOrEnabled, _) => {
             return too_old(version(first));
@@ -154,14 +181,10 @@ fn incompatible(lack: &PeerIncompatible, first: &[u8]) -> String {
         (_, Some(Lack::KeyExchange)) => "ECDHE key exchange, only RSA or DHE",
         (_, Some(Lack::AuthenticatedEncryption)) => "ECDHE with AES-GCM or ChaCha20-Poly1305, only with CBC",
         (PeerIncompatible::NoCipherSuitesInCommon, Some(Lack::EcdsaCertificates)) => {
-            return "the client offers TLS 1.2 for RSA certificates only, and this listener has another one. Gatepost admin: \
-                    use a certificate with an RSA key, such as `gatepost cert --key rsa` makes"
-                .to_owned();
+            return other_key("RSA", "use a certificate with an RSA key, such as `gatepost cert --key rsa` makes");
         }
         (PeerIncompatible::NoCipherSuitesInCommon, Some(Lack::RsaCertificates)) => {
-            return "the client offers TLS 1.2 for ECDSA certificates only, and this listener has another one. Gatepost \
-                    admin: use a certificate with a P-256 key, such as `gatepost cert` makes"
-                .to_owned();
+            return other_key("ECDSA", "use a certificate with a P-256 key, such as `gatepost cert` makes");
         }
         (PeerIncompatible::NoKxGroupsInCommon | PeerIncompatible::NamedGroupsExtensionRequired, _) => {
             "a curve for ECDHE that is in use (X25519, P-256 or P-384)"
@@ -170,14 +193,15 @@ fn incompatible(lack: &PeerIncompatible, first: &[u8]) -> String {
             "a signature for this listener's certificate that is in use (SHA-256 or better)"
         }
         (lack, _) => {
-            return format!("the client's TLS does not fit: {}. {UPDATE}", Error::PeerIncompatible(lack.clone()));
+            let lack = Error::PeerIncompatible(lack.clone());
+            return Failure::new(Cause::TlsTooOld, format!("the client's TLS does not fit: {lack}")).to_do(UPDATE);
         }
     };
-    format!("the client offers TLS 1.2 without {missing}. {UPDATE}")
+    Failure::new(Cause::TlsTooOld, format!("the client offers TLS 1.2 without {missing}")).to_do(UPDATE)
 }
 
-fn too_old(version: &str) -> String {
-    format!("the client offers {version} at most, and TLS 1.2 is needed. {UPDATE}")
+fn too_old(version: &str) -> Failure {
+    Failure::new(Cause::TlsTooOld, format!("the client offers {version} at most, and TLS 1.2 is needed")).to_do(UPDATE)
 }
 
 /// The newest version of a hello that does not offer TLS 1.2.
@@ -192,10 +216,11 @@ fn version(first: &[u8]) -> &'static str {
 }
 
 /// Says that the client rejects the certificate, if it sent an alert that means this.
-fn rejected(error: &Error) -> Option<String> {
+fn rejected(error: &Error) -> Option<Failure> {
     let Error::AlertReceived(alert) = error else { return None };
     let (_, name) = REJECTIONS.iter().find(|(known, _)| known == alert)?;
-    Some(format!("the client rejects the certificate of this listener (TLS alert {name}). {TRUST}"))
+    let message = format!("the client rejects the certificate of this listener (TLS alert {name})");
+    Some(Failure::new(Cause::CertificateRejected, message).to_do(TRUST))
 }
 
 fn tls_error(error: &io::Error) -> Option<&Error> {
@@ -213,12 +238,13 @@ mod tests {
     #[test]
     fn each_alert_about_a_certificate_is_told_as_one() {
         for (alert, name) in REJECTIONS {
-            let told = failed(&refused(Error::AlertReceived(alert)), &[]);
+            let told = failed(&refused(Error::AlertReceived(alert)), &[]).to_string();
             assert!(told.starts_with("the client rejects the certificate") && told.contains(name), "{told}");
             assert!(name.ends_with(&format!(", {}", u8::from(alert))), "{name}");
         }
         let other = refused(Error::AlertReceived(AlertDescription::ProtocolVersion));
-        assert!(failed(&other, &[]).contains("TLS handshake failed"));
-        assert!(failed(&io::ErrorKind::ConnectionReset.into(), &[]).contains("left during the TLS handshake"));
+        assert!(failed(&other, &[]).message.contains("ended the TLS handshake with alert 70"));
+        let left = failed(&io::ErrorKind::ConnectionReset.into(), &[]);
+        assert!(left.message.contains("left during the TLS handshake"));
     }
 }

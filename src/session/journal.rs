@@ -13,12 +13,15 @@ use ipnet::IpNet;
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::session::connection_info::{ConnectionInfo, SessionUser};
+use crate::session::incident::{Ending, Message, Outcome, RefusedRequest};
 use crate::session::registry::{SessionEntry, SessionGuard, SessionRegistry};
-use gatepost_core::account::MailAddress;
+use crate::session::repeats::Repeats;
+use crate::session::severity::Severity;
 use gatepost_core::cause::Cause;
 use gatepost_core::clock::{Clock, UnixTime};
-use gatepost_core::failure::{Failure, Refusal};
+use gatepost_core::failure::Failure;
 use gatepost_core::protocol::Protocol;
+use gatepost_core::source::Source;
 use gatepost_proto::mail::smtp::Reply;
 use gatepost_telemetry::audit::{Audit, Entry};
 use gatepost_telemetry::history::{History, Minute, Totals};
@@ -41,6 +44,25 @@ macro_rules! tell {
     };
 }
 
+/// Writes a line about a failure, at the level that follows who must act.
+macro_rules! tell_of {
+    ($failure:expr, $($rest:tt)+) => {
+        match Severity::from($failure) {
+            Severity::Info => tell!(info, $($rest)+),
+            Severity::Warn => tell!(warn, $($rest)+),
+            Severity::Error => tell!(error, $($rest)+),
+        }
+    };
+}
+
+/// How long a connection that fails before its login is not logged again for the same source,
+/// listener and cause.
+const CONNECTION_TOLD: Duration = Duration::from_secs(3_600);
+
+/// How long a request that Microsoft refuses is not logged again for the same account, listener and
+/// cause.
+const REQUEST_TOLD: Duration = Duration::from_secs(60);
+
 /// The one place that is told of every decision about a client.
 #[derive(Debug)]
 pub struct Journal {
@@ -50,81 +72,8 @@ pub struct Journal {
     failures: Recently,
     history: History,
     audit: Option<Audit>,
-}
-
-/// The traffic of a session, and how it ended.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Ending {
-    /// A short fixed word.
-    pub(super) cause: Cause,
-    /// Time since the connection began.
-    pub(super) duration: Duration,
-    /// Octets from the client to Microsoft.
-    pub(super) sent: u64,
-    /// Octets from Microsoft to the client.
-    pub(super) received: u64,
-}
-
-/// The outcome of a message that Gatepost took itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Outcome {
-    /// Microsoft accepted it.
-    Sent,
-    /// It was not sent.
-    Refused,
-    /// The outcome is unknown.
-    Unknown,
-}
-
-/// A message that Gatepost took itself.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Message<'a> {
-    /// `smtp`, `graph` or `none`.
-    pub(super) way: &'static str,
-    /// The rule of `trusted_senders` that let it in.
-    pub(super) trusted: Option<IpNet>,
-    /// The mailbox that sends it, when it is not the session's.
-    pub(super) mailbox: Option<&'a MailAddress>,
-    /// How many recipients were accepted.
-    pub(super) recipients: usize,
-    /// Its length.
-    pub(super) octets: u64,
-    /// The reply to the client.
-    pub(super) reply: &'a Reply,
-    /// What happened, unless it was only a refusal by Microsoft.
-    pub(super) failure: Option<&'a Failure>,
-    /// What is worth knowing about a message that was sent; empty otherwise.
-    pub(super) remark: &'a str,
-}
-
-impl Message<'_> {
-    /// Returns what became of it.
-    pub(super) fn outcome(&self) -> Outcome {
-        match self.failure {
-            Some(failure) if failure.cause == Cause::OutcomeUnknown => Outcome::Unknown,
-            _ if self.reply.class() == 2 => Outcome::Sent,
-            _ => Outcome::Refused,
-        }
-    }
-}
-
-/// A request of an HTTP client that was refused for another reason than its login.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct RefusedRequest<'a> {
-    /// The account, if its credentials were accepted.
-    pub(super) account: Option<&'a str>,
-    /// A short fixed word.
-    pub(super) cause: Cause,
-    /// The status of the answer.
-    pub(super) status: u16,
-    /// The host that the request names, if its head could be read.
-    pub(super) host: Option<&'a str>,
-    /// Its method, likewise.
-    pub(super) method: Option<&'a str>,
-    /// Its path, likewise, without the query.
-    pub(super) path: Option<&'a str>,
-    /// What the client was told.
-    pub(super) text: &'a str,
+    connections_told: Repeats<(Source, Arc<str>, Cause)>,
+    requests_told: Repeats<(String, Arc<str>, Cause)>,
 }
 
 impl Journal {
@@ -139,6 +88,8 @@ impl Journal {
             failures: Recently::default(),
             history: History::default(),
             audit,
+            connections_told: Repeats::new(CONNECTION_TOLD),
+            requests_told: Repeats::new(REQUEST_TOLD),
         })
     }
 
@@ -219,50 +170,54 @@ impl Journal {
             };
             self.record(protocol, subject, account, None::<&str>, entry);
         }
-        macro_rules! line {
-            ($level:ident) => {
-                tell!(
-                    $level,
-                    subject,
-                    account,
-                    outcome = "refused",
-                    cause = failure.cause.name(),
-                    action_by = failure.actor.name(),
-                    "login refused: {failure}"
-                )
-            };
-        }
-        match failure.refusal {
-            Refusal::InvalidCredentials | Refusal::NotAuthorized | Refusal::Limit => line!(info),
-            Refusal::Unavailable => line!(warn),
-            Refusal::ContactAdmin | Refusal::ServerBug => line!(error),
-        }
+        tell_of!(
+            failure,
+            subject,
+            account,
+            outcome = "refused",
+            cause = failure.cause.name(),
+            action_by = failure.actor.name(),
+            "login refused: {failure}"
+        );
     }
 
-    /// Records a refused request. The client was told the session's id. How many lines there are
-    /// about one source is limited by the log.
+    /// Records a request that Gatepost refused. The client was told the session's id. How many lines
+    /// there are about one source is limited by the log.
     pub(super) fn request_refused(&self, protocol: Protocol, subject: &ConnectionInfo, request: &RefusedRequest<'_>) {
-        let &RefusedRequest { account, cause, status, host, method, path, text } = request;
-        self.metrics.request_refused(protocol, cause);
-        macro_rules! line {
-            ($level:ident) => {
-                tell!(
-                    $level,
-                    subject,
-                    account,
-                    outcome = "refused",
-                    cause = cause.name(),
-                    status,
-                    host,
-                    method,
-                    path,
-                    "request refused: {text}"
-                )
-            };
-        }
-        match cause {
-            Cause::InternalError | Cause::RequestNotMade => line!(error),
-            _ => line!(info),
+        let &RefusedRequest { account, failure, status, host, method, path } = request;
+        self.metrics.request_refused(protocol, failure.cause);
+        self.failed(protocol, subject, account.unwrap_or_default(), failure);
+        tell_of!(
+            failure,
+            subject,
+            account,
+            outcome = "refused",
+            cause = failure.cause.name(),
+            action_by = failure.actor.name(),
+            status,
+            host,
+            method,
+            path,
+            "request refused: {failure}"
+        );
+    }
+
+    /// Records a request of `account` that Microsoft answered with an error, which was passed on. A
+    /// repetition within a minute is only counted.
+    pub(super) fn request_failed(&self, protocol: Protocol, subject: &ConnectionInfo, account: &str, failure: &Failure) {
+        self.metrics.request_refused(protocol, failure.cause);
+        self.failed(protocol, subject, account, failure);
+        let fact = (account.to_owned(), Arc::clone(&subject.listener), failure.cause);
+        if self.requests_told.is_news(fact, self.clock.now()) {
+            tell_of!(
+                failure,
+                subject,
+                account,
+                outcome = "failed",
+                cause = failure.cause.name(),
+                action_by = failure.actor.name(),
+                "request failed: {failure}"
+            );
         }
     }
 
@@ -274,16 +229,34 @@ impl Journal {
     }
 
     /// Records a connection that ended without a login, and will do so until somebody changes a
-    /// setting. `text` says what to change.
-    pub(super) fn unfit(&self, subject: &ConnectionInfo, cause: Cause, text: &str) {
-        self.metrics.closed(cause);
-        tell!(info, subject, outcome = "closed", cause = cause.name(), "connection closed before a login: {text}");
+    /// setting. The same of one source is logged once an hour, because scanners do it too.
+    pub(super) fn unfit(&self, protocol: Protocol, subject: &ConnectionInfo, failure: &Failure) {
+        let fact = (Source::of(subject.peer.ip()), Arc::clone(&subject.listener), failure.cause);
+        let is_news = self.connections_told.is_news(fact, self.clock.now());
+        self.turned_away(protocol, subject, failure, is_news);
     }
 
-    /// Counts a connection that was closed before anything was sent. The caller has written the log
-    /// line.
-    pub(super) fn turned_away(&self, cause: Cause) {
-        self.metrics.closed(cause);
+    /// Counts and shows a connection that was closed before its login, and logs it if it is `news`.
+    pub(super) fn turned_away(&self, protocol: Protocol, subject: &ConnectionInfo, failure: &Failure, news: bool) {
+        self.metrics.closed(failure.cause);
+        self.failed(protocol, subject, "", failure);
+        if news {
+            self.tell_closed(subject, failure);
+        } else {
+            tell!(debug, subject, outcome = "closed", cause = failure.cause.name(), "connection closed: {failure}");
+        }
+    }
+
+    /// Logs that a connection is closed. The caller counts it.
+    pub(super) fn tell_closed(&self, subject: &ConnectionInfo, failure: &Failure) {
+        tell_of!(
+            failure,
+            subject,
+            outcome = "closed",
+            cause = failure.cause.name(),
+            action_by = failure.actor.name(),
+            "connection closed: {failure}"
+        );
     }
 
     /// Records the end of a message.
@@ -307,6 +280,7 @@ impl Journal {
         };
         self.metrics.message(way, outcome);
         if let Some(failure) = message.failure {
+            self.metrics.mail_refused(failure.cause);
             self.failed(protocol, subject, &whose.account, failure);
         }
         let more = match message.failure {
@@ -314,27 +288,37 @@ impl Journal {
             None if message.remark.is_empty() => String::new(),
             None => format!(": {}", message.remark),
         };
+        let (outcome, what) = match message.outcome() {
+            Outcome::Sent => ("sent", "message sent"),
+            Outcome::Refused => ("not-sent", "message not sent"),
+            Outcome::Unknown => ("unknown", "message status unknown"),
+        };
+        // The failure says itself what became of the message.
+        let what = if message.failure.is_some_and(|failure| failure.message.starts_with("message ")) {
+            more.trim_start_matches(": ").to_owned()
+        } else {
+            format!("{what}{more}")
+        };
         macro_rules! line {
-            ($level:ident, $outcome:literal, $text:literal) => {
+            ($level:ident) => {
                 tell!($level, subject, by whose,
                     trusted = message.trusted.map(display),
                     way = message.way,
-                    outcome = $outcome,
+                    outcome,
                     cause = message.failure.map(|failure| failure.cause.name()),
                     action_by = message.failure.map(|failure| failure.actor.name()),
                     recipients = message.recipients,
                     bytes = message.octets,
                     mailbox = message.mailbox.map(display),
                     reply = %message.reply,
-                    "{}{more}",
-                    $text
+                    "{what}"
                 )
             };
         }
-        match message.outcome() {
-            Outcome::Sent => line!(info, "sent", "message sent"),
-            Outcome::Refused => line!(warn, "not-sent", "message not sent"),
-            Outcome::Unknown => line!(warn, "unknown", "message status unknown"),
+        match message.failure.map_or(Severity::Info, Severity::from) {
+            Severity::Info => line!(info),
+            Severity::Warn => line!(warn),
+            Severity::Error => line!(error),
         }
     }
 
@@ -345,31 +329,40 @@ impl Journal {
         whose: &SessionUser,
         trusted: Option<IpNet>,
         reply: &Reply,
-        failure: Option<&Failure>,
+        failure: &Failure,
     ) {
-        macro_rules! line {
-            ($level:ident) => {
-                tell!($level, subject, by whose,
-                    trusted = trusted.map(display),
-                    outcome = "not-sent",
-                    cause = failure.map(|failure| failure.cause.name()),
-                    action_by = failure.map(|failure| failure.actor.name()),
-                    reply = %reply,
-                    "message or recipient refused{}",
-                    failure.map(|failure| format!(": {failure}")).unwrap_or_default()
-                )
-            };
-        }
-        if failure.is_some() { line!(warn) } else { line!(info) }
+        self.mail_refused(subject, whose, failure);
+        let message = &failure.message;
+        let what = if message.starts_with("message ") || message.starts_with("recipient ") {
+            failure.to_string()
+        } else {
+            format!("message or recipient refused: {failure}")
+        };
+        tell_of!(failure, subject, by whose,
+            trusted = trusted.map(display),
+            outcome = "not-sent",
+            cause = failure.cause.name(),
+            action_by = failure.actor.name(),
+            reply = %reply,
+            "{what}"
+        );
     }
 
     /// Records that a message was refused for its content.
-    pub(super) fn flawed(&self, subject: &ConnectionInfo, whose: &SessionUser, cause: Cause, text: &str) {
-        tell!(warn, subject, by whose,
+    pub(super) fn flawed(&self, subject: &ConnectionInfo, whose: &SessionUser, failure: &Failure) {
+        self.mail_refused(subject, whose, failure);
+        tell_of!(failure, subject, by whose,
             outcome = "not-sent",
-            cause = cause.name(),
-            "{text}"
+            cause = failure.cause.name(),
+            action_by = failure.actor.name(),
+            "{failure}"
         );
+    }
+
+    /// Counts and shows a refused sender, recipient or message without a line in the log.
+    pub(super) fn mail_refused(&self, subject: &ConnectionInfo, whose: &SessionUser, failure: &Failure) {
+        self.metrics.mail_refused(failure.cause);
+        self.failed(Protocol::Smtp, subject, &whose.account, failure);
     }
 
     /// Records that something failed within a session. The session continues if it can.
@@ -381,8 +374,8 @@ impl Journal {
         failure: &Failure,
     ) {
         self.failed(protocol, subject, &whose.account, failure);
-        tell!(
-            warn,
+        tell_of!(
+            failure,
             subject,
             account = &*whose.account,
             outcome = "degraded",
@@ -538,7 +531,6 @@ impl Drop for Watch<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use gatepost_core::failure::Actor;
 
     #[test]
     fn a_failure_for_want_of_patience_is_counted_by_who_asked_for_it() {
@@ -551,7 +543,7 @@ mod tests {
             (Cause::Throttled, "graph"),
             (Cause::UpstreamBroke, "nobody"),
         ] {
-            let failure = Failure::new(cause, "no").by(Actor::Nobody);
+            let failure = Failure::new(cause, "no");
             journal.degraded(Protocol::Pop3, &subject, &whose, &failure);
             let counted = format!("gatepost_throttled_total{{by=\"{by}\"}} 1\n");
             assert_eq!(journal.metrics().text().contains(&counted), by != "nobody", "{cause}");

@@ -384,7 +384,7 @@ impl<D: LoginHandler> Login<'_, D> {
                 "bytes arrived after STARTTLS and before the handshake. The connection was closed, because \
                  an attacker may be injecting commands",
             ),
-            CloseReason::Http => (Cause::Http, "an HTTP request arrived on a mail port: closed without a reply"),
+            CloseReason::Http => return self.attempts().http_on_mail_port(),
             CloseReason::TlsHello => return self.attempts().tls_on_plain_port(),
             CloseReason::TooLong => (Cause::TooLong, "a line or literal was longer than `limits` allow"),
             CloseReason::TooManyCommands => (Cause::TooManyCommands, "too many commands before the login"),

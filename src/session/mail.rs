@@ -10,8 +10,10 @@ use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use super::fresh_token::with_fresh_token;
-use super::journal::Ending;
+use super::incident::Ending;
+use super::journal::Journal;
 use super::login::{Accepted, LoggedIn, Login, LoginHandler, min_token_lifetime, origin};
+use super::mail_refusal::MailRefusal;
 use super::upstream::{OpenError, Target};
 use crate::login::{AuthorizedLogin, LoginRequest};
 use crate::session::connection_info::{ConnectionInfo, SessionUser};
@@ -27,6 +29,7 @@ use gatepost_core::protocol::MailProtocol;
 use gatepost_net::connection_limit::ConnectionPermit;
 use gatepost_net::relay::{End, RelayLimits, relay};
 use gatepost_net::stream::Stream;
+use gatepost_proto::mail::smtp::RefusedCommand;
 use gatepost_proto::mail::{
     Authenticated, Capabilities, Farewell, QuiescenceDetector, UpstreamFailure, UpstreamFailureKind,
 };
@@ -38,6 +41,10 @@ use gatepost_proto::sasl::Credentials;
 const YIELDS_AFTER: Duration = Duration::from_secs(1);
 /// The same before the first message, for which the client has just logged in.
 const YIELDS_UNUSED_AFTER: Duration = Duration::from_secs(10);
+
+/// How many refused commands of one session the log has. A program that goes through a list of
+/// wrong recipients repeats itself, and all of them are counted.
+const REFUSALS_TOLD: u32 = 20;
 
 /// Serves one connection from accept to end.
 pub(super) async fn serve(
@@ -84,10 +91,14 @@ pub(super) async fn serve(
     });
     let mut turn = pin!(drain.next_slot());
     let mut left = false;
+    let mut refusals = Refusals { journal: &journal, subject: &subject, whose: &whose, told: 0 };
     let report = loop {
         let asked = of_mailbox.asked_to_yield();
         let moving = poll_fn(|cx| {
             let polled = Pin::new(&mut relay).poll(cx);
+            while let Some(refused) = relay.take_refused() {
+                refusals.note(&refused);
+            }
             let (sent, received) = relay.moved();
             live.moved(sent, received);
             // One that leaves already keeps what it said, so that no other is asked in its place.
@@ -114,14 +125,32 @@ pub(super) async fn serve(
         memory.pause(target.upstream.protocol, of_mailbox.mailbox(), pause);
     }
     drop(of_mailbox);
-    if relay.has_refused_bare_lf() {
-        let text = "Exchange refused a message with a bare LF (550 5.6.11). Gatepost admin: write `legacy: true` for this listener, \
-                    and such line ends become CRLF, or correct the program that sends it";
-        journal.flawed(&subject, &whose, Cause::BareLineEnd, text);
-    }
     let ending =
         Ending { cause: report.end.cause(), duration: started.elapsed(), sent: report.sent, received: report.received };
     journal.ended(service.listener.protocol, &subject, &whose, live, ending);
+}
+
+/// What Exchange Online refused in a relayed SMTP session, for the journal.
+struct Refusals<'a> {
+    journal: &'a Journal,
+    subject: &'a ConnectionInfo,
+    whose: &'a SessionUser,
+    /// How many of them are in the log.
+    told: u32,
+}
+
+impl Refusals<'_> {
+    fn note(&mut self, refused: &RefusedCommand) {
+        let Self { journal, subject, whose, .. } = *self;
+        let mailbox = whose.mailbox.as_deref().unwrap_or(&whose.account);
+        let failure = MailRefusal::of(refused, mailbox).failure();
+        self.told = self.told.saturating_add(1);
+        if self.told <= REFUSALS_TOLD {
+            journal.command_refused(subject, whose, None, &refused.reply, &failure);
+        } else {
+            journal.mail_refused(subject, whose, &failure);
+        }
+    }
 }
 
 /// What a login yields: a connection on which the upstream has accepted it too.

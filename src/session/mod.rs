@@ -11,8 +11,9 @@
 //! with the `token_holder` what is missing. `own_token` has clients' own tokens judged, and
 //! [`trial`] limits how many at once. [`mailbox_slots`] limits the sessions of a mailbox.
 //! [`capabilities`] learns what the upstreams can do. [`drain`] spreads the end of sessions over
-//! the time of a shutdown. [`journal`] is told what happens, and [`registry`] knows the live
-//! sessions. Every log line about one connection carries its session id.
+//! the time of a shutdown. [`journal`] is told what happens (`incident`), at the level that
+//! `severity` gives it and without `repeats`, and [`registry`] knows the live sessions. `mail_refusal`
+//! explains why Exchange Online refuses a message. Every log line about one connection carries its session id.
 
 pub mod accept;
 mod attempt;
@@ -26,20 +27,25 @@ mod explain;
 mod fresh_token;
 mod handshake;
 pub mod http;
+mod incident;
 pub mod journal;
 mod listener_state;
 mod login;
 pub mod mail;
+mod mail_refusal;
 pub mod mailbox_memory;
 pub mod mailbox_slots;
 pub mod maildrop;
 mod own_token;
 mod refused_login;
 pub mod registry;
+mod repeats;
+pub(crate) mod severity;
 mod sign_in;
 pub mod submission;
 mod token_holder;
 pub mod trial;
+mod turned_away;
 pub mod upstream;
 
 pub use backend::Backend;

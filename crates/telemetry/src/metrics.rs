@@ -59,6 +59,7 @@ pub struct Metrics {
     panics: Counter,
     closed: Family<ByCause, Counter>,
     requests_refused: Family<RefusedLabels, Counter>,
+    mail_refused: Family<ByCause, Counter>,
 }
 
 impl Default for Metrics {
@@ -101,8 +102,10 @@ impl Metrics {
         let panics = registered(r, "panics", "Faults of Gatepost that ended one session", default());
         let help = "Connections that were closed, by cause";
         let closed: Family<ByCause, Counter> = registered(r, "connections_closed", help, default());
-        let help = "Requests over HTTP that were refused for another reason than their login";
+        let help = "Requests over HTTP that Gatepost or Microsoft refused for another reason than their login";
         let requests_refused: Family<RefusedLabels, Counter> = registered(r, "requests_refused", help, default());
+        let help = "Senders, recipients and messages over SMTP that were refused after the login, by cause";
+        let mail_refused: Family<ByCause, Counter> = registered(r, "mail_refused", help, default());
 
         // Series that exist from the start begin at zero, so that rates can be computed.
         let protocol = |protocol: Protocol| ByProtocol { protocol: protocol.name() };
@@ -153,6 +156,7 @@ impl Metrics {
             panics,
             closed,
             requests_refused,
+            mail_refused,
         }
     }
 
@@ -263,6 +267,11 @@ impl Metrics {
         self.requests_refused.get_or_create(&labels).inc();
     }
 
+    /// Counts a sender, recipient or message that was refused after the login.
+    pub fn mail_refused(&self, cause: Cause) {
+        self.mail_refused.get_or_create(&ByCause { cause: cause.name() }).inc();
+    }
+
     /// All metrics in the format OpenMetrics 1.0.
     pub fn open_metrics(&self) -> String {
         let mut written = String::new();
@@ -324,6 +333,7 @@ mod tests {
         let metrics = Metrics::new();
         metrics.closed(Cause::Timeout);
         metrics.request_refused(Protocol::Ews, Cause::Refused);
+        metrics.mail_refused(Cause::SendAsDenied);
         metrics.expires(Ends::Secret, Some(1_800_000_000));
         let text = metrics.text();
         let types: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")).collect();
@@ -349,6 +359,7 @@ mod tests {
                 "gatepost_panics_total counter",
                 "gatepost_connections_closed_total counter",
                 "gatepost_requests_refused_total counter",
+                "gatepost_mail_refused_total counter",
             ]
         );
         assert!(text.contains("# HELP gatepost_panics_total Faults of Gatepost that ended one session.\n"), "{text}");

@@ -1,5 +1,6 @@
 //! Answers that the client gets in place of one from Microsoft.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use http_body_util::{Either, Full};
@@ -9,7 +10,7 @@ use hyper::{Response, StatusCode};
 
 use super::body::Answer;
 use gatepost_core::cause::Cause;
-use gatepost_core::failure::{Failure, Refusal};
+use gatepost_core::failure::{Actor, Failure, Refusal};
 use gatepost_proto::http::rules::HttpService;
 use gatepost_proto::http::{basic, fault};
 
@@ -31,20 +32,31 @@ pub(super) struct Refused {
     pub(super) allow: String,
     /// The connection is closed after the answer.
     pub(super) close: bool,
-    /// The cause, unless the log has the refusal already or needs no line about it.
-    pub(super) unlogged: Option<Cause>,
+    /// Why, and what to do, unless the log has the refusal already or needs no line about it.
+    pub(super) unlogged: Option<Failure>,
 }
 
 impl Refused {
     /// Refuses a request that is not of a form that is served.
     pub(super) fn new(status: StatusCode, message: impl Into<String>) -> Self {
-        let unlogged = Some(Cause::Refused);
-        Self { status, message: message.into(), wait: None, allow: String::new(), close: false, unlogged }
+        Self::because(Cause::Refused, status, message)
     }
 
     /// Refuses a request for this cause.
     pub(super) fn because(cause: Cause, status: StatusCode, message: impl Into<String>) -> Self {
-        Self { unlogged: Some(cause), ..Self::new(status, message) }
+        let message = message.into();
+        let unlogged = Some(Failure::new(cause, message.clone()));
+        Self { status, message, wait: None, allow: String::new(), close: false, unlogged }
+    }
+
+    /// Tells in the log who must act, and what to do.
+    pub(super) fn to_do(self, actor: Actor, remedy: impl Into<Cow<'static, str>>) -> Self {
+        Self { unlogged: self.unlogged.map(|failure| failure.by(actor).to_do(remedy)), ..self }
+    }
+
+    /// Tells in the log what happened in more words than the client is told.
+    pub(super) fn logged_as(self, message: String) -> Self {
+        Self { unlogged: self.unlogged.map(|failure| Failure { message, ..failure }), ..self }
     }
 
     /// Asks for a user name and a password. Many libraries send their first request without, so

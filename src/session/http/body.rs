@@ -13,6 +13,7 @@ use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
 use tokio::time::{Instant, Sleep, sleep};
 
 use crate::session::http::checked_io::ActivityTracker;
+use crate::session::http::watch::AnswerWatch;
 use crate::session::mailbox_slots::MailboxPermit;
 use gatepost_proto::http::links::Rewriter;
 
@@ -127,6 +128,7 @@ impl Body for Upload {
 pub(super) struct Download {
     inner: Incoming,
     rewriter: Option<Rewriter>,
+    watch: Option<Box<AnswerWatch>>,
     /// Octets received.
     received: Arc<AtomicU64>,
     idle: Duration,
@@ -146,7 +148,12 @@ impl Download {
         of_mailbox: MailboxPermit,
     ) -> Self {
         let idle_end = Box::pin(sleep(idle));
-        Self { inner, rewriter, received, idle, idle_end, of_mailbox: Some(of_mailbox) }
+        Self { inner, rewriter, watch: None, received, idle, idle_end, of_mailbox: Some(of_mailbox) }
+    }
+
+    /// Lets `watch` see what passes.
+    pub(super) fn watched(self, watch: Option<AnswerWatch>) -> Self {
+        Self { watch: watch.map(Box::new), ..self }
     }
 }
 
@@ -162,6 +169,9 @@ impl Body for Download {
                     let Ok(data) = frame.into_data() else { continue };
                     this.received.fetch_add(data.len() as u64, Ordering::Relaxed);
                     this.idle_end.as_mut().reset(Instant::now() + this.idle);
+                    if let Some(watch) = &mut this.watch {
+                        watch.saw(&data);
+                    }
                     let data = match &mut this.rewriter {
                         Some(rewriter) => Bytes::from(rewriter.push(&data)),
                         None => data,

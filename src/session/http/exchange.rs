@@ -23,14 +23,15 @@ use super::{Connection, OriginError, Traffic, failures};
 use crate::login::{AuthorizedLogin, LoginRequest};
 use crate::session::attempt::Claim;
 use crate::session::fresh_token::{TokenError, with_fresh_token};
-use crate::session::journal::RefusedRequest;
+use crate::session::incident::RefusedRequest;
 use crate::session::login::{min_token_lifetime, origin};
 use crate::session::mailbox_slots::MailboxPermit;
 use crate::session::token_holder::TokenHolder;
 use gatepost_config::Grant;
 use gatepost_core::account::{LoginName, MailAddress};
 use gatepost_core::cause::Cause;
-use gatepost_core::failure::Failure;
+use gatepost_core::escape::escaped;
+use gatepost_core::failure::{Actor, Failure};
 use gatepost_core::secret::Password;
 use gatepost_net::penalty::Misbehavior;
 use gatepost_oauth::MailAccess;
@@ -39,6 +40,9 @@ use gatepost_proto::http::rules::HttpService;
 use gatepost_proto::http::target::Denied;
 use gatepost_proto::http::{basic, fields, head, target};
 use gatepost_proto::sasl::{Credentials, CredentialsError};
+
+/// How much is shown of a host that a client names.
+const HOST_OCTETS: usize = 100;
 
 /// What each field of a head counts in addition to its text.
 const FIELD_OCTETS: usize = 64;
@@ -95,7 +99,7 @@ impl Connection {
 
     /// Logs a refusal that the log does not have yet.
     pub(super) fn log_request_refused(&self, refused: &Refused, parts: &Parts, account: Option<&MailAddress>) {
-        let Some(cause) = refused.unlogged else { return };
+        let Some(failure) = &refused.unlogged else { return };
         // What the validator has refused has neither.
         let is_whole = !is_judges_own(parts);
         let host = parts.uri.host().or_else(|| parts.headers.get(HOST)?.to_str().ok());
@@ -104,12 +108,11 @@ impl Connection {
             &self.subject,
             &RefusedRequest {
                 account: account.map(MailAddress::as_str),
-                cause,
+                failure,
                 status: refused.status.as_u16(),
                 host: host.filter(|_| is_whole),
                 method: is_whole.then_some(parts.method.as_str()),
                 path: is_whole.then_some(parts.uri.path()),
-                text: &refused.message,
             },
         );
     }
@@ -274,15 +277,22 @@ impl Exchange<'_> {
         let authority = self.authority()?;
         if !connection.gateway.hosts.has(&authority, connection.local) {
             let message = "This server is not known by that name. Gatepost admin: add it to `hosts` of the listener";
-            return bad(StatusCode::MISDIRECTED_REQUEST, message);
+            let shown = escaped(authority.as_bytes(), HOST_OCTETS);
+            let name = connection.service.listener.name.clone();
+            return Err(Refused::because(Cause::UnknownHost, StatusCode::MISDIRECTED_REQUEST, message)
+                .logged_as(format!("the request is for the host `{shown}`, which listener `{name}` does not know"))
+                .to_do(Actor::GatepostAdmin, format!("add `{shown}` to `hosts` of listener `{name}` if clients use that name")));
         }
         // Only web pages send `Origin`. What they request in a user's name is not served.
         if headers.contains_key(ORIGIN) || headers.contains_key("access-control-request-method") {
-            return bad(StatusCode::FORBIDDEN, "Requests of web pages are not served");
+            return Err(Refused::new(StatusCode::FORBIDDEN, "Requests of web pages are not served")
+                .to_do(Actor::ClientOwner, "use a program or library that is not a web page"));
         }
         let secure = connection.service.tls.is_some();
         if !secure && !connection.service.allows_plaintext(connection.subject.peer.ip()) {
-            let mut refused = Refused::new(StatusCode::FORBIDDEN, "Turn on TLS to log in").and_close();
+            let mut refused = Refused::new(StatusCode::FORBIDDEN, "Turn on TLS to log in")
+                .to_do(Actor::ClientOwner, "write `https://` in the client in place of `http://`")
+                .and_close();
             if headers.contains_key(AUTHORIZATION) {
                 connection.login_attempts().refused_unjudged("", &failures::plaintext());
                 refused.unlogged = None;
@@ -339,7 +349,8 @@ impl Exchange<'_> {
             }
             Presented::OtherScheme | Presented::Credentials(Credentials::Token(_)) => {
                 connection.visit.forgive();
-                Err(Refused::new(StatusCode::UNAUTHORIZED, "Only HTTP Basic is served here"))
+                Err(Refused::new(StatusCode::UNAUTHORIZED, "Only HTTP Basic is served here")
+                    .to_do(Actor::ClientOwner, "set the authentication of the client to Basic"))
             }
             Presented::Malformed => {
                 self.penalize(Misbehavior::Garbage);

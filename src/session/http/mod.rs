@@ -2,7 +2,7 @@
 //! with a bearer token in place of the password.
 //!
 //! `checked_io` validates what arrives before the HTTP library sees it. `exchange` handles one
-//! request, `route` decides where it goes, and `passing` hands its answer on. `gateway` has the connections to Microsoft, `body`
+//! request, `route` decides where it goes, and `passing` hands its answer on, of which `watch` notes what Microsoft refuses. `gateway` has the connections to Microsoft, `body`
 //! streams bodies, and `answer` builds the refusals.
 
 use std::future::pending;
@@ -25,7 +25,8 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use super::attempt::Attempts;
-use super::journal::Ending;
+use super::handshake::is_noted;
+use super::incident::Ending;
 use crate::login::AuthorizedLogin;
 use crate::session::connection_info::{ConnectionInfo, SessionUser};
 use crate::session::context::SessionContext;
@@ -50,6 +51,7 @@ pub(super) mod gateway;
 mod passing;
 mod prepare;
 mod route;
+mod watch;
 
 pub use gateway::Gateway;
 pub(super) use gateway::OriginError;
@@ -306,10 +308,10 @@ impl Connection {
                 result = connection.as_mut() => return match (leaving, result) {
                     (Some(cause), _) => cause,
                     (None, Ok(())) => Cause::Closed,
-                    (None, Err(error)) if !logged_in && self.login_attempts().rejected_later(&error) => {
-                        Cause::TlsFailed
+                    (None, Err(error)) => {
+                        let rejected = if logged_in { None } else { self.login_attempts().rejected_later(&error) };
+                        rejected.unwrap_or(Cause::ClientBroke)
                     }
-                    (None, Err(_)) => Cause::ClientBroke,
                 },
                 () = self.shared.draining.cancelled(), if leaving.is_none() => {
                     self.visit.forgive();
@@ -430,7 +432,7 @@ impl Connection {
         if logins.is_empty() {
             let text = match cause {
                 // The log says already what to do.
-                Cause::TlsFailed | Cause::TlsOnPlainPort => return,
+                cause if is_noted(cause) => return,
                 Cause::Timeout => "the client took too long to log in",
                 Cause::Refused => "a request was not of a form that is served, or too many logins failed",
                 Cause::ClientBroke => "the client's connection broke",

@@ -11,6 +11,7 @@ use hyper::{HeaderMap, Response, StatusCode};
 use super::answer::Refused;
 use super::body::{Answer, Download};
 use super::prepare::is_of_type;
+use super::watch::{self, Answered, AnswerWatch};
 use super::{Connection, Traffic, failures};
 use crate::login::AuthorizedLogin;
 use crate::session::mailbox_slots::MailboxPermit;
@@ -93,7 +94,19 @@ impl Connection {
             && !parts.headers.contains_key(CONTENT_ENCODING);
         let rewriter = rewrites.then(|| places.rewriter());
         let idle = self.shared.limits.http_idle;
-        let download = Download::new(body, rewriter, Arc::clone(&traffic.received), idle, of_mailbox);
+        let answered = Answered {
+            service: config.service,
+            origin: config.origin.clone(),
+            mailbox: admission.bearer.user.to_string(),
+            status: status.as_u16(),
+            request_id: watch::request_id(&parts.headers),
+        };
+        let watch = answered.may_refuse().then(|| {
+            let (journal, account) = (Arc::clone(&self.shared.journal), admission.login.to_string());
+            AnswerWatch::new(journal, self.protocol(), self.subject.clone(), account, answered)
+        });
+        let download =
+            Download::new(body, rewriter, Arc::clone(&traffic.received), idle, of_mailbox).watched(watch);
         let mut response = Response::new(Either::Right(download));
         *response.status_mut() = status;
         *response.headers_mut() = parts.headers;

@@ -13,6 +13,7 @@ use crate::login::AuthorizedLogin;
 use gatepost_config::Mailboxes;
 use gatepost_core::account::MailAddress;
 use gatepost_core::cause::Cause;
+use gatepost_core::failure::Actor;
 use gatepost_proto::http::autodiscover::{Form, Question, Subject};
 use gatepost_proto::http::rules::HttpService;
 use gatepost_proto::http::target::{self, Denied, EwsTarget, Owner};
@@ -66,11 +67,13 @@ impl Exchange<'_> {
             Denied::NotServed => Refused::new(
                 StatusCode::FORBIDDEN,
                 "This path is not served here. `paths` of the listener lists those that are",
-            ),
+            )
+            .to_do(Actor::GatepostAdmin, "add the path to `paths` of the listener if the client needs it"),
             Denied::Cast => Refused::new(
                 StatusCode::FORBIDDEN,
                 "Casts (`microsoft.graph.…`) lead out of the `paths` of the listener, and are not served",
-            ),
+            )
+            .to_do(Actor::ClientOwner, "let the client request without a cast"),
             Denied::Method(methods) => {
                 let allow: Vec<&str> = methods.iter().map(hyper::Method::as_str).collect();
                 Refused {
@@ -80,6 +83,7 @@ impl Exchange<'_> {
             }
             Denied::OtherMailbox => {
                 Refused::new(StatusCode::FORBIDDEN, "These credentials are for their own mailbox only")
+                    .to_do(Actor::GatepostAdmin, "let the client log in with an account of that mailbox")
             }
         })
     }
@@ -98,8 +102,7 @@ impl Exchange<'_> {
         let question = Question::read(form, &octets);
         let question = question.map_err(|flaw| Refused::new(StatusCode::BAD_REQUEST, flaw.to_string()))?;
         if !question.subjects().all(|subject| is_open(admission, subject)) {
-            let text = "Autodiscover was asked for a mailbox that the account may not open. Gatepost admin: list it under \
-                        `mailboxes` of the account";
+            let text = "Autodiscover was asked for a mailbox that the account may not open";
             let refused = Refused::because(Cause::ActingAsNotAllowed, StatusCode::OK, text);
             self.connection.log_request_refused(&refused, &self.parts, self.account.as_ref());
         }

@@ -17,7 +17,7 @@ use self::conversation::Conversation;
 use self::inbox::Inbox;
 use self::mailbox::{Mailbox, Renewal};
 use super::fresh_token::with_fresh_token;
-use super::journal::Ending;
+use super::incident::Ending;
 use super::login::{Accepted, LoggedIn, Login, LoginHandler, min_token_lifetime, origin};
 use crate::graph::GraphClient;
 use crate::graph::messages::Unserved;

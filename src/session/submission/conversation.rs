@@ -18,7 +18,7 @@ use super::refused::{self, Refused};
 use crate::graph::NotSent;
 use crate::session::connection_info::SessionUser;
 use crate::session::fresh_token::with_fresh_token;
-use crate::session::journal::{Message as Told, Outcome};
+use crate::session::incident::{Message as Told, Outcome};
 use crate::session::registry::SessionGuard;
 use crate::session::submission::delivery::{Admitted, DeliveryRoute, DeliveryRouter, Sender, mailbox_of};
 use crate::session::token_holder::TokenHolder;

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
-use super::journal::Ending;
+use super::incident::Ending;
 use super::login::{Accepted, LoggedIn, Login, LoginHandler};
 use crate::session::connection_info::{ConnectionInfo, SessionUser};
 use crate::session::context::SessionContext;

@@ -1,0 +1,216 @@
+//! Notes what Microsoft refuses in the answers that pass. Nothing is held back or changed: of an
+//! answer that may be a refusal, a copy of its beginning is searched for Microsoft's own code.
+
+use std::sync::Arc;
+
+use hyper::HeaderMap;
+use memchr::memmem;
+
+use crate::session::connection_info::ConnectionInfo;
+use crate::session::journal::Journal;
+use gatepost_config::Origin;
+use gatepost_core::cause::Cause;
+use gatepost_core::escape::escaped;
+use gatepost_core::failure::{Actor, Failure, Refusal};
+use gatepost_core::protocol::Protocol;
+use gatepost_proto::http::rules::HttpService;
+
+/// How much of an answer is looked at. Graph has the code in the first 100 bytes, EWS within 1,000.
+const HEAD: usize = 2 * 1024;
+
+/// Longest code, in bytes. Longer text is none.
+const CODE: usize = 64;
+
+/// Longest ID of a request that is shown. Microsoft's has 36 characters.
+const ID: usize = 64;
+
+/// The codes of EWS that refuse a request whose answer has status 200.
+const REFUSALS: [&str; 5] = [
+    "ErrorAccessDenied",
+    "ErrorImpersonateUserDenied",
+    "ErrorNonExistentMailbox",
+    "ErrorSendAsDenied",
+    "ErrorServerBusy",
+];
+
+/// What is known of the answer to one request.
+#[derive(Clone, Debug)]
+pub(super) struct Answered {
+    pub(super) service: HttpService,
+    pub(super) origin: Origin,
+    /// The mailbox that the request is for.
+    pub(super) mailbox: String,
+    pub(super) status: u16,
+    /// Microsoft's ID of the request, for a support case.
+    pub(super) request_id: Option<String>,
+}
+
+/// Watches one answer while it passes.
+pub(super) struct AnswerWatch {
+    journal: Arc<Journal>,
+    protocol: Protocol,
+    subject: ConnectionInfo,
+    account: String,
+    answered: Answered,
+    head: Vec<u8>,
+    is_over: bool,
+}
+
+impl AnswerWatch {
+    /// Watches an answer to a request of `account`.
+    pub(super) fn new(
+        journal: Arc<Journal>,
+        protocol: Protocol,
+        subject: ConnectionInfo,
+        account: String,
+        answered: Answered,
+    ) -> Self {
+        Self { journal, protocol, subject, account, answered, head: Vec::new(), is_over: false }
+    }
+
+    /// Notes bytes of the body.
+    pub(super) fn saw(&mut self, octets: &[u8]) {
+        if self.is_over {
+            return;
+        }
+        let room = HEAD.saturating_sub(self.head.len());
+        self.head.extend(octets.iter().take(room));
+        if self.head.len() >= HEAD || self.answered.code(&self.head).is_some() {
+            self.tell();
+        }
+    }
+
+    fn tell(&mut self) {
+        if std::mem::replace(&mut self.is_over, true) {
+            return;
+        }
+        let head = std::mem::take(&mut self.head);
+        if let Some(failure) = self.answered.failure(self.answered.code(&head)) {
+            self.journal.request_failed(self.protocol, &self.subject, &self.account, &failure);
+        }
+    }
+}
+
+impl Drop for AnswerWatch {
+    fn drop(&mut self) {
+        self.tell();
+    }
+}
+
+impl Answered {
+    /// Whether such an answer may be a refusal.
+    pub(super) fn may_refuse(&self) -> bool {
+        match self.service {
+            HttpService::Ews => self.status == 200 || self.status >= 400,
+            HttpService::Graph => self.status >= 400,
+        }
+    }
+
+    /// Returns Microsoft's code, if the beginning of the body has it.
+    fn code<'h>(&self, head: &'h [u8]) -> Option<&'h str> {
+        let (key, begin, end) = match self.service {
+            HttpService::Graph => (&b"\"code\""[..], b'"', b'"'),
+            HttpService::Ews => (&b"ResponseCode"[..], b'>', b'<'),
+        };
+        let rest = head.get(memmem::find(head, key)? + key.len()..)?;
+        let rest = rest.get(memchr::memchr(begin, rest)? + 1..)?;
+        let code = str::from_utf8(rest.get(..memchr::memchr(end, rest)?)?).ok()?;
+        let is_code = |octet: u8| octet.is_ascii_alphanumeric() || octet == b'_' || octet == b'.';
+        (!code.is_empty() && code.len() <= CODE && code.bytes().all(is_code)).then_some(code)
+    }
+
+    /// Explains the answer. `None` if it is no refusal, or one that a client meets in normal life,
+    /// such as an item that is gone.
+    fn failure(&self, code: Option<&str>) -> Option<Failure> {
+        let Self { service, mailbox, status, .. } = self;
+        if *status == 200 && !code.is_some_and(|code| REFUSALS.contains(&code)) {
+            return None;
+        }
+        let who = match service {
+            HttpService::Graph => "Microsoft Graph",
+            HttpService::Ews => "Exchange Online",
+        };
+        let said = self.said(code);
+        let failure = |cause, what: &str| Some(Failure::new(cause, format!("{who} {what} mailbox `{mailbox}`: {said}")));
+        match (status, code.unwrap_or_default()) {
+            (_, "ErrorServerBusy") | (429, _) => failure(Cause::Throttled, "delays requests for"),
+            (_, "ErrorSendAsDenied") => failure(Cause::SendAsDenied, "refused to send another address from")
+                .map(|failure| failure.answered(Refusal::NotAuthorized)),
+            (_, "MailboxNotEnabledForRESTAPI" | "ErrorInvalidUser" | "ErrorNonExistentMailbox") => {
+                failure(Cause::NoMailbox, "has no")
+            }
+            (403, _) | (_, "ErrorAccessDenied" | "ErrorImpersonateUserDenied") => {
+                failure(Cause::RequestDenied, "refused a request for")
+            }
+            (503, _) => failure(Cause::UpstreamUnavailable, "is not available for"),
+            // A SOAP fault has status 500 whoever is at fault.
+            (500.., code) if code.starts_with("Error") && !code.starts_with("ErrorInternalServer") => {
+                failure(Cause::RequestRefused, "did not accept a request for")
+                    .map(|failure| failure.by(Actor::ClientOwner).to_do("correct the request as Microsoft's code says"))
+            }
+            (500.., _) => failure(Cause::UpstreamFailed, "failed on a request for"),
+            _ => None,
+        }
+    }
+
+    fn said(&self, code: Option<&str>) -> String {
+        let code = code.map_or_else(String::new, |code| format!(" `{code}`"));
+        let id = self.request_id.as_deref().map_or_else(String::new, |id| format!(", request-id {id}"));
+        format!("{} replied HTTP {}{code}{id}", self.origin, self.status)
+    }
+}
+
+/// Returns Microsoft's ID of a request.
+pub(super) fn request_id(headers: &HeaderMap) -> Option<String> {
+    let id = headers.get("request-id").or_else(|| headers.get("x-ms-request-id"))?;
+    Some(escaped(id.as_bytes(), ID))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answered(service: HttpService, status: u16) -> Answered {
+        let origin = Origin { host: "localhost".into(), port: 443, name: "localhost".into() };
+        Answered { service, origin, mailbox: "a@contoso.com".into(), status, request_id: Some("0a1b".into()) }
+    }
+
+    #[test]
+    fn each_refusal_has_microsofts_code_and_a_cause() {
+        use Actor::{ClientOwner, M365Admin, Nobody};
+        use HttpService::{Ews, Graph};
+        let graph = |code: &str| format!("{{ \"error\" : {{\"code\": \"{code}\",\"message\":\"no\"}}}}");
+        let ews = |code: &str| format!("<s:Fault><detail><e:ResponseCode xmlns:e=\"x\">{code}</e:ResponseCode>");
+        for (service, status, code, expected) in [
+            (Graph, 403, "ErrorAccessDenied", Some((Cause::RequestDenied, M365Admin))),
+            (Graph, 403, "Authorization_RequestDenied", Some((Cause::RequestDenied, M365Admin))),
+            (Graph, 403, "ErrorSendAsDenied", Some((Cause::SendAsDenied, M365Admin))),
+            (Graph, 404, "MailboxNotEnabledForRESTAPI", Some((Cause::NoMailbox, M365Admin))),
+            (Graph, 404, "ErrorItemNotFound", None),
+            (Graph, 400, "BadRequest", None),
+            (Graph, 429, "ApplicationThrottled", Some((Cause::Throttled, Nobody))),
+            (Graph, 500, "ErrorInternalServerError", Some((Cause::UpstreamFailed, Nobody))),
+            (Graph, 503, "ServiceUnavailable", Some((Cause::UpstreamUnavailable, Nobody))),
+            (Graph, 504, "UnknownError", Some((Cause::UpstreamFailed, Nobody))),
+            (Ews, 200, "NoError", None),
+            (Ews, 200, "ErrorItemNotFound", None),
+            (Ews, 200, "ErrorAccessDenied", Some((Cause::RequestDenied, M365Admin))),
+            (Ews, 500, "ErrorImpersonateUserDenied", Some((Cause::RequestDenied, M365Admin))),
+            (Ews, 500, "ErrorSchemaValidation", Some((Cause::RequestRefused, ClientOwner))),
+            (Ews, 500, "ErrorServerBusy", Some((Cause::Throttled, Nobody))),
+        ] {
+            let answered = answered(service, status);
+            let body = if service == Graph { graph(code) } else { ews(code) };
+            let found = answered.code(body.as_bytes());
+            assert_eq!(found, Some(code));
+            let failure = answered.failure(found);
+            let seen = failure.as_ref().map(|failure| (failure.cause, failure.actor));
+            assert_eq!(seen, expected, "{status} {code}");
+            if let Some(Failure { message, .. }) = failure {
+                assert!(message.ends_with(&format!("HTTP {status} `{code}`, request-id 0a1b")), "{message}");
+            }
+        }
+        assert_eq!(answered(Graph, 403).code(b"{\"error\":{\"code\":\"Erro"), None);
+        assert_eq!(answered(Graph, 403).code(b"{\"error\":{\"code\":\"a\\u0020b\"}}"), None);
+    }
+}
