@@ -245,8 +245,9 @@ causes! {
         PasswordRevoked = "password-revoked": InvalidCredentials, GatepostAdmin,
             "create a new password with `gatepost password add` if the device is still in use",
         /// A login came without TLS from a network that needs it.
-        PlaintextLogin = "plaintext-login": InvalidCredentials, ClientOwner,
-            "turn on TLS in the client, and change the password",
+        PlaintextLogin = "plaintext-login": InvalidCredentials, GatepostAdmin,
+            "turn on TLS in the client and change the password. For a network that you trust, set \
+             `allow_plaintext_from`",
         /// The server greeted with PREAUTH, which would skip the login.
         Preauth = "preauth": Unavailable, GatepostAdmin, "check that `upstream` is Microsoft's server",
         /// The protocol is off for the mailbox, or barred by a policy.
@@ -341,6 +342,9 @@ causes! {
         AnotherAccount = "another-account": Nothing, Nobody, "",
         /// Bytes came behind STARTTLS, before the handshake.
         BytesBehindStarttls = "bytes-behind-starttls": Nothing, Nobody, "",
+        /// The client rejects the listener's certificate.
+        CertificateRejected = "certificate-rejected": Nothing, GatepostAdmin,
+            "install the CA of `gatepost cert` on the client, or use a certificate with the host name that it connects to",
         /// The client's connection broke.
         ClientBroke = "client-broke": Nothing, Nobody, "",
         /// The client ended the session.
@@ -379,6 +383,8 @@ causes! {
         /// The client's address is closed for wrong passwords, timeouts or garbage that came from there.
         Penalised = "penalised": Nothing, GatepostAdmin,
             "fix the client at this address, then wait until the block ends",
+        /// The client began without TLS where the listener needs it from the first byte.
+        PlaintextOnTlsPort = "plaintext-on-tls-port": Nothing, ClientOwner, "turn on TLS in the client",
         /// A load balancer looked whether the port is open.
         Probe = "probe": Nothing, Nobody, "",
         /// The client said QUIT.
@@ -397,6 +403,8 @@ causes! {
             "turn TLS off in the client, or choose the listener's TLS port",
         /// The client did not finish the TLS handshake in time.
         TlsTimeout = "tls-timeout": Nothing, Nobody, "",
+        /// The client's TLS has no version, cipher or signature that the listener takes.
+        TlsTooOld = "tls-too-old": Nothing, ClientOwner, "turn on TLS 1.2 or newer in the client, or update it",
         /// A line or literal was longer than `limits` allow.
         TooLong = "too-long": Nothing, Nobody, "",
         /// Too many failed logins on one connection.
@@ -440,7 +448,7 @@ causes! {
         /// Microsoft Graph cannot read the message.
         MessageNotUnderstood = "message-not-understood": ServerBug, Bug,
             "report it with the message's header, and set `deliver: smtp` on this listener meanwhile",
-        /// Microsoft Graph refused the message in other words.
+        /// Microsoft refused the message in other words.
         MessageRefused = "message-refused": NotAuthorized, ClientOwner,
             "read Microsoft's words. If they do not help, set `deliver: smtp` on this listener",
         /// The message is larger than `limits.message`, or than Microsoft Graph takes.
@@ -451,6 +459,11 @@ causes! {
         /// Microsoft did not say whether it took the message: it may have been sent.
         OutcomeUnknown = "outcome-unknown": Unavailable, Nobody,
             "the client retries, so the message may arrive twice. Look for it in Sent Items",
+        /// A recipient is outside `recipient_domains` of the rule that trusts the device.
+        RecipientNotAllowed = "recipient-not-allowed": NotAuthorized, GatepostAdmin,
+            "if the device may send there, add the domain to `recipient_domains` of its rule",
+        /// Exchange Online refused a recipient.
+        RecipientRefused = "recipient-refused": NotAuthorized, ClientOwner, "correct the address of the recipient",
         /// The mailbox may not send as the address in From.
         SendAsDenied = "send-as-denied": ContactAdmin, M365Admin,
             "grant the mailbox Send As for this address with `Add-RecipientPermission`, or send as the mailbox itself",
@@ -473,6 +486,14 @@ causes! {
         /// Microsoft Graph failed.
         UpstreamFailed = "upstream-failed": Unavailable, Nobody,
             "clients retry. If this lasts over 10 minutes, check Microsoft 365 service health",
+    }
+    "Requests over HTTP" {
+        /// Microsoft does not let the account do what an HTTP request asks for.
+        RequestDenied = "request-denied": Nothing, M365Admin,
+            "give the application the permission that the request needs, with admin consent, and include the mailbox \
+             in its RBAC scope",
+        /// An HTTP request is for a host that the listener does not know.
+        UnknownHost = "unknown-host": Nothing, GatepostAdmin, "add the name to `hosts` of the listener",
     }
     "The service itself" {
         /// The configuration was not read because of an error inside Gatepost.

@@ -45,7 +45,11 @@ impl Refused {
     /// Refuses a request for this cause.
     pub(super) fn because(cause: Cause, status: StatusCode, message: impl Into<String>) -> Self {
         let message = message.into();
-        let unlogged = Some(Failure::new(cause, message.clone()));
+        let failure = Failure::new(cause, message.clone());
+        let unlogged = Some(match failure.remedy.is_empty() {
+            true => failure.by(Actor::ClientOwner).to_do("check the client and its network"),
+            false => failure,
+        });
         Self { status, message, wait: None, allow: String::new(), close: false, unlogged }
     }
 

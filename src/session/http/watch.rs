@@ -4,7 +4,6 @@
 use std::sync::Arc;
 
 use hyper::HeaderMap;
-use memchr::memmem;
 
 use crate::session::connection_info::ConnectionInfo;
 use crate::session::journal::Journal;
@@ -13,13 +12,11 @@ use gatepost_core::cause::Cause;
 use gatepost_core::escape::escaped;
 use gatepost_core::failure::{Actor, Failure, Refusal};
 use gatepost_core::protocol::Protocol;
+use gatepost_proto::http::error_code;
 use gatepost_proto::http::rules::HttpService;
 
 /// How much of an answer is looked at. Graph has the code in the first 100 bytes, EWS within 1,000.
 const HEAD: usize = 2 * 1024;
-
-/// Longest code, in bytes. Longer text is none.
-const CODE: usize = 64;
 
 /// Longest ID of a request that is shown. Microsoft's has 36 characters.
 const ID: usize = 64;
@@ -106,17 +103,8 @@ impl Answered {
         }
     }
 
-    /// Returns Microsoft's code, if the beginning of the body has it.
     fn code<'h>(&self, head: &'h [u8]) -> Option<&'h str> {
-        let (key, begin, end) = match self.service {
-            HttpService::Graph => (&b"\"code\""[..], b'"', b'"'),
-            HttpService::Ews => (&b"ResponseCode"[..], b'>', b'<'),
-        };
-        let rest = head.get(memmem::find(head, key)? + key.len()..)?;
-        let rest = rest.get(memchr::memchr(begin, rest)? + 1..)?;
-        let code = str::from_utf8(rest.get(..memchr::memchr(end, rest)?)?).ok()?;
-        let is_code = |octet: u8| octet.is_ascii_alphanumeric() || octet == b'_' || octet == b'.';
-        (!code.is_empty() && code.len() <= CODE && code.bytes().all(is_code)).then_some(code)
+        error_code::find(self.service, head)
     }
 
     /// Explains the answer. `None` if it is no refusal, or one that a client meets in normal life,
@@ -210,7 +198,5 @@ mod tests {
                 assert!(message.ends_with(&format!("HTTP {status} `{code}`, request-id 0a1b")), "{message}");
             }
         }
-        assert_eq!(answered(Graph, 403).code(b"{\"error\":{\"code\":\"Erro"), None);
-        assert_eq!(answered(Graph, 403).code(b"{\"error\":{\"code\":\"a\\u0020b\"}}"), None);
     }
 }

@@ -19,6 +19,7 @@ use crate::graph::NotSent;
 use crate::session::connection_info::SessionUser;
 use crate::session::fresh_token::with_fresh_token;
 use crate::session::incident::{Message as Told, Outcome};
+use crate::session::mail_refusal::MailRefusal;
 use crate::session::registry::SessionGuard;
 use crate::session::submission::delivery::{Admitted, DeliveryRoute, DeliveryRouter, Sender, mailbox_of};
 use crate::session::token_holder::TokenHolder;
@@ -33,7 +34,7 @@ use gatepost_oauth::MailAccess;
 use gatepost_proto::mail::smtp::content::ContentError;
 use gatepost_proto::mail::smtp::submission::{Ending, Event, Submission};
 use gatepost_proto::mail::smtp::transaction::{Mail, Recipient};
-use gatepost_proto::mail::smtp::{Envelope, Reply};
+use gatepost_proto::mail::smtp::{Envelope, Reply, Stage};
 
 /// How long a connection to Exchange Online without a message is kept for the client's next one. It
 /// takes one of the mailbox's few permits, and yields it before that time if another login waits.
@@ -268,13 +269,12 @@ impl<'a> Conversation<'a> {
         {
             let domain = recipient.address.rsplit_once('@').map_or("", |(_, domain)| domain);
             if !rule.recipient_domains.iter().any(|allowed| allowed.eq_ignore_ascii_case(domain)) {
-                let words = format_args!("This device may not send to <{}>", recipient.address);
-                return self.refuse(Reply::new(550, [7, 1], words));
+                return self.refuse(refused::outside(&recipient.address, domain, rule));
             }
         }
-        let Some(message) = &mut self.message else { return refused::lost() };
+        let Some(message) = &mut self.message else { return refused::lost().reply };
         let reply = match &mut message.way {
-            Delivery::Lost => return refused::lost(),
+            Delivery::Lost => return refused::lost().reply,
             Delivery::Undecided { recipients, .. } => {
                 recipients.push(recipient.clone());
                 message::recipient_ok()
@@ -292,44 +292,44 @@ impl<'a> Conversation<'a> {
             message.envelope.recipients.push(recipient.address);
             return reply;
         }
-        self.refuse(reply)
+        let refused = message.refused_by_exchange(Stage::Recipient, &reply, Some(&recipient.address));
+        self.refuse(refused)
     }
 
     /// The client announces the content of the message.
     async fn begin(&mut self) -> Reply {
-        let Some(message) = &mut self.message else { return refused::lost() };
-        let reply = match &mut message.way {
-            Delivery::Lost => refused::lost(),
-            Delivery::Undecided { .. } => message::go_on(),
-            Delivery::Graph { room, .. } => match self.router.graph_room() {
-                Ok(permit) => {
-                    *room = Some(permit);
-                    message::go_on()
-                }
-                Err(reply) => reply,
-            },
+        let Some(message) = &mut self.message else { return refused::lost().reply };
+        let begun = match &mut message.way {
+            Delivery::Lost => Err(refused::lost()),
+            Delivery::Undecided { .. } => Ok(message::go_on()),
+            Delivery::Graph { room, .. } => self.router.graph_room().map(|permit| {
+                *room = Some(permit);
+                message::go_on()
+            }),
             Delivery::Smtp { exchange, begun, .. } => match exchange.data().await {
                 Ok(reply) if reply.code() == 354 => {
                     *begun = true;
-                    reply
+                    Ok(reply)
                 }
                 // Only 354 accepts; any other positive reply is an error.
                 Ok(reply) if reply.is_positive() => {
                     message.way = Delivery::Lost;
-                    refused::lost()
+                    Err(refused::lost())
                 }
-                Ok(reply) => reply,
+                Ok(reply) => Err(message.refused_by_exchange(Stage::Content, &reply, None)),
                 Err(error) => {
                     message.way = Delivery::Lost;
-                    refused::broke(&error)
+                    Err(refused::broke(&error))
                 }
             },
         };
-        if reply.is_positive() {
-            return reply;
+        match begun {
+            Ok(reply) => reply,
+            Err(refused) => {
+                self.reset().await;
+                self.refuse(refused)
+            }
         }
-        self.reset().await;
-        self.refuse(reply)
     }
 
     async fn content(&mut self, piece: Vec<u8>) {
@@ -367,32 +367,22 @@ impl<'a> Conversation<'a> {
         // server.
         let message = self.message.take();
         let by_graph = message.is_some_and(|message| matches!(message.way, Delivery::Graph { .. }));
-        let (cause, text) = match flaw {
-            ContentError::LineEnd => (
-                Cause::BareLineEnd,
-                "a message has a bare CR or LF and was refused. Gatepost admin: correct the program that sends it, \
-                 or write `legacy: true` for this listener, and such line ends are mended",
-            ),
-            ContentError::Nul => {
-                (Cause::Nul, "a message has a NUL and was refused. Device owner: correct the program that sends it")
-            }
-            ContentError::TooLarge if by_graph => (
+        let failure = match flaw {
+            ContentError::LineEnd => Failure::new(Cause::BareLineEnd, "message refused, because it has a bare CR or LF"),
+            ContentError::Nul => Failure::new(Cause::Nul, "message refused, because it has a NUL"),
+            ContentError::TooLarge if by_graph => refused::too_large_for_graph().failure,
+            ContentError::TooLarge => Failure::new(
                 Cause::MessageTooLarge,
-                "a message was refused, because Microsoft Graph takes no more than 3 MB. Device owner: send less at once. Gatepost \
-                 admin: or let messages leave over SMTP",
-            ),
-            ContentError::TooLarge => (
-                Cause::MessageTooLarge,
-                "a message was refused, because it is larger than `limits.message`, or than the server announces (SIZE). Device \
-                 owner: send less at once",
-            ),
+                "message refused, because it is larger than `limits.message` or than Exchange Online takes",
+            )
+            .to_do("send smaller messages"),
         };
-        self.router.shared.journal.flawed(self.router.subject, self.whose, cause, text);
+        self.router.shared.journal.flawed(self.router.subject, self.whose, &failure);
     }
 
     /// The message is complete.
     async fn end(&mut self) -> Reply {
-        let Some(mut message) = self.message.take() else { return refused::lost() };
+        let Some(mut message) = self.message.take() else { return refused::lost().reply };
         if message.refused.is_none()
             && let Some(gate) = &mut message.gate
         {
@@ -400,6 +390,7 @@ impl<'a> Conversation<'a> {
             self.forward(&mut message, rest).await;
         }
         let mailbox = message.mailbox().filter(|mailbox| !self.whose.opens(mailbox));
+        let sending = message.mailbox();
         let Message { envelope, way, octets, refused, .. } = message;
         let (way, Verdict { reply, failure, remark, loss }) = match (refused, way) {
             (Some(refused), _) => ("none", refused.into()),
@@ -409,8 +400,20 @@ impl<'a> Conversation<'a> {
                     if reply.code() != 421 {
                         self.spare = Some(Spare::new(admitted, exchange));
                     }
-                    // 354 would say nothing about the message.
-                    ("smtp", if reply.class() == 3 { refused::lost() } else { reply }.into())
+                    let verdict = match reply.class() {
+                        2 => reply.into(),
+                        // That would say nothing about the message.
+                        3 => refused::lost().into(),
+                        _ => refused::by_exchange(MailRefusal {
+                            stage: Stage::Content,
+                            reply: &reply,
+                            mailbox: sending.as_ref().map_or("", MailAddress::as_str),
+                            sender: envelope.sender.as_deref(),
+                            recipient: None,
+                        })
+                        .into(),
+                    };
+                    ("smtp", verdict)
                 }
                 Err(error) => ("smtp", refused::unknown(&error).into()),
             },
@@ -490,10 +493,10 @@ impl<'a> Conversation<'a> {
     }
 
     /// Logs a refused command.
-    fn refuse(&self, refused: impl Into<Refused>) -> Reply {
-        let Refused { reply, failure } = refused.into();
+    fn refuse(&self, refused: Refused) -> Reply {
+        let Refused { reply, failure } = refused;
         let trusted = self.rule().map(|rule| rule.from);
-        self.router.shared.journal.command_refused(self.router.subject, self.whose, trusted, &reply, failure.as_ref());
+        self.router.shared.journal.command_refused(self.router.subject, self.whose, trusted, &reply, &failure);
         reply
     }
 }

@@ -19,6 +19,7 @@ use crate::session::sign_in::Claimant;
 use crate::session::submission::backend::SubmissionBackend;
 use crate::session::submission::fallback::SmtpUnavailable;
 use crate::session::submission::policy::SenderPolicy;
+use crate::session::submission::refused::{self, Refused};
 use crate::session::upstream::Target;
 use gatepost_config::{Config, Deliver, Grant, Resource, TrustedSender};
 use gatepost_core::account::MailAddress;
@@ -26,7 +27,6 @@ use gatepost_core::cause::Cause;
 use gatepost_core::failure::Failure;
 use gatepost_core::protocol::Protocol;
 use gatepost_oauth::tokens::explain::own_fault;
-use gatepost_proto::mail::smtp::Reply;
 use gatepost_proto::sasl::{Bearer, Credentials};
 
 /// What a client's right to send is based on.
@@ -88,10 +88,9 @@ impl<'a> DeliveryRouter<'a> {
     /// Returns a permit for a message that is collected for Graph.
     ///
     /// # Errors
-    /// The reply, if there are too many already.
-    pub(super) fn graph_room(&self) -> Result<SemaphorePermit<'a>, Reply> {
-        let room = self.ways.room.try_acquire();
-        room.map_err(|_| Reply::new(451, [3, 2], "Too many messages at once, try again later"))
+    /// The refusal, if there are too many already.
+    pub(super) fn graph_room(&self) -> Result<SemaphorePermit<'a>, Refused> {
+        self.ways.room.try_acquire().map_err(|_| refused::no_room())
     }
 
     /// Returns what the present configuration says about the sender of the client's messages. The

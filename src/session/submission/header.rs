@@ -1,10 +1,9 @@
 //! Checks the header of a message: which author it may name.
 
 use super::policy::SenderPolicy;
-use super::refused::Refused;
+use super::refused::{self, Refused};
 use gatepost_config::SenderRule;
 use gatepost_core::account::MailAddress;
-use gatepost_proto::mail::smtp::Reply;
 use gatepost_proto::mail::smtp::transaction::Mail;
 use gatepost_proto::mime::{self, AddressList, HEAD_OCTETS, Head, MimeError};
 
@@ -95,7 +94,7 @@ pub(super) fn with_quoted_names(message: Vec<u8>) -> Vec<u8> {
 }
 
 fn flawed(flaw: MimeError) -> Refused {
-    Reply::new(554, [6, 0], format_args!("The message {flaw}")).into()
+    refused::unreadable(&flaw)
 }
 
 /// Checks that From and Sender name nobody else.

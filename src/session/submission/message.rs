@@ -6,11 +6,12 @@ use super::exchange::Exchange;
 use super::header::HeaderGate;
 use super::refused::{self, Refused};
 use crate::graph::{MESSAGE_OCTETS, NotSent, Sent};
+use crate::session::mail_refusal::MailRefusal;
 use crate::session::submission::delivery::Admitted;
 use gatepost_core::account::MailAddress;
 use gatepost_core::failure::Failure;
 use gatepost_proto::mail::smtp::transaction::{Mail, Recipient};
-use gatepost_proto::mail::smtp::{Envelope, Reply};
+use gatepost_proto::mail::smtp::{Envelope, Reply, Stage};
 
 /// A message under way.
 pub(super) struct Message<'a> {
@@ -58,7 +59,7 @@ impl From<Reply> for Verdict {
 
 impl From<Refused> for Verdict {
     fn from(Refused { reply, failure }: Refused) -> Self {
-        Self { failure, ..reply.into() }
+        Self { failure: Some(failure), ..reply.into() }
     }
 }
 
@@ -81,7 +82,10 @@ impl Message<'_> {
             Delivery::Smtp { exchange, .. } => match exchange.content(piece).await {
                 Ok(()) => {}
                 // The server refused it before the end, for example because it is too large.
-                Err(Ok(reply)) => self.give_up(reply),
+                Err(Ok(reply)) => {
+                    let refused = self.refused_by_exchange(Stage::Content, &reply, None);
+                    self.give_up(refused);
+                }
                 Err(Err(error)) => self.give_up(refused::broke(&error)),
             },
             // The machine knows this limit only if the route was known when the message began.
@@ -102,9 +106,21 @@ impl Message<'_> {
     }
 
     /// Gives the message up. What was already sent is discarded with the connection.
-    pub(super) fn give_up(&mut self, refused: impl Into<Refused>) {
+    pub(super) fn give_up(&mut self, refused: Refused) {
         self.way = Delivery::Lost;
-        self.refused = Some(refused.into());
+        self.refused = Some(refused);
+    }
+
+    /// Returns the refusal of a command or of the message by Exchange Online.
+    pub(super) fn refused_by_exchange(&self, stage: Stage, reply: &Reply, recipient: Option<&str>) -> Refused {
+        let mailbox = self.mailbox();
+        refused::by_exchange(MailRefusal {
+            stage,
+            reply,
+            mailbox: mailbox.as_ref().map_or("", MailAddress::as_str),
+            sender: self.envelope.sender.as_deref(),
+            recipient,
+        })
     }
 }
 

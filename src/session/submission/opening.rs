@@ -8,9 +8,10 @@ use super::rates::Counted;
 use super::refused::{self, Refused};
 use crate::graph::MESSAGE_OCTETS;
 use crate::session::connection_info::ConnectionInfo;
+use crate::session::mail_refusal::MailRefusal;
 use crate::session::submission::delivery::{Admitted, DeliveryRoute};
 use gatepost_core::account::MailAddress;
-use gatepost_proto::mail::smtp::Reply;
+use gatepost_proto::mail::smtp::{Reply, Stage};
 use gatepost_proto::mail::smtp::transaction::{Mail, Recipient};
 
 impl<'a> Conversation<'a> {
@@ -24,8 +25,7 @@ impl<'a> Conversation<'a> {
         // Never longer than Gatepost itself waits for a command.
         let patience = self.router.shared.limits.smtp_command;
         let Some(turn) = self.router.ways.rates.turn(counted, most, patience) else {
-            let words = format_args!("More than {most} messages in a minute, try again later");
-            return Err(Reply::new(450, [7, 1], words).into());
+            return Err(refused::too_many(most));
         };
         let wait = turn.saturating_duration_since(Instant::now());
         if !wait.is_zero() {
@@ -42,8 +42,8 @@ impl<'a> Conversation<'a> {
         tokio::select! {
             biased;
             () = sleep_until(turn) => Ok(()),
-            () = self.router.shared.draining.cancelled() => Err(refused::stopping().into()),
-            () = self.router.trusts_no_longer(&mut self.changes) => Err(refused::not_trusted().into()),
+            () = self.router.shared.draining.cancelled() => Err(refused::while_stopping()),
+            () = self.router.trusts_no_longer(&mut self.changes) => Err(refused::while_not_trusted()),
         }
     }
 
@@ -75,10 +75,16 @@ impl<'a> Conversation<'a> {
                 Ok(reply) if reply.code() == 421 && again => {}
                 Ok(reply) => {
                     self.spare = Some(Spare::new(admitted, exchange));
-                    return Err(reply.into());
+                    return Err(refused::by_exchange(MailRefusal {
+                        stage: Stage::Sender,
+                        reply: &reply,
+                        mailbox: mailbox.as_str(),
+                        sender: mail.sender.as_deref(),
+                        recipient: None,
+                    }));
                 }
                 Err(_) if again => {}
-                Err(error) => return Err(refused::broke(&error).into()),
+                Err(error) => return Err(refused::broke(&error)),
             }
             again = false;
         }
@@ -88,7 +94,7 @@ impl<'a> Conversation<'a> {
     fn bound_for_graph(&mut self, mail: &Mail, admitted: Admitted) -> Result<(Reply, Delivery<'a>), Refused> {
         let most = MESSAGE_OCTETS as u64;
         if mail.size.is_some_and(|size| size > most) {
-            return Err(refused::too_large_for_graph().into());
+            return Err(refused::too_large_for_graph());
         }
         self.machine.limit_message(most);
         Ok((message::sender_ok(), Delivery::Graph { admitted, collected: Vec::new(), room: None }))
@@ -109,19 +115,28 @@ impl<'a> Conversation<'a> {
         let (_, mut way) = self.start(mail, mailbox).await?;
         match &mut way {
             Delivery::Smtp { exchange, begun, .. } => {
+                let refusal = |stage, reply: &Reply, recipient: Option<&Recipient>| {
+                    refused::by_exchange(MailRefusal {
+                        stage,
+                        reply,
+                        mailbox: mailbox.as_str(),
+                        sender: mail.sender.as_deref(),
+                        recipient: recipient.map(|recipient| &*recipient.address),
+                    })
+                };
                 for recipient in recipients {
                     match exchange.recipient(recipient).await {
                         Ok(reply) if reply.is_positive() => {}
-                        Ok(reply) => return Err(reply.into()),
-                        Err(error) => return Err(refused::broke(&error).into()),
+                        Ok(reply) => return Err(refusal(Stage::Recipient, &reply, Some(recipient))),
+                        Err(error) => return Err(refused::broke(&error)),
                     }
                 }
                 match exchange.data().await {
                     Ok(reply) if reply.code() == 354 => *begun = true,
                     // Only 354 accepts; any other positive reply is an error.
-                    Ok(reply) if reply.is_positive() => return Err(refused::lost().into()),
-                    Ok(reply) => return Err(reply.into()),
-                    Err(error) => return Err(refused::broke(&error).into()),
+                    Ok(reply) if reply.is_positive() => return Err(refused::lost()),
+                    Ok(reply) => return Err(refusal(Stage::Content, &reply, None)),
+                    Err(error) => return Err(refused::broke(&error)),
                 }
             }
             Delivery::Graph { room, .. } => *room = Some(self.router.graph_room()?),

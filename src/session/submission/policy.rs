@@ -105,7 +105,7 @@ impl SenderPolicy {
         let failure =
             Failure::new(Cause::SenderNotAllowed, format!("the account `{login}` may not send as `{address}`"));
         let reply = Reply::new(550, [7, 60], format_args!("Not allowed to send as <{address}>"));
-        Refused { reply, failure: Some(failure) }
+        Refused { reply, failure }
     }
 }
 

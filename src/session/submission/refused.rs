@@ -3,28 +3,30 @@
 use std::io;
 
 use crate::graph::{MESSAGE_OCTETS, NotSent};
+use crate::session::mail_refusal::MailRefusal;
+use gatepost_config::TrustedSender;
+use gatepost_core::cause::Cause;
+use gatepost_core::escape::escaped;
 use gatepost_core::failure::{Actor, Failure, Refusal};
 use gatepost_proto::mail::smtp::Reply;
+use gatepost_proto::mime::MimeError;
+
+/// How much is shown of an address that a client names, in bytes (RFC 5321 §4.5.3.1).
+const SHOWN: usize = 320;
 
 /// Why a command or a message is refused.
 #[derive(Clone, Debug)]
 pub(super) struct Refused {
     /// The reply to the client.
     pub(super) reply: Reply,
-    /// The failure for the log, unless the reply says everything.
-    pub(super) failure: Option<Failure>,
+    /// The failure for the log.
+    pub(super) failure: Failure,
 }
 
 impl Refused {
     /// Refuses for a failure.
     pub(super) fn of(failure: Failure, session: &str) -> Self {
-        Self { reply: reply(&failure, session), failure: Some(failure) }
-    }
-}
-
-impl From<Reply> for Refused {
-    fn from(reply: Reply) -> Self {
-        Self { reply, failure: None }
+        Self { reply: reply(&failure, session), failure }
     }
 }
 
@@ -43,30 +45,97 @@ fn reply(failure: &Failure, session: &str) -> Reply {
     Reply::new(code, status, format_args!("{} (session {session})", failure.refusal.words()))
 }
 
-/// The service stops.
+/// The reply when the service stops.
 pub(super) fn stopping() -> Reply {
     Reply::new(421, [3, 2], "The service is stopping, try again later")
 }
 
-/// The configuration no longer trusts the client's address.
+/// The reply when the configuration no longer trusts the client's address.
 pub(super) fn not_trusted() -> Reply {
     Reply::new(421, [3, 2], "This device is trusted no longer")
 }
 
+/// The service stops while a message waits for its turn.
+pub(super) fn while_stopping() -> Refused {
+    let failure = Failure::new(Cause::Draining, "message refused, because Gatepost is stopping");
+    Refused { reply: stopping(), failure: failure.to_do("the client retries") }
+}
+
+/// The configuration no longer trusts the client's address while a message waits for its turn.
+pub(super) fn while_not_trusted() -> Refused {
+    let failure = Failure::new(Cause::NotTrusted, "message refused, because the device is no longer in `trusted_senders`");
+    Refused { reply: not_trusted(), failure }
+}
+
+/// The device sends more messages than its rule allows.
+pub(super) fn too_many(most: u32) -> Refused {
+    let failure = Failure::new(
+        Cause::SendingLimit,
+        format!("message refused, because the device sends more than {most} messages in a minute"),
+    )
+    .by(Actor::GatepostAdmin)
+    .to_do("raise `messages_per_minute` of its rule, or find out why it sends so many");
+    let reply = Reply::new(450, [7, 1], format_args!("More than {most} messages in a minute, try again later"));
+    Refused { reply, failure }
+}
+
+/// Too many messages are collected for Graph.
+pub(super) fn no_room() -> Refused {
+    let failure = Failure::new(Cause::UpstreamUnavailable, "message delayed, because too many wait for Microsoft Graph")
+        .answered(Refusal::Limit)
+        .to_do("the client retries. If this recurs, let clients send fewer messages at once");
+    Refused { reply: Reply::new(451, [3, 2], "Too many messages at once, try again later"), failure }
+}
+
+/// A recipient is outside the domains of the rule that trusts the device.
+pub(super) fn outside(recipient: &str, domain: &str, rule: &TrustedSender) -> Refused {
+    let (recipient, domain) = (escaped(recipient.as_bytes(), SHOWN), escaped(domain.as_bytes(), SHOWN));
+    let message = format!(
+        "recipient `{recipient}` refused, because the rule for {} in `trusted_senders` does not have its domain",
+        rule.from
+    );
+    let failure = Failure::new(Cause::RecipientNotAllowed, message)
+        .to_do(format!("if the device may send there, add `{domain}` to `recipient_domains` of that rule"));
+    Refused { reply: Reply::new(550, [7, 1], format_args!("This device may not send to <{recipient}>")), failure }
+}
+
 /// The message is larger than Graph takes.
-pub(super) fn too_large_for_graph() -> Reply {
+pub(super) fn too_large_for_graph() -> Refused {
     let words = format_args!("The message is too large. Microsoft Graph takes at most {MESSAGE_OCTETS} bytes");
-    Reply::new(552, [3, 4], words)
+    let failure = Failure::new(
+        Cause::MessageTooLarge,
+        format!("message refused, because it has more than the {MESSAGE_OCTETS} bytes that Microsoft Graph takes"),
+    );
+    Refused { reply: Reply::new(552, [3, 4], words), failure }
+}
+
+/// The header of the message cannot be read.
+pub(super) fn unreadable(flaw: &MimeError) -> Refused {
+    let failure = Failure::new(Cause::MalformedMessage, format!("message refused, because it {flaw}"))
+        .to_do("correct the header of the message");
+    Refused { reply: Reply::new(554, [6, 0], format_args!("The message {flaw}")), failure }
+}
+
+/// Exchange Online refused a command or a message.
+pub(super) fn by_exchange(refusal: MailRefusal<'_>) -> Refused {
+    Refused { reply: refusal.reply.clone(), failure: refusal.failure() }
 }
 
 /// The connection broke before the end of the message, so it was not sent.
-pub(super) fn broke(error: &io::Error) -> Reply {
-    Reply::new(451, [4, 2], format_args!("The connection to Microsoft broke, the message was not sent: {error}"))
+pub(super) fn broke(error: &io::Error) -> Refused {
+    let reply =
+        Reply::new(451, [4, 2], format_args!("The connection to Microsoft broke, the message was not sent: {error}"));
+    let message = format!("message not sent, because the connection to Exchange Online broke: {error}");
+    Refused { reply, failure: Failure::new(Cause::UpstreamBroke, message) }
 }
 
 /// The connection broke earlier.
-pub(super) fn lost() -> Reply {
-    Reply::new(451, [4, 2], "The connection to Microsoft broke, send the message again")
+pub(super) fn lost() -> Refused {
+    let message = "message not sent, because the connection to Exchange Online broke";
+    Refused {
+        reply: Reply::new(451, [4, 2], "The connection to Microsoft broke, send the message again"),
+        failure: Failure::new(Cause::UpstreamBroke, message),
+    }
 }
 
 /// The connection broke between the end of the message and its reply.
