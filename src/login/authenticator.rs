@@ -134,7 +134,7 @@ impl Authenticator {
     /// A [`Failure`] when a reload has removed the account, or no longer lets it open the mailbox.
     pub fn identify(&self, name: &LoginName, acting_as: Option<&LoginName>) -> Result<Principal, Failure> {
         let found = self.config().accounts.find_with_mailbox(name);
-        let Found { account, login, mailbox: named } = found.ok_or_else(explain::unknown_account)?;
+        let Found { account, login, mailbox: named } = found.ok_or_else(|| unknown(name))?;
         let mailbox = mailbox(&account, &login, [named.as_ref(), acting_as])?;
         Ok(Principal { account, login, mailbox })
     }
@@ -153,7 +153,7 @@ impl Authenticator {
         resource: Resource,
         min_token_lifetime: Duration,
     ) -> Result<AuthorizedLogin, Failure> {
-        let (account, address) = self.config().accounts.find(login).ok_or_else(explain::unknown_account)?;
+        let (account, address) = self.config().accounts.find(login).ok_or_else(|| unknown(login))?;
         let obtained = self.token_without_password(&account, &address, resource, min_token_lifetime).await?;
         let mailbox = account.own_mailbox(&address).clone();
         Ok(AuthorizedLogin::new(account, address, mailbox, obtained, None))
@@ -221,6 +221,11 @@ impl Authenticator {
             tracing::debug!("passwords that Entra never judged are left in the count");
         }
     }
+}
+
+/// Returns the failure when a reload has removed the account of `name`.
+fn unknown(name: &LoginName) -> Failure {
+    explain::unknown_account(name, name.as_str(), None)
 }
 
 impl std::fmt::Debug for Authenticator {

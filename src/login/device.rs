@@ -134,6 +134,11 @@ impl OfLogin {
         }
     }
 
+    /// Whether the login has no device password.
+    pub(super) fn is_empty(&self) -> bool {
+        self.generated.is_empty() && self.chosen.is_empty()
+    }
+
     fn iter(&self) -> impl Iterator<Item = &Arc<KnownPassword>> {
         self.generated.iter().map(|(known, _)| known).chain(self.chosen.iter().map(|(known, _)| known))
     }

@@ -1,19 +1,31 @@
 //! Names the failure of a login: one [`Failure`] per cause, with the other side's own code, who has
 //! to act, and the next step. The client learns only the kind of refusal.
 
-use std::time::Duration;
+use std::net::IpAddr;
 
 use crate::login::device::{Ending, KnownPassword, Outside};
-use crate::login::lockout_guard::HeldBack;
+use crate::login::lockout_guard::{HeldBack, Spent};
 use crate::login::request::LoginRequest;
 use gatepost_core::account::{LoginName, MailAddress};
 use gatepost_core::cause::Cause;
+use gatepost_core::clock::UnixTime;
 use gatepost_core::failure::{Actor, Failure, Refusal};
 use gatepost_oauth::tokens::explain::for_time;
 use gatepost_store::StoreError;
 
-pub(super) fn unknown_account() -> Failure {
-    Failure::new(Cause::UnknownAccount, "no account or alias matches the user name").delayed()
+/// `shown` is what may be shown of the name. It came from `source`, unless it is a name of the
+/// configuration.
+pub(super) fn unknown_account(name: &LoginName, shown: &str, source: Option<IpAddr>) -> Failure {
+    let from = source.map_or_else(String::new, |source| format!(" from {}", source.to_canonical()));
+    let message = format!("no account or alias matches the user name `{shown}`{from}");
+    let failure = if name.as_str().contains('\\') {
+        Failure::new(Cause::UnknownAccount, format!("{message}, which has the form `DOMAIN\\user`"))
+            .to_do("add it as an alias of its account, or add the domain to `netbios_domains`")
+    } else {
+        Failure::new(Cause::UnknownAccount, message)
+            .to_do("add it to `accounts` or as an alias, or correct the user name in the client")
+    };
+    failure.delayed()
 }
 
 /// The account was to be used without a login, but only a login brings its token.
@@ -40,9 +52,24 @@ pub(super) fn not_trusted(login: &LoginName) -> Failure {
     )
 }
 
-pub(super) fn wrong_local_password() -> Failure {
-    Failure::new(Cause::WrongPassword, "the password is none of the account's")
-        .to_do("correct the password in the mail program, or make a new one with `gatepost password add`")
+/// `meant` is the device password that was typed with capitals or blanks.
+pub(super) fn wrong_local_password(login: &MailAddress, meant: Option<&KnownPassword>) -> Failure {
+    let message = match meant {
+        Some(meant) => {
+            let of = meant.password();
+            format!("device password {} `{}` of `{login}` was typed with capitals or blanks", of.id, of.name)
+        }
+        None => format!("no device password of `{login}` matches"),
+    };
+    Failure::new(Cause::WrongPassword, message).to_do("enter the password again (lower case, no spaces)").delayed()
+}
+
+/// Nobody can log in to the account yet. The client gets the same answer as for a wrong password.
+pub(super) fn nobody_signed_in(login: &MailAddress) -> Failure {
+    let message = format!("nobody has signed in for `{login}`, or all its device passwords were revoked");
+    Failure::new(Cause::SignInNeeded, message)
+        .answered(Refusal::InvalidCredentials)
+        .to_do(format!("run `gatepost login {login}`, which also creates a device password"))
         .delayed()
 }
 
@@ -120,34 +147,41 @@ pub(super) fn own_token_refused_before() -> Failure {
     .delayed()
 }
 
+/// The account's budget of wrong passwords is spent.
+fn budget_spent(spent: &Spent, login: &str, now: UnixTime) -> Failure {
+    let Spent { wait, most, total, from } = *spent;
+    let last = from.map_or_else(String::new, |from| format!(", the last of them from {from}"));
+    let used = if most < total {
+        format!(
+            "`{login}` used up the {most} wrong passwords in two hours that addresses without an earlier login have{last} \
+             (of {total} in all)"
+        )
+    } else {
+        format!("`{login}` used up its {total} wrong passwords in two hours{last}")
+    };
+    // The next one fits when the minute has passed that is shown.
+    let until = UnixTime(now.0.saturating_add(wait.as_secs()).next_multiple_of(60));
+    let device =
+        from.map_or_else(|| "the device that has a wrong password".to_owned(), |from| format!("the device at {from}"));
+    Failure::new(
+        Cause::GuessBudgetSpent,
+        format!("{used}. More could lock the account in Entra, so no new password is tried until {until}"),
+    )
+    .to_do(format!("fix {device}, then run `gatepost account unlock {login}`"))
+}
+
 /// Explains why the password of `login` was not forwarded.
-pub(super) fn held(hold: HeldBack, login: &str) -> Failure {
+pub(super) fn held(hold: HeldBack, login: &str, now: UnixTime) -> Failure {
     let failure = match hold {
         HeldBack::Locked { wait } => Failure::new(
             Cause::AccountLocked,
             format!("Entra said that the account is locked, and is not asked {}", for_time(wait)),
         ),
-        HeldBack::Budget { wait } => Failure::new(
-            Cause::GuessBudgetSpent,
-            format!(
-                "`{login}` has used up its wrong passwords, each of which counts for two hours. More could lock the \
-                 account in Entra, so the next one is tried {}",
-                in_time(wait)
-            ),
-        )
-        .to_do(format!("fix the device that has a wrong password, then run `gatepost account unlock {login}`")),
+        HeldBack::Budget(spent) => budget_spent(&spent, login, now),
         HeldBack::GlobalBudget | HeldBack::Turn => Failure::new(
             Cause::TooManyRefusals,
             "too many wrong passwords were tried over all accounts, so new ones are not forwarded for up to an hour",
         ),
     };
     failure.delayed()
-}
-
-fn in_time(wait: Duration) -> String {
-    match wait.as_secs() {
-        0..=1 => "in a moment".into(),
-        seconds @ 2..=119 => format!("in {seconds} s"),
-        seconds => format!("in {} min", seconds.div_ceil(60)),
-    }
 }

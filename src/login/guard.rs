@@ -11,7 +11,7 @@ use gatepost_oauth::tokens::{Attempt, AttemptGuard, AttemptPermit, Permitting, U
 impl AttemptGuard for LockoutGuard {
     fn permit<'a>(self: Arc<Self>, attempt: Attempt, login: &'a str, now: Moment) -> Permitting<'a> {
         Box::pin(async move {
-            let forward = self.forward(attempt, now).await.map_err(|hold| explain::held(hold, login))?;
+            let forward = self.forward(attempt, now).await.map_err(|hold| explain::held(hold, login, self.time()))?;
             Ok(Box::new(forward) as Box<dyn AttemptPermit>)
         })
     }

@@ -42,15 +42,25 @@ pub(super) enum HeldBack {
         wait: Duration,
     },
     /// The account's budget of refused passwords is spent.
-    Budget {
-        /// Time until the budget allows another guess.
-        wait: Duration,
-    },
+    Budget(Spent),
     /// Too many passwords were refused over all accounts.
     GlobalBudget,
     /// There would be too many refusals if all attempts under way were refused. The caller waits
     /// for a verdict.
     Turn,
+}
+
+/// A spent budget of an account.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Spent {
+    /// Time until the budget allows another guess.
+    pub(super) wait: Duration,
+    /// How many refused passwords the source of the attempt may cause.
+    pub(super) most: u32,
+    /// How many all sources may cause.
+    pub(super) total: u32,
+    /// Where the last refused password came from, if this process has seen it.
+    pub(super) from: Option<Source>,
 }
 
 #[derive(Debug, Default)]
@@ -75,6 +85,7 @@ struct AccountBudget {
 struct Refused {
     at: Moment,
     proof: PasswordDigest,
+    source: Source,
     familiar: bool,
     /// Its entry in the store, if it has one.
     entry: Option<u64>,
@@ -135,7 +146,10 @@ impl LockoutGuard {
         let budget = self.budget(&attempt);
         match self.attempts.count(attempt.user, attempt.source, forward.familiar, budget).await {
             Ok(counted) => forward.counted(counted, now),
-            Err(Uncounted::Spent { wait }) => return Err(HeldBack::Budget { wait }),
+            Err(Uncounted::Spent { wait }) => {
+                let familiar = forward.familiar;
+                return Err(HeldBack::Budget(self.spent(&attempt, familiar, wait)));
+            }
             Err(Uncounted::Away) if self.budget(&attempt) != budget => {
                 // The budget that all replicas share is too large for one that counts alone.
                 drop(forward);
@@ -163,7 +177,8 @@ impl LockoutGuard {
         if self.ledgers.len() >= USERS && !self.ledgers.contains_key(&attempt.user) {
             self.sweep(now);
             if self.ledgers.len() >= USERS {
-                return Err(HeldBack::Budget { wait: WINDOW });
+                let PasswordBudget { total, .. } = self.budget(&attempt);
+                return Err(HeldBack::Budget(Spent { wait: WINDOW, most: total, total, from: None }));
             }
         }
         let mut ledger = self.ledgers.entry(attempt.user).or_default();
@@ -179,7 +194,14 @@ impl LockoutGuard {
         let repeated = ledger.refused.iter().any(|refused| refused.proof == attempt.proof);
         let guess = !attempt.proved && !repeated;
         if guess && let Some(wait) = self.budget(&attempt).wait(familiar, ledger.held(now)) {
-            return Err(HeldBack::Budget { wait });
+            let budget = self.budget(&attempt);
+            let is_whole = familiar || budget.wait(true, ledger.held(now)).is_some();
+            return Err(HeldBack::Budget(Spent {
+                wait,
+                most: if is_whole { budget.total } else { budget.unfamiliar },
+                total: budget.total,
+                from: ledger.last_from(),
+            }));
         }
         let out = if attempt.proved { None } else { Some(self.go_out(familiar, now)?) };
         if guess {
@@ -319,6 +341,18 @@ impl LockoutGuard {
         PasswordBudget { total: share(total), unfamiliar: share(unfamiliar) }
     }
 
+    /// Returns the state of a budget that the store says is spent.
+    fn spent(&self, attempt: &Attempt, familiar: bool, wait: Duration) -> Spent {
+        let PasswordBudget { total, unfamiliar } = self.budget(attempt);
+        let from = self.ledgers.get(&attempt.user).and_then(|ledger| ledger.last_from());
+        Spent { wait, most: if familiar { total } else { unfamiliar }, total, from }
+    }
+
+    /// The time of day.
+    pub(super) fn time(&self) -> UnixTime {
+        self.attempts.time()
+    }
+
     /// Counts a password among those under way, if its source may send it.
     fn go_out(self: &Arc<Self>, familiar: bool, now: Moment) -> Result<Out, HeldBack> {
         let mut egress = self.egress.lock();
@@ -373,6 +407,11 @@ impl AccountBudget {
             self.familiar.pop_front();
         }
         self.familiar.push_back((source, note_at));
+    }
+
+    /// Returns where the last refused password came from that counts.
+    fn last_from(&self) -> Option<Source> {
+        self.refused.last().map(|refused| refused.source)
     }
 
     /// Forgets the refusals that no longer count.
@@ -479,7 +518,8 @@ impl Forward {
             ledger.repeated.push(now);
             return false;
         }
-        ledger.refused.push(Refused { at: now, proof: self.attempt.proof, familiar: self.familiar, entry });
+        let Attempt { proof, source, .. } = self.attempt;
+        ledger.refused.push(Refused { at: now, proof, source, familiar: self.familiar, entry });
         ledger.refused.len() as u64 == u64::from(self.lockout.budget(&self.attempt).total)
     }
 

@@ -10,7 +10,7 @@ use crate::login::authenticator::Authenticator;
 use crate::login::explain;
 use crate::login::request::Principal;
 use gatepost_config::Account;
-use gatepost_core::account::MailAddress;
+use gatepost_core::account::{self, MailAddress};
 use gatepost_core::failure::Failure;
 use gatepost_core::protocol::Protocol;
 use gatepost_core::tuple_key::TupleKey;
@@ -48,7 +48,11 @@ impl Authenticator {
         let opens = |entry: &&Arc<Account>| entry.mailbox.as_ref() == Some(mailbox) || entry.mailboxes.lists(mailbox);
         let found = accounts.find(mailbox.as_login()).map(|(account, _)| account);
         let account = found.or_else(|| accounts.entries().iter().find(opens).cloned());
-        let account = account.ok_or_else(explain::unknown_account)?;
+        let account = account.ok_or_else(|| {
+            let name = mailbox.as_login();
+            let shown = if self.recognizes(name) { name.to_string() } else { account::hint(name.as_str()) };
+            explain::unknown_account(name, &shown, None)
+        })?;
         Ok(Principal { account, login: mailbox.clone(), mailbox: mailbox.clone() })
     }
 

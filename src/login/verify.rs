@@ -6,14 +6,17 @@
 
 use std::sync::Arc;
 
+use zeroize::Zeroizing;
+
 use crate::login::authenticator::Authenticator;
 use crate::login::device::{KnownPassword, Outside};
 use crate::login::explain;
 use crate::login::local::{Claim, Hashes, NotProved};
 use crate::login::request::LoginRequest;
 use gatepost_config::Account;
-use gatepost_core::account::MailAddress;
+use gatepost_core::account::{self, MailAddress};
 use gatepost_core::failure::Failure;
+use gatepost_core::secret::Password;
 use gatepost_core::source::Source;
 use gatepost_core::tuple_key::TupleKey;
 use gatepost_oauth::tokens::explain::own_fault;
@@ -53,11 +56,27 @@ impl Authenticator {
         match self.devices.look_since(before).await {
             Ok(true) => match self.try_passwords(account, address, request).await? {
                 Ok(proved) => Ok(self.note(proved, request)),
-                Err(refused) => Err(not_proved(&refused, request)),
+                Err(refused) => Err(self.wrong(&refused, account, address, request)),
             },
-            Ok(false) => Err(not_proved(&refused, request)),
+            Ok(false) => Err(self.wrong(&refused, account, address, request)),
             Err(error) => Err(not_looked_up(&refused, &error, request)),
         }
+    }
+
+    /// Explains why no password of `account` was accepted.
+    fn wrong(&self, refused: &Refused, account: &Account, address: &MailAddress, request: LoginRequest<'_>) -> Failure {
+        let known = self.devices.of(address);
+        let is_wrong = matches!(refused.why, NotProved::Wrong);
+        if is_wrong && account.grant.is_sign_in() && account.passwords.is_empty() && known.is_empty() {
+            return explain::nobody_signed_in(address);
+        }
+        // Generated passwords have neither capitals nor blanks, and comparing them costs no
+        // Argon2id hash.
+        let text = request.password.expose();
+        let plain: Zeroizing<String> =
+            Zeroizing::new(text.chars().filter(|c| !c.is_whitespace()).flat_map(char::to_lowercase).collect());
+        let meant = if *plain == text { None } else { known.generated(address, &Password::new(plain.to_string())) };
+        not_proved(refused, Some((address, meant.map(Arc::as_ref))), request)
     }
 
     /// Does for an unknown name what is done for a wrong password.
@@ -72,8 +91,12 @@ impl Authenticator {
         };
         match (self.devices.look_since(before).await, refused) {
             (Err(error), refused) => not_looked_up(&refused, &error, request),
-            (Ok(_), Refused { why: NotProved::Wrong, .. }) => explain::unknown_account(),
-            (Ok(_), refused) => not_proved(&refused, request),
+            (Ok(_), Refused { why: NotProved::Wrong, .. }) => {
+                let name = request.login;
+                let shown = if self.recognizes(name) { name.to_string() } else { account::hint(name.as_str()) };
+                explain::unknown_account(name, &shown, Some(request.source))
+            }
+            (Ok(_), refused) => not_proved(&refused, None, request),
         }
     }
 
@@ -159,13 +182,22 @@ pub(super) fn who(login: &MailAddress) -> TupleKey {
 }
 
 /// For a password outside its scope, the client is told the same as for a wrong one, and waits as
-/// long.
-fn not_proved(refused: &Refused, request: LoginRequest<'_>) -> Failure {
-    let failure = match refused.why {
-        NotProved::Wrong | NotProved::Outside(_) => explain::wrong_local_password(),
-        NotProved::Throttled => explain::guessed_too_often(),
-        NotProved::Busy => explain::hashing_busy(),
-        NotProved::Broken => own_fault(),
+/// long. `of` is the account's address, unless there is none, and the password that was meant.
+fn not_proved(
+    refused: &Refused,
+    of: Option<(&MailAddress, Option<&KnownPassword>)>,
+    request: LoginRequest<'_>,
+) -> Failure {
+    let failure = match (refused.why, of) {
+        (NotProved::Wrong | NotProved::Outside(_), Some((address, meant))) => {
+            explain::wrong_local_password(address, meant)
+        }
+        (NotProved::Wrong | NotProved::Outside(_), None) => {
+            explain::unknown_account(request.login, &account::hint(request.login.as_str()), Some(request.source))
+        }
+        (NotProved::Throttled, _) => explain::guessed_too_often(),
+        (NotProved::Busy, _) => explain::hashing_busy(),
+        (NotProved::Broken, _) => own_fault(),
     };
     match &refused.outside {
         Some((device, outside)) if failure.cause.is_guess() => {
@@ -179,6 +211,6 @@ fn not_proved(refused: &Refused, request: LoginRequest<'_>) -> Failure {
 fn not_looked_up(refused: &Refused, error: &StoreError, request: LoginRequest<'_>) -> Failure {
     match refused.why {
         NotProved::Wrong | NotProved::Outside(_) => explain::store_unavailable(error),
-        _ => not_proved(refused, request),
+        _ => not_proved(refused, None, request),
     }
 }

@@ -65,7 +65,9 @@ impl Claim<'_> {
     fn is_guess(&self, failure: &Failure) -> bool {
         // A client's own token that opens nothing is a guess as well.
         let opens_nothing = matches!(failure.refusal, Refusal::InvalidCredentials | Refusal::NotAuthorized);
-        failure.cause.is_guess() || matches!(self, Self::Token(_)) && opens_nothing
+        // What is answered as a wrong password costs as much, whatever the log says.
+        let like_wrong = failure.delay && failure.refusal == Refusal::InvalidCredentials;
+        failure.cause.is_guess() || like_wrong || matches!(self, Self::Token(_)) && opens_nothing
     }
 }
 

@@ -40,7 +40,8 @@ impl Attempts<'_> {
     pub(super) fn tls_on_plain_port(&self) {
         self.visit.forgive();
         let listener = &self.service.listener;
-        let begun = |rest| Failure::new(Cause::TlsOnPlainPort, format!("the client began with TLS, but this listener {rest}"));
+        let begun =
+            |rest| Failure::new(Cause::TlsOnPlainPort, format!("the client began with TLS, but this listener {rest}"));
         self.unfit(&match (&listener.tls, listener.protocol) {
             (ListenerTls::StartTls(_), _) => {
                 begun("offers STARTTLS").to_do("set the encryption of the client to STARTTLS")
@@ -58,7 +59,10 @@ impl Attempts<'_> {
     pub(super) fn http_on_mail_port(&self) {
         let name = self.service.listener.protocol.name().to_uppercase();
         let message = format!("an HTTP request came to a listener for {name}");
-        self.unfit(&Failure::new(Cause::Http, message).to_do("set the client to a listener for EWS or Graph, or check its port"));
+        self.unfit(
+            &Failure::new(Cause::Http, message)
+                .to_do("set the client to a listener for EWS or Graph, or check its port"),
+        );
     }
 
     /// Notes that the handshake with the client failed. `first` is what the client began with.
@@ -82,7 +86,8 @@ impl Attempts<'_> {
             return self.shared.journal.closed(self.subject, Cause::TlsTimeout, text);
         }
         let waited = self.shared.limits.tls_handshake;
-        let message = format!("the client sent nothing within {waited:?}, as one does that waits for a greeting without TLS");
+        let message =
+            format!("the client sent nothing within {waited:?}, as one does that waits for a greeting without TLS");
         self.unfit(
             &Failure::new(Cause::TlsTimeout, message)
                 .by(Actor::ClientOwner)
@@ -154,9 +159,9 @@ fn failed(error: &io::Error, first: &[u8]) -> Failure {
         Some(Error::AlertReceived(alert)) => {
             other(format!("the client ended the TLS handshake with alert {}", u8::from(*alert)))
         }
-        Some(Error::InvalidMessage(_) | Error::InappropriateMessage { .. } | Error::InappropriateHandshakeMessage { .. }) => {
-            other("the client sent something that is not TLS in the TLS handshake".to_owned())
-        }
+        Some(
+            Error::InvalidMessage(_) | Error::InappropriateMessage { .. } | Error::InappropriateHandshakeMessage { .. },
+        ) => other("the client sent something that is not TLS in the TLS handshake".to_owned()),
         Some(error) => other(format!("the TLS handshake failed: {error}")),
         None => Failure::new(
             Cause::TlsFailed,

@@ -204,7 +204,13 @@ impl Journal {
 
     /// Records a request of `account` that Microsoft answered with an error, which was passed on. A
     /// repetition within a minute is only counted.
-    pub(super) fn request_failed(&self, protocol: Protocol, subject: &ConnectionInfo, account: &str, failure: &Failure) {
+    pub(super) fn request_failed(
+        &self,
+        protocol: Protocol,
+        subject: &ConnectionInfo,
+        account: &str,
+        failure: &Failure,
+    ) {
         self.metrics.request_refused(protocol, failure.cause);
         self.failed(protocol, subject, account, failure);
         let fact = (account.to_owned(), Arc::clone(&subject.listener), failure.cause);

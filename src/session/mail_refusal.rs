@@ -66,9 +66,11 @@ impl<'a> MailRefusal<'a> {
                 .answered(Refusal::Limit)
                 .to_do("the client retries. If this lasts over an hour, check Microsoft 365 service health"),
             _ if stage == Stage::Recipient => self.recipient_refused(said, status),
-            _ if status.starts_with("7.") => failure(Cause::MessageRefused, "message not sent")
-                .by(Actor::M365Admin)
-                .to_do("look up the message in message trace, and check mail flow rules and the mailbox's restrictions"),
+            _ if status.starts_with("7.") => {
+                failure(Cause::MessageRefused, "message not sent").by(Actor::M365Admin).to_do(
+                    "look up the message in message trace, and check mail flow rules and the mailbox's restrictions",
+                )
+            }
             _ => failure(Cause::MessageRefused, "message not sent")
                 .by(Actor::ClientOwner)
                 .to_do("correct the message as Exchange Online says"),
@@ -78,13 +80,14 @@ impl<'a> MailRefusal<'a> {
     fn send_as_denied(&self, said: &str) -> Failure {
         let Self { mailbox, sender, .. } = *self;
         // Exchange Online names the address in From, which counts more than that of MAIL.
-        let named = said.split_once(" not allowed to send as ").map(|(_, rest)| {
-            rest.split([';', ' ']).next().unwrap_or_default().trim_end_matches('.')
-        });
+        let named = said
+            .split_once(" not allowed to send as ")
+            .map(|(_, rest)| rest.split([';', ' ']).next().unwrap_or_default().trim_end_matches('.'));
         let sender = named.or(sender).filter(|sender| !sender.eq_ignore_ascii_case(mailbox));
         let shown = sender.map_or_else(|| "another address".to_owned(), |sender| format!("`{sender}`"));
-        let message =
-            format!("message not sent, because mailbox `{mailbox}` may not send as {shown}: Exchange Online replied `{said}`");
+        let message = format!(
+            "message not sent, because mailbox `{mailbox}` may not send as {shown}: Exchange Online replied `{said}`"
+        );
         let failure = Failure::new(Cause::SendAsDenied, message).answered(Refusal::NotAuthorized);
         match sender.filter(|sender| is_plain(sender) && is_plain(mailbox)) {
             Some(sender) => failure.to_do(format!(

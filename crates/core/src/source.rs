@@ -1,6 +1,7 @@
 //! The unit by which clients are counted: by where they connect from.
 
-use std::net::IpAddr;
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Where a client connects from: an IPv4 address, or the /64 of an IPv6 address (the size given to
 /// one household or host).
@@ -26,6 +27,15 @@ impl Source {
     }
 }
 
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::Ipv4(bits) => Ipv4Addr::from_bits(bits).fmt(f),
+            Self::Ipv6(bits) => write!(f, "{}/64", Ipv6Addr::from_bits(u128::from(bits) << 64)),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -38,6 +48,8 @@ mod tests {
         assert_eq!(source("2001:db8:a:1::1"), Source::Ipv6(0x2001_0db8_000a_0001));
         assert_eq!(source("::ffff:192.0.2.1"), source("192.0.2.1"));
         assert_ne!(source("192.0.2.1"), source("192.0.2.2"));
+        assert_eq!(source("192.0.2.1").to_string(), "192.0.2.1");
+        assert_eq!(source("2001:db8:a:1::1").to_string(), "2001:db8:a:1::/64");
         assert_ne!(source("192.0.2.1"), source("0:0:c000:201::"), "no address of the one family is one of the other");
     }
 }

@@ -281,7 +281,10 @@ impl Exchange<'_> {
             let name = connection.service.listener.name.clone();
             return Err(Refused::because(Cause::UnknownHost, StatusCode::MISDIRECTED_REQUEST, message)
                 .logged_as(format!("the request is for the host `{shown}`, which listener `{name}` does not know"))
-                .to_do(Actor::GatepostAdmin, format!("add `{shown}` to `hosts` of listener `{name}` if clients use that name")));
+                .to_do(
+                    Actor::GatepostAdmin,
+                    format!("add `{shown}` to `hosts` of listener `{name}` if clients use that name"),
+                ));
         }
         // Only web pages send `Origin`. What they request in a user's name is not served.
         if headers.contains_key(ORIGIN) || headers.contains_key("access-control-request-method") {

@@ -11,7 +11,7 @@ use hyper::{HeaderMap, Response, StatusCode};
 use super::answer::Refused;
 use super::body::{Answer, Download};
 use super::prepare::is_of_type;
-use super::watch::{self, Answered, AnswerWatch};
+use super::watch::{self, AnswerWatch, Answered};
 use super::{Connection, Traffic, failures};
 use crate::login::AuthorizedLogin;
 use crate::session::mailbox_slots::MailboxPermit;
@@ -105,8 +105,7 @@ impl Connection {
             let (journal, account) = (Arc::clone(&self.shared.journal), admission.login.to_string());
             AnswerWatch::new(journal, self.protocol(), self.subject.clone(), account, answered)
         });
-        let download =
-            Download::new(body, rewriter, Arc::clone(&traffic.received), idle, of_mailbox).watched(watch);
+        let download = Download::new(body, rewriter, Arc::clone(&traffic.received), idle, of_mailbox).watched(watch);
         let mut response = Response::new(Either::Right(download));
         *response.status_mut() = status;
         *response.headers_mut() = parts.headers;

@@ -368,7 +368,9 @@ impl<'a> Conversation<'a> {
         let message = self.message.take();
         let by_graph = message.is_some_and(|message| matches!(message.way, Delivery::Graph { .. }));
         let failure = match flaw {
-            ContentError::LineEnd => Failure::new(Cause::BareLineEnd, "message refused, because it has a bare CR or LF"),
+            ContentError::LineEnd => {
+                Failure::new(Cause::BareLineEnd, "message refused, because it has a bare CR or LF")
+            }
             ContentError::Nul => Failure::new(Cause::Nul, "message refused, because it has a NUL"),
             ContentError::TooLarge if by_graph => refused::too_large_for_graph().failure,
             ContentError::TooLarge => Failure::new(

@@ -11,8 +11,8 @@ use crate::session::connection_info::ConnectionInfo;
 use crate::session::mail_refusal::MailRefusal;
 use crate::session::submission::delivery::{Admitted, DeliveryRoute};
 use gatepost_core::account::MailAddress;
-use gatepost_proto::mail::smtp::{Reply, Stage};
 use gatepost_proto::mail::smtp::transaction::{Mail, Recipient};
+use gatepost_proto::mail::smtp::{Reply, Stage};
 
 impl<'a> Conversation<'a> {
     /// Waits until a trusted device may send another message. Many devices have no queue, and a

@@ -63,7 +63,8 @@ pub(super) fn while_stopping() -> Refused {
 
 /// The configuration no longer trusts the client's address while a message waits for its turn.
 pub(super) fn while_not_trusted() -> Refused {
-    let failure = Failure::new(Cause::NotTrusted, "message refused, because the device is no longer in `trusted_senders`");
+    let failure =
+        Failure::new(Cause::NotTrusted, "message refused, because the device is no longer in `trusted_senders`");
     Refused { reply: not_trusted(), failure }
 }
 
@@ -81,9 +82,10 @@ pub(super) fn too_many(most: u32) -> Refused {
 
 /// Too many messages are collected for Graph.
 pub(super) fn no_room() -> Refused {
-    let failure = Failure::new(Cause::UpstreamUnavailable, "message delayed, because too many wait for Microsoft Graph")
-        .answered(Refusal::Limit)
-        .to_do("the client retries. If this recurs, let clients send fewer messages at once");
+    let failure =
+        Failure::new(Cause::UpstreamUnavailable, "message delayed, because too many wait for Microsoft Graph")
+            .answered(Refusal::Limit)
+            .to_do("the client retries. If this recurs, let clients send fewer messages at once");
     Refused { reply: Reply::new(451, [3, 2], "Too many messages at once, try again later"), failure }
 }
 

@@ -211,7 +211,7 @@ impl TokenManager {
             Err(error) => error,
         };
         let setback = FetchFailure::of(&error, &ask);
-        tell(&ask, &error, &setback);
+        tell(&ask, &error, &setback, seen.is_none());
         match class(&error) {
             Some(Class::WrongPassword) => {
                 let code = code(&error).and_then(|code| usize::try_from(code).ok());
@@ -269,7 +269,7 @@ impl TokenManager {
             Err(error) => {
                 // No password is in question, so the cached token stays in use until it expires.
                 let setback = FetchFailure::sparing(&error, explain::of(&error, &ask));
-                tell(&ask, &error, &setback);
+                tell(&ask, &error, &setback, seen.is_none());
                 self.keep_standing(wanted, &error, &setback, now);
                 Err(setback)
             }

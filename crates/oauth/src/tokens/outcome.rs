@@ -201,16 +201,16 @@ pub(super) fn login_name(ask: &TokenRequest) -> &str {
     }
 }
 
-/// Logs a failed request once. The logins that wait for it log their own lines, but a renewal ahead
-/// of time has no login.
-pub(super) fn tell(ask: &TokenRequest, error: &FetchError, setback: &FetchFailure) {
+/// Logs a failed request once. If a login `waits` for it, its own line says everything, and this one
+/// is for the search by client ID. A renewal ahead of time has no login.
+pub(super) fn tell(ask: &TokenRequest, error: &FetchError, setback: &FetchFailure, waits: bool) {
     let code = code(error);
-    let Failure { cause, .. } = setback.failure;
+    let Failure { cause, actor, .. } = setback.failure;
     let (login, client_id) = (login_name(ask), &ask.application.client_id);
-    if cause == Cause::WrongPassword {
-        // Only a login has a wrong password, and its own line says everything.
+    if waits || cause == Cause::WrongPassword {
         tracing::debug!(login, client_id, cause = cause.name(), code, failure = %setback.failure, "no token");
     } else {
-        tracing::info!(login, client_id, cause = cause.name(), code, failure = %setback.failure, "no token");
+        let (cause, action_by) = (cause.name(), actor.name());
+        tracing::info!(login, client_id, cause, code, action_by, "token not renewed: {}", setback.failure);
     }
 }

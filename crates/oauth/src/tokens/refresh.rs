@@ -235,7 +235,7 @@ impl TokenManager {
                 self.cache.insert(&ask, None, issued.token.clone(), self.clock.now(), jitter::fraction());
                 Some(Ok(issued.token))
             }
-            Err(error) => self.not_exchanged(current, &ask, error).await.map(Err),
+            Err(error) => self.not_exchanged(current, &ask, error, waits).await.map(Err),
         }
     }
 
@@ -245,6 +245,7 @@ impl TokenManager {
         current: Current<'_>,
         ask: &TokenRequest,
         error: FetchError,
+        waits: bool,
     ) -> Option<Arc<FetchFailure>> {
         let login = &current.key.login;
         let setback = FetchFailure::sparing(&error, explain::refresh(&error, login, ask));
@@ -268,7 +269,7 @@ impl TokenManager {
             );
             return Some(setback);
         }
-        outcome::tell(ask, &error, &setback);
+        outcome::tell(ask, &error, &setback, waits);
         if outcome::class(&error).is_some_and(|class| class != Class::Temporary) {
             let until = self.clock.now().after(outcome::STANDING);
             let standing = Some((current.version, until, Arc::clone(&setback)));

@@ -70,6 +70,7 @@ impl RefusedPasswords {
         let mut entries = self.entries.part(&proof);
         let new = || Entry { whose, note, until: now, hold: Duration::ZERO };
         let entry = entries.get_or_insert_with(proof, new);
+        entry.note = note;
         if entry.hold.is_zero() {
             entry.hold = *self.first.get();
         } else if now >= entry.until {
