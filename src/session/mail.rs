@@ -91,13 +91,15 @@ pub(super) async fn serve(
     });
     let mut turn = pin!(drain.next_slot());
     let mut left = false;
-    let mut refusals = Refusals { journal: &journal, subject: &subject, whose: &whose, told: 0 };
+    // Boxed, because few sessions are SMTP.
+    let mut refusals = (target.upstream.protocol == MailProtocol::Smtp)
+        .then(|| Box::new(Refusals { journal: &journal, subject: &subject, whose: &whose, told: 0 }));
     let report = loop {
         let asked = of_mailbox.asked_to_yield();
         let moving = poll_fn(|cx| {
             let polled = Pin::new(&mut relay).poll(cx);
-            while let Some(refused) = relay.take_refused() {
-                refusals.note(&refused);
+            if let Some(refusals) = &mut refusals {
+                std::iter::from_fn(|| relay.take_refused()).for_each(|refused| refusals.note(&refused));
             }
             let (sent, received) = relay.moved();
             live.moved(sent, received);

@@ -391,6 +391,7 @@ mod tests {
         for _ in 0..10 {
             for &cause in Cause::ALL {
                 metrics.closed(cause);
+                metrics.mail_refused(cause);
                 for protocol in Protocol::ALL {
                     metrics.login_refused(protocol, cause);
                 }
@@ -400,8 +401,8 @@ mod tests {
             }
         }
         let series = series(&metrics);
-        assert_eq!(series.len(), without + 3 + Cause::ALL.len() * (Protocol::ALL.len() + 1));
-        assert!(series.len() <= 1_000, "{}", series.len());
+        assert_eq!(series.len(), without + 3 + Cause::ALL.len() * (Protocol::ALL.len() + 2));
+        assert!(series.len() <= 1_300, "{}", series.len());
         assert_eq!(metrics.logins().1, 10 * (Cause::ALL.len() * Protocol::ALL.len()) as u64);
     }
 }

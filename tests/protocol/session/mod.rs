@@ -35,5 +35,6 @@ mod submission_sender;
 mod submission_trusted;
 mod support;
 mod tokens;
+mod told;
 mod transports;
 mod upstream;

@@ -220,5 +220,5 @@ async fn a_bare_lf_that_a_relay_passes_on_is_named_when_exchange_refuses_it() {
     drop(client);
     world.until("the session has ended", || world.log.has("outcome=ended")).await;
     let lines = world.log.lines(|line| line.contains("cause=bare-line-end"));
-    assert!(lines.len() == 1 && lines[0].contains("`legacy: true`"), "{lines:?}");
+    assert!(lines.len() == 1 && lines[0].contains("Gatepost admin: set `legacy: true`"), "{lines:?}");
 }

@@ -13,7 +13,7 @@ const BOB: &str = "bob@contoso.example";
 
 /// A listener that trusts loopback, by this rule; without TLS, as for devices that know only
 /// versions that are gone.
-fn setup(rule: &str) -> Setup {
+pub(super) fn setup(rule: &str) -> Setup {
     let of_tenant = [SCANNER, BOB].map(|user| SandboxAccount::new(user, "known-to-entra-only")).into();
     Setup {
         listeners: format!(

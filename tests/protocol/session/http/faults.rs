@@ -78,6 +78,46 @@ async fn ews_that_is_switched_off_is_explained() {
     assert!(world.log.has("cause=ews-barred") && world.log.has("EwsAllowedAppIDs"));
 }
 
+/// What Microsoft refuses passes unchanged, and is told: the client's own log has only a number.
+#[tokio::test]
+async fn what_microsoft_refuses_after_the_login_is_told_once_a_minute_and_passes_unchanged() {
+    let world = with_sandbox().start().await;
+    let counted = |series: &str| world.control.journal().metrics().text().lines().any(|line| line == series);
+    for (service, status, code, cause, level, label) in [
+        (Service::Graph, 403, "ErrorAccessDenied", "request-denied", " WARN ", "Microsoft 365 admin"),
+        (Service::Graph, 500, "ErrorInternalServerError", "upstream-failed", " WARN ", "No action needed"),
+        (Service::Ews, 500, "ErrorImpersonateUserDenied", "request-denied", " WARN ", "Microsoft 365 admin"),
+        (Service::Ews, 500, "ErrorSchemaValidation", "request-refused", " INFO ", "Device owner"),
+    ] {
+        let (name, before) = match service {
+            Service::Ews => ("ews", world.log.lines(|line| line.contains("request failed: ")).len()),
+            _ => ("graph", world.log.lines(|line| line.contains("request failed: ")).len()),
+        };
+        for _ in 0..3 {
+            world.sandbox.fail_http(service, "", HttpFault::code(status, code), 1);
+            let got = match service {
+                Service::Ews => ews(&world, "<m:GetServerTimeZones/>").await,
+                _ => graph(&world).await,
+            };
+            assert!(got.status == status && got.text.contains(code), "{got:?}");
+        }
+        let series = format!("gatepost_requests_refused_total{{protocol=\"{name}\",cause=\"{cause}\"}} 3");
+        world.until("all are counted", || counted(&series)).await;
+        let lines = world.log.lines(|line| line.contains("request failed: "));
+        assert_eq!(lines.len(), before + 1, "{lines:?}");
+        let line = lines.last().unwrap();
+        let words =
+            [level, &format!("cause={cause} "), &format!("HTTP {status} `{code}`"), &format!(". {label}: "), ALICE];
+        assert!(words.iter().all(|words| line.contains(words)), "{words:?}: {line}");
+        let shown = world.control.journal().failures();
+        assert!(
+            shown
+                .iter()
+                .any(|failure| failure.cause.name() == cause && &*failure.listener == name && failure.count == 3)
+        );
+    }
+}
+
 #[tokio::test]
 async fn throttling_is_handed_on_in_the_words_of_the_protocol() {
     let origin = Origin::start(|seen| match seen.line().contains("/EWS/") {
