@@ -1,6 +1,6 @@
 //! A relayed SMTP session, of which only what is open is known.
 
-use gatepost_proto::mail::smtp::TransactionTracker;
+use gatepost_proto::mail::smtp::{RefusedCommand, TransactionTracker};
 
 use super::recipe::{Chunks, Recipe};
 
@@ -11,8 +11,9 @@ pub fn check(data: &[u8]) {
     }
 }
 
-/// What is known after each turn: whether the session rests, and whether a message was sent.
-fn follow(recipe: &Recipe<'_>, split: bool) -> Vec<(bool, bool)> {
+/// What is known after each turn: whether the session rests, whether a message was sent, and what
+/// was refused.
+fn follow(recipe: &Recipe<'_>, split: bool) -> Vec<(bool, bool, Vec<RefusedCommand>)> {
     let mut tracker = TransactionTracker::default();
     let mut chunks = recipe.chunks(split);
     let turns = recipe.flights().enumerate().map(|(number, mut rest)| {
@@ -25,7 +26,8 @@ fn follow(recipe: &Recipe<'_>, split: bool) -> Vec<(bool, bool)> {
             }
             rest = behind;
         }
-        (tracker.is_at_rest(), tracker.has_sent())
+        let refused = std::iter::from_fn(|| tracker.take_refused()).collect();
+        (tracker.is_at_rest(), tracker.has_sent(), refused)
     });
     turns.collect()
 }

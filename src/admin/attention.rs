@@ -3,11 +3,12 @@
 
 use std::collections::HashMap;
 
-use gatepost_core::cause::Cause;
-use gatepost_core::failure::Actor;
 use serde::Serialize;
 
 use super::view::{AccountLine, ExpiryLine, FailureLine, ReloadView};
+use crate::session::severity::is_of_strangers;
+use gatepost_core::cause::Cause;
+use gatepost_core::failure::Actor;
 
 /// An expiry is shown from this many days before it on: time enough for a change that others must
 /// approve.
@@ -123,8 +124,7 @@ impl Facts<'_> {
         let ours = |group: &FailureGroup<'_>| {
             let FailureLine { action_by, cause, seconds_ago, .. } = group.latest;
             let is_of_others = [Actor::ClientOwner.name(), Actor::Nobody.name()].contains(action_by);
-            // Any stranger can cause that one.
-            *seconds_ago <= FAILURE_SECONDS && !is_of_others && *cause != Cause::UnknownAccount
+            *seconds_ago <= FAILURE_SECONDS && !is_of_others && !is_of_strangers(*cause)
         };
         groups(self.failures).into_iter().filter(ours).map(|group| {
             let accounts = group.accounts();

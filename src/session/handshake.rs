@@ -6,7 +6,7 @@ use std::io;
 use rustls::{AlertDescription, Error, PeerIncompatible};
 
 use super::attempt::Attempts;
-use gatepost_config::ListenerTls;
+use gatepost_config::{Listener, ListenerTls};
 use gatepost_core::cause::Cause;
 use gatepost_core::failure::{Actor, Failure};
 use gatepost_core::protocol::Protocol;
@@ -72,7 +72,7 @@ impl Attempts<'_> {
             return self.shared.journal.closed(self.subject, Cause::ClientLeft, "the client left before TLS began");
         }
         self.unfit(&if begins_tls(first) == Some(false) {
-            plain_text(self.service.listener.protocol)
+            plain_text(&self.service.listener)
         } else {
             failed(error, first)
         });
@@ -132,13 +132,15 @@ pub(super) fn is_noted(cause: Cause) -> bool {
     )
 }
 
-fn plain_text(protocol: Protocol) -> Failure {
-    let failure = Failure::new(Cause::PlaintextOnTlsPort, "the client began without TLS, which this listener needs");
-    match protocol {
-        Protocol::Ews | Protocol::Graph => failure.to_do("write `https://` in the client in place of `http://`"),
-        Protocol::Imap | Protocol::Pop3 | Protocol::Smtp => {
-            failure.to_do("set the encryption of the client to TLS (SSL/TLS), not to STARTTLS and not to none")
-        }
+fn plain_text(listener: &Listener) -> Failure {
+    let failure = |message: &str| Failure::new(Cause::PlaintextOnTlsPort, message);
+    match (&listener.tls, listener.protocol) {
+        (ListenerTls::StartTls(_), _) => failure("the client asked for STARTTLS and then went on without TLS")
+            .to_do("update the client, and check what changes the connection on its path"),
+        (_, Protocol::Ews | Protocol::Graph) => failure("the client began without TLS, which this listener needs")
+            .to_do("write `https://` in the client in place of `http://`"),
+        _ => failure("the client began without TLS, which this listener needs")
+            .to_do("set the encryption of the client to TLS (SSL/TLS), not to STARTTLS and not to none"),
     }
 }
 

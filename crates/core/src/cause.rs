@@ -498,6 +498,9 @@ causes! {
     "The service itself" {
         /// The configuration was not read because of an error inside Gatepost.
         Broken = "broken": Nothing, Bug, "report it with the lines of the log before it",
+        /// A certificate or secret expires soon, or has expired.
+        CredentialExpires = "credential-expires": Nothing, GatepostAdmin,
+            "replace it before it expires. Gatepost reads changed files by itself",
         /// The changed configuration has mistakes, or an account without a password.
         Mistakes = "mistakes": Nothing, GatepostAdmin, "correct the configuration, then run `gatepost reload`",
         /// The change needs a restart.

@@ -8,6 +8,7 @@ use tracing::Level;
 
 use crate::credential::Credentials;
 use gatepost_config::{Application, Credential};
+use gatepost_core::cause::Cause;
 use gatepost_core::clock::UnixTime;
 
 const DAY: u64 = 24 * 3600;
@@ -109,11 +110,12 @@ impl Reminder {
         for (Expiry { client_id, what, expires }, level) in self.due(expiries, now) {
             let days = expires.since(now).as_secs() / DAY;
             let client_id = (!client_id.is_empty()).then_some(client_id);
+            let cause = Cause::CredentialExpires.name();
             let when = if now > expires { "expired" } else { "expires" };
             match level {
-                Level::ERROR => tracing::error!(client_id, days, "{what} {when} on {expires}. {remedy}"),
-                Level::WARN => tracing::warn!(client_id, days, "{what} {when} on {expires}. {remedy}"),
-                _ => tracing::info!(client_id, days, "{what} {when} on {expires}. {remedy}"),
+                Level::ERROR => tracing::error!(client_id, days, cause, "{what} {when} on {expires}. {remedy}"),
+                Level::WARN => tracing::warn!(client_id, days, cause, "{what} {when} on {expires}. {remedy}"),
+                _ => tracing::info!(client_id, days, cause, "{what} {when} on {expires}. {remedy}"),
             }
         }
     }

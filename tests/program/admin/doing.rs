@@ -52,6 +52,36 @@ async fn sessions_failures_and_accounts_are_shown_as_they_are() {
     assert_eq!(status["listeners"][0]["sessions"], 1);
 }
 
+/// What a scanner of ports does is shown, and is no reason to act.
+#[tokio::test]
+async fn connections_that_fail_before_their_login_are_shown_and_need_nobody() {
+    let world = World::new().await;
+    let visitor = world.visitor().await;
+    let before = visitor.visit("/status.json").await.body.contains("\"needs-attention\"");
+    for said in [&b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"[..], b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"] {
+        for _ in 0..2 {
+            let mut socket = TcpStream::connect(world.imap).await.unwrap();
+            socket.write_all(said).await.unwrap();
+            let _broke = socket.read_to_end(&mut Vec::new()).await;
+        }
+    }
+    let status =
+        async || -> serde_json::Value { serde_json::from_str(&visitor.visit("/status.json").await.body).unwrap() };
+    let count = |status: &serde_json::Value, cause: &str| {
+        let failures = status["failures"].as_array().unwrap();
+        failures.iter().find(|of| of["cause"] == cause).map_or(0, |of| of["count"].as_u64().unwrap())
+    };
+    until("both are shown", async || {
+        let status = status().await;
+        count(&status, "http") == 2 && count(&status, "tls-on-plain-port") == 2
+    })
+    .await;
+    let page = visitor.visit("/").await.body;
+    assert!(page.contains("an HTTP request came to a listener for IMAP"), "{page}");
+    let after = visitor.visit("/status.json").await.body.contains("\"needs-attention\"");
+    assert_eq!(before, after);
+}
+
 #[tokio::test]
 async fn a_device_password_made_on_the_page_opens_the_mailbox_until_it_is_revoked() {
     let world = World::with("  - {login: fax@contoso.example, grant: authorization_code}\n").await;

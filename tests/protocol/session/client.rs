@@ -279,7 +279,7 @@ async fn octets_behind_starttls_end_the_connection() {
         assert!(!rest.contains("OK") && !rest.contains("ERR"), "{rest}");
     }
     assert_eq!(outside(&world), before);
-    assert!(world.log.has("cause=bytes-behind-starttls") && world.log.has("cause=tls-failed"));
+    assert!(world.log.has("cause=bytes-behind-starttls") && world.log.has("cause=plaintext-on-tls-port"));
 }
 
 #[tokio::test]

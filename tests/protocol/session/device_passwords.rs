@@ -58,6 +58,34 @@ async fn world() -> (World, [(DevicePasswordId, String); 2]) {
     (setup.start().await, [scanners, faxes])
 }
 
+/// The client hears the same for each. The log helps whoever reads it.
+#[tokio::test]
+async fn a_wrong_device_password_is_told_with_its_account_and_what_may_be_wrong_with_it() {
+    let (world, [(id, scanners), _]) = world().await;
+    let blank = format!("{scanners} ");
+    for protocol in PROTOCOLS {
+        let meant =
+            format!("device password {id} `Scanner, 3rd floor` of `{SCANNER}` was typed with capitals or blanks");
+        for (password, told) in [
+            ("wrong", format!("no device password of `{SCANNER}` matches")),
+            (&*scanners.to_uppercase(), meant.clone()),
+            (&*blank, meant),
+        ] {
+            let mut client = world.client(protocol).await;
+            let message = support::plain(SCANNER, password);
+            let reply = match protocol {
+                Imap => client.ask(&format!("a AUTHENTICATE PLAIN {message}"), "a ").await,
+                Pop3 | Smtp => client.ask(&format!("AUTH PLAIN {message}"), "").await,
+            };
+            world.was_refused(protocol, &reply, Refusal::InvalidCredentials, "wrong-password");
+            let line =
+                format!("login refused: {told}. Device owner: enter the password again (lower case, no spaces). ");
+            assert!(world.log.lines(|it| it.contains(line.trim_end())).iter().all(|it| it.contains(" INFO ")));
+            assert!(world.log.has(line.trim_end()), "{line}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn each_device_has_its_own_password_and_the_log_says_which() {
     let (world, [(id, scanners), (_, faxes)]) = world().await;

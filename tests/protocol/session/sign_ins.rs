@@ -95,6 +95,26 @@ async fn one_sign_in_serves_every_protocol_and_a_shared_mailbox_has_its_own() {
     assert!(!world.log.has(world.sandbox.sign_in(ANNA).unwrap().expose()));
 }
 
+/// A stranger learns nothing of it, and pays as for a wrong password.
+#[tokio::test]
+async fn an_account_that_nobody_has_signed_in_for_says_so_in_the_log_alone() {
+    let setup = Setup {
+        accounts: format!("\n  - {{login: {ANNA}, grant: authorization_code}}"),
+        microsoft: "  grant: device_code",
+        limits: "  penalty_wrong_password: 1h",
+        penalise_loopback: true,
+        ..Setup::default()
+    };
+    let world = setup.start().await;
+    world.refuses(MailProtocol::Imap, ANNA, "anything", Refusal::InvalidCredentials, "sign-in-needed").await;
+    let told = world.log.lines(|line| line.contains("cause=sign-in-needed") && line.contains("login refused"));
+    assert!(told[0].contains(" WARN ") && told[0].contains(&format!("nobody has signed in for `{ANNA}`")), "{told:?}");
+    assert!(told[0].contains(&format!("Gatepost admin: run `gatepost login {ANNA}`")), "{told:?}");
+    // The source is blocked after it.
+    let mut client = crate::session::support::Client::connect(world.address("imap"), MailProtocol::Imap).await;
+    assert_eq!(client.rest().await, "");
+}
+
 #[tokio::test]
 async fn whoever_must_sign_in_again_is_never_told_that_the_password_is_wrong() {
     let (world, [annas, _]) = world().await;
