@@ -77,7 +77,7 @@ async fn connections_that_fail_before_their_login_are_shown_and_need_nobody() {
     })
     .await;
     let page = visitor.visit("/").await.body;
-    assert!(page.contains("an HTTP request came to a listener for IMAP"), "{page}");
+    assert!(page.contains("HTTP request came to a listener for IMAP"), "{page}");
     let after = visitor.visit("/status.json").await.body.contains("\"needs-attention\"");
     assert_eq!(before, after);
 }
