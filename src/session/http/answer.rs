@@ -33,7 +33,7 @@ pub(super) struct Refused {
     /// The connection is closed after the answer.
     pub(super) close: bool,
     /// Why, and what to do, unless the log has the refusal already or needs no line about it.
-    pub(super) unlogged: Option<Failure>,
+    pub(super) unlogged: Option<Box<Failure>>,
 }
 
 impl Refused {
@@ -46,21 +46,21 @@ impl Refused {
     pub(super) fn because(cause: Cause, status: StatusCode, message: impl Into<String>) -> Self {
         let message = message.into();
         let failure = Failure::new(cause, message.clone());
-        let unlogged = Some(match failure.remedy.is_empty() {
+        let unlogged = Some(Box::new(match failure.remedy.is_empty() {
             true => failure.by(Actor::ClientOwner).to_do("check the client and its network"),
             false => failure,
-        });
+        }));
         Self { status, message, wait: None, allow: String::new(), close: false, unlogged }
     }
 
     /// Tells in the log who must act, and what to do.
-    pub(super) fn to_do(self, actor: Actor, remedy: impl Into<Cow<'static, str>>) -> Self {
-        Self { unlogged: self.unlogged.map(|failure| failure.by(actor).to_do(remedy)), ..self }
+    pub(super) fn mended_by(self, actor: Actor, remedy: impl Into<Cow<'static, str>>) -> Self {
+        Self { unlogged: self.unlogged.map(|failure| Box::new(failure.by(actor).to_do(remedy))), ..self }
     }
 
     /// Tells in the log what happened in more words than the client is told.
     pub(super) fn logged_as(self, message: String) -> Self {
-        Self { unlogged: self.unlogged.map(|failure| Failure { message, ..failure }), ..self }
+        Self { unlogged: self.unlogged.map(|failure| Box::new(Failure { message, ..*failure })), ..self }
     }
 
     /// Asks for a user name and a password. Many libraries send their first request without, so

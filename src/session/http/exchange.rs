@@ -281,7 +281,7 @@ impl Exchange<'_> {
             let name = connection.service.listener.name.clone();
             return Err(Refused::because(Cause::UnknownHost, StatusCode::MISDIRECTED_REQUEST, message)
                 .logged_as(format!("the request is for the host `{shown}`, which listener `{name}` does not know"))
-                .to_do(
+                .mended_by(
                     Actor::GatepostAdmin,
                     format!("add `{shown}` to `hosts` of listener `{name}` if clients use that name"),
                 ));
@@ -289,12 +289,12 @@ impl Exchange<'_> {
         // Only web pages send `Origin`. What they request in a user's name is not served.
         if headers.contains_key(ORIGIN) || headers.contains_key("access-control-request-method") {
             return Err(Refused::new(StatusCode::FORBIDDEN, "Requests of web pages are not served")
-                .to_do(Actor::ClientOwner, "use a program or library that is not a web page"));
+                .mended_by(Actor::ClientOwner, "use a program or library that is not a web page"));
         }
         let secure = connection.service.tls.is_some();
         if !secure && !connection.service.allows_plaintext(connection.subject.peer.ip()) {
             let mut refused = Refused::new(StatusCode::FORBIDDEN, "Turn on TLS to log in")
-                .to_do(Actor::ClientOwner, "write `https://` in the client in place of `http://`")
+                .mended_by(Actor::ClientOwner, "write `https://` in the client in place of `http://`")
                 .and_close();
             if headers.contains_key(AUTHORIZATION) {
                 connection.login_attempts().refused_unjudged("", &failures::plaintext());
@@ -353,7 +353,7 @@ impl Exchange<'_> {
             Presented::OtherScheme | Presented::Credentials(Credentials::Token(_)) => {
                 connection.visit.forgive();
                 Err(Refused::new(StatusCode::UNAUTHORIZED, "Only HTTP Basic is served here")
-                    .to_do(Actor::ClientOwner, "set the authentication of the client to Basic"))
+                    .mended_by(Actor::ClientOwner, "set the authentication of the client to Basic"))
             }
             Presented::Malformed => {
                 self.penalize(Misbehavior::Garbage);

@@ -68,12 +68,12 @@ impl Exchange<'_> {
                 StatusCode::FORBIDDEN,
                 "This path is not served here. `paths` of the listener lists those that are",
             )
-            .to_do(Actor::GatepostAdmin, "add the path to `paths` of the listener if the client needs it"),
+            .mended_by(Actor::GatepostAdmin, "add the path to `paths` of the listener if the client needs it"),
             Denied::Cast => Refused::new(
                 StatusCode::FORBIDDEN,
                 "Casts (`microsoft.graph.…`) lead out of the `paths` of the listener, and are not served",
             )
-            .to_do(Actor::ClientOwner, "let the client request without a cast"),
+            .mended_by(Actor::ClientOwner, "let the client request without a cast"),
             Denied::Method(methods) => {
                 let allow: Vec<&str> = methods.iter().map(hyper::Method::as_str).collect();
                 Refused {
@@ -83,7 +83,7 @@ impl Exchange<'_> {
             }
             Denied::OtherMailbox => {
                 Refused::new(StatusCode::FORBIDDEN, "These credentials are for their own mailbox only")
-                    .to_do(Actor::GatepostAdmin, "let the client log in with an account of that mailbox")
+                    .mended_by(Actor::GatepostAdmin, "let the client log in with an account of that mailbox")
             }
         })
     }
