@@ -240,6 +240,15 @@ impl Journal {
         let fact = (Source::of(subject.peer.ip()), Arc::clone(&subject.listener), failure.cause);
         let is_news = self.connections_told.is_news(fact, self.clock.now());
         self.turned_away(protocol, subject, failure, is_news);
+        if !is_news {
+            tell!(
+                debug,
+                subject,
+                outcome = "closed",
+                cause = failure.cause.name(),
+                "connection closed again: {failure}"
+            );
+        }
     }
 
     /// Counts and shows a connection that was closed before its login, and logs it if it is `news`.
@@ -248,8 +257,6 @@ impl Journal {
         self.failed(protocol, subject, "", failure);
         if news {
             self.tell_closed(subject, failure);
-        } else {
-            tell!(debug, subject, outcome = "closed", cause = failure.cause.name(), "connection closed: {failure}");
         }
     }
 

@@ -277,7 +277,9 @@ impl Exchange<'_> {
         let authority = self.authority()?;
         if !connection.gateway.hosts.has(&authority, connection.local) {
             let message = "This server is not known by that name. Gatepost admin: add it to `hosts` of the listener";
-            let shown = escaped(authority.as_bytes(), HOST_OCTETS);
+            // `hosts` has names without a port.
+            let without_port = authority.rsplit_once(':').map_or(&*authority, |(host, _)| host);
+            let shown = escaped(without_port.as_bytes(), HOST_OCTETS);
             let name = connection.service.listener.name.clone();
             return Err(Refused::because(Cause::UnknownHost, StatusCode::MISDIRECTED_REQUEST, message)
                 .logged_as(format!("the request is for the host `{shown}`, which listener `{name}` does not know"))

@@ -119,7 +119,7 @@ async fn what_a_connection_does_before_a_login_is_charged() {
             client.rest().await;
         }
         drop(client);
-        let ended = || world.log.has("connection closed before a login");
+        let ended = || world.log.has("outcome=closed");
         world.until("the connection has ended", ended).await;
         tokio::time::sleep(Duration::from_millis(20)).await;
         assert_eq!(from(BAD, &world, Imap).await.line().await.is_none(), closes, "{sent:?} with {limits}");

@@ -86,8 +86,9 @@ async fn autodiscover_answers_for_what_the_account_may_open_and_after_a_login() 
     }
     let refused = world.log.lines(|line| line.contains("cause=acting-as-not-allowed"));
     assert_eq!(refused.len(), 2, "{refused:?}");
-    let told = format!("account={ALICE} outcome=refused cause=acting-as-not-allowed status=200 ");
-    assert!(refused.iter().all(|line| line.contains(" INFO request refused: ") && line.contains(&told)), "{refused:?}");
+    let told =
+        format!("account={ALICE} outcome=refused cause=acting-as-not-allowed action_by=gatepost-admin status=200 ");
+    assert!(refused.iter().all(|line| line.contains(" WARN request refused: ") && line.contains(&told)), "{refused:?}");
 
     let accounts = format!("\n  - {{login: {ALICE}, mailboxes: [{BOB}]}}");
     let world = named(with_origin(&origin), &accounts).start().await;

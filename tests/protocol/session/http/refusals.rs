@@ -39,7 +39,17 @@ async fn each_refused_request_is_in_the_log_with_its_cause_status_and_session() 
             "path=/v1.0/organization",
         ),
         ("graph", "OPTIONS", messages, alice, ("a", "b"), "", 405, "refused", "method=OPTIONS"),
-        ("graph", "GET", messages, alice, ("host", "old.example:80"), "", 421, "refused", "host=old.example:80"),
+        (
+            "graph",
+            "GET",
+            messages,
+            alice,
+            ("host", "old.example:80"),
+            "",
+            421,
+            "unknown-host",
+            "add `old.example` to `hosts`",
+        ),
         ("graph", "GET", messages, "", ("origin", "null"), "", 403, "refused", "Requests of web pages are not served"),
         ("graph", "GET", "/v1.0//me", alice, ("a", "b"), "", 400, "refused", "path=/v1.0//me"),
         ("graph", "GET", messages, "Bearer eyJ0", ("a", "b"), "", 401, "refused", "Only HTTP Basic is served here"),
@@ -54,8 +64,9 @@ async fn each_refused_request_is_in_the_log_with_its_cause_status_and_session() 
         let Got { status: told, text, .. } = Connection::http_1(&world, listener).await.ask(asked).await;
         assert_eq!(told, status, "{method} {path}: {text}");
         let line = line(&world, session(&text));
-        let named = format!("outcome=refused cause={cause} status={status} ");
-        assert!(line.contains(" INFO request refused: ") && line.contains(&named) && line.contains(said), "{line}");
+        let (named, answered) = (format!("outcome=refused cause={cause} action_by="), format!(" status={status} "));
+        assert!(line.contains(&named) && line.contains(&answered) && line.contains(said), "{line}");
+        assert!(line.contains(" INFO request refused: "), "{line}");
         assert!(line.contains(&format!("listener={listener} peer=127.0.0.1:")), "{line}");
         // The account is named if its password was right.
         let admitted = credentials == alice && !matches!(status, 421) && field.0 != "origin";
@@ -64,7 +75,10 @@ async fn each_refused_request_is_in_the_log_with_its_cause_status_and_session() 
     // A head that cannot be read has no path.
     let text = raw(&world, "graph", b"GET /v1.0/me HTTP/1.1\r\nHost: localhost\r\nX Y: 1\r\n\r\n").await;
     let refused = line(&world, session(&text));
-    assert!(refused.contains("cause=refused status=400") && !refused.contains(" path="), "{refused}");
+    assert!(
+        refused.contains("cause=refused action_by=client-owner status=400") && !refused.contains(" path="),
+        "{refused}"
+    );
     // Over HTTP/2 the host is a part of the target.
     let mut asked = request("GET", "http://old.example/v1.0/me/messages", alice, "");
     asked.headers_mut().remove("host");
@@ -72,7 +86,9 @@ async fn each_refused_request_is_in_the_log_with_its_cause_status_and_session() 
     assert!(line(&world, session(&got.text)).contains("status=421 host=old.example"), "{got:?}");
 
     let counted = world.control.shared().journal.metrics().text();
-    for (protocol, cause, count) in [("graph", "refused", 8), ("graph", "malformed-login", 1), ("ews", "refused", 4)] {
+    for (protocol, cause, count) in
+        [("graph", "refused", 6), ("graph", "unknown-host", 2), ("graph", "malformed-login", 1), ("ews", "refused", 4)]
+    {
         let series = format!("gatepost_requests_refused_total{{protocol=\"{protocol}\",cause=\"{cause}\"}} {count}\n");
         assert!(counted.contains(&series), "{series}{counted}");
     }
