@@ -1,7 +1,7 @@
 //! Failures between a client's request and Microsoft's answer, as one [`Failure`] each.
 
-use hyper::Response;
 use hyper::body::Incoming;
+use hyper::{HeaderMap, Response};
 
 use gatepost_config::{Http, Origin};
 use gatepost_core::account::MailAddress;
@@ -33,22 +33,28 @@ pub(super) fn other_mailbox(person: &MailAddress, mailbox: &MailAddress) -> Fail
     )
 }
 
+/// Returns Microsoft's code of a refusal in brackets, if the answer has one.
+fn diagnostics(headers: &HeaderMap) -> String {
+    // `2000008;reason="…"`: the number is the code.
+    let field = headers.get("x-ms-diagnostics").and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let code: String = field.chars().take_while(char::is_ascii_digit).take(10).collect();
+    if code.is_empty() { String::new() } else { format!(" (`{code}`)") }
+}
+
 /// The origin answered 401 to a token that was just fetched or just replaced.
 pub(super) fn token_refused(response: &Response<Incoming>, config: &Http) -> Failure {
     let at = &config.origin;
-    // `2000008;reason="…"`: the number is Microsoft's code.
-    let diagnostics = response.headers().get("x-ms-diagnostics").and_then(|value| value.to_str().ok());
-    let code: String = diagnostics.unwrap_or_default().chars().take_while(char::is_ascii_digit).take(10).collect();
-    let code = if code.is_empty() { String::new() } else { format!(" (`{code}`)") };
+    let code = diagnostics(response.headers());
     Failure::new(Cause::TokenRefused, format!("{at} rejected the access token{code}"))
         .to_do(format!("check that `scope` is not set for another service. {JUST_GRANTED}"))
 }
 
-pub(super) fn ews_barred(origin: &Origin, application: &str) -> Failure {
+pub(super) fn ews_barred(origin: &Origin, application: &str, headers: &HeaderMap) -> Failure {
+    let code = diagnostics(headers);
     Failure::new(
         Cause::EwsBarred,
         format!(
-            "{origin} answered 403: EWS is turned off for the organization or mailbox, or blocked for this application"
+            "{origin} answered 403{code}: EWS is turned off for the organization or mailbox, or blocked for this application"
         ),
     )
     .to_do(format!(

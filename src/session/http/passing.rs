@@ -34,7 +34,8 @@ impl Connection {
         let (mut parts, body) = response.into_parts();
         let status = parts.status;
         if status == StatusCode::FORBIDDEN && config.service == HttpService::Ews {
-            let failure = failures::ews_barred(&config.origin, &admission.account.application.client_id);
+            let application = &admission.account.application.client_id;
+            let failure = failures::ews_barred(&config.origin, application, &parts.headers);
             self.log_refused(admission.login.as_str(), &failure);
             let message = "Exchange Web Services are turned off or blocked for this mailbox or application. Microsoft \
                            ends them on 1 April 2027";

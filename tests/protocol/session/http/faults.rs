@@ -78,6 +78,15 @@ async fn ews_that_is_switched_off_is_explained() {
     assert!(world.log.has("cause=ews-barred") && world.log.has("EwsAllowedAppIDs"));
 }
 
+#[tokio::test]
+async fn a_refusal_of_ews_is_told_with_the_code_of_its_diagnostics() {
+    let origin = Origin::start(|_| reply("403 Forbidden", "x-ms-diagnostics: 2000013;reason=\"x\"\r\n", "")).await;
+    let world = with_origin(&origin).start().await;
+    assert_eq!(ews(&world, "<a/>").await.status, 503);
+    assert!(world.log.has("answered 403 (`2000013`): EWS is"));
+    assert!(world.control.journal().failures().iter().any(|failure| failure.cause.name() == "ews-barred"));
+}
+
 /// What Microsoft refuses passes unchanged, and is told: the client's own log has only a number.
 #[tokio::test]
 async fn what_microsoft_refuses_after_the_login_is_told_once_a_minute_and_passes_unchanged() {
