@@ -28,14 +28,15 @@ pub fn own_fault() -> Failure {
 
 /// The password was refused before, and the answer is remembered: with this code of Entra's, if it
 /// gave one.
-pub(super) fn refused_before(code: Option<u32>) -> Failure {
+pub(super) fn refused_before(code: Option<u32>, user: &str, tenant: &str) -> Failure {
     let before = "Entra refused this login before, and was not asked again";
+    let said =
+        |code: u32, meaning: &str| Failure::new(Cause::WrongPassword, format!("{before} (`AADSTS{code}`): {meaning}"));
     let failure = match code.and_then(|code| Some((code, aadsts::explain(code)?))) {
-        Some((code, entry)) => {
-            Failure::new(Cause::WrongPassword, format!("{before} (`AADSTS{code}`): {}", entry.meaning))
-                .by(entry.actor)
-                .to_do(entry.remedy)
-        }
+        Some((code, entry)) => match Named::of_user(code, user, tenant) {
+            Some(named) => said(code, &named.meaning).by(named.actor).to_do(named.remedy),
+            None => said(code, entry.meaning).by(entry.actor).to_do(entry.remedy),
+        },
         None => Failure::new(Cause::WrongPassword, before).to_do("correct the password in the client"),
     };
     failure.delayed()

@@ -86,7 +86,8 @@ impl TokenManager {
             cloud: application.cloud,
         };
         if !attempt.proved && self.is_refused(&attempt, now) {
-            return Err(explain::refused_before(self.refused_with(&attempt, now)));
+            let code = self.refused_with(&attempt, now);
+            return Err(explain::refused_before(code, login.address.as_str(), tenant));
         }
         let fly = |seen: Option<&Token>| {
             self.flights.join(FetchKey::User(proof), || {
@@ -160,7 +161,7 @@ impl TokenManager {
             Found::Usable(..) | Found::Proved => attempt.proved = true,
             Found::Nothing if self.is_refused(&attempt, now) => {
                 let code = self.refused_with(&attempt, now);
-                return Err(FetchFailure::refusal(explain::refused_before(code)));
+                return Err(FetchFailure::refusal(explain::refused_before(code, login_name(&ask), &ask.tenant)));
             }
             Found::Nothing => attempt.proved = false,
         }

@@ -100,16 +100,21 @@ impl Named {
                     ),
                 )
             }
-            50034 => {
-                let user = user(ask)?;
-                Self::new(
-                    Actor::ClientOwner,
-                    format!("user `{user}` does not exist in tenant `{tenant}`"),
-                    "correct the user name in the client".to_owned(),
-                )
-            }
-            _ => return None,
+            code => return Self::of_user(code, user(ask)?, tenant),
         })
+    }
+
+    /// Explains a code for which only `user` and `tenant` make a difference, also when a refusal is
+    /// answered from memory.
+    pub(super) fn of_user(code: u32, user: &str, tenant: &str) -> Option<Self> {
+        let unknown = || {
+            Self::new(
+                Actor::ClientOwner,
+                format!("user `{user}` does not exist in tenant `{tenant}`"),
+                "correct the user name in the client".to_owned(),
+            )
+        };
+        (code == 50034).then(unknown)
     }
 }
 
