@@ -85,7 +85,8 @@ pub fn run(options: RunOptions) -> u8 {
             tracing::warn!(
                 name = &*name,
                 %address,
-                "clients of this socket unit are sent away: no listener has its name. Write the name of a listener into \
+                "clients of this socket unit are sent away: no listener has its name. Write the name of a listener \
+                 into \
                  `FileDescriptorName=`, or disable the unit"
             );
         }
@@ -205,7 +206,9 @@ async fn relieve(predecessor: Option<Predecessor>) {
     if let Some(predecessor) = predecessor
         && let Err(error) = predecessor.relieve().await
     {
-        tracing::warn!("the service that was there before did not hear that this one serves: {error}; stop it");
+        tracing::warn!(
+            "the former service did not hear that this one serves: {error}. Gatepost admin: stop the former one"
+        );
     }
 }
 

@@ -32,7 +32,10 @@ pub(super) fn unknown_account(name: &LoginName, shown: &str, source: Option<IpAd
 pub(super) fn needs_password(login: &MailAddress) -> Failure {
     Failure::new(
         Cause::NeedsPassword,
-        format!("the token of `{login}` is had with its user's password only (`grant: password`), and nobody gave one"),
+        format!(
+            "Entra gives the token of `{login}` for its user's password only (`grant: password`), and no client sent \
+             one"
+        ),
     )
 }
 
@@ -92,7 +95,8 @@ pub(super) fn outside(device: &KnownPassword, outside: Outside, request: LoginRe
             (
                 Cause::PasswordForOtherProtocols,
                 format!("is for {} only, and was presented over {}", allowed.join(" and "), request.protocol.name()),
-                "set up the device for its protocol, or make another password with `gatepost password add --protocol …`",
+                "set up the device for its protocol, or make another password with `gatepost password add --protocol \
+                 …`",
             )
         }
         Outside::Network => {
@@ -153,7 +157,8 @@ fn budget_spent(spent: &Spent, login: &str, now: UnixTime) -> Failure {
     let last = from.map_or_else(String::new, |from| format!(", the last of them from {from}"));
     let used = if most < total {
         format!(
-            "`{login}` used up the {most} wrong passwords in two hours that addresses without an earlier login have{last} \
+            "`{login}` used up the {most} wrong passwords in two hours that addresses without an earlier login \
+             have{last} \
              (of {total} in all)"
         )
     } else {

@@ -46,8 +46,7 @@ fn mistakes_have_their_sentences() {
     for (listener, expected) in [
         (
             "graph: {bind: '127.0.0.1:1', paths: [/me/messages]}",
-            "`/me/messages` is not a path below a mailbox; write it without slash in front, such as `messages` or \
-             `outlook/masterCategories`; `/` is the user itself",
+            "`/me/messages` is not a path below a mailbox; write it without a slash in front, such as `messages` or `outlook/masterCategories`. `/` is the user itself",
         ),
         (
             "graph: {bind: '127.0.0.1:1', paths: []}",

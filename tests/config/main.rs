@@ -30,6 +30,7 @@ mod state;
 mod submission;
 mod support;
 mod unproved;
+mod words;
 
 #[test]
 fn one_listener_a_tenant_and_a_client_id_are_enough() {
@@ -501,7 +502,7 @@ fn the_usual_variables_name_a_forward_proxy_when_the_block_is_absent() {
     assert_eq!(
         socks.load(&complete("")).unwrap_err().to_string(),
         "environment variable all_proxy: `socks5://` would resolve names here, before the proxy is asked\n  \
-         hint: write `socks5h://`: the proxy resolves the names; or write `forward_proxy: none` to connect straight\n\n\
+         hint: write `socks5h://`: the proxy resolves the names. Or set `forward_proxy: none` to connect directly\n\n\
          1 mistake in the configuration"
     );
 }
@@ -633,8 +634,9 @@ fn an_additional_authority_is_read_once() {
     let problems = Outside::with_files(&[("ca.pem", "nothing")]).load(&yaml).unwrap_err();
     assert_eq!(
         told(&problems),
-        ["trust.additional_ca: `ca.pem` holds no certificate in PEM form; the file has lines `-----BEGIN \
-          CERTIFICATE-----`; convert DER with `openssl x509 -inform der`"]
+        [
+            "trust.additional_ca: `ca.pem` holds no certificate in PEM form; the file has lines `-----BEGIN CERTIFICATE-----`. Convert DER with `openssl x509 -inform der`"
+        ]
     );
 }
 

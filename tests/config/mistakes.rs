@@ -342,20 +342,17 @@ fn what_belongs_to_another_cloud_is_refused() {
         (
             upstream("china", "outlook.office365.com"),
             "listeners.imap.upstream: tokens of the account `*` are for the cloud `china`, to which \
-             `outlook.office365.com` does not belong; name an upstream of that cloud, such as `partner.outlook.cn`, or \
-             correct `cloud`; accounts of two clouds need a Gatepost each",
+             `outlook.office365.com` does not belong; name an upstream of that cloud, such as `partner.outlook.cn`, or correct `cloud`. Accounts of two clouds need a Gatepost each",
         ),
         (
             upstream("us-gov-gcc-high", "webmail.apps.mil"),
             "listeners.imap.upstream: tokens of the account `*` are for the cloud `us-gov-gcc-high`, to which \
-             `webmail.apps.mil` does not belong; name an upstream of that cloud, such as `outlook.office365.us`, or \
-             correct `cloud`; accounts of two clouds need a Gatepost each",
+             `webmail.apps.mil` does not belong; name an upstream of that cloud, such as `outlook.office365.us`, or correct `cloud`. Accounts of two clouds need a Gatepost each",
         ),
         (
             account("cloud: us-gov-dod\nauthority: https://login.microsoftonline.us/"),
             "listeners.smtp: tokens of the account `scanner@contoso.com` are for the cloud `us-gov-dod`, to which \
-             `smtp.office365.com` does not belong; name an upstream of that cloud, such as `outlook-dod.office365.us`, or \
-             correct `cloud`; accounts of two clouds need a Gatepost each",
+             `smtp.office365.com` does not belong; name an upstream of that cloud, such as `outlook-dod.office365.us`, or correct `cloud`. Accounts of two clouds need a Gatepost each",
         ),
     ] {
         assert_eq!(mistakes(&yaml), [expected], "{yaml}");
@@ -724,7 +721,7 @@ fn every_other_mistake_has_its_sentence() {
         ("limits: {imap_line: 64KiB}", "limits.imap_line: `64KiB` is out of range; write a size from 512B to 32KiB"),
         (
             "limits: {imap_line: 8192}",
-            "limits.imap_line: `8192` has no unit; write `8192B` for octets, or use `KiB`, `MiB`",
+            "limits.imap_line: `8192` has no unit; write `8192B` for bytes, or use `KiB`, `MiB`",
         ),
         (
             "limits: {replicas: 3, replica_index: 3}",

@@ -285,10 +285,9 @@ impl Reader<'_, '_> {
             && credential.is_some_and(|credential| !has_none && !matches!(credential, Credential::ManagedIdentity(_)))
         {
             section.context().note(
-                "an application with a credential has accounts whose users sign in. A sign-in with a device code, or with a \
-                 browser that ends at `http://localhost`, is one of a public client, so the credential is not sent with it. Give \
-                 the accounts `client_secret: none` if the application is public, and otherwise register `http://localhost` as a \
-                 redirect of the type mobile and desktop and allow public client flows"
+                "an application with a credential has accounts whose users sign in, and Entra takes no credential there. If the \
+                 application is public, set `client_secret: none` on the accounts. If not, register `http://localhost` as a \
+                 redirect of the type mobile and desktop, and allow public client flows"
                     .to_owned(),
             );
         }

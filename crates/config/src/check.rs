@@ -175,7 +175,7 @@ fn certificates(node: &Node<'_>) -> Option<(PathBuf, Vec<u8>)> {
     }
     node.problem(
         format!("`{}` holds no certificate in PEM form", path.display()),
-        "the file has lines `-----BEGIN CERTIFICATE-----`; convert DER with `openssl x509 -inform der`",
+        "the file has lines `-----BEGIN CERTIFICATE-----`. Convert DER with `openssl x509 -inform der`",
     );
     None
 }

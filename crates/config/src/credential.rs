@@ -183,9 +183,9 @@ fn check(section: &Section<'_>, found: &ClientCertificate) -> Option<Secret<()>>
     let (now, shown) = (Clock::system().unix_time(), found.certificate.display());
     let replace = "replace the file, which needs no restart";
     if now > key.not_after {
-        context.note(format!("the certificate in `{shown}` expired on {}; {replace}", key.not_after));
+        context.note(format!("the certificate in `{shown}` expired on {}. {replace}", key.not_after));
     } else if now < key.not_before {
-        context.note(format!("the certificate in `{shown}` is not valid before {}; {replace}", key.not_before));
+        context.note(format!("the certificate in `{shown}` is not valid before {}. {replace}", key.not_before));
     }
     Some(Secret::Read(()))
 }
@@ -194,7 +194,7 @@ fn federated_token_file(node: &Node<'_>, path: &Path) -> Credential {
     // The platform may write the file after Gatepost has started.
     if let Err(error) = node.context().outside.read(path) {
         node.context().note(format!(
-            "`{}` cannot be read: {error}; nobody can log in with it until the platform writes it",
+            "`{}` cannot be read: {error}. No login with it works until the platform writes it",
             path.display()
         ));
     }

@@ -75,7 +75,8 @@ fn script(section: &Section<'_>, pac: &Node<'_>) -> Option<ProxyChoice> {
     section.get("authenticate_to");
     pac.problem(
         "this Gatepost was built without the evaluation of PAC scripts",
-        "use the container image, build with `cargo build --release --features pac`, or look into the script which proxy it names for \
+        "use the container image, build with `cargo build --release --features pac`, or look into the script which \
+         proxy it names for \
          `outlook.office365.com`, and write that one as `url` (several as a list, what it sends `DIRECT` as `no_proxy`)",
     );
     None
@@ -129,7 +130,7 @@ fn fits_socks(authentication: &ProxyAuthentication) -> Result<(), ValueError> {
     match [username, password.expose()].iter().all(|text| (1..=255).contains(&text.len())) {
         true => Ok(()),
         false => wrong(
-            "user name or password is empty or over 255 octets, which SOCKS cannot carry",
+            "user name or password is empty or over 255 bytes, which SOCKS cannot carry",
             "have the proxy's administrator give others",
         ),
     }
@@ -139,7 +140,7 @@ fn from_environment(context: &Context<'_>) -> Option<ForwardProxy> {
     let variable = |name: &str| context.outside.variable(name).filter(|value| !value.trim().is_empty());
     let (name, text) = VARIABLES.iter().find_map(|name| Some((*name, variable(name)?)))?;
     let report = |name: &str, wrong: ValueError| {
-        let hint = format!("{}; or write `forward_proxy: none` to connect straight", wrong.hint);
+        let hint = format!("{}. Or set `forward_proxy: none` to connect directly", wrong.hint);
         context.problem(Place::Environment(name.to_owned()), "", wrong.reason, hint);
     };
     let text = text.trim();

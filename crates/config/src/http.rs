@@ -41,7 +41,8 @@ fn check_mailboxes(section: &Section<'_>, accounts: &Accounts) {
         if person != mailbox {
             section.problem(
                 format!(
-                    "the account `{login}` is for the mailbox `{mailbox}`, but EWS would open that of `{person}`, whose token it is"
+                    "the account `{login}` is for the mailbox `{mailbox}`, but EWS would open that of `{person}`, \
+                     whose token it is"
                 ),
                 "write `protocol: graph` here, `grant: client_credentials` there, or remove one of the two",
             );
@@ -85,7 +86,8 @@ fn read_rules(section: &Section<'_>) -> Option<GraphRules> {
     let other_mailboxes = section.get("other_mailboxes").map_or(Some(false), |node| node.read(value::truth))?;
     if other_mailboxes {
         section.context().note(format!(
-            "{} lets each login reach every mailbox that its token opens; with `grant: client_credentials` that may be all of \
+            "{} lets each login reach every mailbox that its token opens; with `grant: client_credentials` that may \
+             be all of \
              the tenant",
             section.path()
         ));
@@ -110,7 +112,8 @@ fn path(text: &str) -> Result<Vec<String>, value::ValueError> {
     if !text.split('/').all(plain) {
         return wrong(
             format!("{} is not a path below a mailbox", value::quoted(text)),
-            "write it without slash in front, such as `messages` or `outlook/masterCategories`; `/` is the user itself",
+            "write it without a slash in front, such as `messages` or `outlook/masterCategories`. `/` is the user \
+             itself",
         );
     }
     Ok(text.to_ascii_lowercase().split('/').map(str::to_owned).collect())
@@ -133,8 +136,8 @@ fn end_of_ews(section: &Section<'_>, today: Option<Date>) -> String {
         None => "by then it works no more".to_owned(),
     };
     format!(
-        "{} serves EWS, which Microsoft ends in Exchange Online on 1 April 2027 ({left}), and until then answers only where \
-         `EwsEnabled` is true and the application's id is in `EwsAllowedAppIDs`; plan the move to `protocol: graph`, IMAP or POP3",
+        "{} serves EWS, which Microsoft ends in Exchange Online on 1 April 2027 ({left}), and until then answers only \
+         where `EwsEnabled` is true and the application's id is in `EwsAllowedAppIDs`. Plan the move to `protocol: graph`, IMAP or POP3",
         section.path()
     )
 }

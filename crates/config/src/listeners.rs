@@ -297,7 +297,8 @@ fn check_plaintext(
     }
     if off_loopback && allowed.iter().any(|network| !network.network().is_loopback()) {
         section.context().note(format!(
-            "listener `{}` accepts logins without TLS from other machines. Anybody who can listen on those networks learns the passwords",
+            "listener `{}` accepts logins without TLS from other machines. Anybody who can listen on those networks \
+             learns the passwords",
             section.path().trim_start_matches("listeners.")
         ));
     }
@@ -511,7 +512,8 @@ fn report_other_cloud(destination: &Destination<'_>, accounts: &Accounts) {
             destination.name
         ),
         format!(
-            "name an upstream of that cloud, such as `{}`, or correct `cloud`; accounts of two clouds need a Gatepost each",
+            "name an upstream of that cloud, such as `{}`, or correct `cloud`. Accounts of two clouds need a Gatepost \
+             each",
             (destination.example)(cloud)
         ),
     );

@@ -185,12 +185,13 @@ pub enum UnfitPassword {
     TooShort(usize),
     /// Fewer than [`CHARACTERS`], for every network.
     #[error(
-        "the password has fewer than 12 characters; take a longer one, or name the network of the device with `--from`, \
+        "the password has fewer than 12 characters; take a longer one, or name the network of the device with \
+         `--from`, \
          for which 8 are enough"
     )]
     NeedsNetwork,
     /// More than a mail program may present.
-    #[error("the password is longer than 1024 octets; take a shorter one")]
+    #[error("the password is longer than 1024 bytes. Choose a shorter one")]
     TooLong,
     /// The mail protocols cannot carry it.
     #[error("the password holds a control character, which mail protocols cannot carry; leave it out")]

@@ -144,7 +144,7 @@ pub(super) fn size(text: &str, range: &RangeInclusive<u64>) -> Result<u64, Value
     if unit.is_empty() {
         return wrong(
             format!("{} has no unit", quoted(text)),
-            format!("write `{number}B` for octets, or use `KiB`, `MiB`"),
+            format!("write `{number}B` for bytes, or use `KiB`, `MiB`"),
         );
     }
     let Some((_, octets)) = SIZE_UNITS.iter().find(|(name, _)| *name == unit) else {
@@ -270,7 +270,8 @@ pub(super) fn server_name(text: &str) -> Result<ServerName, ValueError> {
     let Some(name) = ServerName::parse(text) else {
         return wrong(
             format!("{} is no name that mail servers accept in EHLO", quoted(text)),
-            "write a host name in letters, digits, `-` and `.`, without a dot at the end, such as `gatepost.contoso.com`, or an \
+            "write a host name in letters, digits, `-` and `.`, without a dot at the end, such as \
+             `gatepost.contoso.com`, or an \
              address such as `[192.0.2.7]`",
         );
     };

@@ -102,8 +102,8 @@ macro_rules! catalogue {
 catalogue! {
     // The user.
     50126 => WrongPassword, ClientOwner, "the user name or the password is wrong",
-        "correct the password in the mail program. If it is right and the user's domain is federated, the tenant's \
-         administrator turns on password hash sync and sets `AllowCloudPasswordValidation` in a Home Realm Discovery policy";
+        "enter the password in the client again. For a federated domain, Entra needs password hash sync and the policy \
+         setting `AllowCloudPasswordValidation`";
     50034 => WrongPassword, ClientOwner, "the user does not exist in this tenant",
         "correct the user name in the mail program, or the tenant and the cloud in the configuration";
     50053 => Locked, M365Admin, "the account is locked after wrong passwords, or this address has a bad reputation",

@@ -449,8 +449,8 @@ impl TokenSource {
                     tracing::warn!(
                         authority,
                         ?error,
-                        "Entra does not answer as it should; tokens at hand stay in use, and logins without one wait while \
-                         one of them asks every second"
+                        "Entra does not answer as it should. Cached tokens stay in use, and logins without one wait \
+                         while one of them asks every second"
                     );
                 }
             }

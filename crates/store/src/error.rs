@@ -17,7 +17,7 @@ pub enum OpenError {
     Key(#[from] KeyProblem),
     /// The store is sealed under another state key.
     #[error(
-        "`{store}` is sealed under another key than the one in {key}; put the right key there, or name another store"
+        "`{store}` is encrypted with another key than the one in {key}. Put the right key there, or name another store"
     )]
     OtherKey {
         /// The store.

@@ -24,7 +24,7 @@ const KEY_FILE_OCTETS: usize = 4_096;
 #[derive(Debug, thiserror::Error)]
 pub enum FileProblem {
     /// Others may read it, or write into it.
-    #[error("`{}` is open to others (mode {mode:04o}); take that away with `chmod {wanted:o} {}`", .path.display(), .path.display())]
+    #[error("`{}` is open to others (mode {mode:04o}). Run `chmod {wanted:o} {}`", .path.display(), .path.display())]
     OpenToOthers {
         /// Which.
         path: PathBuf,
@@ -50,7 +50,7 @@ pub enum FileProblem {
         path: PathBuf,
     },
     /// It is not a file, or not a directory.
-    #[error("`{}` is not {wanted}; name another path", .path.display())]
+    #[error("`{}` is not {wanted}. Name another path", .path.display())]
     Kind {
         /// Which.
         path: PathBuf,
@@ -261,7 +261,7 @@ fn write_beside(path: &Path, content: &[u8]) -> Result<PathBuf, FileProblem> {
 
 /// The right to change a file, until it is dropped or the process ends.
 #[derive(Debug)]
-pub(super) struct Lock(#[expect(dead_code, reason = "the lock lasts as long as its file is open")] File);
+pub(super) struct Lock(#[expect(dead_code, reason = "the lock lasts while its file is open")] File);
 
 /// Takes the right to change `path`. `None`: another task has it, in this process or in another
 /// one. The lock file stays, because two could have the right if it were removed.

@@ -48,18 +48,20 @@ pub enum KeyProblem {
     },
     /// Its file was changed while Gatepost was about to change it.
     #[error(
-        "the key that the store is sealed under is no longer in `{key}`, so the file was left as it is; find out who else writes to it, and put that key back"
+        "the key that the store is sealed under is no longer in `{key}`, so the file was left as it is; find out who \
+         else writes to it, and put that key back"
     )]
     Replaced {
         /// The file.
         key: String,
     },
     /// The command of `state.key` gave no key.
-    #[error("the command of `state.key` did not give a key: {0}; run it by hand as the user who runs Gatepost")]
+    #[error("the command of `state.key` did not give a key: {0}. Run it as the user that runs Gatepost")]
     Command(String),
     /// The text is not a state key.
     #[error(
-        "the state key in {shown} is not one or two lines, each of 32 octets in base64; make one with `openssl rand -base64 32`"
+        "the state key in {shown} is not one or two lines, each of 32 bytes in base64. Create one with `openssl rand \
+         -base64 32`"
     )]
     Malformed {
         /// Where it came from.
@@ -117,7 +119,7 @@ pub(super) fn make_file(path: &Path) -> Result<(), KeyProblem> {
     files::make_parent(path)?;
     if files::create_private(path, &new_line()?)? {
         tracing::warn!(
-            "made the state key `{}`; back it up, because without it the store cannot be read",
+            "created the state key `{}`. Gatepost admin: back it up, because the store cannot be read without it",
             path.display()
         );
     }

@@ -21,7 +21,7 @@ pub async fn open(state: &State) -> Result<Arc<dyn Store>, OpenError> {
     let Some(sealed) = unproved(state).await? else { return Ok(Arc::new(MemoryStore::default())) };
     match (sealed.start().await, state) {
         (Err(OpenError::Store(error @ StoreError::Unavailable(_))), State::Redis { .. }) => {
-            tracing::warn!("{error}; starting without it: what does not need it works");
+            tracing::warn!("{error}. Gatepost starts without it, and what does not need it works");
         }
         (started, _) => started?,
     }

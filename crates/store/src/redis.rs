@@ -90,7 +90,7 @@ impl Redis {
                 "it refuses the user name or password; correct them in `state.store`, or give the user its rights",
             ),
             (_, Some("OOM" | "MISCONF" | "READONLY" | "NOREPLICAS")) => StoreError::NotKept(format!(
-                "`{shown}`: it takes no writes ({}); give it memory and disk, and name the primary",
+                "`{shown}`: it takes no writes ({}). Give it memory and disk, and name the primary",
                 error.code().unwrap_or_default()
             )),
             (_, Some(code @ ("LOADING" | "BUSY" | "MASTERDOWN" | "TRYAGAIN"))) => {
@@ -104,10 +104,10 @@ impl Redis {
             }
             // The server's error text may repeat arguments; that of the system does not.
             _ if error.is_io_error() => {
-                self.unavailable(&format!("it cannot be reached ({error}); look at the server and the way to it"))
+                self.unavailable(&format!("it cannot be reached ({error}). Check the server and the network to it"))
             }
             (kind, code) => self.unavailable(&format!(
-                "it answered what Gatepost does not understand ({kind:?} {}); Redis 7 or Valkey is expected",
+                "it answered what Gatepost does not understand ({kind:?} {}). Use Redis 7 or Valkey",
                 code.unwrap_or_default()
             )),
         }
@@ -152,7 +152,7 @@ impl Redis {
 
     fn went_away(&self, link: &mut MutexGuard<'_, Link>, error: &StoreError) {
         if !self.away.swap(true, Ordering::AcqRel) {
-            tracing::warn!(store = self.shown, "{error}; tokens at hand stay in use meanwhile");
+            tracing::warn!(store = self.shown, "{error}. Cached tokens stay in use meanwhile");
         }
         link.connection = None;
         link.pause = (link.pause * 2).clamp(PAUSE, LONGEST_PAUSE);
@@ -161,7 +161,7 @@ impl Redis {
 
     async fn connect(&self) -> Result<MultiplexedConnection, StoreError> {
         let cannot = |error: &dyn std::fmt::Display| {
-            self.unavailable(&format!("it cannot be reached ({error}); look at the server and the way to it"))
+            self.unavailable(&format!("it cannot be reached ({error}). Check the server and the network to it"))
         };
         let RedisServer { host, port, .. } = &*self.server;
         let socket = TcpStream::connect((host.as_str(), *port)).await.map_err(|error| cannot(&error))?;
@@ -285,7 +285,8 @@ impl Records for Redis {
             let format = String::from_utf8_lossy(format);
             if let Some(found) = format.parse::<u32>().ok().filter(|found| *found > FORMAT) {
                 return Err(StoreError::Sealed(format!(
-                    "`{}` has format {found}, and this version of Gatepost knows formats up to {FORMAT}; run the newer version again",
+                    "`{}` has format {found}, and this version of Gatepost knows formats up to {FORMAT}. Run the \
+                     newer version again",
                     self.shown
                 ))
                 .into());

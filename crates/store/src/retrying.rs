@@ -134,7 +134,7 @@ impl Shared {
             Err(error) => {
                 tracing::error!(
                     login = key.login.as_str(),
-                    "{error}; the newest sign-in stays in memory and is offered to the store again"
+                    "{error}. The newest sign-in stays in memory, and Gatepost saves it as soon as the store answers"
                 );
                 let version = {
                     let mut known = self.known();
@@ -225,7 +225,7 @@ impl Shared {
         }
         match self.restore_records().await {
             Ok(()) => self.known().emptied = emptied,
-            Err(error) => tracing::error!("{error}; what the store had is put back as soon as it answers"),
+            Err(error) => tracing::error!("{error}. Gatepost restores what the store had as soon as it answers"),
         }
         true
     }

@@ -53,7 +53,8 @@ pub enum RotateError {
     NoStore,
     /// The key comes from a source that Gatepost cannot write to.
     #[error(
-        "the state key comes from {shown}; put a new line in front of the present one there (`openssl rand -base64 32`), restart the service, and run this again"
+        "the state key comes from {shown}. Put a new line in front of the present one there (`openssl rand -base64 \
+         32`), restart the service, and run this again"
     )]
     OneKey {
         /// The source.
@@ -61,7 +62,8 @@ pub enum RotateError {
     },
     /// Another process is rotating the key.
     #[error(
-        "another rotation of the state key in {shown} is under way, so this one did nothing; wait until it has ended, and run this again only if it failed"
+        "another rotation of the state key in {shown} is under way, so this one did nothing; wait until it has ended, \
+         and run this again only if it failed"
     )]
     UnderWay {
         /// The source.
@@ -69,7 +71,8 @@ pub enum RotateError {
     },
     /// Some records are damaged.
     #[error(
-        "{records} records cannot be opened, so the old key is kept beside the new one; restore them from a backup, or remove them, and run this again"
+        "{records} records cannot be opened, so the old key is kept beside the new one; restore them from a backup, \
+         or remove them, and run this again"
     )]
     Unreadable {
         /// How many.

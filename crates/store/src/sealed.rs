@@ -182,7 +182,8 @@ impl Sealed {
                 self.emptied.fetch_add(1, Ordering::Release);
                 tracing::error!(
                     store = self.records.shown(),
-                    "the store was emptied while Gatepost ran; what is known here is put back. Gatepost admin: find out who emptied it, and switch on persistence"
+                    "the store was emptied while Gatepost ran; what is known here is put back. Gatepost admin: find \
+                     out who emptied it, and switch on persistence"
                 );
             }
             table = self.records.keys().await.map_err(OpenError::of)?;
@@ -227,7 +228,8 @@ impl Sealed {
 
     pub(super) fn damaged(&self, what: &str) -> StoreError {
         StoreError::Sealed(format!(
-            "{what} in `{}` was altered or is under another key; restore the store from a backup, or create the record again",
+            "{what} in `{}` was altered or is under another key; restore the store from a backup, or create the \
+             record again",
             self.records.shown()
         ))
     }
@@ -333,7 +335,7 @@ impl Sealed {
         let Some(record) = record else { return Ok((Counts::default(), None)) };
         let opened = ring.open(&Self::place(&ring, Kind::Guesses, &tuple), &record).map_err(|_| NotARecord);
         let read = opened.and_then(|plain| guesses::read(&plain)).unwrap_or_else(|NotARecord| {
-            tracing::error!("{}; its counts begin again", self.damaged("a count of refused passwords"));
+            tracing::error!("{}. Its counts begin again", self.damaged("a count of refused passwords"));
             Counts::default()
         });
         Ok((read, Some(Version(record.version))))

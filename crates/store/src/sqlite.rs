@@ -61,7 +61,8 @@ pub enum SqliteProblem {
     File(#[from] FileProblem),
     /// A later version of Gatepost wrote it.
     #[error(
-        "`{shown}` has format {found}, and this version of Gatepost knows formats up to {FORMAT}; run the newer version again, or restore the store from before it"
+        "`{shown}` has format {found}, and this version of Gatepost knows formats up to {FORMAT}. Run the newer \
+         version again, or restore the former store"
     )]
     Newer {
         /// The file.
@@ -265,7 +266,7 @@ impl Shared {
                 StoreError::NotKept(files::denied("write", &self.path))
             }
             Some(ErrorCode::SystemIoFailure) => {
-                StoreError::NotKept(format!("`{shown}`: the disk failed ({error}); look at the system's log"))
+                StoreError::NotKept(format!("`{shown}`: the disk failed ({error}). Check the system's log"))
             }
             Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => StoreError::Sealed(format!(
                 "`{shown}` is damaged; restore it from a backup, or move it away and sign the accounts in again"

@@ -17,7 +17,7 @@ use gatepost_core::protocol::Protocol;
 #[derive(Debug, thiserror::Error)]
 pub enum ServerError {
     /// The certificate or its key is not usable.
-    #[error("the certificate `{}` with the key `{}`: {source}; {}", .identity.certificate.display(), .identity.private_key.display(), .source.remedy())]
+    #[error("the certificate `{}` with the key `{}`: {source}. {}", .identity.certificate.display(), .identity.private_key.display(), .source.remedy())]
     Identity {
         /// The files.
         identity: Identity,

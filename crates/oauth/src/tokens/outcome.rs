@@ -164,7 +164,7 @@ pub(super) async fn obtain(
     match (outcome, at_hand) {
         (Some(Ok(token)), _) => Ok(FetchedToken { token, origin: TokenOrigin::Fetched, key }),
         (Some(Err(setback)), Some(token)) if setback.spares_token => {
-            tracing::debug!(cause = setback.failure.cause.name(), "no newer token to be had; the one at hand is used");
+            tracing::debug!(cause = setback.failure.cause.name(), "there is no newer token, so the cached one is used");
             Ok(FetchedToken { token: token.clone(), origin: TokenOrigin::Cached, key })
         }
         (Some(Err(setback)), _) => Err(setback.failure.clone()),
