@@ -296,7 +296,7 @@ async fn first_password(
         return Ok(format!("Its device passwords stay valid. To list them, run `gatepost password list {login}`.\n"));
     };
     Ok(format!(
-        "Created device password \"{FIRST}\" for {login} (ID {}). Copy it now; it will not be shown again.\n\n{}\n\
+        "Created device password \"{FIRST}\" for {login} (ID {}). Copy it now. It will not be shown again.\n\n{}\n\
          To create one for another device: {}\n",
         made.id,
         client_settings(config, login, password.expose(), Scope::default()),

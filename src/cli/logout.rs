@@ -49,7 +49,7 @@ async fn try_logout(opened: &StoreContext, options: &LogoutOptions) -> anyhow::R
     }
     opened.acted("signed-out", login.as_str(), "").await;
     let passwords =
-        store.device_passwords().await.context("the sign-in is removed; the device passwords cannot be read")?;
+        store.device_passwords().await.context("the sign-in is removed. The device passwords cannot be read")?;
     let left = passwords.iter().filter(|password| password.login == login).count();
     Ok(told(&login, &persons, left))
 }

@@ -38,5 +38,5 @@ pub fn reload(socket: Option<PathBuf>, settings: &Settings) -> u8 {
 /// Says that there is no such command here. Returns the exit code.
 #[cfg(not(unix))]
 pub fn reload(_socket: Option<PathBuf>, _settings: &Settings) -> u8 {
-    super::output::failed("this system has no such socket; restart the service")
+    super::output::failed("this system has no such socket. Restart the service")
 }

@@ -78,7 +78,7 @@ pub fn run(options: RunOptions) -> u8 {
             app.with_source(Arc::new(move || settings.load_tracked(std::env::vars_os())), files).within(confinement);
         tell_listeners(&app);
         for address in app.admin_addresses() {
-            tracing::info!(%address, "status page; `gatepost status` prints a link to it");
+            tracing::info!(%address, "status page. `gatepost status` prints a link to it");
         }
         let control = app.control();
         for (name, address) in control.unused_units() {

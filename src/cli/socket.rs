@@ -44,7 +44,7 @@ pub(super) enum NotAsked {
     )]
     Older(PathBuf),
     /// It does not answer.
-    #[error("the service does not answer; its log may say why")]
+    #[error("the service does not answer. Its log may say why")]
     Late,
     /// Its answer is malformed or incomplete.
     #[error("the service broke the answer off: {0:#}")]

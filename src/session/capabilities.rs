@@ -39,7 +39,7 @@ pub async fn keep_learning(shared: Arc<SessionContext>, target: Arc<Target>) {
                 tracing::warn!(
                     upstream,
                     cause = failure.cause.name(),
-                    "could not learn what the upstream announces; clients are told the list known so far: {failure}"
+                    "could not learn what the upstream announces. Clients are told the list known so far: {failure}"
                 );
                 let pause = retry;
                 retry = (retry * 2).min(refresh);

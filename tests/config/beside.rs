@@ -134,8 +134,7 @@ fn a_file_may_be_a_credential() {
         ("{file: key}", "listeners.imap.private_key: a file is expected here; write its path, or `{credential: NAME}`"),
         (
             "{credential: absent}",
-            "listeners.imap.private_key: `/c/absent` cannot be read: entity not found; name a PEM file that the user who runs \
-             Gatepost can read; `gatepost cert` makes one for tests",
+            "listeners.imap.private_key: `/c/absent` cannot be read: entity not found; name a PEM file that the user who runs Gatepost can read. `gatepost cert` makes one for tests",
         ),
     ] {
         assert_eq!(wrong(with), [expected]);

@@ -77,7 +77,7 @@ fn every_mistake_has_its_sentence() {
         (
             microsoft("client_secret: x\nfederated_token_file: x"),
             "microsoft.federated_token_file: `client_secret` and `federated_token_file` are both given, but an application \
-             proves itself in one way; keep one of them; to replace one, list two under the same key",
+             proves itself in one way; keep one of them. To replace one, list two under the same key",
         ),
         (
             microsoft("client_secret: [a, b, c]"),

@@ -223,7 +223,7 @@ fn a_scope_of_a_resource_that_nobody_knows_is_noted() {
     assert!(config(&microsoft(&format!("scope: {exchange}"))).notes.is_empty());
     assert_eq!(
         config(&microsoft("scope: https://mail.example/.default")).notes,
-        ["the scope asks for `https://mail.example`, which is not Exchange Online; its token may open no mailbox"]
+        ["the scope asks for `https://mail.example`, which is not Exchange Online. Its token may open no mailbox"]
     );
 }
 
@@ -342,7 +342,7 @@ fn what_works_but_should_be_known_is_noted() {
         config.notes,
         [
             "every user of this machine can read the secret in `s`. Run `chmod o-r s`",
-            "microsoft.client_secret has the form of a secret's id; Entra wants the secret's value, which it shows only once",
+            "microsoft.client_secret has the form of a secret's id. Entra wants the secret's value, which it shows only once",
             "`proxy.yaml` has a secret, and every user of this machine can read it. Run `chmod o-r \
              proxy.yaml`",
             "the authority `https://login.example/entra/` is not one of Microsoft's, and will receive passwords and secrets",
@@ -461,8 +461,7 @@ fn kerberos_takes_a_keytab_or_what_the_environment_has() {
         ),
         (
             ", username: svc, password: p",
-            "forward_proxy.password: this is given, but `authentication` is `negotiate`; remove the key; Kerberos takes a \
-             keytab (`ktutil` makes one from a password) or a credential cache",
+            "forward_proxy.password: this is given, but `authentication` is `negotiate`; remove the key. Kerberos takes a keytab (`ktutil` makes one from a password) or a credential cache",
         ),
     ] {
         assert_eq!(told(&load(lines).unwrap_err()), [expected]);
@@ -575,8 +574,7 @@ fn a_certificate_and_its_key_belong_together() {
     let ((certificate, key), (_, other)) = (pair("a"), pair("b"));
     let yaml = complete(&listener("tls: starttls\ncertificate: c.pem\nprivate_key: k.pem"));
     let config = Outside::with_files(&[("c.pem", &certificate), ("k.pem", &key)]).load(&yaml).unwrap();
-    let absent = "cannot be read: entity not found; name a PEM file that the user who runs Gatepost can read; `gatepost cert` \
-                  makes one for tests";
+    let absent = "cannot be read: entity not found; name a PEM file that the user who runs Gatepost can read. `gatepost cert` makes one for tests";
     assert_eq!(
         mistakes(&yaml),
         [

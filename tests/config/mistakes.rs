@@ -156,12 +156,11 @@ fn every_mistake_between_listeners_has_its_sentence() {
         ),
         (
             "listeners: {smtp: {bind: '127.0.0.1:25', tls: implicit, certificate: x}}",
-            "listeners.smtp.private_key: `private_key` is missing, which TLS needs; name a PEM file; `gatepost cert` makes \
-             one for tests",
+            "listeners.smtp.private_key: `private_key` is missing, which TLS needs; name a PEM file. `gatepost cert` makes one for tests",
         ),
         (
             "listeners:\n  smtp:\n    bind: '127.0.0.1:25'\n    bind: '127.0.0.1:26'\n",
-            "listeners.smtp.bind: the key is written twice; keep one of them; the first stands at line 3",
+            "listeners.smtp.bind: the key is written twice; keep one of them. The first stands at line 3",
         ),
     ] {
         assert_eq!(mistakes(yaml), [expected], "{yaml}");
@@ -242,7 +241,7 @@ fn every_mistake_about_microsoft_has_its_sentence() {
                 "scope: https://outlook.office.com/SMTP.Send https://graph.microsoft.com/Mail.Send offline_access",
             ),
             "microsoft.scope: the scope names two resources, `https://outlook.office.com` and \
-             `https://graph.microsoft.com`; ask for one resource; the mail protocols need \
+             `https://graph.microsoft.com`; ask for one resource. The mail protocols need \
              `https://outlook.office.com/.default`",
         ),
         (
@@ -285,8 +284,7 @@ fn every_mistake_about_microsoft_has_its_sentence() {
         ),
         (
             microsoft("client_secret: \"hunter2\\nhunter3\""),
-            "microsoft.client_secret: the secret holds a line break or another control character; a secret is one line of \
-             text; one line break at its end is left out",
+            "microsoft.client_secret: the secret holds a line break or another control character; a secret is one line of text. One line break at its end is left out",
         ),
     ] {
         assert_eq!(mistakes(&yaml), [expected], "{yaml}");
@@ -321,7 +319,7 @@ fn what_belongs_to_another_cloud_is_refused() {
                 "https://outlook.office365.us/SMTP.Send https://graph.microsoft.us/Mail.Send",
             ),
             "microsoft.scope: the scope names two resources, `https://outlook.office365.us` and \
-             `https://graph.microsoft.us`; ask for one resource; the mail protocols need \
+             `https://graph.microsoft.us`; ask for one resource. The mail protocols need \
              `https://outlook.office365.us/.default`",
         ),
         (
@@ -423,12 +421,12 @@ fn every_mistake_of_an_account_has_its_sentence() {
         ),
         (
             "accounts: [{login: A@contoso.com}, {login: a@CONTOSO.com}]".to_owned(),
-            "accounts[1].login: `a@contoso.com` is listed twice; names compare without regard to case; keep one; the \
+            "accounts[1].login: `a@contoso.com` is listed twice. Names compare without regard to case; keep one; the \
              other stands at accounts[0].login",
         ),
         (
             "accounts: [{login: a@b.c, aliases: [scan]}, {login: d@b.c, aliases: SCAN}]".to_owned(),
-            "accounts[1].aliases: `scan` is listed twice; names compare without regard to case; keep one; the other \
+            "accounts[1].aliases: `scan` is listed twice. Names compare without regard to case; keep one; the other \
              stands at accounts[0].aliases[0]",
         ),
         (
@@ -500,7 +498,7 @@ fn every_mistake_of_an_account_has_its_sentence() {
         ),
         (
             with("passwords: [hunter2hunter2]"),
-            "accounts[0].passwords[0]: this is not a hash; a password must not stand here in plain text; make a hash with \
+            "accounts[0].passwords[0]: this is not a hash. A password must not stand here in plain text; make a hash with \
              `gatepost password hash`",
         ),
         (

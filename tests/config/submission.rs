@@ -191,7 +191,7 @@ fn every_mistake_about_devices_has_its_sentence() {
             trusted("192.168.7.0/24", "{from: 0.0.0.0/0, login: scanner@contoso.com}"),
             format!(
                 "{at}.from: `0.0.0.0/0` is far more than a few devices: anybody in it could send as this account; name \
-                 the addresses of the devices, or a private network; of public ones at most a /24 (IPv6: /48)"
+                 the addresses of the devices, or a private network. Of public ones at most a /24 (IPv6: /48)"
             ),
         ),
         (

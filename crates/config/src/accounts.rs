@@ -165,7 +165,7 @@ fn netbios_domains(microsoft: &Section<'_>) -> HashMap<String, String> {
             && domains.insert(name.to_lowercase(), domain).is_some()
         {
             node.problem(
-                format!("{} is listed twice; names compare without regard to case", quoted(name)),
+                format!("{} is listed twice. Names compare without regard to case", quoted(name)),
                 "keep one of the two",
             );
         }
@@ -259,8 +259,8 @@ impl Reader<'_, '_> {
     fn take(&mut self, node: &Node<'_>, name: &str) -> bool {
         if let Some(first) = self.names.get(name) {
             node.problem(
-                format!("{} is listed twice; names compare without regard to case", quoted(name)),
-                format!("keep one; the other stands at {first}"),
+                format!("{} is listed twice. Names compare without regard to case", quoted(name)),
+                format!("keep one. The other stands at {first}"),
             );
             return false;
         }
@@ -312,7 +312,7 @@ impl Reader<'_, '_> {
                     Ok(unknown) => {
                         if let Some(resource) = unknown {
                             section.context().note(format!(
-                                "the scope asks for {}, which is not Exchange Online; its token may open no mailbox",
+                                "the scope asks for {}, which is not Exchange Online. Its token may open no mailbox",
                                 quoted(&resource)
                             ));
                         }

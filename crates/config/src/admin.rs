@@ -35,7 +35,7 @@ pub(super) fn read(root: &Section<'_>) -> Option<Admin> {
         (None, None) => None,
         (given, _) => {
             let missing = if given.is_some() { "private_key" } else { "certificate" };
-            section.missing(missing, ", which TLS needs", "name a PEM file; `gatepost cert` makes one for tests");
+            section.missing(missing, ", which TLS needs", "name a PEM file. `gatepost cert` makes one for tests");
             Some(None)
         }
     };

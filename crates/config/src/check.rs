@@ -38,7 +38,7 @@ pub(super) fn check(
             place.clone(),
             path,
             "the key is written twice",
-            format!("keep one of them; the first stands at line {first}"),
+            format!("keep one of them. The first stands at line {first}"),
         );
     }
     let root = context.root();

@@ -38,7 +38,7 @@ pub(super) fn read(section: &Section<'_>) -> Setting<Arc<Credential>> {
         [(first, _), (second, node), ..] => {
             node.problem(
                 format!("`{first}` and `{second}` are both given, but an application proves itself in one way"),
-                "keep one of them; to replace one, list two under the same key",
+                "keep one of them. To replace one, list two under the same key",
             );
             return Setting::Wrong;
         }
@@ -96,7 +96,7 @@ fn secret(node: &Node<'_>) -> Option<Secret<NotedSecret>> {
     Some(secret.map(|(text, file)| {
         if is_guid(&text) {
             node.context().note(format!(
-                "{} has the form of a secret's id; Entra wants the secret's value, which it shows only once",
+                "{} has the form of a secret's id. Entra wants the secret's value, which it shows only once",
                 node.path()
             ));
         }

@@ -173,7 +173,7 @@ fn check_v2_scopes(scopes: &[&str], kind: GrantKind, preset: &Preset, own: &str)
     if let Some(other) = scopes.iter().map(|scope| resource(scope)).find(|other| *other != of_first) {
         return wrong(
             format!("the scope names two resources, {} and {}", quoted(&of_first), quoted(&other)),
-            format!("ask for one resource; the mail protocols need `{own}`"),
+            format!("ask for one resource. The mail protocols need `{own}`"),
         );
     }
     let default = scopes.iter().filter(|scope| scope.ends_with("/.default")).count();

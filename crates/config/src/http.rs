@@ -86,7 +86,7 @@ fn read_rules(section: &Section<'_>) -> Option<GraphRules> {
     let other_mailboxes = section.get("other_mailboxes").map_or(Some(false), |node| node.read(value::truth))?;
     if other_mailboxes {
         section.context().note(format!(
-            "{} lets each login reach every mailbox that its token opens; with `grant: client_credentials` that may \
+            "{} lets each login reach every mailbox that its token opens. With `grant: client_credentials` that may \
              be all of \
              the tenant",
             section.path()
@@ -137,7 +137,8 @@ fn end_of_ews(section: &Section<'_>, today: Option<Date>) -> String {
     };
     format!(
         "{} serves EWS, which Microsoft ends in Exchange Online on 1 April 2027 ({left}), and until then answers only \
-         where `EwsEnabled` is true and the application's id is in `EwsAllowedAppIDs`. Plan the move to `protocol: graph`, IMAP or POP3",
+         where `EwsEnabled` is true and the application's id is in `EwsAllowedAppIDs`. Plan the \
+         move to `protocol: graph`, IMAP or POP3",
         section.path()
     )
 }

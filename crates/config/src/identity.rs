@@ -17,7 +17,7 @@ pub(super) fn read_identity(certificate: &Node<'_>, private_key: &Node<'_>) -> O
     let context = certificate.context();
     let read = |node: &Node<'_>| {
         let path = secrets::path(node)?;
-        let hint = "name a PEM file that the user who runs Gatepost can read; `gatepost cert` makes one for tests";
+        let hint = "name a PEM file that the user who runs Gatepost can read. `gatepost cert` makes one for tests";
         let content = node.content(&path, Purpose::Check, hint)?;
         Some((path, content))
     };

@@ -233,7 +233,7 @@ fn read_tls(section: &Section<'_>) -> Option<ListenerTls> {
     }
     for (key, given) in [("certificate", &certificate), ("private_key", &private_key)] {
         if given.is_none() {
-            section.missing(key, ", which TLS needs", "name a PEM file; `gatepost cert` makes one for tests");
+            section.missing(key, ", which TLS needs", "name a PEM file. `gatepost cert` makes one for tests");
         }
     }
     let identity = read_identity(&certificate?, &private_key?)?;

@@ -38,16 +38,16 @@ pub struct HashingFailed;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PhcProblem {
     /// No hash at all.
-    #[error("this is not a hash; a password must not stand here in plain text")]
+    #[error("this is not a hash. A password must not stand here in plain text")]
     PlainText,
     /// `$2a$`, `$2b$`, `$2y$`.
     #[error("this is a bcrypt hash, only Argon2id is accepted")]
     Bcrypt,
     /// `$1$`, `$apr1$`, or 32 hexadecimal digits.
-    #[error("this is an MD5 hash, which can be guessed in no time; only Argon2id is accepted")]
+    #[error("this is an MD5 hash, which can be guessed in no time. Only Argon2id is accepted")]
     Md5,
     /// `$5$`, `$6$`, `{SHA}` and its relatives.
-    #[error("this is a SHA hash, which can be guessed quickly; only Argon2id is accepted")]
+    #[error("this is a SHA hash, which can be guessed quickly. Only Argon2id is accepted")]
     Sha,
     /// Argon2i or Argon2d.
     #[error("this is another variant of Argon2, only Argon2id is accepted")]
@@ -181,11 +181,11 @@ pub fn digest(login: &MailAddress, password: &Password) -> [u8; 32] {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum UnfitPassword {
     /// Fewer than this many characters.
-    #[error("the password has fewer than {0} characters; take a longer one")]
+    #[error("the password has fewer than {0} characters. Take a longer one")]
     TooShort(usize),
     /// Fewer than [`CHARACTERS`], for every network.
     #[error(
-        "the password has fewer than 12 characters; take a longer one, or name the network of the device with \
+        "the password has fewer than 12 characters. Take a longer one, or name the network of the device with \
          `--from`, \
          for which 8 are enough"
     )]
@@ -194,10 +194,10 @@ pub enum UnfitPassword {
     #[error("the password is longer than 1024 bytes. Choose a shorter one")]
     TooLong,
     /// The mail protocols cannot carry it.
-    #[error("the password holds a control character, which mail protocols cannot carry; leave it out")]
+    #[error("the password holds a control character, which mail protocols cannot carry. Leave it out")]
     ControlCharacter,
     /// It is the user name, the first thing that anybody tries.
-    #[error("the password is the user name; take another one")]
+    #[error("the password is the user name. Take another one")]
     UserName,
 }
 

@@ -57,7 +57,7 @@ pub(super) fn read(section: &Section<'_>) -> Option<Secret<ProxyAuthentication>>
                 match (choice, *key) {
                     (Choice::None, _) => "write `authentication: basic`, or another kind, or remove the key",
                     (Choice::Negotiate, "password") => {
-                        "remove the key; Kerberos takes a keytab (`ktutil` makes one from a password) or a credential cache"
+                        "remove the key. Kerberos takes a keytab (`ktutil` makes one from a password) or a credential cache"
                     }
                     _ => "remove the key, or write the `authentication` that it belongs to",
                 },

@@ -344,7 +344,7 @@ fn told(error: &serde_saphyr::Error) -> (String, &'static str) {
         | Error::UnknownAnchor { .. }
         | Error::MergeKeyNotAllowed { .. } => (
             "anchors, aliases and merge keys are not read here".to_owned(),
-            "write the value out; one that begins with `&` or `*` needs quotes",
+            "write the value out. One that begins with `&` or `*` needs quotes",
         ),
         Error::Budget { breach: BudgetBreach::Documents { .. }, .. } | Error::MultipleDocuments { .. } => {
             ("the file holds more than one document".to_owned(), "remove what follows the second `---`")

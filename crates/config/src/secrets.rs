@@ -48,7 +48,7 @@ pub(super) fn read_source(
     if text.chars().any(char::is_control) {
         node.problem(
             "the secret holds a line break or another control character",
-            "a secret is one line of text; one line break at its end is left out",
+            "a secret is one line of text. One line break at its end is left out",
         );
         return None;
     }

@@ -37,8 +37,8 @@ pub(super) fn read_deliver(section: &Section<'_>) -> Option<Deliver> {
 /// Notes what a message loses on its way through Graph.
 pub(super) fn note_lost_fields(section: &Section<'_>) {
     section.context().note(format!(
-        "messages that the listener `{}` sends through Microsoft Graph lose Auto-Submitted, Precedence, List-* and X-* fields; \
-         guards against loops of automatic answers do not see them (docs/messages.md)",
+        "messages that the listener `{}` sends through Microsoft Graph lose Auto-Submitted, Precedence, List-* and X-* \
+         fields. Guards against loops of automatic answers do not see them (docs/messages.md)",
         section.path().trim_start_matches("listeners."),
     ));
 }
@@ -129,7 +129,7 @@ fn trustworthy(text: &str) -> Result<IpNet, value::ValueError> {
     } else {
         wrong(
             format!("{} is far more than a few devices: anybody in it could send as this account", value::quoted(text)),
-            "name the addresses of the devices, or a private network; of public ones at most a /24 (IPv6: /48)",
+            "name the addresses of the devices, or a private network. Of public ones at most a /24 (IPv6: /48)",
         )
     }
 }

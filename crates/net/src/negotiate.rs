@@ -103,7 +103,7 @@ impl Negotiate {
             Ok(Ok(Ok(done))) => Ok(done),
             Ok(Ok(Err(error))) => Err(unavailable(&error)),
             Ok(Err(_)) => Err(temporary("the Kerberos library failed")),
-            Err(_) => Err(temporary("the Kerberos library did not finish in time; does the KDC answer?")),
+            Err(_) => Err(temporary("the Kerberos library did not finish in time. Does the KDC answer?")),
         }
     }
 }

@@ -133,7 +133,7 @@ impl Pac {
         let (text, until) = match (fetched, known.take()) {
             (Ok(text), _) => (Arc::from(text), Instant::now() + SCRIPT_AGE),
             (Err(reason), Some(old)) => {
-                tracing::warn!(location = %location, error = reason, "PAC script could not be read again; the last one is used");
+                tracing::warn!(location = %location, error = reason, "PAC script could not be read again. The last one is used");
                 (old.text, Instant::now() + RETRY)
             }
             (Err(reason), None) => return Err(PacError::Unreadable { location: location.to_string(), reason }),

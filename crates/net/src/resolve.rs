@@ -192,7 +192,7 @@ impl Shared {
             return Next::Wait(running.clone());
         }
         let busy = if lookups >= LOOKUPS {
-            Some(io::Error::other("too many names are being looked up; the resolver seems to hang"))
+            Some(io::Error::other("too many names are being looked up. The resolver seems to hang"))
         } else {
             None
         };

@@ -106,19 +106,19 @@ impl CredentialError {
     pub fn remedy(&self) -> &'static str {
         match self {
             Self::Unreadable { .. } => {
-                "make the file readable for the user that runs Gatepost, or name the right one; it is read again by itself"
+                "make the file readable for the user that runs Gatepost, or name the right one. It is read again by itself"
             }
             Self::Certificate { error, .. } => error.remedy(),
             Self::Expired { .. } => {
                 "upload a new certificate to the application in Entra and replace the files, which needs no restart"
             }
             Self::NotYetValid { .. } => "use the old certificate until then, or let a time service set the clock",
-            Self::NoSecret { .. } => "write the secret's value into the file; it is read again by itself",
+            Self::NoSecret { .. } => "write the secret's value into the file. It is read again by itself",
             Self::UnreadableToken { .. } => {
-                "let the platform write the file, readable for the user that runs Gatepost; it is read for every request"
+                "let the platform write the file, readable for the user that runs Gatepost. It is read for every request"
             }
             Self::NoToken { .. } | Self::StaleToken { .. } => {
-                "find out why the platform does not renew the file; it is read again for every request"
+                "find out why the platform does not renew the file. It is read again for every request"
             }
             Self::Slow => "look at the disk, or at the network behind it",
             Self::NoProof => "run the command as root or as the user of the service, while the service runs",

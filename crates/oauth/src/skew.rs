@@ -30,7 +30,7 @@ impl Skews {
             (false, true) => tracing::warn!(
                 authority,
                 seconds = ahead.abs(),
-                "this machine's clock is {} Entra's; times in client assertions are corrected by that. \
+                "this machine's clock is {} Entra's. Times in client assertions are corrected by that. \
                  Gatepost admin: let a time service set the clock",
                 if ahead > 0 { "behind" } else { "ahead of" },
             ),

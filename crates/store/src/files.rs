@@ -44,7 +44,7 @@ pub enum FileProblem {
         own: u32,
     },
     /// It is a symbolic link, which somebody could point elsewhere.
-    #[error("`{}` is a symbolic link; write the path that it leads to", .path.display())]
+    #[error("`{}` is a symbolic link. Write the path that it leads to", .path.display())]
     Link {
         /// Which.
         path: PathBuf,

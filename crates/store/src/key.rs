@@ -48,8 +48,7 @@ pub enum KeyProblem {
     },
     /// Its file was changed while Gatepost was about to change it.
     #[error(
-        "the key that the store is sealed under is no longer in `{key}`, so the file was left as it is; find out who \
-         else writes to it, and put that key back"
+        "the key that the store is sealed under is no longer in `{key}`, so the file was left as it is. Find out who else writes to it, and put that key back"
     )]
     Replaced {
         /// The file.

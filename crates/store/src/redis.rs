@@ -87,7 +87,7 @@ impl Redis {
         let shown = &self.shown;
         match (error.kind(), error.code()) {
             (ErrorKind::AuthenticationFailed, _) | (_, Some("WRONGPASS" | "NOAUTH" | "NOPERM")) => self.unavailable(
-                "it refuses the user name or password; correct them in `state.store`, or give the user its rights",
+                "it refuses the user name or password. Correct them in `state.store`, or give the user its rights",
             ),
             (_, Some("OOM" | "MISCONF" | "READONLY" | "NOREPLICAS")) => StoreError::NotKept(format!(
                 "`{shown}`: it takes no writes ({}). Give it memory and disk, and name the primary",
@@ -97,10 +97,10 @@ impl Redis {
                 self.unavailable(&format!("it is busy with itself ({code}), which passes"))
             }
             (_, Some("WRONGTYPE")) => StoreError::Sealed(format!(
-                "`{shown}` has something else where the store should be; name another database in `state.store`"
+                "`{shown}` has something else where the store should be. Name another database in `state.store`"
             )),
             _ if error.is_timeout() => {
-                self.unavailable("it did not answer in time; look at the server and the way to it")
+                self.unavailable("it did not answer in time. Look at the server and the way to it")
             }
             // The server's error text may repeat arguments; that of the system does not.
             _ if error.is_io_error() => {
@@ -129,7 +129,7 @@ impl Redis {
         }
         let connected = match timeout(CONNECT, self.connect()).await {
             Ok(connected) => connected,
-            Err(_) => Err(self.unavailable("it did not answer in time; look at the server and the way to it")),
+            Err(_) => Err(self.unavailable("it did not answer in time. Look at the server and the way to it")),
         };
         match connected {
             Ok(connection) => {
@@ -147,7 +147,7 @@ impl Redis {
     }
 
     fn still_away(&self) -> StoreError {
-        self.unavailable("it is away; it is tried again within seconds")
+        self.unavailable("it is away. It is tried again within seconds")
     }
 
     fn went_away(&self, link: &mut MutexGuard<'_, Link>, error: &StoreError) {
@@ -233,7 +233,7 @@ impl Redis {
     }
 
     fn garbled(&self) -> Fault {
-        StoreError::Sealed(format!("`{}` holds a record that is none; restore it from a backup", self.shown)).into()
+        StoreError::Sealed(format!("`{}` holds a record that is none. Restore it from a backup", self.shown)).into()
     }
 }
 

@@ -49,7 +49,7 @@ pub enum RotateError {
     #[error(transparent)]
     Open(#[from] OpenError),
     /// There is no store.
-    #[error("there is no store, so there is nothing to rotate; write `state.directory` to have one")]
+    #[error("there is no store, so there is nothing to rotate. Write `state.directory` to have one")]
     NoStore,
     /// The key comes from a source that Gatepost cannot write to.
     #[error(
@@ -62,7 +62,7 @@ pub enum RotateError {
     },
     /// Another process is rotating the key.
     #[error(
-        "another rotation of the state key in {shown} is under way, so this one did nothing; wait until it has ended, \
+        "another rotation of the state key in {shown} is under way, so this one did nothing. Wait until it has ended, \
          and run this again only if it failed"
     )]
     UnderWay {
@@ -71,7 +71,7 @@ pub enum RotateError {
     },
     /// Some records are damaged.
     #[error(
-        "{records} records cannot be opened, so the old key is kept beside the new one; restore them from a backup, \
+        "{records} records cannot be opened, so the old key is kept beside the new one. Restore them from a backup, \
          or remove them, and run this again"
     )]
     Unreadable {

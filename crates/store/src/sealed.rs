@@ -182,7 +182,7 @@ impl Sealed {
                 self.emptied.fetch_add(1, Ordering::Release);
                 tracing::error!(
                     store = self.records.shown(),
-                    "the store was emptied while Gatepost ran; what is known here is put back. Gatepost admin: find \
+                    "the store was emptied while Gatepost ran. What is known here is put back. Gatepost admin: find \
                      out who emptied it, and switch on persistence"
                 );
             }
@@ -228,7 +228,7 @@ impl Sealed {
 
     pub(super) fn damaged(&self, what: &str) -> StoreError {
         StoreError::Sealed(format!(
-            "{what} in `{}` was altered or is under another key; restore the store from a backup, or create the \
+            "{what} in `{}` was altered or is under another key. Restore the store from a backup, or create the \
              record again",
             self.records.shown()
         ))

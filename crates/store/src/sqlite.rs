@@ -71,7 +71,7 @@ pub enum SqliteProblem {
         found: u32,
     },
     /// It is a database of another program.
-    #[error("`{shown}` is a database, but not one of Gatepost; name another `state.directory`")]
+    #[error("`{shown}` is a database, but not one of Gatepost. Name another `state.directory`")]
     Foreign {
         /// The file.
         shown: String,
@@ -171,7 +171,7 @@ impl Sqlite {
         match timeout(DEADLINE, done).await {
             Ok(Ok(result)) => result,
             Ok(Err(_panicked)) => Err(self.0.unavailable("a call broke off inside of Gatepost").into()),
-            Err(_) => Err(self.0.unavailable("it did not answer in 5 s; look at the disk that it is on").into()),
+            Err(_) => Err(self.0.unavailable("it did not answer in 5 s. Look at the disk that it is on").into()),
         }
     }
 }
@@ -260,8 +260,8 @@ impl Shared {
         let shown = &self.shown;
         match error.sqlite_error_code() {
             Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => self
-                .unavailable("another process keeps it locked; find out which one (`fuser`), and end it if it hangs"),
-            Some(ErrorCode::DiskFull) => StoreError::NotKept(format!("`{shown}`: the disk is full; make room on it")),
+                .unavailable("another process keeps it locked. Find out which one (`fuser`), and end it if it hangs"),
+            Some(ErrorCode::DiskFull) => StoreError::NotKept(format!("`{shown}`: the disk is full. Make room on it")),
             Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied | ErrorCode::AuthorizationForStatementDenied) => {
                 StoreError::NotKept(files::denied("write", &self.path))
             }
@@ -269,7 +269,7 @@ impl Shared {
                 StoreError::NotKept(format!("`{shown}`: the disk failed ({error}). Check the system's log"))
             }
             Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => StoreError::Sealed(format!(
-                "`{shown}` is damaged; restore it from a backup, or move it away and sign the accounts in again"
+                "`{shown}` is damaged. Restore it from a backup, or move it away and sign the accounts in again"
             )),
             Some(ErrorCode::CannotOpen) => StoreError::NotKept(files::denied("open", &self.path)),
             _ => self.unavailable(&error.to_string()),

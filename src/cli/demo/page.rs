@@ -16,7 +16,7 @@ pub(super) fn opening() {
 }
 
 pub(super) fn around(sandbox: &Sandbox, configuration: &Path) {
-    show("An embedded Microsoft 365 runs on loopback; its mail services take nothing but tokens:");
+    show("An embedded Microsoft 365 runs on loopback. Its mail services take nothing but tokens:");
     show(format_args!("  token endpoint   {}", sandbox.authority()));
     show(format_args!("  IMAP             localhost:{} (TLS)", sandbox.imap().port()));
     show(format_args!("  POP3             localhost:{} (TLS)", sandbox.pop3().port()));
@@ -28,7 +28,7 @@ pub(super) fn around(sandbox: &Sandbox, configuration: &Path) {
 
 pub(super) fn accounts(alice: &Client<'_>, scanner: &Client<'_>) {
     show(bold("Two accounts:"));
-    show(format_args!("  {}    a person; Entra knows the password (grant: password)", alice.login));
+    show(format_args!("  {}    a person. Entra knows the password (grant: password)", alice.login));
     show(format_args!("  {}  a mailbox that an application opens (grant: client_credentials);", scanner.login));
     show(format_args!("                           its device \"{DEVICE}\" has a password of its own, for SMTP only\n"));
 }
@@ -93,7 +93,7 @@ pub(super) fn status_page(socket: &Path, link: &str) {
 }
 
 pub(super) fn last() {
-    show(format_args!("\nIt stays up until Ctrl-C; each login writes a line below."));
+    show(format_args!("\nIt stays up until Ctrl-C. Each login writes a line below."));
 }
 
 fn cut(line: &str) -> String {

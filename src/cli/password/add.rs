@@ -45,7 +45,7 @@ async fn try_add(opened: &StoreContext, options: &AddOptions) -> anyhow::Result<
     };
     opened.acted("password-made", login.as_str(), &format!("{} ({})", made.id, made.name)).await;
     let (once, typed) = match &generated {
-        Some(password) => (" Copy it now; it will not be shown again.", password.expose()),
+        Some(password) => (" Copy it now. It will not be shown again.", password.expose()),
         None => ("", "the one that you chose"),
     };
     let settings = client_settings(config, &login, typed, Scope { protocols: &made.protocols, from: &made.from });

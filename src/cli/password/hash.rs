@@ -32,7 +32,7 @@ fn prompt(characters: usize) -> anyhow::Result<Password> {
     let first = Password::new(rpassword::prompt_password("Password: ")?);
     password::check_chosen(&first, characters)?;
     let second = Password::new(rpassword::prompt_password("Again: ")?);
-    anyhow::ensure!(first.expose() == second.expose(), "the two passwords differ; start again");
+    anyhow::ensure!(first.expose() == second.expose(), "the two passwords differ. Start again");
     Ok(first)
 }
 

@@ -105,7 +105,7 @@ pub(super) fn restrict(needs: &Needs) -> Result<Restricted, String> {
     let is_root = rustix::process::geteuid().is_root();
     let etc = etc(is_root, names_are_replaced());
     let secrets = match is_root && etc == [ETC] {
-        true => " (with all of /etc, because `/etc/resolv.conf` is replaced there; as root that is every secret in it)",
+        true => " (with all of /etc, because `/etc/resolv.conf` is replaced there. As root that is every secret in it)",
         false => "",
     };
     let status = apply(needs, etc).map_err(|error| format!("files and servers are open: {error}"))?;

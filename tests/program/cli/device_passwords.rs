@@ -194,7 +194,7 @@ async fn a_chosen_password_and_one_made_while_the_service_runs() {
     let add = ["password", "add", SCANNER, "--chosen", "--name", "Fax"];
     for (unfit, why) in [
         ("short", "the password has fewer than 8 characters"),
-        ("8 chars!", "the password has fewer than 12 characters; take a longer one, or name the network"),
+        ("8 chars!", "the password has fewer than 12 characters. Take a longer one, or name the network"),
         ("Scanner@Contoso.example", "the password is the user name"),
     ] {
         let (code, told) = world.chooses(unfit, &add);

@@ -111,7 +111,7 @@ impl Loopback {
         let redirect = request.read(query).ok();
         let (status, text) = match redirect {
             Some(_) => {
-                ("200 OK", "Gatepost has taken note. You may close this window; the terminal says how it went on.")
+                ("200 OK", "Gatepost has taken note. You may close this window. The terminal says how it went on.")
             }
             None => (
                 "400 Bad Request",
