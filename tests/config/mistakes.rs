@@ -421,12 +421,12 @@ fn every_mistake_of_an_account_has_its_sentence() {
         ),
         (
             "accounts: [{login: A@contoso.com}, {login: a@CONTOSO.com}]".to_owned(),
-            "accounts[1].login: `a@contoso.com` is listed twice. Names compare without regard to case; keep one; the \
+            "accounts[1].login: `a@contoso.com` is listed twice. Names compare without regard to case; keep one. The \
              other stands at accounts[0].login",
         ),
         (
             "accounts: [{login: a@b.c, aliases: [scan]}, {login: d@b.c, aliases: SCAN}]".to_owned(),
-            "accounts[1].aliases: `scan` is listed twice. Names compare without regard to case; keep one; the other \
+            "accounts[1].aliases: `scan` is listed twice. Names compare without regard to case; keep one. The other \
              stands at accounts[0].aliases[0]",
         ),
         (
