@@ -63,9 +63,13 @@ pub fn explain(code: u32) -> Option<&'static Entry> {
 pub fn classify(error: &str, suberror: Option<&str>, codes: &[u32]) -> Class {
     let by_error = match error {
         "invalid_grant" if suberror == Some("consent_required") => return Class::Administrator,
-        "invalid_client" | "unauthorized_client" | "invalid_scope" | "invalid_resource" | "consent_required" => {
-            Class::Administrator
-        }
+        // The metadata of a tenant that does not exist says `invalid_tenant`.
+        "invalid_client"
+        | "unauthorized_client"
+        | "invalid_scope"
+        | "invalid_resource"
+        | "invalid_tenant"
+        | "consent_required" => Class::Administrator,
         "invalid_grant"
         | "interaction_required"
         | "login_required"

@@ -14,6 +14,7 @@ use hyper::header::{ACCEPT, CONTENT_TYPE, DATE, RETRY_AFTER, USER_AGENT};
 use hyper::{Request, Response};
 use tokio::sync::OnceCell;
 use tokio::time::timeout;
+use url::Url;
 use zeroize::Zeroizing;
 
 use crate::grant::TokenHttpRequest;
@@ -27,6 +28,9 @@ use gatepost_net::http::{self, Client, Connector, ConnectorError};
 use gatepost_net::tls::client::UpstreamTrust;
 use gatepost_proto::tunnel::connect::ConnectErrorKind;
 use gatepost_proto::tunnel::socks::SocksErrorKind;
+
+/// What Gatepost calls itself in requests.
+const AGENT: &str = concat!("gatepost/", env!("CARGO_PKG_VERSION"));
 
 /// An HTTP answer, from the token endpoint or from something in between.
 #[derive(Debug)]
@@ -124,6 +128,20 @@ impl HttpEndpoint {
             .await
     }
 
+    /// Gets a public document of the authority, by the same connections as tokens.
+    ///
+    /// # Errors
+    /// [`TransportError`].
+    pub async fn get(&self, url: &Url) -> Result<Answer, TransportError> {
+        let request = Request::get(url.as_str())
+            .header(ACCEPT, "application/json")
+            .header(USER_AGENT, AGENT)
+            .header("client-request-id", guid())
+            .body(Full::default())
+            .map_err(|error| setup(&error))?;
+        self.send(request).await
+    }
+
     async fn post(&self, request: &TokenHttpRequest) -> Result<Answer, TransportError> {
         let request_id = guid();
         let host = request.url.host_str().unwrap_or_default().to_owned();
@@ -134,11 +152,15 @@ impl HttpEndpoint {
         let request = Request::post(request.url.as_str())
             .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
             .header(ACCEPT, "application/json")
-            .header(USER_AGENT, concat!("gatepost/", env!("CARGO_PKG_VERSION")))
+            .header(USER_AGENT, AGENT)
             // Microsoft's support asks for it.
             .header("client-request-id", &request_id)
             .body(Full::new(Bytes::from_owner(Zeroizing::new(request.form.expose().as_bytes().to_vec()))))
             .map_err(|error| setup(&error))?;
+        self.send(request).await
+    }
+
+    async fn send(&self, request: Request<Full<Bytes>>) -> Result<Answer, TransportError> {
         let exchange = async {
             let sent = self.client().await?.request(request).await;
             let response = sent.map_err(|error| transport_error(&error, &server))?;

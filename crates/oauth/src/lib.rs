@@ -30,6 +30,7 @@ pub mod audience;
 pub mod cache;
 pub mod claims;
 pub mod credential;
+pub mod discovery;
 pub mod endpoint;
 pub mod expiry;
 #[cfg(any(test, feature = "testing"))]
@@ -40,6 +41,7 @@ pub mod managed_identity;
 pub mod password_digest;
 pub mod patience;
 pub mod presented;
+mod probe;
 pub mod response;
 pub mod retry;
 pub mod sign_in;

@@ -146,7 +146,7 @@ impl TokenManager {
         }
     }
 
-    fn fly_for_application(self: &Arc<Self>, ask: &TokenRequest, seen: Option<&Token>) -> Flight<Outcome> {
+    pub(super) fn fly_for_application(self: &Arc<Self>, ask: &TokenRequest, seen: Option<&Token>) -> Flight<Outcome> {
         self.flights.join(FetchKey::Application(ask.key()), || {
             Arc::clone(self).run_application_fetch(ask.clone(), seen.cloned())
         })

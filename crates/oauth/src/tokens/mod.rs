@@ -7,6 +7,7 @@
 
 pub mod explain;
 mod fetch;
+mod fresh;
 mod guard;
 mod manager;
 mod named;

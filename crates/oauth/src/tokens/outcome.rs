@@ -95,6 +95,11 @@ impl NegativeCache {
         self.refusals().remove_oldest_while(|_, (until, _)| *until <= now);
     }
 
+    /// Forgets one refusal, so that the next request goes out.
+    pub(super) fn forget(&self, key: &FetchKey) {
+        self.refusals().remove(key);
+    }
+
     /// Forgets all refusals, because Entra may grant now what it refused before.
     pub(super) fn clear(&self) {
         self.refusals().clear();

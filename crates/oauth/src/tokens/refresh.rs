@@ -114,7 +114,12 @@ impl TokenManager {
         outcome::obtain(&found, key, self.source.total(), fly).await
     }
 
-    fn fly_for_sign_in(self: &Arc<Self>, whose: TokenSubject, scope: Arc<str>, seen: Option<Token>) -> Flight<Outcome> {
+    pub(super) fn fly_for_sign_in(
+        self: &Arc<Self>,
+        whose: TokenSubject,
+        scope: Arc<str>,
+        seen: Option<Token>,
+    ) -> Flight<Outcome> {
         let key = whose.token_key(&scope);
         self.flights.join(FetchKey::SignIn(key.clone()), || Arc::clone(self).run_sign_in_fetch(whose, scope, key, seen))
     }

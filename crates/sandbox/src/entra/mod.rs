@@ -99,6 +99,7 @@ async fn respond(shared: &SandboxState, request: Request<Incoming>) -> io::Resul
             return begin_device(shared, &request);
         }
         Some(Route::DeviceLogin) => return Ok(page::device(shared, &head.method, &form)),
+        Some(Route::Metadata(tenant)) => return discover(shared, tenant, &head),
         Some(Route::Keys) => return Ok(json_answer(StatusCode::OK, &shared.id_token_key.key_set()?)),
         None => return Ok(plain(StatusCode::NOT_FOUND, "text/html", "<html><body>404 - Not Found</body></html>")),
     };
@@ -184,6 +185,36 @@ fn begin_device(shared: &SandboxState, request: &TokenRequest) -> io::Result<Ans
     Ok(json_answer(StatusCode::OK, &body))
 }
 
+/// The public metadata of a tenant (OpenID Connect Discovery 1.0 §4.2).
+fn discover(shared: &SandboxState, tenant: &str, head: &hyper::http::request::Parts) -> io::Result<Answer> {
+    if head.method != Method::GET {
+        return Ok(plain(StatusCode::METHOD_NOT_ALLOWED, "text/html", "<html><body>405</body></html>"));
+    }
+    if let Err(refusal) = grant::check_tenant(shared, tenant, request::Grant::DeviceCode) {
+        let mut body = refusal.body(None, shared.time.unix_seconds());
+        // The endpoints for tokens say `invalid_request`.
+        body["error"] = Value::from("invalid_tenant");
+        return Ok(json_answer(refusal.status(), &body));
+    }
+    let authority = &shared.authority;
+    let id = match tenant {
+        "organizations" => "{tenantid}",
+        _ => &shared.directory.tenant_id,
+    };
+    let below = format!("{authority}{tenant}/oauth2/v2.0");
+    let body = json!({
+        "issuer": format!("{authority}{id}/v2.0"),
+        "authorization_endpoint": format!("{below}/authorize"),
+        "token_endpoint": format!("{below}/token"),
+        "device_authorization_endpoint": format!("{below}/devicecode"),
+        "jwks_uri": format!("{authority}{tenant}/discovery/v2.0/keys"),
+        "response_types_supported": ["code", "id_token", "code id_token", "id_token token"],
+        "subject_types_supported": ["pairwise"],
+        "id_token_signing_alg_values_supported": ["RS256"],
+    });
+    Ok(json_answer(StatusCode::OK, &body))
+}
+
 /// What there is at a path; the tenant first.
 #[derive(Debug, PartialEq, Eq)]
 enum Route<'a> {
@@ -191,6 +222,7 @@ enum Route<'a> {
     Authorize(&'a str, Version),
     DeviceCode(&'a str, Version),
     DeviceLogin,
+    Metadata(&'a str),
     Keys,
 }
 
@@ -206,6 +238,7 @@ fn route(path: &str) -> Option<Route<'_>> {
         "oauth2/authorize" => Route::Authorize(tenant, Version::V1),
         "oauth2/v2.0/devicecode" => Route::DeviceCode(tenant, Version::V2),
         "oauth2/devicecode" => Route::DeviceCode(tenant, Version::V1),
+        "v2.0/.well-known/openid-configuration" => Route::Metadata(tenant),
         "discovery/v2.0/keys" => Route::Keys,
         _ => return None,
     })
