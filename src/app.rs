@@ -15,6 +15,7 @@ use crate::daemon::listeners::Listeners;
 use crate::daemon::phase::Phase;
 use crate::daemon::running::{Running, Source, Stop, refuse_unproved};
 use crate::daemon::{StartError, certificates, drain, watch_files};
+use crate::doctor;
 use crate::session::ListenerState;
 use crate::session::journal::Journal;
 use crate::system::confine::Confinement;
@@ -63,7 +64,7 @@ impl App {
     ) -> Result<Self, StartError> {
         refuse_unproved(&config, &*store).await?;
         let config = Arc::new(config);
-        let server_name = config.server_name.clone().unwrap_or_else(name_of_machine).into_shared();
+        let server_name = server_name(&config);
         let audit = config.log.audit.as_ref().map(|to| Audit::start(to, Clock::system())).transpose()?;
         let journal = Journal::new(audit);
         let ways = Outbound::new(&config, &server_name, journal.metrics());
@@ -161,6 +162,7 @@ impl App {
         let resuming = tokio::spawn(resume(Arc::clone(&running)));
         let watching = tokio::spawn(watch_files::watch(Arc::clone(&running)));
         let reminding = tokio::spawn(certificates::remind(Arc::clone(&running)));
+        tokio::spawn(doctor::at_start(Arc::clone(&running.process.authenticator)));
         let seeding = Arc::clone(&running);
         tokio::spawn(async move {
             // If it fails, the handshakes fail and report it.
@@ -190,6 +192,11 @@ async fn resume(running: Arc<Running>) {
         running.generation.get().shared.opener.network_changed();
     })
     .await;
+}
+
+/// Returns the name for greetings and EHLO.
+pub(crate) fn server_name(config: &Config) -> Arc<str> {
+    config.server_name.clone().unwrap_or_else(name_of_machine).into_shared()
 }
 
 /// Returns the name for greetings and EHLO if the configuration has none.

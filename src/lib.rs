@@ -76,6 +76,7 @@ pub mod app;
 pub mod cli;
 mod client_settings;
 pub mod daemon;
+pub(crate) mod doctor;
 pub mod graph;
 pub mod login;
 #[allow(clippy::indexing_slicing, reason = "its buffers are cut where a read ended")]

@@ -40,6 +40,7 @@ pub(super) fn commands() -> Router<Arc<AdminState>> {
         .route("/unlock", post(unlock))
         .route("/acted", post(acted))
         .route("/take-over", post(hand_over))
+        .route("/doctor", post(super::doctor::of_socket))
 }
 
 /// Reloads, and answers with the outcome and its notes: 422 for mistakes in the configuration, 409

@@ -14,6 +14,7 @@ mod bound;
 mod causes;
 #[cfg(unix)]
 mod commands;
+mod doctor;
 #[allow(unreachable_pub, reason = "the attribute of a filter makes a public type of it")]
 mod filters;
 mod form;

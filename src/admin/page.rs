@@ -44,6 +44,7 @@ struct StatusPage<'a> {
     revoke_token: String,
     add_token: String,
     unlock_token: String,
+    doctor_token: String,
     end_token: String,
     reload_token: String,
 }
@@ -147,6 +148,7 @@ pub(super) async fn status(site: &AdminState, visitor: &Visitor, query: &str) ->
         revoke_token: visitor.form_token("/passwords/revoke"),
         add_token: visitor.form_token("/passwords/add"),
         unlock_token: visitor.form_token("/accounts/unlock"),
+        doctor_token: visitor.form_token("/doctor"),
         end_token: visitor.form_token("/sessions/end"),
         reload_token: visitor.form_token("/reload"),
         base: visitor.base(),

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use axum::extract::State;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, Semaphore};
 use tokio::time::Instant;
 
 use super::guard::HostPolicy;
@@ -16,6 +16,9 @@ use crate::daemon::control::Control;
 use crate::session::SessionContext;
 use gatepost_core::clock::UnixTime;
 use gatepost_oauth::expiry::Expiry;
+
+/// Most examinations at once, because each opens connections of its own.
+const EXAMINATIONS: usize = 2;
 
 /// The extractor by which a handler gets it.
 pub(super) type SharedState = State<Arc<AdminState>>;
@@ -31,6 +34,8 @@ pub(super) struct AdminState {
     pub(super) open_metrics: bool,
     pub(super) known: Known,
     pub(super) sign_ins: SignIns,
+    /// Permits to examine the way of the accounts.
+    pub(super) examinations: Arc<Semaphore>,
 }
 
 impl AdminState {
@@ -59,6 +64,7 @@ impl AdminState {
             open_metrics: config.open_metrics,
             known: Known::default(),
             sign_ins: SignIns::new(clock),
+            examinations: Arc::new(Semaphore::new(EXAMINATIONS)),
         }
     }
 }

@@ -11,7 +11,7 @@ use super::exit::USAGE;
 use super::options::{AccountCommand, Cli, Command, PasswordCommand, RunOptions, StateCommand};
 #[cfg(unix)]
 use super::status;
-use super::{account, cert, check, login, logout, password, reload, run, state};
+use super::{account, cert, check, doctor, login, logout, password, reload, run, state};
 use crate::system::process::hide_memory;
 use gatepost_config::suggestion;
 use gatepost_telemetry::stderr;
@@ -34,6 +34,7 @@ pub fn main() -> ExitCode {
         Command::Run(options) => run::run(options),
         Command::Reload { socket, settings } => reload::reload(socket, &settings),
         Command::Check { settings, json } => check::check(&settings, json),
+        Command::Doctor(options) => doctor::doctor(options),
         #[cfg(feature = "sandbox")]
         Command::Demo { port_base } => demo::demo(port_base),
         Command::Login(options) => login::login(&options),

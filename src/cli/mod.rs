@@ -6,6 +6,7 @@ pub mod check;
 #[cfg(feature = "sandbox")]
 pub mod demo;
 mod dispatch;
+pub mod doctor;
 mod exit;
 pub mod login;
 pub mod logout;
@@ -25,7 +26,7 @@ mod store_context;
 pub use dispatch::main;
 pub use exit::{CONFIGURATION, DONE, FAILED, USAGE};
 pub use options::{
-    AccountCommand, AddOptions, CertOptions, Cli, Command, Expiry, Host, ListOptions, LoginOptions, LogoutOptions,
-    PasswordCommand, RevokeOptions, RunOptions, Settings, StateCommand, StatusOptions, UnlockOptions,
+    AccountCommand, AddOptions, CertOptions, Cli, Command, DoctorOptions, Expiry, Host, ListOptions, LoginOptions,
+    LogoutOptions, PasswordCommand, RevokeOptions, RunOptions, Settings, StateCommand, StatusOptions, UnlockOptions,
 };
 pub use output::report;

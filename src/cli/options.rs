@@ -11,7 +11,7 @@ use ipnet::IpNet;
 use gatepost_config::load::Loaded;
 use gatepost_config::problem::Problems;
 use gatepost_config::{Config, Purpose, load, value};
-use gatepost_core::account::LoginName;
+use gatepost_core::account::{LoginName, MailAddress};
 use gatepost_core::clock::UnixTime;
 use gatepost_core::protocol::Protocol;
 
@@ -51,6 +51,8 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Test the way to each mailbox, name what fails
+    Doctor(DoctorOptions),
     /// Try Gatepost against an embedded Microsoft 365
     #[cfg(feature = "sandbox")]
     Demo {
@@ -85,6 +87,7 @@ impl Command {
         Some(match self {
             Self::Run(options) => &options.settings,
             Self::Reload { settings, .. } | Self::Check { settings, .. } => settings,
+            Self::Doctor(options) => &options.settings,
             Self::Login(options) => &options.settings,
             Self::Logout(options) => &options.settings,
             #[cfg(unix)]
@@ -203,6 +206,35 @@ pub struct StatusOptions {
     /// Print readiness and set the exit code (for probes)
     #[arg(long, conflicts_with_all = ["json", "page"])]
     pub ready: bool,
+    /// Control socket of the service [default: from the configuration]
+    #[arg(long, value_name = "PATH")]
+    pub socket: Option<PathBuf>,
+    /// Where the configuration comes from.
+    #[command(flatten)]
+    pub settings: Settings,
+}
+
+/// What to examine.
+#[derive(Debug, Args)]
+pub struct DoctorOptions {
+    /// Examine only this account
+    #[arg(value_name = "LOGIN", value_parser = login)]
+    pub account: Option<LoginName>,
+    /// Examine this account with its password [terminal or standard input; with `grant: password`]
+    #[arg(long, value_name = "LOGIN", value_parser = login, conflicts_with = "account")]
+    pub login: Option<LoginName>,
+    /// Tell what a client at this address meets
+    #[arg(long, value_name = "ADDRESS")]
+    pub from: Option<IpAddr>,
+    /// Send a message from each mailbox to itself
+    #[arg(long)]
+    pub send: bool,
+    /// Send a message from each mailbox to this address
+    #[arg(long, value_name = "ADDRESS", value_parser = address, conflicts_with = "send")]
+    pub send_test: Option<MailAddress>,
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
     /// Control socket of the service [default: from the configuration]
     #[arg(long, value_name = "PATH")]
     pub socket: Option<PathBuf>,
@@ -359,6 +391,10 @@ pub enum Expiry {
 
 fn login(text: &str) -> Result<LoginName, String> {
     LoginName::parse(text).map_err(|error| error.to_string())
+}
+
+fn address(text: &str) -> Result<MailAddress, String> {
+    MailAddress::parse(text).map_err(|error| error.to_string())
 }
 
 fn protocol(text: &str) -> Result<Protocol, String> {

@@ -11,8 +11,10 @@ use hyper::client::conn::http1;
 use hyper::{Method, Request, StatusCode, header};
 use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
+use tokio::sync::mpsc;
 use tokio::time::timeout;
 use url::form_urlencoded;
+use zeroize::Zeroizing;
 
 use super::exit::CONFIGURATION;
 use super::options::Settings;
@@ -156,6 +158,55 @@ pub(super) async fn tell(places: &[PathBuf], done: &str, account: &str, device: 
         .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded");
     // Often none runs.
     let _noted = exchange(places, request.body(Full::from(form)), PATIENCE).await;
+}
+
+/// Sends a command whose answer comes in lines, and passes each line on. Returns what is not an
+/// answer in lines: another status, with its text.
+///
+/// # Errors
+/// See [`NotAsked`]. Lines may have been passed on before.
+pub(super) async fn stream(
+    places: &[PathBuf],
+    path: &str,
+    body: Zeroizing<String>,
+    lines: mpsc::Sender<String>,
+) -> Result<Option<(StatusCode, String)>, NotAsked> {
+    let begun = async {
+        let (socket, stream) = connect(places).await?;
+        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+        // The task ends with the connection.
+        tokio::spawn(connection);
+        let body = Bytes::from_owner(Zeroizing::new(body.as_bytes().to_vec()));
+        let request = Request::post(path)
+            .header(header::HOST, "gatepost")
+            .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
+            .body(Full::new(body));
+        let response = sender.send_request(request.map_err(anyhow::Error::new)?).await?;
+        Ok::<_, NotAsked>((socket, sender, response))
+    };
+    let (socket, _sender, response) = timeout(PATIENCE, begun).await.unwrap_or(Err(NotAsked::Late))?;
+    match response.status() {
+        StatusCode::OK => {}
+        StatusCode::NOT_FOUND => return Err(NotAsked::Older(socket)),
+        status => return Ok(Some((status, text(response).await?))),
+    }
+    let (mut body, mut received, mut octets) = (response.into_body(), Vec::new(), 0);
+    while let Some(frame) = timeout(COMMAND, body.frame()).await.map_err(|_| NotAsked::Late)? {
+        let frame = frame?;
+        let Some(data) = frame.data_ref() else { continue };
+        octets += data.len();
+        if octets > ANSWER_OCTETS {
+            return Err(NotAsked::Broken(anyhow!("the answer is too long")));
+        }
+        received.extend_from_slice(data);
+        while let Some(end) = received.iter().position(|octet| *octet == b'\n') {
+            let line: Vec<u8> = received.drain(..=end).collect();
+            if lines.send(String::from_utf8_lossy(&line).trim_end().to_owned()).await.is_err() {
+                return Ok(None);
+            }
+        }
+    }
+    Ok(None)
 }
 
 /// Gets the listening sockets of the service, over the connection of the request.

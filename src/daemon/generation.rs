@@ -59,7 +59,8 @@ impl ProcessState {
         journal: Arc<Journal>,
         server_name: Arc<str>,
     ) -> Self {
-        let (limits, endpoint, metrics) = (&config.limits, Arc::clone(&ways.endpoint), Arc::clone(journal.metrics()));
+        let (limits, metrics) = (&config.limits, Arc::clone(journal.metrics()));
+        let endpoint = Arc::clone(&ways.endpoint) as Arc<dyn TokenEndpoint>;
         let (config, clock) = (Arc::clone(config), Clock::system());
         Self {
             authenticator: Authenticator::with_metrics(config, endpoint, Arc::clone(&store), clock, metrics),
@@ -83,17 +84,18 @@ impl ProcessState {
         self.connections.adjust(limits);
         self.penalties.adjust(&limits.penalties);
         self.places.adjust(limits);
-        self.authenticator.reconfigure(Arc::clone(&generation.config), Arc::clone(&generation.ways.endpoint));
+        let endpoint = Arc::clone(&generation.ways.endpoint) as Arc<dyn TokenEndpoint>;
+        self.authenticator.reconfigure(Arc::clone(&generation.config), endpoint);
     }
 }
 
 /// The connections to Microsoft, with what was learned about them. They stay while forward proxy,
 /// trust and limits are unchanged.
 pub(crate) struct Outbound {
-    dialer: Arc<Dialer>,
-    trust: Arc<UpstreamTrust>,
+    pub(crate) dialer: Arc<Dialer>,
+    pub(crate) trust: Arc<UpstreamTrust>,
     opener: Arc<Opener>,
-    endpoint: Arc<dyn TokenEndpoint>,
+    pub(crate) endpoint: Arc<HttpEndpoint>,
 }
 
 impl Outbound {
@@ -125,7 +127,7 @@ pub(crate) struct Generation {
     /// In the order of the configuration.
     pub(crate) services: Vec<Arc<ListenerState>>,
     pub(crate) targets: HashMap<Upstream, Arc<Target>>,
-    ways: Arc<Outbound>,
+    pub(crate) ways: Arc<Outbound>,
     graphs: HashMap<Origin, Arc<GraphClient>>,
     presented: Vec<Arc<ServerCertificate>>,
 }

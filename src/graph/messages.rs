@@ -162,7 +162,7 @@ impl GraphClient {
     }
 
     /// Repeats a request until it has the expected answer. Every request here may be made twice.
-    async fn ask(
+    pub(super) async fn ask(
         &self,
         method: &Method,
         path: &str,

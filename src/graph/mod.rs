@@ -34,6 +34,7 @@ mod loss;
 pub mod messages;
 mod not_sent;
 mod outgoing;
+mod probe;
 mod refused;
 mod send;
 mod sent_items;

@@ -13,6 +13,7 @@ mod attempt_log;
 mod authenticator;
 pub mod device;
 pub(crate) mod enrol;
+mod examine;
 mod explain;
 mod guard;
 pub mod issue;

@@ -31,7 +31,7 @@ impl ListenerState {
     }
 
     /// Whether this address may log in without TLS.
-    pub(super) fn allows_plaintext(&self, peer: IpAddr) -> bool {
+    pub(crate) fn allows_plaintext(&self, peer: IpAddr) -> bool {
         let peer = peer.to_canonical();
         self.listener.allow_plaintext_from.iter().any(|network| network.contains(&peer))
     }

@@ -251,6 +251,20 @@ impl<K: Clone + Eq + Hash> MailboxLimiter<K> {
         Ok(permit)
     }
 
+    /// Returns a permit if one is free and nobody waits for one. No session is asked to yield.
+    pub(super) fn try_acquire(self: &Arc<Self>, protocol: Protocol, mailbox: &K) -> Option<MailboxPermit<K>> {
+        let configured = self.limits.get().places(protocol);
+        let key = (protocol, mailbox.clone());
+        let mut mailboxes = self.mailboxes();
+        let known = mailboxes.entry(key.clone()).or_default();
+        let (most, _) = known.bound(configured);
+        if known.held >= most || !known.waiting.is_empty() {
+            return None;
+        }
+        known.held += 1;
+        Some(MailboxPermit { limiter: Arc::clone(self), key, itself: Arc::default(), rests: None })
+    }
+
     fn mailboxes(&self) -> MutexGuard<'_, HashMap<Key<K>, Mailbox>> {
         self.mailboxes.lock()
     }
@@ -545,5 +559,20 @@ mod tests {
         tokio::time::sleep(Duration::from_millis(10)).await;
         assert_eq!(logins.iter().filter(|login| login.is_finished()).count(), 1, "three of two are left");
         assert!(places.acquire(Protocol::Smtp, &alice).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn a_probe_gets_a_permit_that_nobody_else_wants() {
+        let places = places();
+        let alice = mailbox("alice@contoso.example");
+        let mut held = Vec::new();
+        for _ in 0..3 {
+            held.push(places.try_acquire(Protocol::Smtp, &alice).unwrap());
+        }
+        assert!(places.try_acquire(Protocol::Smtp, &alice).is_none());
+        held.pop();
+        drop(places.try_acquire(Protocol::Smtp, &alice).unwrap());
+        held.clear();
+        assert!(places.mailboxes().is_empty());
     }
 }

@@ -37,6 +37,7 @@ pub mod mailbox_memory;
 pub mod mailbox_slots;
 pub mod maildrop;
 mod own_token;
+pub(crate) mod probe;
 mod refused_login;
 pub mod registry;
 mod repeats;

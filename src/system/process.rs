@@ -53,13 +53,26 @@ pub fn prepare(limits: &Limits) -> Vec<String> {
     notes
 }
 
+/// Returns how many open files `limits` need: a session has two connections.
+pub fn wanted_files(limits: &Limits) -> u64 {
+    limits.connections as u64 * 2 + RESERVE
+}
+
+/// Returns how many files this process may have open, if the system says so.
+pub fn open_files() -> Option<u64> {
+    #[cfg(unix)]
+    let most = rlimit::Resource::NOFILE.get().ok().map(|(soft, _)| soft);
+    #[cfg(not(unix))]
+    let most = None;
+    most
+}
+
 /// Raises the limit of open files as far as the system allows. Returns a sentence if that is not
 /// enough for `limits`.
 pub fn raise_descriptors(limits: &Limits) -> Option<String> {
     #[cfg(unix)]
     {
-        // A session has two connections.
-        let wanted = limits.connections as u64 * 2 + RESERVE;
+        let wanted = wanted_files(limits);
         let have = rlimit::increase_nofile_limit(wanted).unwrap_or(0);
         (have < wanted).then(|| {
             format!(

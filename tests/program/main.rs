@@ -11,6 +11,8 @@ mod cli;
 mod common;
 #[cfg(target_os = "linux")]
 mod confine;
+#[cfg(feature = "sandbox")]
+mod doctor;
 #[cfg(all(unix, feature = "sandbox"))]
 mod life;
 #[cfg(feature = "sandbox")]

@@ -11,7 +11,8 @@ use super::error::DialError;
 use super::socket::Socket;
 use crate::forward_proxy::ProxyPool;
 use crate::tls::client::UpstreamTrust;
-use gatepost_config::{Config, ForwardProxy, Limits};
+use gatepost_config::{Config, ForwardProxy, Limits, ProxyChoice, ProxyServer};
+use gatepost_proto::tunnel::connect::Scheme;
 
 /// Opens connections, and remembers what it learns about names, addresses and proxies.
 pub struct Dialer {
@@ -31,6 +32,23 @@ pub struct Dialed {
     pub deadline: Instant,
 }
 
+/// The way of a connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Route {
+    /// Without a forward proxy.
+    Direct,
+    /// Through the first of these proxies that opens a tunnel.
+    Proxy {
+        /// In the order in which they are tried.
+        servers: Vec<ProxyServer>,
+        /// The authentication as the configuration calls it; `None` without any.
+        scheme: Option<&'static str>,
+    },
+    /// As a PAC script says for each connection.
+    #[cfg(feature = "pac")]
+    Script,
+}
+
 impl Dialer {
     /// Creates a dialer for mail and HTTP that uses the forward proxy and the deadlines of the
     /// configuration. `trust` verifies proxies that are reached with TLS.
@@ -45,6 +63,21 @@ impl Dialer {
     /// no address counts as dead.
     pub fn network_changed(&self) {
         self.direct.network_changed();
+    }
+
+    /// Returns which way a connection to `host:port` takes.
+    pub fn route(&self, host: &str, port: u16) -> Route {
+        match &self.proxy {
+            Some(proxy) if !proxy.no_proxy.covers(host, port) => match &proxy.choice {
+                ProxyChoice::Servers(servers) => Route::Proxy {
+                    servers: servers.clone(),
+                    scheme: proxy.authentication.as_ref().and_then(Scheme::of).map(Scheme::key),
+                },
+                #[cfg(feature = "pac")]
+                ProxyChoice::Script { .. } => Route::Script,
+            },
+            _ => Route::Direct,
+        }
     }
 
     /// Connects to `host:port` within the configured time or `most`, whichever is less. It uses the

@@ -144,10 +144,6 @@ impl HttpEndpoint {
 
     async fn post(&self, request: &TokenHttpRequest) -> Result<Answer, TransportError> {
         let request_id = guid();
-        let host = request.url.host_str().unwrap_or_default().to_owned();
-        let host = host.trim_matches(['[', ']']);
-        let port = request.url.port_or_known_default().unwrap_or(443);
-        let server = Server { host, port, name: host, role: Role::Entra };
         tracing::debug!(client_request_id = request_id, host = request.url.host_str(), "token request");
         let request = Request::post(request.url.as_str())
             .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
@@ -161,6 +157,10 @@ impl HttpEndpoint {
     }
 
     async fn send(&self, request: Request<Full<Bytes>>) -> Result<Answer, TransportError> {
+        let host = request.uri().host().unwrap_or_default().to_owned();
+        let host = host.trim_matches(['[', ']']);
+        let port = request.uri().port_u16().unwrap_or(443);
+        let server = Server { host, port, name: host, role: Role::Entra };
         let exchange = async {
             let sent = self.client().await?.request(request).await;
             let response = sent.map_err(|error| transport_error(&error, &server))?;

@@ -50,6 +50,7 @@ mod failures;
 pub(super) mod gateway;
 mod passing;
 mod prepare;
+pub(crate) mod probe;
 mod route;
 mod watch;
 

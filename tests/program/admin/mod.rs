@@ -11,4 +11,4 @@ mod sign_in;
 #[cfg(unix)]
 mod socket;
 mod strangers;
-mod support;
+pub(crate) mod support;

@@ -1,0 +1,214 @@
+//! What the tokens permit, compared with what the listeners need.
+
+use std::sync::Arc;
+
+use super::accounts::{Group, Subject};
+use super::destinations::Destination;
+use super::entra::Admitted;
+use super::step::{Section, Step};
+use gatepost_config::{Grant, Resource};
+use gatepost_core::failure::Actor;
+use gatepost_oauth::claims::{MailAccess, TokenClaims};
+
+const HERE: Section = Section::Permissions;
+
+/// A permission that tokens lack.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Missing {
+    pub(super) access: MailAccess,
+    /// Its name, such as `SMTP.SendAsApp`.
+    pub(super) permission: &'static str,
+    /// The listeners that need it.
+    pub(super) listeners: Vec<Arc<str>>,
+    /// Whether Exchange Online may permit it all the same, by a role of its own that no token shows
+    /// (RBAC for Applications).
+    pub(super) may_be_granted_elsewhere: bool,
+    /// Whether messages take another way without it.
+    pub(super) has_substitute: bool,
+}
+
+/// The permissions of the tokens of one or several accounts.
+#[derive(Debug)]
+pub(super) struct Permitted {
+    /// The accounts for people: an application, or one account.
+    pub(super) subject: String,
+    /// Places of the subjects.
+    pub(super) members: Vec<usize>,
+    /// What the tokens permit, for people; `None` when they cannot be read.
+    pub(super) permissions: Option<String>,
+    pub(super) missing: Vec<Missing>,
+    /// Where an administrator consents.
+    consent: String,
+}
+
+/// Compares the tokens of a group with what the destinations need.
+pub(super) fn permitted(
+    group: &Group,
+    subjects: &[Subject],
+    admitted: &Admitted,
+    destinations: &[Destination],
+) -> Vec<Permitted> {
+    let mut all: Vec<Permitted> = Vec::new();
+    for place in &group.members {
+        let Some(subject) = subjects.get(*place) else { continue };
+        let claims =
+            |resource| admitted.tokens.get(&(*place, resource)).map(|token| TokenClaims::of(&token.bearer.token));
+        let (exchange, graph) = (claims(Resource::Exchange), claims(Resource::Graph));
+        if exchange.is_none() && graph.is_none() {
+            continue;
+        }
+        let grant = subject.account.grant;
+        let mut missing: Vec<Missing> = Vec::new();
+        let mut names: Vec<String> = Vec::new();
+        let mut readable = true;
+        for of_resource in [&exchange, &graph] {
+            match of_resource {
+                Some(Some(claims)) => names.push(claims.permissions()),
+                Some(None) => readable = false,
+                None => {}
+            }
+        }
+        for destination in destinations {
+            let claims = if destination.resource() == Resource::Exchange { &exchange } else { &graph };
+            let Some(Some(claims)) = claims else { continue };
+            missing.extend(lacks(claims, grant, destination));
+        }
+        let consent = consent(group);
+        let permissions = readable.then(|| names.join(", "));
+        // Accounts of one application have the same token.
+        let same = |known: &&mut Permitted| {
+            grant == Grant::ClientCredentials && known.permissions == permissions && known.missing == missing
+        };
+        match all.iter_mut().find(same) {
+            Some(known) => known.members.push(*place),
+            None => {
+                let subject = match grant {
+                    Grant::ClientCredentials => format!("application {}", group.name()),
+                    _ => subject.name.clone(),
+                };
+                all.push(Permitted { subject, members: vec![*place], permissions, missing, consent });
+            }
+        }
+    }
+    all
+}
+
+/// What a token lacks for a destination.
+fn lacks(claims: &TokenClaims, grant: Grant, destination: &Destination) -> Option<Missing> {
+    let access = destination.access;
+    let permission = claims.permits(access, grant).err()?;
+    // What the clients of a Graph listener do is not known. Any permission about mail may be enough.
+    let granted = || claims.roles.iter().chain(&claims.scopes);
+    if access == MailAccess::GraphReadWrite && granted().any(|name| name.starts_with("Mail.")) {
+        return None;
+    }
+    Some(Missing {
+        access,
+        permission,
+        listeners: destination.listeners.clone(),
+        may_be_granted_elsewhere: grant == Grant::ClientCredentials
+            && !matches!(access, MailAccess::Imap | MailAccess::Pop3),
+        has_substitute: destination.has_substitute,
+    })
+}
+
+/// The page on which an administrator consents for the tenant.
+fn consent(group: &Group) -> String {
+    let mut url = group.application.authority.clone();
+    if let Ok(mut path) = url.path_segments_mut() {
+        path.pop_if_empty().push(group.tenant.as_deref().unwrap_or("organizations")).push("adminconsent");
+    }
+    url.query_pairs_mut().append_pair("client_id", &group.application.client_id);
+    url.into()
+}
+
+impl Permitted {
+    /// Returns the steps. `works` says of an access that no token shows whether it works.
+    pub(super) fn steps(&self, works: impl Fn(MailAccess) -> bool) -> Vec<Step> {
+        let Some(permissions) = &self.permissions else {
+            return vec![Step::skipped(HERE, &*self.subject, "the token cannot be read, only Microsoft can")];
+        };
+        let mut steps = Vec::new();
+        for missing in &self.missing {
+            let permission = missing.permission;
+            if missing.may_be_granted_elsewhere && works(missing.access) {
+                let text = format!("{permission} is not in the token, but Exchange Online permits it (RBAC)");
+                steps.push(Step::ok(HERE, &*self.subject, text));
+                continue;
+            }
+            let listeners: Vec<String> = missing.listeners.iter().map(|name| format!("`{name}`")).collect();
+            let noun = if listeners.len() == 1 { "listener" } else { "listeners" };
+            let needs = if listeners.len() == 1 { "needs" } else { "need" };
+            let text = format!(
+                "{permission} is not in the token (it has {permissions}), {noun} {} {needs} it",
+                listeners.join(", ")
+            );
+            let remedy = (Actor::M365Admin, format!("add {permission} and grant consent: {}", self.consent));
+            steps.push(if missing.has_substitute {
+                Step::warning(HERE, &*self.subject, text, remedy)
+            } else {
+                Step::problem(HERE, &*self.subject, text, remedy)
+            });
+        }
+        if self.missing.is_empty() {
+            steps.push(Step::ok(HERE, &*self.subject, permissions.clone()));
+        }
+        steps
+    }
+
+    /// Whether this access fails for want of a permission.
+    pub(super) fn bars(&self, access: MailAccess) -> bool {
+        self.missing.iter().any(|missing| missing.access == access && !missing.may_be_granted_elsewhere)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::doctor::step::Outcome;
+
+    fn missing(access: MailAccess, permission: &'static str) -> Permitted {
+        Permitted {
+            subject: "application 2f5c7e10".into(),
+            members: vec![0],
+            permissions: Some("IMAP.AccessAsApp, POP.AccessAsApp".into()),
+            missing: vec![Missing {
+                access,
+                permission,
+                listeners: vec!["smtp".into()],
+                may_be_granted_elsewhere: access == MailAccess::Smtp,
+                has_substitute: false,
+            }],
+            consent: "https://login.example/contoso.com/adminconsent?client_id=2f5c7e10".into(),
+        }
+    }
+
+    #[test]
+    fn a_missing_permission_is_named_with_the_listener_and_the_page_for_consent() {
+        let lacking = missing(MailAccess::Smtp, "SMTP.SendAsApp");
+        let steps = lacking.steps(|_| false);
+        let [step] = steps.as_slice() else { panic!("{steps:?}") };
+        assert_eq!(step.outcome, Outcome::Failed);
+        assert_eq!(
+            step.text,
+            "SMTP.SendAsApp is not in the token (it has IMAP.AccessAsApp, POP.AccessAsApp), listener `smtp` needs it"
+        );
+        assert_eq!(
+            step.remedy.as_deref(),
+            Some(
+                "add SMTP.SendAsApp and grant consent: \
+                 https://login.example/contoso.com/adminconsent?client_id=2f5c7e10"
+            )
+        );
+    }
+
+    #[test]
+    fn what_works_without_a_permission_in_the_token_is_no_problem() {
+        let lacking = missing(MailAccess::Smtp, "SMTP.SendAsApp");
+        assert_eq!(lacking.steps(|_| true).iter().map(|step| step.outcome).collect::<Vec<_>>(), [Outcome::Ok]);
+        assert!(!lacking.bars(MailAccess::Smtp));
+        let imap = missing(MailAccess::Imap, "IMAP.AccessAsApp");
+        assert!(imap.bars(MailAccess::Imap));
+        assert_eq!(imap.steps(|_| true).iter().map(|step| step.outcome).collect::<Vec<_>>(), [Outcome::Failed]);
+    }
+}

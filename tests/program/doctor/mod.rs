@@ -1,0 +1,12 @@
+//! `gatepost doctor`: what it says of a healthy Gatepost, and of each fault before a client meets
+//! it.
+
+mod entra;
+mod healthy;
+mod listeners;
+mod mailboxes;
+mod network;
+mod page;
+#[cfg(unix)]
+mod service;
+mod support;

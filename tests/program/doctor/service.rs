@@ -1,0 +1,171 @@
+//! In the running service, over its socket: with its secrets, and step by step.
+
+use std::process::{Command, Stdio};
+
+use gatepost_core::clock::Clock;
+use gatepost_sandbox::{Service, UpstreamMode};
+use serde_json::Value;
+use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::UnixStream;
+use tokio::time::timeout;
+
+use super::support::{ALICE, ANNA, FAX, SCANNER, World, app_only};
+use crate::common::wait::{PATIENCE, until, wait_until};
+use crate::service::{self, log_in};
+
+impl World {
+    /// Runs the service, which alone has the secret.
+    fn serve(&self) -> service::Service {
+        self.directory.write("credentials/client-secret", "sandbox-secret\n");
+        let log = std::fs::File::create(self.directory.file("log")).unwrap();
+        let child = Command::new(env!("CARGO_BIN_EXE_gatepost"))
+            .arg("run")
+            .current_dir(self.directory.path())
+            .env_clear()
+            .env("CREDENTIALS_DIRECTORY", self.directory.file("credentials"))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        let service = service::Service::listening(child, self.port);
+        wait_until("it has its socket", || self.directory.file("state/gatepost.sock").exists());
+        service
+    }
+
+    fn log(&self) -> String {
+        std::fs::read_to_string(self.directory.file("log")).unwrap()
+    }
+
+    async fn ask(&self, form: &str) -> BufReader<UnixStream> {
+        let mut stream = UnixStream::connect(self.directory.file("state/gatepost.sock")).await.unwrap();
+        let head = format!(
+            "POST /doctor HTTP/1.1\r\nHost: gatepost\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{form}",
+            form.len()
+        );
+        stream.write_all(head.as_bytes()).await.unwrap();
+        BufReader::new(stream)
+    }
+}
+
+async fn with_secret_of_service() -> World {
+    let world = World::with(&app_only(&[SCANNER, FAX]), Clock::system()).await;
+    world.add_passwords(&[SCANNER, FAX]);
+    world.replace("client_secret: {file: secret}", "client_secret: {credential: client-secret}");
+    world
+}
+
+/// The next line with an event.
+async fn event(stream: &mut BufReader<UnixStream>) -> Option<Value> {
+    loop {
+        let mut line = String::new();
+        if timeout(PATIENCE, stream.read_line(&mut line)).await.expect("no answer").unwrap() == 0 {
+            return None;
+        }
+        if line.starts_with('{') {
+            return Some(serde_json::from_str(&line).unwrap());
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_service_examines_with_secrets_that_the_shell_has_not() {
+    let world = with_secret_of_service().await;
+    let service = world.serve();
+    let report = world.examine(&[], "");
+    assert_eq!(report.with("failed"), Vec::<&Value>::new());
+    assert_eq!((report.code, report.document["running"].as_bool()), (0, Some(true)));
+    report.expect(("clients", "ok"), "open at 127.0.0.1:", "");
+    report.expect(("mailboxes", "ok"), "SMTP: may send", "");
+    let output = world.gatepost(&["doctor"], "");
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(text.starts_with("Checking proxy.yaml in the running service (pid "), "{text}");
+
+    // A fault that begins while it runs.
+    world.sandbox.set_protocol_enabled(SCANNER, Service::Imap, false);
+    let report = world.examine(&[], "");
+    report.expect(("mailboxes", "failed"), "POP3 accepted it", "-ImapEnabled $true");
+    // A token permits what Entra permits now, whatever the cache has.
+    world.sandbox.set_exchange_consent(Some(&["POP.AccessAsApp"]));
+    let report = world.examine(&[], "");
+    report.expect(("permissions", "failed"), "IMAP.AccessAsApp is not in the token (it has POP.AccessAsApp", "");
+    drop(service);
+
+    // Without the service the secret is missing, and that is a matter of the configuration.
+    let output = world.gatepost(&["doctor"], "");
+    assert_eq!(output.status.code(), Some(3), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn steps_come_one_after_the_other_and_the_examination_ends_with_its_reader() {
+    let world = with_secret_of_service().await;
+    let _service = world.serve();
+    world.sandbox.set_upstream_mode(Service::Imap, UpstreamMode::Hang);
+    let mut stream = world.ask("").await;
+    assert_eq!(event(&mut stream).await.unwrap()["event"], "begin");
+    let mut seen = Vec::new();
+    while seen.last() != Some(&"network".to_owned()) {
+        let event = event(&mut stream).await.expect("it has ended before");
+        let what = if event["event"] == "working" { &event["section"] } else { &event["event"] };
+        seen.push(what.as_str().unwrap().to_owned());
+    }
+    assert!(seen.contains(&"step".to_owned()), "{seen:?}");
+    // Two at a time, and no more.
+    let mut second = world.ask("").await;
+    event(&mut second).await.unwrap();
+    let mut line = String::new();
+    timeout(PATIENCE, world.ask("").await.read_line(&mut line)).await.unwrap().unwrap();
+    assert!(line.starts_with("HTTP/1.1 409 "), "{line}");
+    drop((stream, second));
+    until("a place is free again", async || {
+        let mut line = String::new();
+        timeout(PATIENCE, world.ask("").await.read_line(&mut line)).await.unwrap().unwrap();
+        line.starts_with("HTTP/1.1 200 ")
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_form_that_cannot_be_read_is_refused() {
+    let world = with_secret_of_service().await;
+    let _service = world.serve();
+    for form in ["login=%01", "from=somewhere", "send_test=nobody"] {
+        let mut line = String::new();
+        timeout(PATIENCE, world.ask(form).await.read_line(&mut line)).await.unwrap().unwrap();
+        assert!(line.starts_with("HTTP/1.1 422 "), "{form}: {line}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mailbox_that_is_full_keeps_its_places() {
+    let world = with_secret_of_service().await;
+    world.replace("connections: 1000", "connections: 1000, imap_sessions_per_mailbox: 1");
+    let output = world.gatepost(&["password", "add", SCANNER, "--name", "Held"], "");
+    let password = service::shown(&String::from_utf8(output.stdout).unwrap());
+    let _service = world.serve();
+    let (_held, reply) = log_in(world.port, SCANNER, &password);
+    assert!(reply.starts_with("OK"), "{reply}");
+    let report = world.examine(&[], "");
+    report.expect(("mailboxes", "skipped"), "IMAP: all sessions that the mailbox may have are in use", "");
+    report.expect(("mailboxes", "ok"), "IMAP: INBOX has 5 messages", "");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_that_starts_says_which_accounts_fail_at_once() {
+    let world = with_secret_of_service().await;
+    world.replace("accounts:\n", &format!("accounts:\n  - {{login: {ANNA}, grant: device_code}}\n"));
+    let _service = world.serve();
+    let line = "clients of anna@contoso.example cannot log in. Gatepost admin: run `gatepost doctor`";
+    wait_until("it says so", || world.log().contains(line));
+    assert!(!world.log().contains("clients of scanner"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn wrong_passwords_that_count_are_shown_with_the_command_that_forgets_them() {
+    let world = World::with(&format!("  - {{login: {ALICE}, grant: password}}\n"), Clock::system()).await;
+    let _service = world.serve();
+    let (_closed, reply) = log_in(world.port, ALICE, "wrong");
+    assert!(reply.starts_with("NO"), "{reply}");
+    let report = world.examine(&[], "");
+    report.expect(("clients", "warning"), "1 wrong password counts", "gatepost account unlock alice@contoso.example");
+}
