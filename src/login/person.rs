@@ -237,10 +237,9 @@ mod tests {
         let error = check(&account, &login, &identity, None, false).unwrap_err();
         assert_eq!(
             error.to_string(),
-            "`bob@contoso.example` has signed in, but for `reception@contoso.example` it must be \
-             `anna@contoso.example`; \
-             sign in as that one (a private window forgets who was signed in before), or write `signs_in_as: \
-             bob@contoso.example` for an account whose mailbox `bob@contoso.example` opens"
+            "`bob@contoso.example` signed in, but `reception@contoso.example` needs `anna@contoso.example`. Sign in as \
+             that user in a private window, or set `signs_in_as: bob@contoso.example` if `bob@contoso.example` may open \
+             the mailbox"
         );
     }
 }

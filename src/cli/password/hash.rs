@@ -54,7 +54,7 @@ mod tests {
     fn one_line_is_read_and_checked() {
         let refused = |text: &str| read_line(text.as_bytes(), CHARACTERS).unwrap_err().to_string();
         assert!(refused("elevenchars\n").contains("fewer than 12 characters"));
-        assert!(refused(&format!("{}\n", "x".repeat(1_025))).contains("longer than 1024 octets"));
+        assert!(refused(&format!("{}\n", "x".repeat(1_025))).contains("longer than 1024 bytes"));
         assert_eq!(read_line(&b"twelve chars\r\nmore"[..], CHARACTERS).unwrap().expose(), "twelve chars");
         assert_eq!(read_line(&b"p\xc3\xa4sswort-lang"[..], CHARACTERS).unwrap().expose(), "pässwort-lang");
     }

@@ -334,7 +334,7 @@ fn a_password_hash_works_in_the_configuration() {
 
     let short = directory.gatepost_with(&["password", "hash"], "elevenchars\n", &[]);
     assert_eq!((code(&short), stdout(&short)), (1, ""));
-    assert_eq!(stderr(&short), "gatepost: the password has fewer than 12 characters; take a longer one\n");
+    assert_eq!(stderr(&short), "gatepost: the password has fewer than 12 characters. Take a longer one\n");
 
     let generated = directory.gatepost(&["password", "hash", "--generate"]);
     let mut lines = stdout(&generated).lines();

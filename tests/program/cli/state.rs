@@ -30,7 +30,7 @@ async fn the_state_key_is_rotated_while_the_service_runs() {
     fs::write(world.directory.file("state/state.key"), first).unwrap();
     let output = world.directory.gatepost(&["password", "list"]);
     assert_eq!(code(&output), 1);
-    assert!(stderr(&output).contains("is sealed under another key than the one in"), "{}", stderr(&output));
+    assert!(stderr(&output).contains("is encrypted with another key than the one in"), "{}", stderr(&output));
 }
 
 #[test]
@@ -42,10 +42,10 @@ fn a_key_from_elsewhere_is_rotated_by_whoever_provides_it() {
     let rotate = |key: &str| directory.gatepost_with(&["state", "rotate-key"], "", &[("STATE_KEY", key)]);
     let output = rotate(old);
     assert_eq!(code(&output), 1);
-    assert!(stderr(&output).contains("put a new line in front of the present one there"), "{}", stderr(&output));
+    assert!(stderr(&output).contains("Put a new line in front of the present one there"), "{}", stderr(&output));
     let output = rotate(&both);
     let told = "The new state key encrypts 0 records. Now remove the second line of the environment.\n";
     assert_eq!((code(&output), stdout(&output), stderr(&output)), (0, told, ""));
     let output = rotate(old);
-    assert!(stderr(&output).contains("is sealed under another key"), "{}", stderr(&output));
+    assert!(stderr(&output).contains("is encrypted with another key"), "{}", stderr(&output));
 }

@@ -86,7 +86,7 @@ async fn symbolic_links_are_refused() {
         fs::remove_file(directory.file(name)).unwrap();
         symlink(other.file(name), directory.file(name)).unwrap();
         let told = refusal(&directory.state()).await;
-        assert!(told.contains("is a symbolic link; write the path that it leads to"), "{told}");
+        assert!(told.contains("is a symbolic link. Write the path that it leads to"), "{told}");
         assert!(fs::symlink_metadata(directory.file(name)).unwrap().is_symlink());
     }
     let (file, directory) = (Directory::new(), Directory::new());
@@ -112,7 +112,7 @@ async fn a_store_opens_with_its_own_key_only_and_is_left_as_it_was() {
     fs::write(&key_file, fs::read(other.file("state.key")).unwrap()).unwrap();
     assert!(matches!(gatepost_store::open(&directory.state()).await, Err(OpenError::OtherKey { .. })));
     let told = refusal(&directory.state()).await;
-    assert!(told.contains("is sealed under another key than the one in") && told.contains("state.key"), "{told}");
+    assert!(told.contains("is encrypted with another key than the one in") && told.contains("state.key"), "{told}");
 
     fs::remove_file(&key_file).unwrap();
     let told = refusal(&directory.state()).await;
@@ -154,10 +154,10 @@ async fn a_newer_foreign_or_damaged_file_is_refused_and_left_as_it_was() {
     fs::write(torn.file("gatepost.sqlite"), content).unwrap();
 
     for (directory, words) in [
-        (&newer, "has format 2, and this version of Gatepost knows formats up to 1; run the newer version again"),
+        (&newer, "has format 2, and this version of Gatepost knows formats up to 1. Run the newer version again"),
         (&foreign, "is a database, but not one of Gatepost"),
-        (&garbage, "is damaged; restore it from a backup"),
-        (&torn, "is damaged; restore it from a backup"),
+        (&garbage, "is damaged. Restore it from a backup"),
+        (&torn, "is damaged. Restore it from a backup"),
     ] {
         let before = fs::read(directory.file("gatepost.sqlite")).unwrap();
         let told = refusal(&directory.state()).await;
@@ -319,7 +319,7 @@ async fn a_disk_that_fails_keeps_the_last_that_it_took() {
     assert!(said.contains("\nended\n"), "{said}");
     let failures = said.lines().filter(|line| line.starts_with("the store did not keep it: ")).count();
     assert_eq!(failures, 3, "{said}");
-    assert!(said.contains("the disk failed") && said.contains("look at the system's log"), "{said}");
+    assert!(said.contains("the disk failed") && said.contains("Check the system's log"), "{said}");
     let kept: u32 = said.lines().filter_map(|line| line.strip_prefix("kept ")?.parse().ok()).max().unwrap();
     let token = token_of(&*directory.open().await.unwrap(), "alice").await.unwrap();
     assert_eq!(token, format!("{kept}{}", "t".repeat(1_000 * kept as usize)), "neither lost nor half written");
