@@ -199,6 +199,7 @@ mod tests {
             cause,
             action_by: actor.name(),
             label: actor.label(),
+            code: None,
             message: format!("something is wrong with {account}"),
             remedy: "mend it".into(),
             account: account.into(),

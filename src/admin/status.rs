@@ -387,6 +387,7 @@ fn failure_line(failure: Recent, now: UnixTime) -> FailureLine {
         cause: failure.cause,
         action_by: failure.actor.name(),
         label: failure.actor.label(),
+        code: failure.code,
         message: suggestion::complete(&failure.message).into_owned(),
         remedy: suggestion::complete(&failure.remedy).into_owned(),
         account: failure.account,

@@ -95,6 +95,8 @@ pub(super) struct FailureLine {
     pub(super) cause: Cause,
     pub(super) action_by: &'static str,
     pub(super) label: &'static str,
+    /// The other side's own code, if it gave one.
+    pub(super) code: Option<Box<str>>,
     pub(super) message: String,
     pub(super) remedy: String,
     pub(super) account: String,

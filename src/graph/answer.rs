@@ -36,6 +36,11 @@ pub struct Answer {
 }
 
 impl Answer {
+    /// Returns Microsoft's code, or else the HTTP status.
+    pub(super) fn mark(&self) -> String {
+        self.code.clone().unwrap_or_else(|| self.status.to_string())
+    }
+
     /// Reads an answer. A body that is late, too long, or no JSON is left out, because the status
     /// says enough.
     pub async fn read(response: Response<Incoming>, deadline: Instant) -> Self {

@@ -30,6 +30,7 @@ impl GraphClient {
         };
         let refused = |refusal, cause, what, remedy: &'static str| {
             Failure::new(cause, format!("{} {what} ({})", self.origin(), answer.words()))
+                .coded(answer.mark())
                 .answered(refusal)
                 .by(Actor::ClientOwner)
                 .to_do(remedy)

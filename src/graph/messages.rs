@@ -236,7 +236,8 @@ impl GraphClient {
     pub(super) fn refused(&self, answer: &Answer) -> Unserved {
         const GONE: [&str; 2] = ["ErrorItemNotFound", "ErrorMessageNotFound"];
         let at = &self.origin;
-        let failed = |cause, what: &str| Failure::new(cause, format!("{at} {what} ({})", answer.words()));
+        let failed =
+            |cause, what: &str| Failure::new(cause, format!("{at} {what} ({})", answer.words())).coded(answer.mark());
         match answer.status {
             404 if answer.says(&GONE) => Unserved::Gone,
             401 => Unserved::TokenRefused(failed(Cause::TokenRefused, "did not accept the access token")),

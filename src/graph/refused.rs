@@ -41,7 +41,7 @@ pub(super) fn explain(answer: &Answer, octets: usize) -> NotSent {
     let word = answer.code.as_deref().map(|word| format!(" ({word})")).unwrap_or_default();
     let mut not_sent = NotSent::new(
         Reply::new(code, status, format_args!("{text}{word}")),
-        Failure::new(cause, format!("{text} ({})", answer.words())),
+        Failure::new(cause, format!("{text} ({})", answer.words())).coded(answer.mark()),
     );
     not_sent.token_refused = answer.status == 401;
     not_sent

@@ -176,6 +176,7 @@ impl Journal {
             account,
             outcome = "refused",
             cause = failure.cause.name(),
+            code = failure.code.as_deref(),
             action_by = failure.actor.name(),
             "login refused: {failure}"
         );
@@ -193,6 +194,7 @@ impl Journal {
             account,
             outcome = "refused",
             cause = failure.cause.name(),
+            code = failure.code.as_deref(),
             action_by = failure.actor.name(),
             status,
             host,
@@ -221,6 +223,7 @@ impl Journal {
                 account,
                 outcome = "failed",
                 cause = failure.cause.name(),
+                code = failure.code.as_deref(),
                 action_by = failure.actor.name(),
                 "request failed: {failure}"
             );
@@ -246,6 +249,7 @@ impl Journal {
                 subject,
                 outcome = "closed",
                 cause = failure.cause.name(),
+                code = failure.code.as_deref(),
                 "connection closed again: {failure}"
             );
         }
@@ -267,6 +271,7 @@ impl Journal {
             subject,
             outcome = "closed",
             cause = failure.cause.name(),
+            code = failure.code.as_deref(),
             action_by = failure.actor.name(),
             "connection closed: {failure}"
         );
@@ -319,6 +324,7 @@ impl Journal {
                     way = message.way,
                     outcome,
                     cause = message.failure.map(|failure| failure.cause.name()),
+                    code = message.failure.and_then(|failure| failure.code.as_deref()),
                     action_by = message.failure.map(|failure| failure.actor.name()),
                     recipients = message.recipients,
                     bytes = message.octets,
@@ -355,6 +361,7 @@ impl Journal {
             trusted = trusted.map(display),
             outcome = "not-sent",
             cause = failure.cause.name(),
+            code = failure.code.as_deref(),
             action_by = failure.actor.name(),
             reply = %reply,
             "{what}"
@@ -367,6 +374,7 @@ impl Journal {
         tell_of!(failure, subject, by whose,
             outcome = "not-sent",
             cause = failure.cause.name(),
+            code = failure.code.as_deref(),
             action_by = failure.actor.name(),
             "{failure}"
         );
@@ -393,6 +401,7 @@ impl Journal {
             account = &*whose.account,
             outcome = "degraded",
             cause = failure.cause.name(),
+            code = failure.code.as_deref(),
             action_by = failure.actor.name(),
             "the session is degraded: {failure}"
         );

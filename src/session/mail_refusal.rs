@@ -33,6 +33,14 @@ impl<'a> MailRefusal<'a> {
 
     /// Returns what happened, who must act and what to do.
     pub(super) fn failure(&self) -> Failure {
+        let failure = self.explained();
+        match self.reply.status() {
+            Some(status) => failure.coded(status),
+            None => failure.coded(self.reply.code().to_string()),
+        }
+    }
+
+    fn explained(&self) -> Failure {
         let Self { stage, reply, mailbox, .. } = *self;
         let text = reply.to_string();
         let said = text.get(..text.floor_char_boundary(REPLY)).unwrap_or_default();

@@ -46,7 +46,7 @@ fn replied(reply: &UpstreamFailure, upstream: &Upstream, holder: Option<&TokenHo
     use UpstreamFailureKind as Kind;
     let protocol = upstream.protocol;
     let says = |cause, what: &str| Failure::new(cause, message(reply, upstream, what));
-    match reply.kind {
+    let failure = match reply.kind {
         Kind::TokenRefused => match holder {
             Some(holder) => token_refused(reply, upstream, holder),
             None => says(Cause::TokenRefused, "rejected the access token"),
@@ -75,7 +75,20 @@ fn replied(reply: &UpstreamFailure, upstream: &Upstream, holder: Option<&TokenHo
         Kind::NoXoauth2 => says(Cause::NoXoauth2, "does not offer XOAUTH2"),
         Kind::Protocol => says(Cause::UpstreamGarbage, &format!("does not speak {} as it should", name(protocol))),
         Kind::Closed => says(Cause::UpstreamClosed, "closed the connection during the login"),
+    };
+    match enhanced_status(&reply.detail) {
+        Some(status) => failure.coded(status),
+        None => failure,
     }
+}
+
+/// The first enhanced status code of a reply (RFC 3463).
+fn enhanced_status(reply: &str) -> Option<&str> {
+    let is_number = |part: &str| (1..=3).contains(&part.len()) && part.bytes().all(|digit| digit.is_ascii_digit());
+    reply.split_ascii_whitespace().map(|word| word.trim_end_matches(',')).find(|word| {
+        let mut parts = word.split('.');
+        matches!((parts.next(), parts.clone().count()), (Some("4" | "5"), 2)) && parts.all(is_number)
+    })
 }
 
 /// What the server did, with its own words.

@@ -310,7 +310,7 @@ mod tests {
         let range = 256..=32_768;
         assert_eq!(size("8KiB", &range), Ok(8_192));
         assert_eq!(size("512B", &range), Ok(512));
-        assert_eq!(size("8192", &range).unwrap_err().hint, "write `8192B` for octets, or use `KiB`, `MiB`");
+        assert_eq!(size("8192", &range).unwrap_err().hint, "write `8192B` for bytes, or use `KiB`, `MiB`");
         assert_eq!(size("8KB", &range).unwrap_err().reason, "`8KB` has a unit that is not known");
         assert_eq!(size("1MiB", &range).unwrap_err().hint, "write a size from 256B to 32KiB");
     }

@@ -367,7 +367,7 @@ causes! {
         Http = "http": Nothing, ClientOwner, "set the client to the HTTP port of Gatepost",
         /// Nothing passed for as long as the protocol's limit allows.
         Idle = "idle": Nothing, Nobody, "",
-        /// The client said goodbye before a login.
+        /// The client ended the connection before a login.
         Logout = "logout": Nothing, Nobody, "",
         /// The load balancer sent no PROXY header.
         NoProxyHeader = "no-proxy-header": Nothing, GatepostAdmin,

@@ -21,6 +21,9 @@ pub struct Failure {
     pub actor: Actor,
     /// A short fixed word for logs and counters, such as `wrong-password` or `entra-unreachable`.
     pub cause: Cause,
+    /// The other side's own code, where it gave one: `AADSTS50126`, `5.7.139`, `407`,
+    /// `ErrorAccessDenied`.
+    pub code: Option<Box<str>>,
     /// What happened, in one sentence without full stop, with the other side's code if it has one
     /// (`AADSTS50126`, `5.7.139`, `407`). Control characters are escaped; it never holds a secret.
     pub message: String,
@@ -39,6 +42,7 @@ impl Failure {
             refusal: row.refusal.unwrap_or(Refusal::Unavailable),
             actor: row.actor,
             cause,
+            code: None,
             message: message.into(),
             remedy: Cow::Borrowed(row.remedy),
             delay: false,
@@ -61,6 +65,12 @@ impl Failure {
     #[must_use]
     pub fn answered(self, refusal: Refusal) -> Self {
         Self { refusal, ..self }
+    }
+
+    /// Notes the other side's own code.
+    #[must_use]
+    pub fn coded(self, code: impl Into<Box<str>>) -> Self {
+        Self { code: Some(code.into()), ..self }
     }
 
     /// Delays the answer for a moment, because somebody may be guessing.

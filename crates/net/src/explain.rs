@@ -179,6 +179,14 @@ impl Server<'_> {
 
     /// Explains a refusal of an HTTP proxy.
     fn tunnel(&self, error: &ConnectError) -> Failure {
+        let failure = self.tunnel_refused(error);
+        match &error.kind {
+            ConnectErrorKind::Refused { status, .. } => failure.coded(status.to_string()),
+            _ => failure,
+        }
+    }
+
+    fn tunnel_refused(&self, error: &ConnectError) -> Failure {
         let destination = &error.destination;
         match &error.kind {
             ConnectErrorKind::Refused { status: 407, schemes, configured, .. } => {

@@ -23,6 +23,8 @@ pub struct Recent {
     pub cause: Cause,
     /// Who must act.
     pub actor: Actor,
+    /// The other side's own code at the last occurrence, if it gave one.
+    pub code: Option<Box<str>>,
     /// What happened at the last occurrence.
     pub message: String,
     /// What to do about the last occurrence.
@@ -78,6 +80,7 @@ impl Recently {
         kinds.push_back(Recent {
             cause: failure.cause,
             actor: failure.actor,
+            code: failure.code.clone(),
             message: cut(&failure.message).to_owned(),
             remedy: cut(&failure.remedy).to_owned(),
             account: account.to_owned(),

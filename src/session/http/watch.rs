@@ -119,8 +119,12 @@ impl Answered {
             HttpService::Ews => "Exchange Online",
         };
         let said = self.said(code);
-        let failure =
-            |cause, what: &str| Some(Failure::new(cause, format!("{who} {what} mailbox `{mailbox}`: {said}")));
+        let failure = |cause, what: &str| {
+            Some(
+                Failure::new(cause, format!("{who} {what} mailbox `{mailbox}`: {said}"))
+                    .coded(code.map_or_else(|| status.to_string(), str::to_owned)),
+            )
+        };
         match (status, code.unwrap_or_default()) {
             (_, "ErrorServerBusy") | (429, _) => failure(Cause::Throttled, "delays requests for"),
             (_, "ErrorSendAsDenied") => failure(Cause::SendAsDenied, "refused to send another address from")

@@ -67,7 +67,7 @@ async fn an_outage_leaves_tokens_and_sessions_alone() {
         let mut before = world.session(Imap, ALICE, ALICES).await;
         world.sandbox.set_entra_mode(mode);
         // Past the margin too, when a newer one is asked for in vain.
-        log_in_until(&world, || world.log.has("the one at hand is used")).await;
+        log_in_until(&world, || world.log.has("so the cached one is used")).await;
         for protocol in PROTOCOLS {
             world.session(protocol, ALICE, ALICES).await.works().await;
         }

@@ -277,7 +277,7 @@ mod pac {
             let (setup, _file) = script(body, "");
             let before = std::time::Instant::now();
             let world = setup.start().await;
-            world.refuses(Pop3, ALICE, ALICES, Refusal::Unavailable, "token-client-unusable").await;
+            world.refuses(Pop3, ALICE, ALICES, Refusal::Unavailable, "pac-failed").await;
             assert_eq!(world.upstream_connections(), 0);
             assert!(before.elapsed() < std::time::Duration::from_secs(30));
         }

@@ -237,7 +237,8 @@ fn told(error: &OauthError, named: Option<Named>) -> Failure {
     let name = error.code.map_or_else(|| format!("`{}`", error.error), |code| format!("`AADSTS{code}`"));
     let trace = error.trace_id.as_deref().map_or(String::new(), |id| format!(" (trace id `{id}`)"));
     let cause = named.as_ref().and_then(|named| named.cause).unwrap_or(cause);
-    let failure = Failure::new(cause, format!("Entra refused the sign-in with {name}: {meaning}{trace}"));
+    let failure = Failure::new(cause, format!("Entra refused the sign-in with {name}: {meaning}{trace}"))
+        .coded(name.trim_matches('`'));
     let failure = match (entry, error.class) {
         _ if let Some(named) = named => failure.by(named.actor).to_do(named.remedy),
         (Some(entry), _) => failure.by(entry.actor).to_do(entry.remedy),

@@ -63,7 +63,7 @@ async fn a_full_disk_keeps_what_was_there() {
     let (world, version) = World::new().await;
     world.pragma("PRAGMA max_page_count = 1");
     let error = world.put(&"t".repeat(60_000), Some(version)).await.unwrap_err();
-    assert!(matches!(&error, StoreError::NotKept(why) if why.contains("the disk is full; make room on it")), "{error}");
+    assert!(matches!(&error, StoreError::NotKept(why) if why.contains("the disk is full. Make room on it")), "{error}");
     assert_eq!(world.token().await.as_deref(), Ok("one"));
     world.pragma("PRAGMA max_page_count = 1000000");
     world.put("two", Some(version)).await.unwrap();
@@ -107,7 +107,7 @@ async fn a_file_that_breaks_while_it_is_open_is_said_to_be_damaged() {
     // The content in memory is dropped first.
     world.database.0.connection.lock().take();
     let error = world.token().await.unwrap_err();
-    assert!(matches!(&error, StoreError::Sealed(why) if why.contains("is damaged; restore it")), "{error}");
+    assert!(matches!(&error, StoreError::Sealed(why) if why.contains("is damaged. Restore it")), "{error}");
 }
 
 #[tokio::test]
