@@ -8,6 +8,7 @@ pub mod demo;
 mod dispatch;
 pub mod doctor;
 mod exit;
+pub mod import;
 pub mod login;
 pub mod logout;
 mod options;
@@ -26,7 +27,8 @@ mod store_context;
 pub use dispatch::main;
 pub use exit::{CONFIGURATION, DONE, FAILED, USAGE};
 pub use options::{
-    AccountCommand, AddOptions, CertOptions, Cli, Command, DoctorOptions, Expiry, Host, ListOptions, LoginOptions,
-    LogoutOptions, PasswordCommand, RevokeOptions, RunOptions, Settings, StateCommand, StatusOptions, UnlockOptions,
+    AccountCommand, AddOptions, CertOptions, Cli, Command, DoctorOptions, Expiry, Host, ImportFormat, ImportOptions,
+    ListOptions, LoginOptions, LogoutOptions, PasswordCommand, RevokeOptions, RunOptions, Settings, StateCommand,
+    StatusOptions, UnlockOptions,
 };
 pub use output::report;

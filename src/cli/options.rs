@@ -70,6 +70,8 @@ pub enum Command {
     Status(StatusOptions),
     /// Create a local CA and a server certificate
     Cert(CertOptions),
+    /// Convert the configuration of another proxy
+    Import(ImportOptions),
     /// Create, list and revoke device passwords
     #[command(subcommand)]
     Password(PasswordCommand),
@@ -97,7 +99,7 @@ impl Command {
             Self::Password(PasswordCommand::Revoke(options)) => &options.settings,
             Self::Account(AccountCommand::Unlock(options)) => &options.settings,
             Self::State(StateCommand::RotateKey(settings)) => settings,
-            Self::Cert(_) | Self::Password(PasswordCommand::Hash { .. }) => return None,
+            Self::Cert(_) | Self::Import(_) | Self::Password(PasswordCommand::Hash { .. }) => return None,
             #[cfg(feature = "sandbox")]
             Self::Demo { .. } => return None,
         })
@@ -275,6 +277,64 @@ pub struct CertOptions {
     /// Replace the server certificate, keep the CA
     #[arg(long)]
     pub force: bool,
+}
+
+/// What to convert, and what its file does not say.
+#[derive(Debug, Default, Args)]
+pub struct ImportOptions {
+    /// Configuration file of the other proxy
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// Program of the file [default: found by its content]
+    #[arg(long, value_name = "PROGRAM")]
+    pub format: Option<ImportFormat>,
+    /// Write to this file [default: standard output]
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// Replace files that exist
+    #[arg(long)]
+    pub force: bool,
+    /// Write the secrets into files in this directory
+    #[arg(long, value_name = "DIRECTORY")]
+    pub write_secrets: Option<PathBuf>,
+    /// Directory ID or domain, if the file names none
+    #[arg(long, value_name = "TENANT")]
+    pub tenant: Option<String>,
+    /// Application ID, if the file names none
+    #[arg(long, value_name = "ID")]
+    pub client_id: Option<String>,
+    /// Mailbox, if the file names none (repeatable)
+    #[arg(long = "mailbox", value_name = "ADDRESS", value_parser = address)]
+    pub mailboxes: Vec<MailAddress>,
+    /// Let clients of this network connect (repeatable)
+    #[arg(long = "allow-from", value_name = "NETWORK", value_parser = network)]
+    pub allow_from: Vec<IpNet>,
+    /// Certificate chain of the listeners (PEM)
+    #[arg(long, value_name = "FILE", requires = "private_key")]
+    pub certificate: Option<PathBuf>,
+    /// Private key of the certificate (PEM)
+    #[arg(long, value_name = "FILE", requires = "certificate")]
+    pub private_key: Option<PathBuf>,
+    /// Write the file even if `check` refuses it
+    #[arg(long)]
+    pub incomplete: bool,
+}
+
+/// A program whose configuration can be converted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ImportFormat {
+    /// Its `emailproxy.config`.
+    #[value(name = "email-oauth2-proxy", help = "emailproxy.config")]
+    EmailOauth2Proxy,
+    /// Its `davmail.properties`.
+    #[value(name = "davmail", help = "davmail.properties")]
+    DavMail,
+    /// The options of Genesys E-mail Server, as a `.cfg` export has them.
+    #[value(name = "genesys", help = "E-mail Server options (.cfg)")]
+    Genesys,
+    /// Its environment file.
+    #[value(name = "smtp-oauth-relay", help = "environment file")]
+    SmtpOauthRelay,
 }
 
 /// The kind of a key in a certificate.

@@ -104,7 +104,7 @@ impl Cloud {
 
     /// The clouds to which this mail or Graph host belongs; none for a host that is not
     /// Microsoft's.
-    pub(super) fn of_host(host: &str) -> Vec<Self> {
+    pub fn of_host(host: &str) -> Vec<Self> {
         let under =
             |domain: &&str| host.strip_suffix(*domain).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'));
         let has = |preset: &Preset| preset.mail_domains.iter().any(under) || preset.origin(HttpService::Graph) == host;
@@ -112,7 +112,7 @@ impl Cloud {
     }
 
     /// The clouds to which this token service belongs; none for a host that is not Microsoft's.
-    pub(super) fn of_authority(host: &str) -> Vec<Self> {
+    pub fn of_authority(host: &str) -> Vec<Self> {
         Self::ALL.into_iter().filter(|cloud| cloud.preset().authorities.contains(&host)).collect()
     }
 }

@@ -14,6 +14,7 @@ mod demo;
 #[cfg(feature = "sandbox")]
 mod device_passwords;
 mod gone_reader;
+mod import;
 #[cfg(unix)]
 mod standing;
 #[cfg(feature = "sandbox")]

@@ -3,6 +3,7 @@
 
 mod entra;
 mod healthy;
+mod imported;
 mod listeners;
 mod mailboxes;
 mod network;

@@ -4,7 +4,8 @@ use std::path::Path;
 
 use crate::deploy::support::{repository, text};
 
-const DOCUMENTS: [&str; 4] = ["README.md", "docs/messages.md", "docs/operations.md", "docs/scale.md"];
+const DOCUMENTS: [&str; 5] =
+    ["README.md", "docs/messages.md", "docs/migrate.md", "docs/operations.md", "docs/scale.md"];
 
 /// Targets of all links but those to other hosts.
 fn links(document: &str) -> Vec<String> {

@@ -51,7 +51,7 @@ impl Built {
 }
 
 /// The files of both packages, as mode and path.
-const FILES: [&str; 13] = [
+const FILES: [&str; 14] = [
     "-rw-r--r-- /etc/logrotate.d/gatepost",
     "-rwxr-xr-x /usr/bin/gatepost",
     "-rw-r--r-- /usr/lib/systemd/system/gatepost-imaps.socket",
@@ -62,6 +62,7 @@ const FILES: [&str; 13] = [
     "-rwxr-xr-x /usr/libexec/gatepost/package-script",
     "-rw-r--r-- /usr/share/doc/gatepost/README.md",
     "-rw-r--r-- /usr/share/doc/gatepost/messages.md",
+    "-rw-r--r-- /usr/share/doc/gatepost/migrate.md",
     "-rw-r--r-- /usr/share/doc/gatepost/operations.md",
     "-rw-r--r-- /usr/share/doc/gatepost/proxy.example.yaml",
     "-rw-r--r-- /usr/share/doc/gatepost/proxy.sample.yaml",
