@@ -107,7 +107,9 @@ fn configure(world: &World, listeners: Listeners<'_>) {
 async fn is_served(address: SocketAddr) -> Result<bool, String> {
     match TcpStream::connect(address).await {
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => return Ok(false),
-        connected => drop(connected.unwrap()),
+        // As the socket is being closed.
+        Err(error) => return Err(error.to_string()),
+        Ok(stream) => drop(stream),
     }
     Client::greeted(address).await.map(|_| true).map_err(|error| error.to_string())
 }
