@@ -5,7 +5,7 @@
 //! walks through all sections and stops nowhere. It uses the service's own parts, so that the words
 //! of a failure are those of a client's login. It tells an [`Event`] for each [`Step`]. `compare`
 //! adds what only the comparison of several mailboxes and protocols shows. `render` shows the steps
-//! to people. [`at_start`] says which accounts would fail at once.
+//! to people. [`at_start()`] says which accounts would fail at once.
 
 mod accounts;
 mod at_start;

@@ -1,7 +1,7 @@
 //! `gatepost import`: turns the configuration of another proxy into one of Gatepost.
 //!
-//! A reader per format makes a [`plan`]: listeners and accounts, each value with the place that it
-//! came from. [`yaml`] writes it, [`verify`] checks the result, and [`report`] says what is left for
+//! A reader per format makes a `plan`: listeners and accounts, each value with the place that it
+//! came from. `yaml` writes it, `verify` checks the result, and `report` says what is left for
 //! the administrator to do. A secret only leaves the file for a file that `--write-secrets` names.
 
 mod answers;
