@@ -242,7 +242,9 @@ async fn connect(places: &[PathBuf]) -> Result<(PathBuf, UnixStream), NotAsked> 
     let mut tried = Vec::new();
     for socket in places {
         match UnixStream::connect(socket).await {
-            Ok(stream) => return Ok((socket.clone(), stream)),
+            Ok(stream) if is_answered_by_owner(socket, &stream) => return Ok((socket.clone(), stream)),
+            // Not asked: a command may send a password.
+            Ok(_) => tried.push((socket.clone(), io::ErrorKind::NotFound.into())),
             Err(error) => tried.push((socket.clone(), error)),
         }
     }
@@ -252,6 +254,16 @@ async fn connect(places: &[PathBuf]) -> Result<(PathBuf, UnixStream), NotAsked> 
         }
     }
     Err(NotAsked::NotThere(tried))
+}
+
+/// Whether the process that answers belongs to this user, to root, or, for root, to the user whose
+/// place it is.
+fn is_answered_by_owner(place: &Path, stream: &UnixStream) -> bool {
+    let Ok(answering) = stream.peer_cred().map(|peer| peer.uid()) else { return false };
+    match gatepost_config::user::own() {
+        0 => answering == 0 || gatepost_config::owner_of_place(place).is_none_or(|owner| owner == answering),
+        own => answering == own || answering == 0,
+    }
 }
 
 async fn exchange(

@@ -45,7 +45,6 @@ impl LocalSocket {
     /// Accepts the next connection, and returns it with the id of its user; `None` for a connection
     /// of another user, which is closed. Where the system respects the mode of sockets, the mode
     /// keeps others out already.
-    /// minds the mode of sockets.
     ///
     /// # Errors
     /// As the system reports them.

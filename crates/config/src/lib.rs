@@ -65,7 +65,7 @@ pub mod value;
 pub use directory::DirectoryState;
 pub use files::Files;
 pub use finding::{Finding, Severity};
-pub use meeting::MeetingPlace;
+pub use meeting::{MeetingPlace, owner as owner_of_place};
 pub use model::Config;
 pub use model::account::{
     Account, AccountWithoutPassword, Accounts, Application, Cloud, Found, Grant, LoginPattern, Tenant,

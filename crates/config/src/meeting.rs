@@ -87,6 +87,18 @@ fn of_owner(_file: Option<&Path>) -> Vec<PathBuf> {
     Vec::new()
 }
 
+/// The user whose service alone may answer at this place, if it is one of those that nobody has
+/// configured. Until that user's directory is there, any other may create it.
+pub fn owner(place: &Path) -> Option<u32> {
+    let directory = place.parent()?;
+    let number = |name: Option<&std::ffi::OsStr>, prefix: &str| name?.to_str()?.strip_prefix(prefix)?.parse().ok();
+    match directory.parent()? {
+        parent if parent == Path::new(TEMPORARY) => number(directory.file_name(), PREFIX),
+        parent if parent.parent() == Some(Path::new(RUN)) => number(parent.file_name(), ""),
+        _ => None,
+    }
+}
+
 /// The name of the socket for a configuration file.
 fn name(file: Option<&Path>) -> String {
     let path = file.map(real).unwrap_or_default();
@@ -210,6 +222,15 @@ mod tests {
         assert_eq!(one, places("/nonexistent/a.yaml"));
         assert_ne!(one[0], places("/nonexistent/b.yaml")[0]);
         assert_eq!(name(None).len(), 2 * HASH_OCTETS + ".sock".len());
+    }
+
+    #[test]
+    fn each_place_is_one_users() {
+        let owner = |path: &str| owner(Path::new(path));
+        assert_eq!(owner("/tmp/gatepost-65534/ab.sock"), Some(65_534));
+        assert_eq!(owner("/run/user/1000/gatepost/ab.sock"), Some(1_000));
+        assert_eq!(owner("/var/lib/gatepost/gatepost.sock"), None);
+        assert_eq!(owner("/tmp/gatepost-x/ab.sock"), None);
     }
 
     #[test]
