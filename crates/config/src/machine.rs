@@ -11,7 +11,8 @@ use super::model::admin::Admin;
 use super::model::state::State;
 use super::reader::{Node, Section};
 use super::sockets::Holder;
-use super::user::{as_named, owner};
+use super::suggestion::quoted;
+use super::user::{as_named, is_shared, owner};
 use super::value;
 
 /// Reports what the machine does not have or does not allow. Only a check does so, because the
@@ -105,7 +106,11 @@ fn check_directory(section: &Section<'_>, directory: &Path) {
     };
     let (own, shown) = (outside.own_user(), directory.display());
     let sudo = if own == 0 { "" } else { "sudo " };
-    let chown = |user: u32| format!("run `{sudo}chown -R {} {shown}`", owner(&outside.user(user)));
+    let quoted = quoted(&shown.to_string());
+    let chown = |user: u32| match is_shared(directory) {
+        true => "name a directory that only Gatepost uses, such as `/var/lib/gatepost`".to_owned(),
+        false => format!("run `{sudo}chown -R {} {quoted}`", owner(&outside.user(user))),
+    };
     let of_service = outside.user_of_service().filter(|_| section.context().is_of_unit());
     let Some(found) = outside.directory(directory) else {
         // systemd creates that of the unit.
@@ -113,7 +118,7 @@ fn check_directory(section: &Section<'_>, directory: &Path) {
             find(
                 Severity::Problem,
                 format!("`{shown}` does not exist, and user {} cannot create it", outside.user(own)),
-                format!("run `sudo install -d -m 700 -o {} {shown}`", outside.user(own)),
+                format!("run `sudo install -d -m 700 -o {} {quoted}`", outside.user(own)),
             );
         }
         return;

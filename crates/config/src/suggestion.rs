@@ -117,7 +117,7 @@ fn takes_configuration(text: &str) -> bool {
 }
 
 /// Returns a word as a shell takes it.
-pub(super) fn quoted(word: &str) -> String {
+pub fn quoted(word: &str) -> String {
     let plain = |b: u8| b.is_ascii_alphanumeric() || b"_-./:=@%+,~".contains(&b) || !b.is_ascii();
     if !word.is_empty() && !word.starts_with('~') && word.bytes().all(plain) {
         return word.to_owned();

@@ -34,9 +34,16 @@ pub(super) fn as_named(name: &str) -> String {
 /// If this process is not root's, it begins with `sudo`.
 pub fn give_to(id: u32, path: &std::path::Path) -> String {
     let sudo = if own() == 0 { "" } else { "sudo " };
-    let recursively = if path.is_dir() { "-R " } else { "" };
+    let recursively = if path.is_dir() && !is_shared(path) { "-R " } else { "" };
     let (owner, path) = (owner(&name(id)), path.display().to_string());
     format!("{sudo}chown {recursively}{owner} {}", crate::suggestion::quoted(&path))
+}
+
+/// Whether a directory is likely one that other programs use too, such as `/var/lib`. Nobody should
+/// be told to give all of it to another user.
+pub(super) fn is_shared(directory: &std::path::Path) -> bool {
+    let is_named = directory.file_name().is_some_and(|name| name.to_string_lossy().contains("gatepost"));
+    directory.components().count() <= 3 && directory.is_absolute() && !is_named
 }
 
 /// Returns a user's name as `chown` takes it: with a colon, for the user's group. A number has none.
@@ -91,6 +98,16 @@ mod tests {
         assert_eq!(name_in("", 0), None);
         for (name, expected) in [("gatepost", Some(997)), ("root", Some(0)), ("broken", None), ("", None)] {
             assert_eq!(id_in(users, name), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn nobody_is_told_to_give_away_what_others_use() {
+        for shared in ["/", "/srv", "/var/lib"] {
+            assert!(is_shared(shared.as_ref()), "{shared}");
+        }
+        for own in ["/gatepost", "/var/gatepost", "/var/lib/gatepost", "/srv/mail/state", "state"] {
+            assert!(!is_shared(own.as_ref()), "{own}");
         }
     }
 

@@ -102,7 +102,11 @@ pub(super) fn denied(doing: &str, path: &Path) -> String {
     if store.exists() && (suggestion::is_service() || user::id_of(user::OF_SERVICE) == Some(own)) {
         format!("{facts}. Run `{}`", user::give_to(own, &store))
     } else if suggestion::is_service() {
-        format!("{facts}. Run `sudo install -d -m 700 -o {} {}`", user::name(own), store.display())
+        format!(
+            "{facts}. Run `sudo install -d -m 700 -o {} {}`",
+            user::name(own),
+            suggestion::quoted(&store.display().to_string())
+        )
     } else if owner == 0 {
         format!("{facts}. Run the command as root: `sudo gatepost …`")
     } else {
