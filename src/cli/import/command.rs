@@ -73,6 +73,10 @@ pub fn import(options: &ImportOptions) -> u8 {
         complain("gatepost: it is written, but `gatepost check` refuses it. Do what is missing.");
         return CONFIGURATION;
     }
+    if let Some(path) = &options.output {
+        let path = path.display();
+        say(&format!("if the service runs as another user, give it the file: `chown gatepost: {path}`\n"));
+    }
     let config = answers.config();
     say(&format!("next: `gatepost check {config}`, then `gatepost doctor {config}`\n"));
     DONE
@@ -95,15 +99,20 @@ fn head(options: &ImportOptions, format: ImportFormat) -> String {
     let name = options.file.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     let name: String = name.chars().filter(|c| !c.is_control()).collect();
     format!(
-        "Made by `gatepost import` from {name} of {}.\nproxy.example.yaml has every key with its default.",
+        "Created by `gatepost import` from {name} of {}.\nproxy.example.yaml has every key with its default.",
         format.program()
     )
 }
 
 fn write_secrets(plan: &Plan, directory: Option<&Path>, replace: bool) -> Result<(), String> {
     let Some(directory) = directory else { return Ok(()) };
+    // Looked at before anything is written, so that the same command can be given again.
+    let mut files = plan.secrets.iter().filter(|secret| secret.value.is_some()).map(|secret| secret.path(directory));
+    if !replace && let Some(path) = files.find(|path| path.exists()) {
+        return Err(not_written(&path, &io::ErrorKind::AlreadyExists.into()));
+    }
     target::directory(directory)
-        .map_err(|error| format!("the directory `{}` cannot be made: {}", directory.display(), Plain(&error)))?;
+        .map_err(|error| format!("the directory `{}` cannot be created: {}", directory.display(), Plain(&error)))?;
     for secret in plan.secrets.iter() {
         if let Some(value) = &secret.value {
             let path = secret.path(directory);

@@ -139,9 +139,11 @@ impl Plan {
         self.remark(Label::Missing, about, what);
     }
 
-    /// Records a line of the report.
+    /// Records a line of the report. What a terminal would obey, and a line break that could pass for
+    /// another line, are shown as `?`.
     pub(super) fn remark(&mut self, label: Label, about: Option<Origin>, text: impl Into<String>) {
-        self.remarks.push(Remark { label, about, text: text.into() });
+        let text = text.into().chars().map(|c| if is_odd(c) { '?' } else { c }).collect();
+        self.remarks.push(Remark { label, about, text });
     }
 
     /// True when something has to be given first.

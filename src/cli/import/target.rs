@@ -20,16 +20,37 @@ pub(super) fn write(path: &Path, content: &[u8], replace: bool) -> io::Result<()
     remove_after_error(&temporary, written)
 }
 
-/// Makes a directory with mode 0700, if there is none.
+/// Creates a directory with mode 0700, if there is none. Those above it get the usual mode.
 ///
 /// # Errors
-/// As the system reports them.
+/// As the system reports them, and for a directory of another user or one that others can write to.
 pub(super) fn directory(path: &Path) -> io::Result<()> {
+    if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        std::fs::create_dir_all(parent)?;
+    }
     let mut builder = DirBuilder::new();
-    builder.recursive(true);
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(path)
+    match builder.create(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && is_ours_alone(path) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            Err(io::Error::other("it is not a directory of this user alone. Name one that does not exist yet"))
+        }
+        created => created,
+    }
+}
+
+/// Whether it is a directory, no link, that nobody else can write to.
+#[cfg(unix)]
+fn is_ours_alone(path: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt as _;
+    let own = gatepost_config::user::own();
+    std::fs::symlink_metadata(path).is_ok_and(|found| found.is_dir() && found.uid() == own && found.mode() & 0o022 == 0)
+}
+
+#[cfg(not(unix))]
+fn is_ours_alone(path: &Path) -> bool {
+    path.is_dir()
 }
 
 fn create(path: &Path, content: &[u8]) -> io::Result<()> {
