@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use crate::login::device::{Ending, KnownPassword, Outside};
 use crate::login::lockout_guard::{HeldBack, Spent};
 use crate::login::request::LoginRequest;
-use gatepost_core::account::{LoginName, MailAddress};
+use gatepost_core::account::{LoginName, MailAddress, fits_command};
 use gatepost_core::cause::Cause;
 use gatepost_core::clock::UnixTime;
 use gatepost_core::failure::{Actor, Failure, Refusal};
@@ -70,33 +70,27 @@ pub(super) fn wrong_local_password(login: &MailAddress, meant: Option<&KnownPass
 /// Nobody can log in to the account yet. The client gets the same answer as for a wrong password.
 pub(super) fn nobody_signed_in(login: &MailAddress) -> Failure {
     let message = format!("nobody has signed in for `{login}`, or all its device passwords were revoked");
-    Failure::new(Cause::SignInNeeded, message)
-        .answered(Refusal::InvalidCredentials)
-        .to_do(format!("run `gatepost login {login}`, which also creates a device password"))
-        .delayed()
+    let failure = Failure::new(Cause::SignInNeeded, message).answered(Refusal::InvalidCredentials).delayed();
+    match fits_command(login.as_str()) {
+        true => failure.to_do(format!("run `gatepost login {login}`, which also creates a device password")),
+        false => failure,
+    }
 }
 
 /// The client gets the same answer as for a wrong password.
 pub(super) fn outside(device: &KnownPassword, outside: Outside, request: LoginRequest<'_>) -> Failure {
     let of = device.password();
-    let (cause, why, remedy) = match outside {
+    let (cause, why) = match outside {
         Outside::Ended(Ending::Expired) => (
             Ending::Expired.cause(),
             of.expires_at.map_or_else(|| "has expired".to_owned(), |at| format!("expired on {at}")),
-            "make a new one with `gatepost password add`",
         ),
-        Outside::Ended(Ending::Revoked) => (
-            Ending::Revoked.cause(),
-            "was revoked a moment ago".to_owned(),
-            "make a new one with `gatepost password add`, if the device is to go on",
-        ),
+        Outside::Ended(Ending::Revoked) => (Ending::Revoked.cause(), "was revoked a moment ago".to_owned()),
         Outside::Protocol => {
             let allowed: Vec<&str> = of.protocols.iter().map(|protocol| protocol.name()).collect();
             (
                 Cause::PasswordForOtherProtocols,
                 format!("is for {} only, and was presented over {}", allowed.join(" and "), request.protocol.name()),
-                "set up the device for its protocol, or make another password with `gatepost password add --protocol \
-                 …`",
             )
         }
         Outside::Network => {
@@ -104,14 +98,12 @@ pub(super) fn outside(device: &KnownPassword, outside: Outside, request: LoginRe
             (
                 Cause::PasswordForOtherNetworks,
                 format!("is for {} only, and was presented from {}", allowed.join(" and "), request.source),
-                "revoke the password if it may have leaked, or make another one with `gatepost password add --from …`",
             )
         }
     };
     Failure::new(cause, format!("the device password {} `{}` is right, but it {why}", of.id, of.name))
         .answered(Refusal::InvalidCredentials)
         .by(Actor::GatepostAdmin)
-        .to_do(remedy)
         .delayed()
 }
 
@@ -168,11 +160,14 @@ fn budget_spent(spent: &Spent, login: &str, now: UnixTime) -> Failure {
     let until = UnixTime(now.0.saturating_add(wait.as_secs()).next_multiple_of(60));
     let device =
         from.map_or_else(|| "the device that has a wrong password".to_owned(), |from| format!("the device at {from}"));
-    Failure::new(
+    let failure = Failure::new(
         Cause::GuessBudgetSpent,
         format!("{used}. More could lock the account in Entra, so no new password is tried until {until}"),
-    )
-    .to_do(format!("fix {device}, then run `gatepost account unlock {login}`"))
+    );
+    match fits_command(login) {
+        true => failure.to_do(format!("fix {device}, then run `gatepost account unlock {login}`")),
+        false => failure,
+    }
 }
 
 /// Explains why the password of `login` was not forwarded.
@@ -189,4 +184,21 @@ pub(super) fn held(hold: HeldBack, login: &str, now: UnixTime) -> Failure {
         ),
     };
     failure.delayed()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_name_that_a_client_made_up_stands_in_no_command() {
+        let failure = |login| nobody_signed_in(&MailAddress::parse(login).unwrap());
+        assert!(failure("anna@contoso.com").remedy.contains("gatepost login anna@contoso.com"));
+        assert_eq!(failure("$a`id`|x@contoso.com").remedy, Cause::SignInNeeded.row().remedy);
+        let spent = |login| budget_spent(&Spent { wait: Duration::ZERO, most: 1, total: 1, from: None }, login, UnixTime(0));
+        assert!(spent("anna@contoso.com").remedy.contains("gatepost account unlock anna@contoso.com"));
+        assert_eq!(spent("a`id`@contoso.com").remedy, Cause::GuessBudgetSpent.row().remedy);
+    }
 }

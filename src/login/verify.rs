@@ -13,7 +13,7 @@ use crate::login::device::{KnownPassword, Outside};
 use crate::login::explain;
 use crate::login::local::{Claim, Hashes, NotProved};
 use crate::login::request::LoginRequest;
-use gatepost_config::Account;
+use gatepost_config::{Account, LoginPattern};
 use gatepost_core::account::{self, MailAddress};
 use gatepost_core::failure::Failure;
 use gatepost_core::secret::Password;
@@ -67,7 +67,9 @@ impl Authenticator {
     fn wrong(&self, refused: &Refused, account: &Account, address: &MailAddress, request: LoginRequest<'_>) -> Failure {
         let known = self.devices.of(address);
         let is_wrong = matches!(refused.why, NotProved::Wrong);
-        if is_wrong && account.grant.is_sign_in() && account.passwords.is_empty() && known.is_empty() {
+        // Under a pattern, anybody can make up a name that nobody has signed in for.
+        let is_one = matches!(account.pattern, LoginPattern::Address(_));
+        if is_wrong && is_one && account.grant.is_sign_in() && account.passwords.is_empty() && known.is_empty() {
             return explain::nobody_signed_in(address);
         }
         // Generated passwords have neither capitals nor blanks, and comparing them costs no

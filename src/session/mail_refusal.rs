@@ -1,7 +1,7 @@
 //! Explains why Exchange Online refused a command of a mail transaction, or a message: one
 //! [`Failure`] for each kind of reply, whether the session is relayed or not.
 
-use gatepost_core::account::MailAddress;
+use gatepost_core::account::fits_command;
 use gatepost_core::cause::Cause;
 use gatepost_core::failure::{Actor, Failure, Refusal};
 use gatepost_proto::mail::smtp::{RefusedCommand, Reply, Stage};
@@ -51,21 +51,23 @@ impl<'a> MailRefusal<'a> {
         let passes = reply.class() == 4;
         match status {
             _ if has("SendAsDenied") => self.send_as_denied(said),
-            "7.60" => self.send_as_denied(said),
-            "6.11" => failure(Cause::BareLineEnd, "message not sent, because it has a bare LF"),
+            "7.60" if !passes => self.send_as_denied(said),
+            "6.11" if !passes => failure(Cause::BareLineEnd, "message not sent, because it has a bare LF"),
             "3.4" | "2.3" => failure(Cause::MessageTooLarge, "message not sent, because it is too large")
                 .to_do("send smaller messages"),
+            // The mailbox that is full is the recipient's.
+            "2.2" if stage == Stage::Recipient => self.recipient_refused(said, status),
+            "2.2" => failure(Cause::MailboxFull, &format!("message not sent, because mailbox `{mailbox}` is full"))
+                .by(Actor::ClientOwner),
             _ if reply.code() == 552 => failure(Cause::MessageTooLarge, "message not sent, because it is too large")
                 .to_do("send smaller messages"),
-            "1.8" | "7.501" | "7.502" | "7.503" | "7.705" | "7.708" => {
+            "1.8" | "7.501" | "7.502" | "7.503" | "7.705" | "7.708" if !passes => {
                 failure(Cause::SenderBarred, &format!("mailbox `{mailbox}` may not send"))
             }
             "5.3" => failure(Cause::SendingLimit, "recipient refused, because the message has too many")
                 .to_do("send to fewer recipients at once"),
-            "1.90" => self.limit_reached(said),
+            "1.90" if !passes => self.limit_reached(said),
             _ if has("SubmissionQuotaExceeded") => self.limit_reached(said),
-            "2.2" => failure(Cause::MailboxFull, &format!("message not sent, because mailbox `{mailbox}` is full"))
-                .by(Actor::ClientOwner),
             // Sessions of one mailbox at a time.
             "3.2" if passes => failure(Cause::UpstreamLimit, &format!("message of mailbox `{mailbox}` delayed"))
                 .by(Actor::Nobody)
@@ -97,7 +99,7 @@ impl<'a> MailRefusal<'a> {
             "message not sent, because mailbox `{mailbox}` may not send as {shown}: Exchange Online replied `{said}`"
         );
         let failure = Failure::new(Cause::SendAsDenied, message).answered(Refusal::NotAuthorized);
-        match sender.filter(|sender| is_plain(sender) && is_plain(mailbox)) {
+        match sender.filter(|sender| fits_command(sender) && fits_command(mailbox)) {
             Some(sender) => failure.to_do(format!(
                 "run `Add-RecipientPermission {sender} -Trustee {mailbox} -AccessRights SendAs` in Exchange Online PowerShell"
             )),
@@ -124,12 +126,6 @@ impl<'a> MailRefusal<'a> {
         }
         failure
     }
-}
-
-/// Whether an address may stand in a command that is pasted into PowerShell. A client chose it.
-fn is_plain(address: &str) -> bool {
-    let plain = |octet: u8| octet.is_ascii_alphanumeric() || b"@._+-".contains(&octet);
-    MailAddress::parse(address).is_ok() && !address.starts_with('-') && address.bytes().all(plain)
 }
 
 #[cfg(test)]
@@ -167,6 +163,14 @@ mod tests {
             (Content, 550, [1, 90], "daily limit for message recipients", Cause::SendingLimit, ClientOwner),
             (Content, 554, [2, 0], "SubmissionQuotaExceededException", Cause::SendingLimit, ClientOwner),
             (Content, 554, [2, 2], "mailbox full", Cause::MailboxFull, ClientOwner),
+            (Content, 552, [2, 2], "mailbox full", Cause::MailboxFull, ClientOwner),
+            (Recipient, 552, [2, 2], "mailbox full", Cause::RecipientRefused, ClientOwner),
+            (Recipient, 452, [2, 2], "mailbox full", Cause::RecipientRefused, ClientOwner),
+            (Sender, 451, [1, 8], "Domain of sender not found", Cause::UpstreamUnavailable, Nobody),
+            (Sender, 450, [7, 501], "Service busy", Cause::UpstreamUnavailable, Nobody),
+            (Content, 451, [7, 60], "try later", Cause::UpstreamUnavailable, Nobody),
+            (Content, 451, [6, 11], "try later", Cause::UpstreamUnavailable, Nobody),
+            (Content, 451, [1, 90], "try later", Cause::UpstreamUnavailable, Nobody),
             (Sender, 432, [3, 2], "Concurrent connections limit exceeded", Cause::UpstreamLimit, Nobody),
             (Content, 451, [7, 500], "Server busy", Cause::UpstreamUnavailable, Nobody),
             (Content, 550, [7, 1], "Delivery not authorized", Cause::MessageRefused, M365Admin),

@@ -4,7 +4,7 @@
 use crate::session::token_holder::{Permission, TokenHolder};
 use crate::session::upstream::OpenError;
 use gatepost_config::Upstream;
-use gatepost_core::account::MailAddress;
+use gatepost_core::account::{MailAddress, fits_command};
 use gatepost_core::cause::Cause;
 use gatepost_core::failure::{Actor, Failure};
 use gatepost_core::protocol::MailProtocol;
@@ -55,8 +55,8 @@ fn replied(reply: &UpstreamFailure, upstream: &Upstream, holder: Option<&TokenHo
         Kind::MailboxNotConnected => {
             let failure = says(Cause::MailboxNotConnected, "accepted the token, but did not open the mailbox");
             match holder {
-                Some(holder) => failure.to_do(not_connected(holder, protocol)),
-                None => failure,
+                Some(holder) if holder.fits_commands() => failure.to_do(not_connected(holder, protocol)),
+                _ => failure,
             }
         }
         Kind::Disabled => disabled(reply, upstream, holder),
@@ -112,6 +112,9 @@ fn token_refused(reply: &UpstreamFailure, upstream: &Upstream, holder: &TokenHol
         Permission::Unknown => failure("rejected the access token"),
         Permission::Granted(permission) => failure(&format!("rejected an access token that has {permission}")),
     };
+    if !holder.fits_commands() {
+        return failure;
+    }
     failure.to_do(format!("{}. {JUST_GRANTED}", right_in_exchange(holder, upstream.protocol)))
 }
 
@@ -152,7 +155,7 @@ fn not_connected(holder: &TokenHolder, protocol: MailProtocol) -> String {
 fn disabled(reply: &UpstreamFailure, upstream: &Upstream, holder: Option<&TokenHolder>) -> Failure {
     let protocol = upstream.protocol;
     let mailbox = holder.map(TokenHolder::mailbox);
-    let turn_on = || match mailbox {
+    let turn_on = || match mailbox.filter(|mailbox| fits_command(mailbox.as_str())) {
         Some(mailbox) => format!("turn {} on for the mailbox: `{}`", name(protocol), turn_on(mailbox, protocol)),
         None => format!("turn {} on for the mailbox with `Set-CASMailbox`", name(protocol)),
     };

@@ -19,6 +19,9 @@ impl From<&Failure> for Severity {
         if is_of_strangers(failure.cause) {
             return Self::Info;
         }
+        if stops_every_login(failure.cause) {
+            return Self::Error;
+        }
         match (failure.actor, failure.refusal) {
             (Actor::ClientOwner, _) => Self::Info,
             (Actor::Bug, _) | (Actor::GatepostAdmin | Actor::M365Admin, Refusal::ContactAdmin | Refusal::ServerBug) => {
@@ -30,6 +33,21 @@ impl From<&Failure> for Severity {
             (Actor::Nobody, Refusal::Limit | Refusal::InvalidCredentials | Refusal::NotAuthorized) => Self::Info,
         }
     }
+}
+
+/// Whether every login fails until somebody has repaired this, although the client is told to try
+/// again.
+fn stops_every_login(cause: Cause) -> bool {
+    matches!(
+        cause,
+        Cause::ClientCertificateOutOfDate
+            | Cause::ClientCredentialUnusable
+            | Cause::BadCertificate
+            | Cause::EntraCertificateRefused
+            | Cause::TrustRootsUnreadable
+            | Cause::ProxyAuthentication
+            | Cause::EwsBarred
+    )
 }
 
 /// Whether anybody who can connect can cause this failure, whoever must act if it is a client. A
@@ -68,6 +86,15 @@ mod tests {
             (Cause::PasswordForOtherNetworks, Severity::Warn),
             (Cause::ProxyUnreachable, Severity::Warn),
             (Cause::EntraUnavailable, Severity::Warn),
+            (Cause::TlsFailed, Severity::Info),
+            (Cause::UpstreamTlsFailed, Severity::Warn),
+            (Cause::ClientCertificateOutOfDate, Severity::Error),
+            (Cause::ClientCredentialUnusable, Severity::Error),
+            (Cause::BadCertificate, Severity::Error),
+            (Cause::EntraCertificateRefused, Severity::Error),
+            (Cause::TrustRootsUnreadable, Severity::Error),
+            (Cause::ProxyAuthentication, Severity::Error),
+            (Cause::EwsBarred, Severity::Error),
             (Cause::MailboxNotConnected, Severity::Error),
             (Cause::TokenRefused, Severity::Error),
             (Cause::SignInNeeded, Severity::Error),

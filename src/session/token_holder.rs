@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::login::AuthorizedLogin;
 use gatepost_config::Account;
-use gatepost_core::account::MailAddress;
+use gatepost_core::account::{MailAddress, fits_command};
 use gatepost_core::cause::Cause;
 use gatepost_core::failure::{Actor, Failure};
 use gatepost_oauth::grant::consent_url;
@@ -96,6 +96,7 @@ impl TokenHolder {
         let is_denied = failure.cause != Cause::TokenRefused;
         let mailbox = self.mailbox();
         match self.permission(access) {
+            Permission::Granted(_) if !self.fits_commands() => failure,
             Permission::Missing(missing) => self.permission_missing(failure, access, missing),
             Permission::Granted(permission) if is_denied && self.is_app_only() => {
                 let application = self.application();
@@ -118,7 +119,13 @@ impl TokenHolder {
         }
     }
 
-    /// The cmdlet that opens the mailbox to the identity of the token.
+    /// Whether its names may stand in a command. Otherwise the catalogue's remedy must do.
+    pub(super) fn fits_commands(&self) -> bool {
+        fits_command(self.mailbox().as_str()) && self.user_of_another_mailbox().is_none_or(|user| fits_command(&user))
+    }
+
+    /// The cmdlet that opens the mailbox to the identity of the token, if
+    /// [its names fit](Self::fits_commands).
     pub(super) fn add_permission(&self) -> String {
         let user = match (self.is_app_only(), self.user_of_another_mailbox()) {
             (false, Some(user)) => user,

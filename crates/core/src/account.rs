@@ -174,6 +174,14 @@ impl fmt::Debug for MailAddress {
     }
 }
 
+/// Whether a name or an address may stand in a command that an administrator pastes into a shell or
+/// PowerShell: letters and digits of ASCII and `@._+-`, with no `-` at the beginning. Whoever logs
+/// in chooses the name.
+pub fn fits_command(name: &str) -> bool {
+    let fits = |octet: u8| octet.is_ascii_alphanumeric() || b"@._+-".contains(&octet);
+    !name.is_empty() && !name.starts_with('-') && name.bytes().all(fits)
+}
+
 /// Whether a text is a GUID (RFC 9562 §4: 8-4-4-4-12 hexadecimal digits), the form of Entra's
 /// tenant and application IDs.
 pub fn is_guid(text: &str) -> bool {
@@ -235,6 +243,17 @@ mod tests {
             "a:b@c", "a;b@c", "a[b]@c", "№5@c",
         ] {
             assert_eq!(MailAddress::parse(address), Err(NameError::NotAllowed), "{address}");
+        }
+    }
+
+    #[test]
+    fn only_plain_names_stand_in_commands() {
+        for name in ["anna@contoso.com", "a.b_c+d-e@contoso.com", "scan7"] {
+            assert!(fits_command(name), "{name}");
+        }
+        for name in ["", "-x@contoso.com", "o'neil@b.com", "$(id)@b.com", "a`id`@b.com", "a|b@c.com", "a&b@c", "a;b", "é@b"]
+        {
+            assert!(!fits_command(name), "{name}");
         }
     }
 

@@ -328,6 +328,9 @@ causes! {
         /// The server did not answer in time.
         UpstreamTimeout = "upstream-timeout": Unavailable, Nobody,
             "clients retry. If this lasts over 10 minutes, check the network between this machine and Microsoft 365",
+        /// The TLS handshake with the server failed, or the server does not begin with TLS.
+        UpstreamTlsFailed = "upstream-tls-failed": Unavailable, NetworkAdmin,
+            "let this machine speak TLS 1.2 or 1.3 with the server, and check that the port fits `upstream_tls`",
         /// The server is not available for now.
         UpstreamUnavailable = "upstream-unavailable": Unavailable, Nobody,
             "clients retry. If this lasts over 10 minutes, check Microsoft 365 service health",
@@ -395,7 +398,7 @@ causes! {
         Stalled = "stalled": Nothing, Nobody, "",
         /// The client took too long to log in.
         Timeout = "timeout": Nothing, Nobody, "",
-        /// The TLS handshake failed, with the client or with the server.
+        /// The TLS handshake with the client failed.
         TlsFailed = "tls-failed": Nothing, ClientOwner,
             "check the TLS settings of the client, and that it trusts Gatepost's certificate",
         /// The client began with TLS where the listener has none, or not yet.

@@ -321,7 +321,7 @@ impl Server<'_> {
         }
         let (cause, actor, remedy) = match self.role {
             Role::Mail => (
-                Cause::TlsFailed,
+                Cause::UpstreamTlsFailed,
                 Actor::NetworkAdmin,
                 format!("let this machine speak TLS 1.2 or 1.3 with {self}. The port must fit `upstream_tls`"),
             ),
@@ -331,7 +331,7 @@ impl Server<'_> {
                 format!("let this machine speak TLS 1.2 or 1.3 with {self}"),
             ),
             Role::Https => {
-                (Cause::TlsFailed, Actor::NetworkAdmin, format!("let this machine speak TLS 1.2 or 1.3 with {self}"))
+                (Cause::UpstreamTlsFailed, Actor::NetworkAdmin, format!("let this machine speak TLS 1.2 or 1.3 with {self}"))
             }
         };
         let why = words::of_handshake(error);
@@ -348,7 +348,7 @@ impl Server<'_> {
             }
             Role::Entra | Role::Https => format!("correct the port in {}", self.key()),
         };
-        let cause = if self.role == Role::Entra { Cause::EntraUnreachable } else { Cause::TlsFailed };
+        let cause = if self.role == Role::Entra { Cause::EntraUnreachable } else { Cause::UpstreamTlsFailed };
         say(cause, Actor::GatepostAdmin, format!("{self} {why}"), remedy)
     }
 

@@ -61,7 +61,7 @@ impl TokenClaims {
         }
         Some(Self {
             audience: texts(&payload.aud).first().copied().and_then(shown),
-            application_id: text(&payload.appid).or_else(|| text(&payload.azp)),
+            application_id: text(&payload.appid).or_else(|| text(&payload.azp)).filter(|id| is_guid(id)),
             application_name: text(&payload.app_displayname),
             object_id: text(&payload.oid).filter(|id| is_guid(id)),
             tenant_id: text(&payload.tid).filter(|id| is_guid(id)),

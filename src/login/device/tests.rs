@@ -123,7 +123,7 @@ async fn outside_its_scope_a_right_password_is_refused_like_a_wrong_one_and_the_
         format!(
             "the device password {id} `Printer, 3rd floor` is right, but it is for 192.0.2.0/24 and 2001:db8::/32 only, \
              and was presented from 198.51.100.1. Gatepost admin: revoke the password if it may have leaked, or \
-             make another one with `gatepost password add --from …`."
+             create one for this network with `gatepost password add --from`."
         )
     );
 }

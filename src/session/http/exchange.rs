@@ -278,8 +278,7 @@ impl Exchange<'_> {
         if !connection.gateway.hosts.has(&authority, connection.local) {
             let message = "This server is not known by that name. Gatepost admin: add it to `hosts` of the listener";
             // `hosts` has names without a port.
-            let without_port = authority.rsplit_once(':').map_or(&*authority, |(host, _)| host);
-            let shown = escaped(without_port.as_bytes(), HOST_OCTETS);
+            let shown = escaped(without_port(&authority).as_bytes(), HOST_OCTETS);
             let name = connection.service.listener.name.clone();
             return Err(Refused::because(Cause::UnknownHost, StatusCode::MISDIRECTED_REQUEST, message)
                 .logged_as(format!("the request is for the host `{shown}`, which listener `{name}` does not know"))
@@ -322,6 +321,10 @@ impl Exchange<'_> {
         match (authority, host) {
             (Some(authority), Some(host)) if !authority.eq_ignore_ascii_case(host) => {
                 Err(Refused::new(StatusCode::BAD_REQUEST, "the request is for two hosts"))
+            }
+            // What stands before an `@` is a user name and a password, which no log may show.
+            (Some(one), _) | (None, Some(one)) if one.contains('@') => {
+                Err(Refused::new(StatusCode::BAD_REQUEST, "the host of the request is malformed"))
             }
             (Some(one), _) | (None, Some(one)) => Ok(one.to_owned()),
             (None, None) => Err(Refused::new(StatusCode::BAD_REQUEST, "the request names no host")),

@@ -8,6 +8,7 @@ use gatepost_config::TrustedSender;
 use gatepost_core::cause::Cause;
 use gatepost_core::escape::escaped;
 use gatepost_core::failure::{Actor, Failure, Refusal};
+use gatepost_core::system_error::Plain;
 use gatepost_proto::mail::smtp::Reply;
 use gatepost_proto::mime::MimeError;
 
@@ -125,6 +126,7 @@ pub(super) fn by_exchange(refusal: MailRefusal<'_>) -> Refused {
 
 /// The connection broke before the end of the message, so it was not sent.
 pub(super) fn broke(error: &io::Error) -> Refused {
+    let error = Plain(error);
     let reply =
         Reply::new(451, [4, 2], format_args!("The connection to Microsoft broke, the message was not sent: {error}"));
     let message = format!("message not sent, because the connection to Exchange Online broke: {error}");
@@ -142,5 +144,19 @@ pub(super) fn lost() -> Refused {
 
 /// The connection broke between the end of the message and its reply.
 pub(super) fn unknown(error: &io::Error) -> NotSent {
-    NotSent::outcome_unknown(Actor::Nobody, &format!("there was no reply to the end of the message: {error}"))
+    NotSent::outcome_unknown(Actor::Nobody, &format!("there was no reply to the end of the message: {}", Plain(error)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_broken_connection_is_told_without_the_number_of_the_error() {
+        let error = io::Error::from_raw_os_error(104);
+        let (broke, unknown) = (broke(&error), unknown(&error));
+        for told in [broke.reply.to_string(), broke.failure.message, unknown.reply.to_string(), unknown.failure.message] {
+            assert!(!told.contains("os error"), "{told}");
+        }
+    }
 }

@@ -220,7 +220,7 @@ async fn high_volume_email_is_not_mistaken_for_a_broken_server() {
 async fn implicit_tls_at_a_port_that_greets_in_plain_text_names_the_key() {
     let listeners = "\n  smtp: {bind: '127.0.0.1:0', upstream: 'localhost:{smtp}', upstream_tls: implicit}".to_owned();
     let world = Setup { listeners, ..Setup::default() }.start().await;
-    let line = line(&world, Smtp, Refusal::Unavailable, "tls-failed").await;
+    let line = line(&world, Smtp, Refusal::Unavailable, "upstream-tls-failed").await;
     says(&line, &["greets in plain text (`220 ", "Gatepost admin: remove `upstream_tls: implicit` from the listener"]);
     hides(&line, &["InvalidContentType", "corrupt message"]);
 }

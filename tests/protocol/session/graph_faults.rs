@@ -208,9 +208,9 @@ async fn a_slow_answer_is_an_answer_and_so_is_the_head_of_one() {
 #[tokio::test]
 async fn without_a_connection_nothing_was_sent_and_the_reason_is_named() {
     for (mode, cause) in [
-        (UpstreamMode::Refuse, "tls-failed"),
-        (UpstreamMode::Hang, "tls-failed"),
-        (UpstreamMode::SpeaksBeforeTls, "tls-failed"),
+        (UpstreamMode::Refuse, "upstream-tls-failed"),
+        (UpstreamMode::Hang, "upstream-tls-failed"),
+        (UpstreamMode::SpeaksBeforeTls, "upstream-tls-failed"),
         (UpstreamMode::BadCertificate(CertificateFault::UntrustedAuthority), "bad-certificate"),
         (UpstreamMode::BadCertificate(CertificateFault::WrongName), "bad-certificate"),
         (UpstreamMode::BadCertificate(CertificateFault::Expired), "bad-certificate"),

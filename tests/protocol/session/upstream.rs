@@ -44,8 +44,8 @@ async fn fails(world: &World, protocol: MailProtocol, mode: UpstreamMode, refusa
 #[tokio::test]
 async fn it_refuses_connections() {
     let world = World::new().await;
-    fails(&world, Imap, UpstreamMode::Refuse, Refusal::Unavailable, "tls-failed").await;
-    fails(&world, Pop3, UpstreamMode::Refuse, Refusal::Unavailable, "tls-failed").await;
+    fails(&world, Imap, UpstreamMode::Refuse, Refusal::Unavailable, "upstream-tls-failed").await;
+    fails(&world, Pop3, UpstreamMode::Refuse, Refusal::Unavailable, "upstream-tls-failed").await;
     fails(&world, Smtp, UpstreamMode::Refuse, Refusal::Unavailable, "upstream-broke").await;
 }
 
@@ -84,8 +84,8 @@ async fn it_offers_no_starttls() {
 #[tokio::test]
 async fn it_speaks_before_tls() {
     let world = World::new().await;
-    fails(&world, Imap, UpstreamMode::SpeaksBeforeTls, Refusal::Unavailable, "tls-failed").await;
-    fails(&world, Pop3, UpstreamMode::SpeaksBeforeTls, Refusal::Unavailable, "tls-failed").await;
+    fails(&world, Imap, UpstreamMode::SpeaksBeforeTls, Refusal::Unavailable, "upstream-tls-failed").await;
+    fails(&world, Pop3, UpstreamMode::SpeaksBeforeTls, Refusal::Unavailable, "upstream-tls-failed").await;
     fails(&world, Smtp, UpstreamMode::SpeaksBeforeTls, Refusal::Unavailable, "data-before-tls").await;
 }
 

@@ -12,7 +12,7 @@ use crate::managed_identity::IdentityError;
 use crate::response::OauthError;
 use crate::source::FetchError;
 use crate::tokens::named::Named;
-use gatepost_core::account::MailAddress;
+use gatepost_core::account::{MailAddress, fits_command};
 use gatepost_core::cause::Cause;
 use gatepost_core::failure::{Actor, Failure, Refusal};
 use gatepost_store::{SignInRefused, StoreError};
@@ -43,8 +43,11 @@ pub(super) fn refused_before(code: Option<u32>, user: &str, tenant: &str) -> Fai
 }
 
 fn sign_in_needed(login: &MailAddress, message: String) -> Failure {
-    let remedy = format!("run `gatepost login {login}`");
-    Failure::new(Cause::SignInNeeded, message).to_do(remedy)
+    let failure = Failure::new(Cause::SignInNeeded, message);
+    match fits_command(login.as_str()) {
+        true => failure.to_do(format!("run `gatepost login {login}`")),
+        false => failure,
+    }
 }
 
 /// Nobody has signed in for the account, or somebody has signed out.
@@ -85,8 +88,9 @@ pub(super) fn refresh(error: &FetchError, login: &MailAddress, ask: &TokenReques
         // given yet.
         FetchError::Refused(refusal) if refusal.code == Some(65001) => {
             let consent = grant::consent_url(&ask.application, &ask.tenant);
+            let who = if fits_command(login.as_str()) { login.as_str() } else { "LOGIN" };
             of(error, ask).by(Actor::GatepostAdmin).to_do(format!(
-                "run `gatepost login {login}`. Or let a Microsoft 365 admin consent for everybody: {consent}"
+                "run `gatepost login {who}`. Or let a Microsoft 365 admin consent for everybody: {consent}"
             ))
         }
         other => of(other, ask),

@@ -26,7 +26,6 @@ async fn a_request_goes_to_the_one_origin_or_nowhere() {
         "169.254.169.254",
         "metadata.google.internal",
         "[fd00:ec2::254]",
-        "localhost@evil.example",
         "evil.example:443",
         "localhost.evil.example",
         "2130706433",
@@ -36,6 +35,10 @@ async fn a_request_goes_to_the_one_origin_or_nowhere() {
     ] {
         assert_eq!(ask("/v1.0/me/messages", host).await, 421, "{host}");
     }
+    for host in ["localhost@evil.example", "alice:hunter2@localhost", "@localhost"] {
+        assert_eq!(ask("/v1.0/me/messages", host).await, 400, "{host}");
+    }
+    assert!(!world.log.has("hunter2") && !world.log.has("localhost@evil"));
     for (target, wanted) in [
         ("http://169.254.169.254/latest/meta-data/", 400),
         ("https://graph.microsoft.com/v1.0/me/messages", 400),
