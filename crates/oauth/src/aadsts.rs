@@ -106,10 +106,9 @@ macro_rules! catalogue {
 catalogue! {
     // The user.
     50126 => WrongPassword, ClientOwner, "the user name or the password is wrong",
-        "enter the password in the client again. For a federated domain, Entra needs password hash sync and the policy \
-         setting `AllowCloudPasswordValidation`";
+        "enter the password in the client again";
     50034 => WrongPassword, ClientOwner, "the user does not exist in this tenant",
-        "correct the user name in the mail program, or the tenant and the cloud in the configuration";
+        "correct the user name in the client, or the tenant and the cloud in the configuration";
     50053 => Locked, M365Admin, "the account is locked after wrong passwords, or this address has a bad reputation",
         "find the device that still has an old password. A password reset unlocks at once";
     50196 => Locked, Nobody, "the same request was repeated too often",
@@ -117,7 +116,7 @@ catalogue! {
     50057 => NotAllowed, M365Admin, "the account is disabled",
         "enable the account. A shared mailbox is disabled by design: use `grant: client_credentials` or `signs_in_as`";
     500341 => NotAllowed, M365Admin, "the account was deleted from the directory",
-        "restore the account within 30 days of its deletion, or remove it from the mail program";
+        "restore the account within 30 days of its deletion, or remove it from the client";
     50105 => NotAllowed, M365Admin, "the user is not assigned to the application",
         "assign the user, or set \"Assignment required\" to No in Enterprise applications";
     50055 => SignInNeeded, ClientOwner, "the password has expired",

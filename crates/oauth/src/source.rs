@@ -20,6 +20,7 @@ use crate::response::{self, DeviceAuthorization, Granted, NotGranted, OauthError
 use crate::retry::{self, Admission, Breaker};
 use crate::token::Token;
 use crate::token_key;
+use crate::tokens::explain;
 use gatepost_config::{Application, Credential, Limits};
 use gatepost_core::clock::{Clock, Moment, system_time};
 use gatepost_core::jitter;
@@ -448,9 +449,9 @@ impl TokenSource {
                 if known.breaker.failed(now, error.may_pass(), jitter::fraction()) {
                     tracing::warn!(
                         authority,
-                        ?error,
-                        "Entra does not answer as it should. Cached tokens stay in use, and logins without one wait \
-                         while one of them asks every second"
+                        "Entra does not answer as it should: {}. Cached tokens stay in use, and logins without one \
+                         wait while one of them asks every second",
+                        explain::fetch(error).message
                     );
                 }
             }

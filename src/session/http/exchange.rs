@@ -237,11 +237,12 @@ impl Exchange<'_> {
             Err(Unanswered::Refused(refused)) => Err(refused),
             Err(Unanswered::TokenRefused(holder, response)) => {
                 let config = &connection.gateway.config;
-                let access = match config.service {
-                    HttpService::Ews => MailAccess::Ews,
-                    HttpService::Graph => MailAccess::GraphReadWrite,
+                let refused = failures::token_refused(&response, config);
+                let failure = match config.service {
+                    HttpService::Ews => holder.refused_over_https(refused, MailAccess::Ews),
+                    // Each request to Graph needs a permission of its own, and 401 does not say which.
+                    HttpService::Graph => refused,
                 };
-                let failure = holder.refused_over_https(failures::token_refused(&response, config), access);
                 Err(this.refuse_later(holder.login(), &failure))
             }
         }

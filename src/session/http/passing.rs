@@ -101,6 +101,7 @@ impl Connection {
             mailbox: admission.bearer.user.to_string(),
             status: status.as_u16(),
             request_id: watch::request_id(&parts.headers),
+            is_encoded: watch::is_encoded(&parts.headers),
         };
         let watch = answered.may_refuse().then(|| {
             let (journal, account) = (Arc::clone(&self.shared.journal), admission.login.to_string());

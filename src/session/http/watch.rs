@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use hyper::HeaderMap;
+use hyper::header::CONTENT_ENCODING;
 
 use crate::session::connection_info::ConnectionInfo;
 use crate::session::journal::Journal;
@@ -40,6 +41,8 @@ pub(super) struct Answered {
     pub(super) status: u16,
     /// Microsoft's ID of the request, for a support case.
     pub(super) request_id: Option<String>,
+    /// Whether the body is compressed, so that only the status says something.
+    pub(super) is_encoded: bool,
 }
 
 /// Watches one answer while it passes.
@@ -98,13 +101,13 @@ impl Answered {
     /// Whether such an answer may be a refusal.
     pub(super) fn may_refuse(&self) -> bool {
         match self.service {
-            HttpService::Ews => self.status == 200 || self.status >= 400,
+            HttpService::Ews => self.status == 200 && !self.is_encoded || self.status >= 400,
             HttpService::Graph => self.status >= 400,
         }
     }
 
     fn code<'h>(&self, head: &'h [u8]) -> Option<&'h str> {
-        error_code::find(self.service, head)
+        if self.is_encoded { None } else { error_code::find(self.service, head) }
     }
 
     /// Explains the answer. `None` if it is no refusal, or one that a client meets in normal life,
@@ -112,6 +115,10 @@ impl Answered {
     fn failure(&self, code: Option<&str>) -> Option<Failure> {
         let Self { service, mailbox, status, .. } = self;
         if *status == 200 && !code.is_some_and(|code| REFUSALS.contains(&code)) {
+            return None;
+        }
+        // Status 500 alone does not tell a failure of the server from a fault of the request.
+        if *status == 500 && self.is_encoded {
             return None;
         }
         let who = match service {
@@ -129,8 +136,16 @@ impl Answered {
             (_, "ErrorServerBusy") | (429, _) => failure(Cause::Throttled, "delays requests for"),
             (_, "ErrorSendAsDenied") => failure(Cause::SendAsDenied, "refused to send another address from")
                 .map(|failure| failure.answered(Refusal::NotAuthorized)),
-            (_, "MailboxNotEnabledForRESTAPI" | "ErrorInvalidUser" | "ErrorNonExistentMailbox") => {
-                failure(Cause::NoMailbox, "has no")
+            (_, "MailboxNotEnabledForRESTAPI") => failure(Cause::NoMailbox, "has no"),
+            // The request names the mailbox. It need not be the one of the account.
+            (_, "ErrorInvalidUser" | "ErrorNonExistentMailbox") => {
+                let message = format!("a mailbox that `{mailbox}` asked for does not exist: {said}");
+                failure(Cause::NoMailbox, "has no").map(|failure| {
+                    Failure { message, ..failure }
+                        .answered(Refusal::NotAuthorized)
+                        .by(Actor::ClientOwner)
+                        .to_do("correct the address of that mailbox in the client")
+                })
             }
             (403, _) | (_, "ErrorAccessDenied" | "ErrorImpersonateUserDenied") => {
                 failure(Cause::RequestDenied, "refused a request for")
@@ -159,13 +174,43 @@ pub(super) fn request_id(headers: &HeaderMap) -> Option<String> {
     Some(escaped(id.as_bytes(), ID))
 }
 
+/// Whether the body of an answer is compressed.
+pub(super) fn is_encoded(headers: &HeaderMap) -> bool {
+    headers.get_all(CONTENT_ENCODING).iter().any(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"identity"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn answered(service: HttpService, status: u16) -> Answered {
         let origin = Origin { host: "localhost".into(), port: 443, name: "localhost".into() };
-        Answered { service, origin, mailbox: "a@contoso.com".into(), status, request_id: Some("0a1b".into()) }
+        let mailbox = "a@contoso.com".into();
+        Answered { service, origin, mailbox, status, request_id: Some("0a1b".into()), is_encoded: false }
+    }
+
+    #[test]
+    fn of_a_compressed_answer_only_the_status_counts() {
+        for (status, expected) in [
+            (200, None),
+            (500, None),
+            (403, Some(Cause::RequestDenied)),
+            (429, Some(Cause::Throttled)),
+            (503, Some(Cause::UpstreamUnavailable)),
+        ] {
+            let answered = Answered { is_encoded: true, ..answered(HttpService::Ews, status) };
+            assert_eq!(answered.failure(answered.code(b"\x1f\x8b")).map(|failure| failure.cause), expected, "{status}");
+        }
+        let headers = |coding| HeaderMap::from_iter([(CONTENT_ENCODING, coding)]);
+        assert!(is_encoded(&headers(hyper::header::HeaderValue::from_static("gzip"))));
+        assert!(!is_encoded(&headers(hyper::header::HeaderValue::from_static("identity"))));
+    }
+
+    #[test]
+    fn a_wrong_address_in_a_request_is_not_blamed_on_the_mailbox_of_the_account() {
+        let failure = answered(HttpService::Graph, 404).failure(Some("ErrorInvalidUser")).unwrap();
+        assert!(failure.message.starts_with("a mailbox that `a@contoso.com` asked for does not exist: "), "{failure}");
+        assert_eq!((failure.refusal, failure.actor), (Refusal::NotAuthorized, Actor::ClientOwner));
     }
 
     #[test]

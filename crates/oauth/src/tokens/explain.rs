@@ -39,7 +39,15 @@ pub(super) fn refused_before(code: Option<u32>, user: &str, tenant: &str) -> Fai
         },
         None => Failure::new(Cause::WrongPassword, before).to_do("correct the password in the client"),
     };
-    failure.delayed()
+    coded(failure, code).delayed()
+}
+
+/// Gives a failure Entra's code, if it is known.
+fn coded(failure: Failure, code: Option<u32>) -> Failure {
+    match code {
+        Some(code) => failure.coded(format!("AADSTS{code}")),
+        None => failure,
+    }
 }
 
 fn sign_in_needed(login: &MailAddress, message: String) -> Failure {
@@ -57,12 +65,10 @@ pub(super) fn nobody_signed_in(login: &MailAddress) -> Failure {
 
 /// Entra refused the account's refresh token before, and is not asked again yet.
 pub(super) fn sign_in_refused_before(login: &MailAddress, refused: SignInRefused) -> Failure {
-    let code = refused.code.map_or(String::new(), |code| format!(" with `AADSTS{code}`"));
+    let with = refused.code.map_or(String::new(), |code| format!(" with `AADSTS{code}`"));
     let meaning = refused.code.and_then(aadsts::explain).map_or(String::new(), |entry| format!(": {}", entry.meaning));
-    sign_in_needed(
-        login,
-        format!("Entra has refused the sign-in of `{login}`{code}{meaning}, and is asked again every hour"),
-    )
+    let message = format!("Entra has refused the sign-in of `{login}`{with}{meaning}, and is asked again every hour");
+    coded(sign_in_needed(login, message), refused.code)
 }
 
 /// Whether a refusal of the refresh token is final, so that a person must sign in again. It is not
@@ -82,7 +88,7 @@ pub(super) fn refresh(error: &FetchError, login: &MailAddress, ask: &TokenReques
     match error {
         FetchError::Refused(refusal) if ends_sign_in(refusal) => {
             let told = of(error, ask);
-            sign_in_needed(login, told.message)
+            Failure { code: told.code, ..sign_in_needed(login, told.message) }
         }
         // A listener for a further protocol needs a further permission, which the person has not
         // given yet.
@@ -232,6 +238,7 @@ fn told(error: &OauthError, named: Option<Named>) -> Failure {
     };
     // The table of codes is used only where it agrees with the class of the whole answer.
     let entry = error.code.and_then(aadsts::explain).filter(|entry| entry.class == error.class);
+    let named = named.filter(|_| entry.is_some());
     let meaning = match (entry, &error.sentence) {
         _ if let Some(named) = &named => Cow::Borrowed(named.meaning.as_str()),
         (Some(entry), _) => Cow::Borrowed(entry.meaning),

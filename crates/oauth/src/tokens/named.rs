@@ -7,7 +7,7 @@ use crate::grant::{self, GrantRequest, TokenRequest};
 use crate::presented::Presented;
 use crate::response::OauthError;
 use gatepost_core::cause::Cause;
-use gatepost_core::clock::UnixTime;
+use gatepost_core::clock::{UnixTime, since_1970};
 use gatepost_core::failure::Actor;
 
 /// Where the portal keeps the credentials of an application.
@@ -39,7 +39,14 @@ impl Named {
                 format!("the client secret of application `{id}` is wrong"),
                 "set `client_secret` to the secret's value, not its ID".to_owned(),
             ),
-            7_000_222 | 1_000_502 => expired(id, error.presented.as_deref()),
+            7_000_222 | 1_000_502
+                if let Some(Presented::Certificate { path, thumbprint, not_after }) = error.presented.as_deref()
+                    && not_after.0 >= since_1970().as_secs() =>
+            {
+                not_valid(id, path, thumbprint)
+            }
+            7_000_222 => expired(id, error.presented.as_deref()),
+            1_000_502 => expired(id, Some(error.presented.as_deref()?)),
             50012 | 700_027 => unknown_certificate(id, error.presented.as_deref()?)?,
             65001 | 90094 | 90095 => {
                 let permissions = permissions(&ask.scope);
@@ -148,6 +155,16 @@ fn expired(id: &str, presented: Option<&Presented>) -> Named {
     Named::new(Actor::M365Admin, meaning, remedy)
 }
 
+/// Entra takes a certificate for out of date that is not, or not yet, past its end here.
+fn not_valid(id: &str, path: &Path, thumbprint: &str) -> Named {
+    let file = path.display();
+    Named::new(
+        Actor::GatepostAdmin,
+        format!("the certificate `{thumbprint}` (`{file}`) of application `{id}` is not valid at Entra's time"),
+        format!("check the clock of this machine and the dates of the certificate in `{file}`"),
+    )
+}
+
 fn place(file: Option<&Path>) -> String {
     file.map_or("`client_secret`".to_owned(), |file| format!("`{}`", file.display()))
 }
@@ -248,6 +265,52 @@ mod tests {
         let failure = told(7_000_222, Some(certificate), &app_only());
         assert!(failure.message.contains("certificate `A1B2` (`app.pem`)"), "{failure}");
         assert!(failure.message.contains("expired on 1970-01-01T00:00:00Z"), "{failure}");
+    }
+
+    #[test]
+    fn a_certificate_that_has_not_ended_here_leads_to_the_clock() {
+        let certificate =
+            Presented::Certificate { path: "app.pem".into(), thumbprint: "A1B2".into(), not_after: UnixTime(u64::MAX) };
+        let failure = told(1_000_502, Some(certificate), &app_only());
+        assert!(failure.message.contains("is not valid at Entra's time"), "{failure}");
+        assert!(!failure.message.contains("expired"), "{failure}");
+        assert_eq!(failure.remedy, "check the clock of this machine and the dates of the certificate in `app.pem`");
+        let unknown = told(1_000_502, None, &app_only());
+        assert!(!unknown.message.contains("secret") && unknown.remedy.contains("clock"), "{unknown}");
+    }
+
+    #[test]
+    fn a_code_with_names_does_not_outweigh_the_class_of_the_answer() {
+        let ask = ask(by_password(), "x");
+        let error = OauthError {
+            class: aadsts::classify("server_error", None, &[50055]),
+            error: "server_error".into(),
+            code: Some(50055),
+            sentence: None,
+            trace_id: None,
+            presented: None,
+        };
+        let failure = explain::of(&FetchError::Refused(error), &ask);
+        assert_eq!(failure.cause, Cause::EntraUnavailable, "{failure}");
+        assert!(!failure.message.contains("expired") && !failure.remedy.contains("change"), "{failure}");
+    }
+
+    #[test]
+    fn a_refusal_that_is_repeated_keeps_its_code() {
+        let login = MailAddress::parse("alice@contoso.com").unwrap();
+        let failure = explain::refused_before(Some(50034), "alice@contoso.com", "contoso.com");
+        assert_eq!(failure.code.as_deref(), Some("AADSTS50034"));
+        assert_eq!(explain::refused_before(None, "alice@contoso.com", "contoso.com").code, None);
+        let error = OauthError {
+            class: Class::GrantExpired,
+            error: "invalid_grant".into(),
+            code: Some(50173),
+            sentence: None,
+            trace_id: None,
+            presented: None,
+        };
+        let failure = explain::refresh(&FetchError::Refused(error), &login, &ask(by_password(), "x"));
+        assert_eq!((failure.cause, failure.code.as_deref()), (Cause::SignInNeeded, Some("AADSTS50173")));
     }
 
     #[test]

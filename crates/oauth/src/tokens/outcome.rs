@@ -17,7 +17,7 @@ use crate::tokens::explain;
 use gatepost_core::bounded_map::BoundedMap;
 use gatepost_core::cause::Cause;
 use gatepost_core::clock::Moment;
-use gatepost_core::failure::Failure;
+use gatepost_core::failure::{Actor, Failure};
 use gatepost_core::tuple_key::TupleKey;
 
 /// How long a refusal that no repetition changes is answered from memory. Microsoft's own libraries
@@ -215,7 +215,13 @@ pub(super) fn tell(ask: &TokenRequest, error: &FetchError, setback: &FetchFailur
     if waits || cause == Cause::WrongPassword {
         tracing::debug!(login, client_id, cause = cause.name(), code, failure = %setback.failure, "no token");
     } else {
-        let (cause, action_by) = (cause.name(), actor.name());
-        tracing::info!(login, client_id, cause, code, action_by, "token not renewed: {}", setback.failure);
+        let (cause, action_by, failure) = (cause.name(), actor.name(), &setback.failure);
+        match actor {
+            // It passes, or the next login says it.
+            Actor::Nobody | Actor::ClientOwner => {
+                tracing::info!(login, client_id, cause, code, action_by, "token not renewed: {failure}");
+            }
+            _ => tracing::warn!(login, client_id, cause, code, action_by, "token not renewed: {failure}"),
+        }
     }
 }

@@ -50,6 +50,8 @@ pub struct TransactionTracker {
     /// The lines before it, if the reply is a refusal.
     refusal: Vec<Vec<u8>>,
     in_transaction: bool,
+    /// Whether the transaction has a recipient.
+    has_recipient: bool,
     has_sent: bool,
     /// The sender of the transaction.
     sender: Option<String>,
@@ -224,7 +226,10 @@ impl TransactionTracker {
 
     fn answered(&mut self, code: u16, texts: Vec<Vec<u8>>) {
         let Some(Unanswered { command, address }) = self.unanswered.pop_front() else {
-            // A reply that nobody asked for.
+            // A reply that nobody asked for. It may refuse the message before its end.
+            if code >= 400 && matches!(self.client, Sending::Content(_)) {
+                self.note_refused(Command::EndOfContent, None, Reply { code, texts });
+            }
             return self.lose_track();
         };
         let address = address.map(|address| escaped(&address, COMMAND_HEAD));
@@ -236,14 +241,15 @@ impl TransactionTracker {
             // The end of the session, or a question.
             (_, 421 | 300..=399) => self.lose_track(),
             (Command::Mail, 200..=299) => {
-                (self.in_transaction, self.has_refused) = (true, false);
+                (self.in_transaction, self.has_recipient, self.has_refused) = (true, false, false);
                 self.sender = address;
             }
-            (Command::Reset, 200..=299) => self.in_transaction = false,
+            (Command::Recipient, 200..=299) => self.has_recipient = true,
+            (Command::Reset, 200..=299) => (self.in_transaction, self.has_recipient) = (false, false),
             // Whatever the reply to the content, the server has forgotten the transaction (RFC 5321
             // §4.1.1.4).
             (Command::LastChunk, 200..=299) | (Command::EndOfContent, _) => {
-                (self.in_transaction, self.has_sent) = (false, true);
+                (self.in_transaction, self.has_recipient, self.has_sent) = (false, false, true);
             }
             _ => {}
         }
@@ -259,7 +265,7 @@ impl TransactionTracker {
             Command::Reset | Command::Other => return,
         };
         // Without a sender, or without a recipient.
-        let follows = reply.code() == 503 || command == Command::Data && reply.code() == 554;
+        let follows = reply.code() == 503 || command == Command::Data && reply.code() == 554 && !self.has_recipient;
         if self.has_refused && follows {
             return;
         }
@@ -454,6 +460,16 @@ mod tests {
             refused(&with(&["CBDAT 9 LAST\r\n123456789", "S552 5.3.4 too large\r\n"])),
             [(Stage::Content, "552 5.3.4 too large".to_owned(), sender, None)]
         );
+        // The server does not wait for the end of the message.
+        for reply in ["552 5.3.4 too large", "550 5.6.11 bare LF", "421 4.3.2 bye"] {
+            let last = format!("S{reply}\r\n");
+            let turns = [&with(&[content, "S354 b\r\n", "CSubject: x\r\n"])[..], &[&*last]].concat();
+            assert_eq!(refused(&turns), [(Stage::Content, reply.to_owned(), Some("a@b".to_owned()), None)]);
+        }
+        // One recipient was accepted, so the refusal of DATA has a reason of its own.
+        let two = "CRCPT TO:<c@d>\r\nRCPT TO:<e@f>\r\nDATA\r\n";
+        let told = refused(&with(&[two, "S550 5.1.10 who\r\n250 Ok\r\n554 5.7.0 no\r\n"]));
+        assert_eq!(told.iter().map(|it| it.0).collect::<Vec<_>>(), [Stage::Recipient, Stage::Content]);
         // Neither belongs to a message.
         assert_eq!(refused(&["CFROB\r\n", "S500 5.3.3 what\r\n", "CNOOP\r\n", "S421 bye\r\n"]), []);
     }
