@@ -197,7 +197,8 @@ mod tests {
         let failure = |login| nobody_signed_in(&MailAddress::parse(login).unwrap());
         assert!(failure("anna@contoso.com").remedy.contains("gatepost login anna@contoso.com"));
         assert_eq!(failure("$a`id`|x@contoso.com").remedy, Cause::SignInNeeded.row().remedy);
-        let spent = |login| budget_spent(&Spent { wait: Duration::ZERO, most: 1, total: 1, from: None }, login, UnixTime(0));
+        let spent =
+            |login| budget_spent(&Spent { wait: Duration::ZERO, most: 1, total: 1, from: None }, login, UnixTime(0));
         assert!(spent("anna@contoso.com").remedy.contains("gatepost account unlock anna@contoso.com"));
         assert_eq!(spent("a`id`@contoso.com").remedy, Cause::GuessBudgetSpent.row().remedy);
     }

@@ -25,9 +25,16 @@ pub enum Holder {
 /// known here. `service` are the sockets at which the running service answers.
 #[cfg(target_os = "linux")]
 pub(super) fn holder(address: SocketAddr, service: &[PathBuf]) -> Option<Holder> {
-    let table = if address.is_ipv4() { "/proc/net/tcp" } else { "/proc/net/tcp6" };
-    let table = std::fs::read_to_string(table).ok()?;
-    let row = table.lines().filter_map(Row::parse).find(|row| row.takes(address))?;
+    let rows = |table: &str| -> Vec<Row> {
+        let table = std::fs::read_to_string(table).unwrap_or_default();
+        table.lines().filter_map(Row::parse).filter(|row| row.address.port() == address.port()).collect()
+    };
+    let (same_family, of_ipv6) = match address {
+        SocketAddr::V4(_) => (rows("/proc/net/tcp"), rows("/proc/net/tcp6")),
+        SocketAddr::V6(_) => (rows("/proc/net/tcp6"), Vec::new()),
+    };
+    let row = same_family.into_iter().find(|row| row.takes(address));
+    let row = row.or_else(|| of_ipv6.into_iter().find(|row| row.address.ip().is_unspecified() && is_taken(address)))?;
     let processes = processes_with(row.inode);
     let running = running(service);
     if let Some(Running { process: Some(id), .. }) = running
@@ -43,6 +50,13 @@ pub(super) fn holder(address: SocketAddr, service: &[PathBuf]) -> Option<Holder>
         (None, Some(_)) if row.user == 0 => Holder::SocketUnit,
         (None, _) => Holder::OfUser(super::user::name(row.user)),
     })
+}
+
+/// Whether an address cannot be bound because another socket has it. The kernel does not show whether
+/// a socket of `[::]` takes IPv4 too (ipv6(7), `IPV6_V6ONLY`), so it is tried for a moment.
+#[cfg(target_os = "linux")]
+fn is_taken(address: SocketAddr) -> bool {
+    std::net::TcpListener::bind(address).is_err_and(|error| error.kind() == std::io::ErrorKind::AddrInUse)
 }
 
 /// Returns nothing, because it cannot be known here.

@@ -251,7 +251,8 @@ mod tests {
         for name in ["anna@contoso.com", "a.b_c+d-e@contoso.com", "scan7"] {
             assert!(fits_command(name), "{name}");
         }
-        for name in ["", "-x@contoso.com", "o'neil@b.com", "$(id)@b.com", "a`id`@b.com", "a|b@c.com", "a&b@c", "a;b", "é@b"]
+        for name in
+            ["", "-x@contoso.com", "o'neil@b.com", "$(id)@b.com", "a`id`@b.com", "a|b@c.com", "a&b@c", "a;b", "é@b"]
         {
             assert!(!fits_command(name), "{name}");
         }

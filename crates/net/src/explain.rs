@@ -330,9 +330,11 @@ impl Server<'_> {
                 Actor::NetworkAdmin,
                 format!("let this machine speak TLS 1.2 or 1.3 with {self}"),
             ),
-            Role::Https => {
-                (Cause::UpstreamTlsFailed, Actor::NetworkAdmin, format!("let this machine speak TLS 1.2 or 1.3 with {self}"))
-            }
+            Role::Https => (
+                Cause::UpstreamTlsFailed,
+                Actor::NetworkAdmin,
+                format!("let this machine speak TLS 1.2 or 1.3 with {self}"),
+            ),
         };
         let why = words::of_handshake(error);
         say(cause, actor, format!("the TLS handshake with {self} failed: {why}"), remedy)

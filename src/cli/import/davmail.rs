@@ -362,6 +362,9 @@ impl File<'_> {
             ));
         }
         let user = self.get("proxyUser");
+        if let (Some(entry), None) = (self.get("proxyPassword"), user) {
+            plan.ignore(origin(entry), "`davmail.proxyUser` is missing, so the proxy was used without a login");
+        }
         let secret = self.get("proxyPassword").filter(|_| user.is_some()).map(|entry| {
             let value = Zeroizing::new(entry.value.trim().to_owned());
             Found::new(plan.secrets.add(Kind::ProxyPassword, "", value, &origin(entry)), &origin(entry))

@@ -55,7 +55,9 @@ pub(super) fn place_secrets(plan: &mut Plan, directory: Option<&Path>) {
         let text = match (directory, &secret.value, secret.absent) {
             (Some(directory), Some(_), _) => {
                 let directory = shell(&directory.to_string_lossy());
-                format!("it is written to {target}. Give it to the user of the service: `chown -R gatepost: {directory}`")
+                format!(
+                    "it is written to {target}. Give it to the user of the service: `chown -R gatepost: {directory}`"
+                )
             }
             (Some(_), None, why) => {
                 format!("put the secret into {target}, with mode 0600: {}", why.unwrap_or("the file has none"))

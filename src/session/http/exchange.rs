@@ -562,3 +562,33 @@ fn too_many_attempts(wait: Option<Duration>) -> Refused {
 pub(super) fn person(admission: &AuthorizedLogin) -> &MailAddress {
     admission.account.person(&admission.login)
 }
+
+/// Returns the host of an authority (RFC 3986 §3.2), without its port.
+fn without_port(authority: &str) -> &str {
+    match authority.rsplit_once(':') {
+        Some((host, port))
+            if port.bytes().all(|octet| octet.is_ascii_digit()) && (host.ends_with(']') || !host.contains(':')) =>
+        {
+            host
+        }
+        _ => authority,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_is_shown_without_its_port() {
+        for (authority, host) in [
+            ("a.example:443", "a.example"),
+            ("a.example", "a.example"),
+            ("[::1]:443", "[::1]"),
+            ("[::1]", "[::1]"),
+            ("::1", "::1"),
+        ] {
+            assert_eq!(without_port(authority), host);
+        }
+    }
+}

@@ -155,7 +155,8 @@ mod tests {
     fn a_broken_connection_is_told_without_the_number_of_the_error() {
         let error = io::Error::from_raw_os_error(104);
         let (broke, unknown) = (broke(&error), unknown(&error));
-        for told in [broke.reply.to_string(), broke.failure.message, unknown.reply.to_string(), unknown.failure.message] {
+        for told in [broke.reply.to_string(), broke.failure.message, unknown.reply.to_string(), unknown.failure.message]
+        {
             assert!(!told.contains("os error"), "{told}");
         }
     }
