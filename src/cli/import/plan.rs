@@ -3,7 +3,7 @@
 
 use gatepost_config::{Cloud, Grant};
 
-use super::origin::{Found, Origin};
+use super::origin::{Found, Origin, is_odd};
 use super::secrets::{SecretId, Secrets};
 
 /// TLS towards clients.
