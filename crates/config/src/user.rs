@@ -39,11 +39,13 @@ pub fn give_to(id: u32, path: &std::path::Path) -> String {
     format!("{sudo}chown {recursively}{owner} {}", crate::suggestion::quoted(&path))
 }
 
-/// Whether a directory is likely one that other programs use too, such as `/var/lib`. Nobody should
-/// be told to give all of it to another user.
+/// Whether a directory is one that other programs use too, or one user's home. Nobody should be told
+/// to give all of it to another user.
 pub(super) fn is_shared(directory: &std::path::Path) -> bool {
+    const OF_ALL: [&str; 7] = ["/", "/etc", "/home", "/run", "/usr", "/var", "/usr/local"];
     let is_named = directory.file_name().is_some_and(|name| name.to_string_lossy().contains("gatepost"));
-    directory.components().count() <= 3 && directory.is_absolute() && !is_named
+    let parent = directory.parent().map(|parent| parent.to_string_lossy().into_owned());
+    directory.is_absolute() && !is_named && parent.is_none_or(|parent| OF_ALL.contains(&parent.as_str()))
 }
 
 /// Returns a user's name as `chown` takes it: with a colon, for the user's group. A number has none.

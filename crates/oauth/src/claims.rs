@@ -249,9 +249,9 @@ mod tests {
         assert_eq!(app_only.expires_at, Some(UnixTime(1_795_957_955)));
         assert_eq!(app_only.permissions(), "IMAP.AccessAsApp, POP.AccessAsApp");
         let delegated = claims(&json!({
-            "azp": "2f5c7e10", "unique_name": "grace@contoso.com", "scp": "IMAP.AccessAsUser.All SMTP.Send",
+            "azp": OBJECT, "unique_name": "grace@contoso.com", "scp": "IMAP.AccessAsUser.All SMTP.Send",
         }));
-        assert_eq!(delegated.application_id.as_deref(), Some("2f5c7e10"));
+        assert_eq!(delegated.application_id.as_deref(), Some(OBJECT));
         assert_eq!(delegated.user.as_deref(), Some("grace@contoso.com"));
         assert_eq!(delegated.permissions(), "IMAP.AccessAsUser.All, SMTP.Send");
         assert_eq!(claims(&json!({})).permissions(), "none");

@@ -8,8 +8,8 @@ use tokio::time::Instant;
 use url::Url;
 
 use crate::endpoint::{HttpEndpoint, TransportError};
+use crate::fetch_error::FetchError;
 use crate::response;
-use crate::source::FetchError;
 use gatepost_config::Application;
 use gatepost_core::account::is_guid;
 use gatepost_core::clock::UnixTime;

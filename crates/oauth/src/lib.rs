@@ -36,6 +36,7 @@ pub mod expiry;
 #[cfg(any(test, feature = "testing"))]
 #[allow(clippy::unwrap_used, reason = "only tests call it")]
 pub mod fake;
+pub mod fetch_error;
 pub mod grant;
 pub mod managed_identity;
 pub mod password_digest;

@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 
+use crate::fetch_error::FetchError;
 use crate::grant::TokenRequest;
 use crate::retry::backoff;
-use crate::source::{FetchError, Held, Issued, Place, TokenSource, Turn};
+use crate::source::{Held, Issued, Place, TokenSource, Turn};
 use crate::token::Token;
 use gatepost_core::jitter;
 

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use crate::aadsts::Class;
+use crate::fetch_error::FetchError;
 use crate::grant::{GrantRequest, TokenRequest};
-use crate::source::{FetchError, TokenSource, Turn};
+use crate::source::{TokenSource, Turn};
 use gatepost_config::Application;
 
 impl TokenSource {

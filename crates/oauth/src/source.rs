@@ -11,12 +11,13 @@ use tokio::sync::{Notify, Semaphore, SemaphorePermit};
 use tokio::time::{Instant, timeout_at};
 
 use crate::aadsts::Class;
-use crate::audience::{self, Mismatch};
+use crate::audience;
 use crate::credential::{Choice, CredentialError, Credentials};
 use crate::endpoint::{TokenEndpoint, TransportError, TransportFault};
+use crate::fetch_error::FetchError;
 use crate::grant::{self, TokenHttpRequest, TokenRequest};
-use crate::managed_identity::{IdentityError, ManagedIdentities};
-use crate::response::{self, DeviceAuthorization, Granted, NotGranted, OauthError};
+use crate::managed_identity::ManagedIdentities;
+use crate::response::{self, DeviceAuthorization, Granted, NotGranted};
 use crate::retry::{self, Admission, Breaker};
 use crate::token::Token;
 use crate::token_key;
@@ -39,52 +40,6 @@ const THROTTLED: Duration = Duration::from_secs(5);
 /// The longest `Retry-After` that counts from an endpoint that is out of order (5xx), because it does
 /// not know when it will be well again, and logins wait for it.
 const LONGEST_OUT_OF_ORDER: Duration = Duration::from_secs(10);
-
-/// AADSTS700024: an assertion outside its time.
-const OUT_OF_TIME: u32 = 700_024;
-
-/// Why there is no token.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum FetchError {
-    /// Entra refused.
-    Refused(OauthError),
-    /// Entra is busy or out of order.
-    Busy {
-        /// The HTTP status.
-        status: u16,
-        /// Entra's own code, if it gave one.
-        code: Option<u32>,
-    },
-    /// Something answered that is not a token endpoint.
-    Unclear {
-        /// The HTTP status.
-        status: u16,
-        /// What was wrong with the answer.
-        why: &'static str,
-    },
-    /// The token is for something else than what was asked for; it is not used.
-    WrongAudience(Mismatch),
-    /// No answer.
-    Transport(TransportError),
-    /// Entra asked for a pause (`Retry-After`, 429), which is not over.
-    Paused {
-        /// How long it still lasts.
-        wait: Duration,
-    },
-    /// The authority was out of order, so it is not asked for a while.
-    Suspended {
-        /// When it may be asked again.
-        wait: Duration,
-    },
-    /// Too many requests wait already.
-    QueueFull,
-    /// The request had to wait too long for its turn.
-    NoTurn,
-    /// The application's credential cannot be used; Entra was not asked.
-    Credential(CredentialError),
-    /// The platform gave no token of the managed identity.
-    Identity(IdentityError),
-}
 
 /// Everything that one answer brought.
 #[derive(Debug)]
@@ -461,62 +416,6 @@ impl TokenSource {
                     tracing::info!(authority, "Entra answers again");
                 }
             }
-        }
-    }
-}
-
-impl FetchError {
-    pub(super) fn was_sent(&self) -> bool {
-        !matches!(
-            self,
-            Self::Paused { .. } | Self::Suspended { .. } | Self::QueueFull | Self::NoTurn | Self::Credential(_)
-        )
-    }
-
-    /// Whether another credential of the application may succeed (RFC 6749 §5.2, `invalid_client`).
-    fn blames_credential(&self) -> bool {
-        match self {
-            Self::Credential(_) => true,
-            Self::Refused(error) => error.error == "invalid_client",
-            _ => false,
-        }
-    }
-
-    fn is_out_of_time(&self) -> bool {
-        matches!(self, Self::Refused(OauthError { code: Some(OUT_OF_TIME), .. }))
-    }
-
-    /// Whether the same request may succeed within the same login, without anybody having acted.
-    pub fn may_pass(&self) -> bool {
-        match self {
-            Self::Paused { .. } | Self::Suspended { .. } => true,
-            Self::Transport(error) => error.fault.may_pass(),
-            _ => self.is_outage(),
-        }
-    }
-
-    /// Whether Entra cannot have acted on the request.
-    pub(super) fn never_arrived(&self) -> bool {
-        !self.was_sent()
-            || matches!(self, Self::Transport(error) if matches!(error.fault, TransportFault::Connect | TransportFault::ProxyUnable))
-    }
-
-    /// Whether the authority, or the network to it, failed.
-    fn is_outage(&self) -> bool {
-        match self {
-            Self::Busy { .. } | Self::Transport(_) => true,
-            Self::Unclear { status, .. } => !(400..500).contains(status),
-            _ => false,
-        }
-    }
-}
-
-impl From<NotGranted> for FetchError {
-    fn from(error: NotGranted) -> Self {
-        match error {
-            NotGranted::Refused(error) => Self::Refused(error),
-            NotGranted::Busy { status, code } => Self::Busy { status, code },
-            NotGranted::Unclear { status, why } => Self::Unclear { status, why },
         }
     }
 }

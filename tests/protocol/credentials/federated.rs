@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use gatepost_core::clock::Clock;
 use gatepost_oauth::credential::CredentialError;
-use gatepost_oauth::source::FetchError;
+use gatepost_oauth::fetch_error::FetchError;
 use gatepost_sandbox::{Attempts, FederatedToken, SandboxConfig};
 
 use crate::credentials::support::{Setup, World};

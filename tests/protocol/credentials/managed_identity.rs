@@ -3,8 +3,8 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use gatepost_oauth::fetch_error::FetchError;
 use gatepost_oauth::managed_identity::{IdentityError, ManagedIdentities};
-use gatepost_oauth::source::FetchError;
 use gatepost_sandbox::{Attempts, Sandbox};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;

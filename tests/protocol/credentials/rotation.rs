@@ -3,7 +3,7 @@
 use std::fs;
 
 use gatepost_core::secret::ClientSecret;
-use gatepost_oauth::source::FetchError;
+use gatepost_oauth::fetch_error::FetchError;
 use gatepost_sandbox::{Attempts, SandboxSecret};
 
 use crate::credentials::support::{Setup, World, good};

@@ -11,9 +11,10 @@ use gatepost_core::clock::Clock;
 use gatepost_net::dial::Dialer;
 use gatepost_net::tls::client::UpstreamTrust;
 use gatepost_oauth::endpoint::HttpEndpoint;
+use gatepost_oauth::fetch_error::FetchError;
 use gatepost_oauth::grant::{GrantRequest, TokenRequest};
 use gatepost_oauth::managed_identity::ManagedIdentities;
-use gatepost_oauth::source::{FetchError, TokenSource};
+use gatepost_oauth::source::TokenSource;
 use gatepost_sandbox::{Attempts, Sandbox, SandboxConfig};
 use rcgen::{CertificateParams, PKCS_RSA_SHA256, RsaKeySize};
 

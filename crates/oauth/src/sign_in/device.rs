@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 
+use crate::fetch_error::FetchError;
 use crate::grant::GrantRequest;
 use crate::response::DeviceAuthorization;
 use crate::sign_in::signed_in::{Purpose, SignInError, SignedIn};
-use crate::source::{FetchError, TokenSource};
+use crate::source::TokenSource;
 use gatepost_core::clock::{Clock, Moment};
 
 /// RFC 8628 §3.5: what `slow_down` adds to the interval, for this and all later polls.

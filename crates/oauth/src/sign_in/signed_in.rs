@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
+use crate::fetch_error::FetchError;
 use crate::grant::{GrantRequest, TokenRequest};
 use crate::response::OauthError;
 use crate::sign_in::id_token::{self, IdTokenProblem, Identity};
-use crate::source::{FetchError, Issued};
+use crate::source::Issued;
 use gatepost_config::Application;
 use gatepost_core::clock::UnixTime;
 use gatepost_core::secret::RefreshToken;

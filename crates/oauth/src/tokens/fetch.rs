@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use crate::aadsts::Class;
 use crate::cache::{Found, Need};
+use crate::fetch_error::FetchError;
 use crate::grant::{GrantRequest, TokenRequest};
 use crate::managed_identity::IdentityError;
 use crate::single_flight::Flight;
-use crate::source::FetchError;
 use crate::token::Token;
 use crate::tokens::guard::Attempt;
 use crate::tokens::manager::TokenManager;

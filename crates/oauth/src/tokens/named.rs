@@ -203,7 +203,7 @@ mod tests {
 
     use super::*;
     use crate::aadsts::{self, Class};
-    use crate::source::FetchError;
+    use crate::fetch_error::FetchError;
     use crate::tokens::explain;
     use gatepost_config::{Application, Cloud};
     use gatepost_core::account::MailAddress;

@@ -8,10 +8,10 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::aadsts::Class;
 use crate::cache::{Found, Renewal};
+use crate::fetch_error::FetchError;
 use crate::grant::{GrantRequest, TokenRequest};
 use crate::password_digest::PasswordDigest;
 use crate::single_flight::Flight;
-use crate::source::FetchError;
 use crate::token::Token;
 use crate::tokens::explain;
 use gatepost_core::bounded_map::BoundedMap;

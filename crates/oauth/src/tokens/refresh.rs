@@ -12,9 +12,9 @@ use tokio::time::{Instant, sleep};
 
 use crate::aadsts::Class;
 use crate::cache::{Found, Need};
+use crate::fetch_error::FetchError;
 use crate::grant::{GrantRequest, TokenRequest};
 use crate::single_flight::Flight;
-use crate::source::FetchError;
 use crate::token::Token;
 use crate::tokens::manager::TokenManager;
 use crate::tokens::outcome::{self, FetchFailure, FetchKey, FetchedToken, Outcome};

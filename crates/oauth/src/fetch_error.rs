@@ -1,0 +1,111 @@
+//! Why there is no token: the kinds of failure, and what each of them means for another attempt.
+
+use std::time::Duration;
+
+use crate::audience::Mismatch;
+use crate::credential::CredentialError;
+use crate::endpoint::{TransportError, TransportFault};
+use crate::managed_identity::IdentityError;
+use crate::response::{NotGranted, OauthError};
+
+/// AADSTS700024: an assertion outside its time.
+const OUT_OF_TIME: u32 = 700_024;
+
+/// Why there is no token.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FetchError {
+    /// Entra refused.
+    Refused(OauthError),
+    /// Entra is busy or out of order.
+    Busy {
+        /// The HTTP status.
+        status: u16,
+        /// Entra's own code, if it gave one.
+        code: Option<u32>,
+    },
+    /// Something answered that is not a token endpoint.
+    Unclear {
+        /// The HTTP status.
+        status: u16,
+        /// What was wrong with the answer.
+        why: &'static str,
+    },
+    /// The token is for something else than what was asked for; it is not used.
+    WrongAudience(Mismatch),
+    /// No answer.
+    Transport(TransportError),
+    /// Entra asked for a pause (`Retry-After`, 429), which is not over.
+    Paused {
+        /// How long it still lasts.
+        wait: Duration,
+    },
+    /// The authority was out of order, so it is not asked for a while.
+    Suspended {
+        /// When it may be asked again.
+        wait: Duration,
+    },
+    /// Too many requests wait already.
+    QueueFull,
+    /// The request had to wait too long for its turn.
+    NoTurn,
+    /// The application's credential cannot be used; Entra was not asked.
+    Credential(CredentialError),
+    /// The platform gave no token of the managed identity.
+    Identity(IdentityError),
+}
+
+impl FetchError {
+    pub(super) fn was_sent(&self) -> bool {
+        !matches!(
+            self,
+            Self::Paused { .. } | Self::Suspended { .. } | Self::QueueFull | Self::NoTurn | Self::Credential(_)
+        )
+    }
+
+    /// Whether another credential of the application may succeed (RFC 6749 §5.2, `invalid_client`).
+    pub(super) fn blames_credential(&self) -> bool {
+        match self {
+            Self::Credential(_) => true,
+            Self::Refused(error) => error.error == "invalid_client",
+            _ => false,
+        }
+    }
+
+    pub(super) fn is_out_of_time(&self) -> bool {
+        matches!(self, Self::Refused(OauthError { code: Some(OUT_OF_TIME), .. }))
+    }
+
+    /// Whether the same request may succeed within the same login, without anybody having acted.
+    pub fn may_pass(&self) -> bool {
+        match self {
+            Self::Paused { .. } | Self::Suspended { .. } => true,
+            Self::Transport(error) => error.fault.may_pass(),
+            _ => self.is_outage(),
+        }
+    }
+
+    /// Whether Entra cannot have acted on the request.
+    pub(super) fn never_arrived(&self) -> bool {
+        !self.was_sent()
+            || matches!(self, Self::Transport(error) if matches!(error.fault, TransportFault::Connect | TransportFault::ProxyUnable))
+    }
+
+    /// Whether the authority, or the network to it, failed.
+    pub(super) fn is_outage(&self) -> bool {
+        match self {
+            Self::Busy { .. } | Self::Transport(_) => true,
+            Self::Unclear { status, .. } => !(400..500).contains(status),
+            _ => false,
+        }
+    }
+}
+
+impl From<NotGranted> for FetchError {
+    fn from(error: NotGranted) -> Self {
+        match error {
+            NotGranted::Refused(error) => Self::Refused(error),
+            NotGranted::Busy { status, code } => Self::Busy { status, code },
+            NotGranted::Unclear { status, why } => Self::Unclear { status, why },
+        }
+    }
+}
