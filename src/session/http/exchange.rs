@@ -102,7 +102,9 @@ impl Connection {
         let Some(failure) = &refused.unlogged else { return };
         // What the validator has refused has neither.
         let is_whole = !is_judges_own(parts);
-        let host = parts.uri.host().or_else(|| parts.headers.get(HOST)?.to_str().ok());
+        // What stands before an `@` is a user name and a password, which no log may show.
+        let host =
+            parts.uri.host().or_else(|| parts.headers.get(HOST)?.to_str().ok().filter(|host| !host.contains('@')));
         self.shared.journal.request_refused(
             self.protocol(),
             &self.subject,
@@ -323,7 +325,6 @@ impl Exchange<'_> {
             (Some(authority), Some(host)) if !authority.eq_ignore_ascii_case(host) => {
                 Err(Refused::new(StatusCode::BAD_REQUEST, "the request is for two hosts"))
             }
-            // What stands before an `@` is a user name and a password, which no log may show.
             (Some(one), _) | (None, Some(one)) if one.contains('@') => {
                 Err(Refused::new(StatusCode::BAD_REQUEST, "the host of the request is malformed"))
             }

@@ -38,7 +38,8 @@ async fn a_request_goes_to_the_one_origin_or_nowhere() {
     for host in ["localhost@evil.example", "alice:hunter2@localhost", "@localhost"] {
         assert_eq!(ask("/v1.0/me/messages", host).await, 400, "{host}");
     }
-    assert!(!world.log.has("hunter2") && !world.log.has("localhost@evil"));
+    let shown = world.log.lines(|line| ["hunter2", "localhost@evil"].iter().any(|secret| line.contains(secret)));
+    assert_eq!(shown, Vec::<String>::new());
     for (target, wanted) in [
         ("http://169.254.169.254/latest/meta-data/", 400),
         ("https://graph.microsoft.com/v1.0/me/messages", 400),
