@@ -21,9 +21,8 @@ pub(crate) struct Scope<'a> {
 pub(crate) fn client_settings(config: &Config, login: &MailAddress, password: &str, scope: Scope<'_>) -> String {
     let user_name = user_name(config, login);
     let mut text = format!("  user name   {user_name}\n  password    {password}\n");
-    for Place { listener, protocol, hosts, port, encryption } in places(config, scope) {
-        let line =
-            format!("{protocol:<11} {hosts}, port {port}, {encryption}, normal password (listener `{listener}`)");
+    for Place { listener, protocol, hosts, port, encryption, method } in places(config, scope) {
+        let line = format!("{protocol:<11} {hosts}, port {port}, {encryption}, {method} (listener `{listener}`)");
         text.push_str(&format!("  {line}\n"));
     }
     text
@@ -43,12 +42,14 @@ pub(crate) fn user_name(config: &Config, login: &MailAddress) -> String {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Place {
     pub(crate) listener: Arc<str>,
-    /// In capitals.
-    pub(crate) protocol: String,
+    /// As people write it.
+    pub(crate) protocol: &'static str,
     /// The addresses, or words where any address of the machine will do.
     pub(crate) hosts: String,
     pub(crate) port: u16,
     pub(crate) encryption: &'static str,
+    /// How to log in, and for HTTP the path to begin with.
+    pub(crate) method: &'static str,
 }
 
 /// Returns one place for each listener, or for each of its ports, that accepts a password of this
@@ -60,6 +61,11 @@ pub(crate) fn places(config: &Config, scope: Scope<'_>) -> Vec<Place> {
             ListenerTls::None => "no encryption",
             ListenerTls::StartTls(_) => "STARTTLS",
             ListenerTls::Implicit(_) => "TLS",
+        };
+        let method = match listener.protocol {
+            Protocol::Imap | Protocol::Pop3 | Protocol::Smtp => "normal password",
+            Protocol::Ews => "HTTP Basic, path /EWS/Exchange.asmx",
+            Protocol::Graph => "HTTP Basic, path /v1.0",
         };
         for bind in &listener.bind {
             let host = match bind {
@@ -75,10 +81,11 @@ pub(crate) fn places(config: &Config, scope: Scope<'_>) -> Vec<Place> {
                 Some(place) => place.hosts.push_str(&format!(" or {host}")),
                 None => places.push(Place {
                     listener: Arc::clone(&listener.name),
-                    protocol: listener.protocol.name().to_uppercase(),
+                    protocol: listener.protocol.title(),
                     hosts: host,
                     port: bind.port(),
                     encryption,
+                    method,
                 }),
             }
         }

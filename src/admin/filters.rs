@@ -5,6 +5,7 @@ use std::fmt::Display;
 use askama::{Result, Values};
 
 use super::text;
+use gatepost_core::protocol::Protocol;
 
 #[askama::filter_fn]
 pub(super) fn span(seconds: &u64, _: &dyn Values) -> Result<String> {
@@ -50,6 +51,14 @@ pub(super) fn prose(clause: impl Display, _: &dyn Values) -> Result<String> {
 #[askama::filter_fn]
 pub(super) fn words(name: impl Display, _: &dyn Values) -> Result<String> {
     Ok(name.to_string().replace('_', " "))
+}
+
+/// Returns the names of protocols as people write them, from those of the configuration, separated
+/// by commas.
+#[askama::filter_fn]
+pub(super) fn protocol(names: impl Display, _: &dyn Values) -> Result<String> {
+    let title = |name: &str| Protocol::ALL.into_iter().find(|protocol| protocol.name() == name).map(Protocol::title);
+    Ok(names.to_string().split(", ").filter_map(title).collect::<Vec<_>>().join(", "))
 }
 
 /// Starts a clause with a capital letter, unless it begins with the name of a host, a mailbox or a

@@ -110,7 +110,7 @@ impl MailboxFull {
             Cause::MailboxOccupied,
             format!(
                 "the mailbox has {places} {} {what} already, {why}, and no place came free within {waited:?}",
-                protocol.name().to_uppercase()
+                protocol.title()
             ),
         )
         .to_do(remedy)

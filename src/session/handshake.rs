@@ -57,7 +57,7 @@ impl Attempts<'_> {
 
     /// Notes that an HTTP request came to a mail port.
     pub(super) fn http_on_mail_port(&self) {
-        let name = self.service.listener.protocol.name().to_uppercase();
+        let name = self.service.listener.protocol.title();
         let message = format!("an HTTP request came to a listener for {name}");
         self.unfit(
             &Failure::new(Cause::Http, message)

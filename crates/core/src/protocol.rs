@@ -29,6 +29,17 @@ impl Protocol {
             Self::Graph => "graph",
         }
     }
+
+    /// Its name as people write it.
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::Imap => "IMAP",
+            Self::Pop3 => "POP3",
+            Self::Smtp => "SMTP",
+            Self::Ews => "EWS",
+            Self::Graph => "Graph",
+        }
+    }
 }
 
 /// A mail protocol.

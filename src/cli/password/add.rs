@@ -79,7 +79,7 @@ fn account(config: &Config, options: &AddOptions) -> anyhow::Result<(Arc<Account
 
 /// Returns the limits of the password, in words.
 fn scope(made: &DevicePassword) -> String {
-    let protocols: Vec<String> = made.protocols.iter().map(|protocol| protocol.name().to_uppercase()).collect();
+    let protocols: Vec<&str> = made.protocols.iter().map(|protocol| protocol.title()).collect();
     let networks: Vec<String> = made.from.iter().map(ToString::to_string).collect();
     let or_all = |text: String| if text.is_empty() { "all".to_owned() } else { text };
     let mut text = match (protocols.join(" and "), networks.join(" and ")) {
