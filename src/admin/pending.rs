@@ -14,8 +14,8 @@ use gatepost_core::bounded_map::BoundedMap;
 use gatepost_core::clock::{Clock, Moment};
 use gatepost_core::failure::{Actor, Failure};
 use gatepost_core::secret::Password;
-use gatepost_oauth::sign_in::SignInError;
 use gatepost_oauth::sign_in::code::CodeRequest;
+use gatepost_oauth::sign_in::{Purpose, SignInError};
 
 /// Time limit for signing in with a browser. Entra's codes last as long.
 const PATIENCE: Duration = Duration::from_secs(600);
@@ -172,7 +172,7 @@ impl SignIn {
     pub(super) fn shown(&self, now: Moment) -> Shown {
         let mut stage = self.stage();
         if matches!(*stage, Stage::Browser { .. }) && now.since(self.began) >= PATIENCE {
-            *stage = failed(&SignInError::Expired);
+            *stage = failed(&SignInError::Expired, &self.enrolment.purpose);
         }
         match &*stage {
             Stage::Browser { address, .. } => Shown::Browser { address: address.to_string() },
@@ -202,8 +202,8 @@ impl SignIn {
     }
 }
 
-pub(super) fn failed(error: &SignInError) -> Stage {
-    let Failure { actor, message, remedy, .. } = person::explain(error);
+pub(super) fn failed(error: &SignInError, purpose: &Purpose) -> Stage {
+    let Failure { actor, message, remedy, .. } = person::explain(error, purpose);
     let who = match actor {
         // The reader, who is signing in on this page.
         Actor::ClientOwner | Actor::GatepostAdmin => String::new(),

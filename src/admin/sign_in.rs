@@ -45,7 +45,7 @@ impl AdminState {
         // Checked first, so that nobody signs in for nothing when the store fails.
         let stored = self.shared.authenticator.store().sign_in(&enrolment.key).await;
         stored.map_err(|error| format!("the store cannot be read, so nobody is asked to sign in: {error}"))?;
-        let no_randomness = || person::explain(&SignInError::NoRandomness).to_string();
+        let no_randomness = || person::explain(&SignInError::NoRandomness, &enrolment.purpose).to_string();
         let (id, browser) = sessions::random().zip(sessions::random()).ok_or_else(no_randomness)?;
         let sign_in = |stage| {
             Arc::new(SignIn {
@@ -66,7 +66,8 @@ impl AdminState {
                 let Purpose { application, tenant, scope } = &enrolment.purpose;
                 let source = self.shared.authenticator.source();
                 let begun = source.authorize_device(application, tenant, scope).await;
-                let (asked_at, begun) = begun.map_err(|error| person::explain(&error.into()).to_string())?;
+                let (asked_at, begun) =
+                    begun.map_err(|error| person::explain(&error.into(), &enrolment.purpose).to_string())?;
                 let sign_in = sign_in(Stage::Device {
                     address: begun.verification_uri.clone(),
                     code: begun.user_code.clone(),
@@ -124,7 +125,7 @@ impl AdminState {
             let Some(sign_in) = weak.upgrade() else { return };
             let stage = match signed_in {
                 Ok(signed_in) => site.enrol(&sign_in, signed_in).await,
-                Err(error) => failed(&error),
+                Err(error) => failed(&error, &sign_in.enrolment.purpose),
             };
             *sign_in.stage() = stage;
         });

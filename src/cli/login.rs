@@ -115,7 +115,7 @@ impl Attempt<'_> {
             Way::Paste => self.with_pasted_address().await,
             Way::DeviceCode => self.with_device_code().await,
         }?;
-        signed_in.map_err(|error| anyhow!("nothing was saved: {}", person::explain(&error)))
+        signed_in.map_err(|error| anyhow!("nothing was saved: {}", person::explain(&error, &self.enrolment.purpose)))
     }
 
     fn request(&self, redirect_uri: String) -> Result<CodeRequest, SignInError> {

@@ -6,7 +6,7 @@ use gatepost_core::cause::Cause;
 use gatepost_core::clock::UnixTime;
 use gatepost_core::failure::Failure;
 use gatepost_oauth::sign_in::id_token::{IdTokenProblem, Identity};
-use gatepost_oauth::sign_in::{SignInError, SignedIn};
+use gatepost_oauth::sign_in::{Purpose, SignInError, SignedIn};
 use gatepost_oauth::tokens::explain;
 use gatepost_store::SignIn;
 
@@ -93,10 +93,11 @@ pub(crate) fn record(signed_in: SignedIn, scope: &str, now: UnixTime) -> SignIn 
 }
 
 /// Explains a sign-in that failed.
-pub(crate) fn explain(error: &SignInError) -> Failure {
+pub(crate) fn explain(error: &SignInError, purpose: &Purpose) -> Failure {
+    let Purpose { application, tenant, scope } = purpose;
     match error {
-        SignInError::Refused(refused) => explain::refused(refused),
-        SignInError::Fetch(error) => explain::fetch(error),
+        SignInError::Refused(refused) => explain::refused(refused, application, tenant, scope),
+        SignInError::Fetch(error) => explain::of_application(error, application, tenant, scope),
         SignInError::NoRandomness => explain::own_fault(),
         SignInError::Declined => Failure::new(Cause::SignInDeclined, "the sign-in was declined in the browser"),
         SignInError::Expired => Failure::new(Cause::SignInExpired, "nobody signed in before the time was over"),

@@ -330,6 +330,11 @@ async fn whatever_goes_wrong_stores_nothing_and_is_told() {
     let (code, text) = running.end();
     assert!(code == 1 && text.contains("nothing was saved: the sign-in was declined"), "{text}");
 
+    // An application that the tenant does not have.
+    let other = "11111111-2222-3333-4444-555555555555";
+    let (code, text) = world.run(&["login", ANNA, "--device-code", "--set", &format!("microsoft.client_id={other}")]);
+    assert!(code == 1 && text.contains(&format!("application `{other}` does not exist in tenant `")), "{text}");
+
     // A code that somebody else has redeemed.
     let mut running = world.start(&["login", ANNA, "--paste"]);
     let redirect = world.browser.answer(&running.address(), AS_ANNA).await.unwrap();

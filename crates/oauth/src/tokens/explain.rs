@@ -11,7 +11,8 @@ use crate::fetch_error::FetchError;
 use crate::grant::{self, TokenRequest};
 use crate::managed_identity::IdentityError;
 use crate::response::OauthError;
-use crate::tokens::named::Named;
+use crate::tokens::named::{Asked, Named};
+use gatepost_config::Application;
 use gatepost_core::account::{MailAddress, fits_command};
 use gatepost_core::cause::Cause;
 use gatepost_core::failure::{Actor, Failure, Refusal};
@@ -111,15 +112,28 @@ pub(super) fn sign_in_unreadable(error: &StoreError) -> Failure {
 /// Why this request brought no token, with the names that it has.
 pub fn of(error: &FetchError, ask: &TokenRequest) -> Failure {
     match error {
-        FetchError::Refused(error) => told(error, Named::of(error, ask)),
+        FetchError::Refused(error) => told(error, Named::of(error, ask.into())),
         other => fetch(other),
     }
+}
+
+/// Why Entra gives an application nothing, before there is a grant. Adds the names that are known.
+pub fn of_application(error: &FetchError, application: &Application, tenant: &str, scope: &str) -> Failure {
+    match error {
+        FetchError::Refused(error) => refused(error, application, tenant, scope),
+        other => fetch(other),
+    }
+}
+
+/// Why Entra refused an application, before there is a grant.
+pub fn refused(error: &OauthError, application: &Application, tenant: &str, scope: &str) -> Failure {
+    told(error, Named::of(error, Asked { application, tenant, scope, grant: None }))
 }
 
 /// Why there is no token, where the request is not known.
 pub fn fetch(error: &FetchError) -> Failure {
     match error {
-        FetchError::Refused(error) => refused(error),
+        FetchError::Refused(error) => told(error, None),
         FetchError::Busy { status, code } => {
             let code = code.map_or(String::new(), |code| format!(" and `AADSTS{code}`"));
             let cause = if *status == 429 { Cause::EntraThrottles } else { Cause::EntraUnavailable };
@@ -216,11 +230,6 @@ fn transport(error: &TransportError) -> Failure {
         }
     };
     Failure::new(cause, format!("{what}: {}", error.detail))
-}
-
-/// Entra has refused, and says why.
-pub fn refused(error: &OauthError) -> Failure {
-    told(error, None)
 }
 
 /// Explains a refusal, with names if there are any.

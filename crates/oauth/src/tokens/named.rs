@@ -3,9 +3,10 @@
 
 use std::path::Path;
 
-use crate::grant::{self, GrantRequest, TokenRequest};
+use crate::grant::{GrantRequest, TokenRequest, consent_url};
 use crate::presented::Presented;
 use crate::response::OauthError;
+use gatepost_config::Application;
 use gatepost_core::cause::Cause;
 use gatepost_core::clock::{UnixTime, since_1970};
 use gatepost_core::failure::Actor;
@@ -24,15 +25,32 @@ pub(super) struct Named {
     pub(super) remedy: String,
 }
 
+/// What was asked for.
+#[derive(Clone, Copy)]
+pub(super) struct Asked<'a> {
+    pub(super) application: &'a Application,
+    pub(super) tenant: &'a str,
+    pub(super) scope: &'a str,
+    /// `None`: before there is one, such as at the endpoint for device codes.
+    pub(super) grant: Option<&'a GrantRequest>,
+}
+
+impl<'a> From<&'a TokenRequest> for Asked<'a> {
+    fn from(ask: &'a TokenRequest) -> Self {
+        let TokenRequest { application, tenant, scope, grant } = ask;
+        Self { application, tenant, scope, grant: Some(grant) }
+    }
+}
+
 impl Named {
     fn new(actor: Actor, meaning: String, remedy: String) -> Self {
         Self { cause: None, actor, meaning, remedy }
     }
 
     /// Explains the code of `error`, where names make a difference.
-    pub(super) fn of(error: &OauthError, ask: &TokenRequest) -> Option<Self> {
-        let id = &ask.application.client_id;
-        let tenant = &ask.tenant;
+    pub(super) fn of(error: &OauthError, ask: Asked<'_>) -> Option<Self> {
+        let Asked { application, tenant, scope, grant } = ask;
+        let id = &application.client_id;
         Some(match error.code? {
             7_000_215 => Self::new(
                 Actor::GatepostAdmin,
@@ -49,9 +67,9 @@ impl Named {
             1_000_502 => expired(id, Some(error.presented.as_deref()?)),
             50012 | 700_027 => unknown_certificate(id, error.presented.as_deref()?)?,
             65001 | 90094 | 90095 => {
-                let permissions = permissions(&ask.scope);
+                let permissions = permissions(scope);
                 let wanted = if permissions.is_empty() { "its permissions".to_owned() } else { permissions.join(", ") };
-                let consent = grant::consent_url(&ask.application, tenant);
+                let consent = consent_url(application, tenant);
                 Self::new(
                     Actor::M365Admin,
                     format!("nobody has consented to {wanted} for application `{id}`"),
@@ -66,10 +84,7 @@ impl Named {
             7_000_229 => Self::new(
                 Actor::M365Admin,
                 format!("application `{id}` has no service principal in tenant `{tenant}`"),
-                format!(
-                    "run `az ad sp create --id {id}`, then grant consent: {}",
-                    grant::consent_url(&ask.application, tenant)
-                ),
+                format!("run `az ad sp create --id {id}`, then grant consent: {}", consent_url(application, tenant)),
             ),
             90002 | 50128 => Self::new(
                 Actor::GatepostAdmin,
@@ -77,7 +92,7 @@ impl Named {
                 "correct `tenant`, or set `cloud` to the tenant's cloud".to_owned(),
             ),
             code @ (50055 | 50144 | 50135 | 50142) => {
-                let user = user(ask)?;
+                let user = user(grant?)?;
                 let (meaning, place) = match code {
                     50144 => ("has expired in the on-premises directory", "in that directory"),
                     50055 => ("has expired", "in Entra"),
@@ -96,7 +111,7 @@ impl Named {
                 }
             }
             code @ (50072 | 50074 | 50076 | 50078 | 50079 | 50158) => {
-                let GrantRequest::Password { username, .. } = &ask.grant else { return None };
+                let GrantRequest::Password { username, .. } = grant? else { return None };
                 let must = if matches!(code, 50072 | 50079) { "must enroll in" } else { "must use" };
                 Self::new(
                     Actor::GatepostAdmin,
@@ -107,7 +122,7 @@ impl Named {
                     ),
                 )
             }
-            code => return Self::of_user(code, user(ask)?, tenant),
+            code => return Self::of_user(code, user(grant?)?, tenant),
         })
     }
 
@@ -181,8 +196,8 @@ fn unknown_certificate(id: &str, presented: &Presented) -> Option<Named> {
 }
 
 /// Who the request was for.
-fn user(ask: &TokenRequest) -> Option<&str> {
-    match &ask.grant {
+fn user(grant: &GrantRequest) -> Option<&str> {
+    match grant {
         GrantRequest::Password { username, .. } => Some(username.as_str()),
         GrantRequest::RefreshToken { login, .. } => Some(login.as_str()),
         GrantRequest::ClientCredentials | GrantRequest::AuthorizationCode(_) | GrantRequest::DeviceCode(_) => None,
@@ -205,7 +220,7 @@ mod tests {
     use crate::aadsts::{self, Class};
     use crate::fetch_error::FetchError;
     use crate::tokens::explain;
-    use gatepost_config::{Application, Cloud};
+    use gatepost_config::Cloud;
     use gatepost_core::account::MailAddress;
     use gatepost_core::failure::Failure;
     use gatepost_core::secret::Password;
