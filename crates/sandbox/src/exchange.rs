@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet};
 use parking_lot::Mutex;
 
 use super::mode::Service;
+use super::token::Claims;
 
 /// The settings; at the start everything is as it should be.
 #[derive(Default)]
@@ -12,6 +13,8 @@ pub(super) struct ExchangeSettings {
     /// `None`: everything that the sandbox knows.
     consent: Mutex<Option<Vec<String>>>,
     without_service_principal: Mutex<bool>,
+    /// What applications may besides.
+    roles: Mutex<Vec<String>>,
     /// By address, folded.
     mailboxes: Mutex<HashMap<String, MailboxSettings>>,
 }
@@ -31,6 +34,17 @@ impl ExchangeSettings {
 
     pub(super) fn set_consent(&self, permissions: Option<Vec<String>>) {
         *self.consent.lock() = permissions;
+    }
+
+    /// Whether the bearer of a token may do what `permission` is for: by the token, or for an
+    /// application by a role.
+    pub(super) fn permits(&self, claims: &Claims, permission: &str) -> bool {
+        let by_role = || claims.user.is_none() && self.roles.lock().iter().any(|role| role == permission);
+        claims.permits(permission) || by_role()
+    }
+
+    pub(super) fn set_roles(&self, permissions: Vec<String>) {
+        *self.roles.lock() = permissions;
     }
 
     /// Whether Exchange knows the application by the object id that its tokens have.

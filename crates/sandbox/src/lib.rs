@@ -335,6 +335,12 @@ impl Sandbox {
         self.shared.exchange.set_consent(permissions);
     }
 
+    /// What applications may by a role of Exchange Online (RBAC for Applications), such as
+    /// `["full_access_as_app"]`. No token says so.
+    pub fn set_exchange_roles(&self, permissions: &[&str]) {
+        self.shared.exchange.set_roles(permissions.iter().map(|&name| name.to_owned()).collect());
+    }
+
     /// Whether Exchange knows the application by its object id (`New-ServicePrincipal`). Without,
     /// its tokens open no mailbox over IMAP, POP3 and SMTP, whatever they permit; nor do they when
     /// the object id is a wrong one.

@@ -64,7 +64,7 @@ fn decide(
     }
     let is_application = claims.user.is_none();
     let of_service = Directory::permission(&claims, service);
-    if is_application && !shared.exchange.has_service_principal() || !claims.permits(of_service) {
+    if is_application && !shared.exchange.has_service_principal() || !shared.exchange.permits(&claims, of_service) {
         return LoginVerdict::Refused;
     }
     let MailboxAccess::Open(mailbox) = shared.directory.enter(&claims, user) else { return LoginVerdict::Denied };

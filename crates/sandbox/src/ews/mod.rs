@@ -92,7 +92,7 @@ fn authenticate(shared: &SandboxState, call: &Call) -> Result<Claims, Box<Answer
         Some(_) => Service::Ews.delegated_permission(),
         None => Service::Ews.application_permission(),
     };
-    if !claims.permits(permission) {
+    if !shared.exchange.permits(&claims, permission) {
         let reason = "2000008;reason=\"The token contains no permissions, or permissions can not be understood.\";error_category=\"invalid_grant\"";
         return Err(unauthorized(shared, Some(reason)).into());
     }

@@ -27,7 +27,7 @@ pub(super) struct AuthorizedCall<'a> {
 
 impl AuthorizedCall<'_> {
     pub(super) fn permitted(&self, any_of: &[&str]) -> Result<&Self, GraphError> {
-        let permitted = any_of.iter().any(|permission| self.claims.permits(permission));
+        let permitted = any_of.iter().any(|permission| self.shared.exchange.permits(&self.claims, permission));
         permitted.then_some(self).ok_or_else(GraphError::access_denied)
     }
 
