@@ -87,4 +87,4 @@ pub use model::submission::{Deliver, Submission, TrustedSender};
 pub use model::trust::{DestinationTrust, Trust};
 pub use purpose::Purpose;
 pub use secrets::line as secret_line;
-pub use sockets::Holder;
+pub use sockets::{Holder, has_address, holder, may_bind};

@@ -24,7 +24,7 @@ pub enum Holder {
 /// Returns who listens on `address`, or on one that includes it. `None`: nobody, or it cannot be
 /// known here. `service` are the sockets at which the running service answers.
 #[cfg(target_os = "linux")]
-pub(super) fn holder(address: SocketAddr, service: &[PathBuf]) -> Option<Holder> {
+pub fn holder(address: SocketAddr, service: &[PathBuf]) -> Option<Holder> {
     let rows = |table: &str| -> Vec<Row> {
         let table = std::fs::read_to_string(table).unwrap_or_default();
         table.lines().filter_map(Row::parse).filter(|row| row.address.port() == address.port()).collect()
@@ -61,14 +61,14 @@ fn is_taken(address: SocketAddr) -> bool {
 
 /// Returns nothing, because it cannot be known here.
 #[cfg(not(target_os = "linux"))]
-pub(super) fn holder(_address: SocketAddr, _service: &[PathBuf]) -> Option<Holder> {
+pub fn holder(_address: SocketAddr, _service: &[PathBuf]) -> Option<Holder> {
     None
 }
 
 /// Returns whether this process may listen on a port: those below the system's limit need a right
 /// (capabilities(7), `CAP_NET_BIND_SERVICE`).
 #[cfg(target_os = "linux")]
-pub(super) fn may_bind(port: u16) -> bool {
+pub fn may_bind(port: u16) -> bool {
     const BIND_SERVICE: u32 = 10;
     let limit = std::fs::read_to_string("/proc/sys/net/ipv4/ip_unprivileged_port_start");
     let limit: u16 = limit.ok().and_then(|text| text.trim().parse().ok()).unwrap_or(1_024);
@@ -83,13 +83,13 @@ pub(super) fn may_bind(port: u16) -> bool {
 
 /// Returns whether this process may listen on a port, as far as is known here.
 #[cfg(not(target_os = "linux"))]
-pub(super) fn may_bind(_port: u16) -> bool {
+pub fn may_bind(_port: u16) -> bool {
     true
 }
 
 /// Returns whether this machine has an address. A socket without a peer is opened for a moment,
 /// which nobody sees.
-pub(super) fn has_address(address: IpAddr) -> bool {
+pub fn has_address(address: IpAddr) -> bool {
     match std::net::UdpSocket::bind((address, 0)) {
         Err(error) => error.kind() != std::io::ErrorKind::AddrNotAvailable,
         Ok(_) => true,

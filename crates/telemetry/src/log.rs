@@ -424,7 +424,7 @@ fn push_cut(line: &mut String, value: &str, push: impl Fn(&mut String, char)) {
 
 /// True for a character that affects only itself: no control, no line separator, no change of
 /// direction.
-fn is_plain(c: char) -> bool {
+pub fn is_plain(c: char) -> bool {
     !(c.is_control()
         || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}'))
 }
