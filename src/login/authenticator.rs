@@ -12,13 +12,13 @@ use crate::login::explain;
 use crate::login::local::LocalPasswords;
 use crate::login::lockout_guard::LockoutGuard;
 use crate::login::request::{AuthorizedLogin, LoginRequest, Principal};
-use gatepost_config::{Account, Config, Found, Grant, Resource};
+use gatepost_config::{Account, Application, Config, Found, Grant, Resource};
 use gatepost_core::account::{LoginName, MailAddress};
 use gatepost_core::clock::Clock;
 use gatepost_core::failure::Failure;
 use gatepost_core::source::Source;
 use gatepost_oauth::endpoint::TokenEndpoint;
-use gatepost_oauth::expiry::Expiry;
+use gatepost_oauth::expiry::{CredentialEnd, Expiry};
 use gatepost_oauth::tokens::sign_ins::TokenSubject;
 use gatepost_oauth::tokens::{
     AttemptGuard, FetchedToken, RefusedPasswords, TokenManager, TokenOrigin, User, UserLogin,
@@ -212,6 +212,11 @@ impl Authenticator {
     /// first.
     pub async fn expiries(&self) -> Vec<Expiry> {
         self.tokens.expiries().await
+    }
+
+    /// Returns the secrets or certificates of an application with their ends.
+    pub async fn ends(&self, application: &Application) -> Vec<CredentialEnd> {
+        self.tokens.ends(application).await
     }
 
     /// Removes from the store what only a running process needs. Call it after the last login. It

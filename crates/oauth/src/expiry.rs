@@ -42,35 +42,48 @@ impl Expiry {
     }
 }
 
-/// Every known end, the nearest first. A certificate's end is read from its file as it is now, a
-/// secret's from the configuration.
+/// A credential of an application.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CredentialEnd {
+    /// Which credential: a clause for people, without any of its secret.
+    pub what: String,
+    /// Its end; `None`: not known.
+    pub expires: Option<UnixTime>,
+}
+
+/// Returns the secrets or certificates of an application with their ends. A certificate's end is read
+/// from its file as it is now, a secret's from the configuration.
+pub async fn ends(credentials: &Credentials, application: &Application) -> Vec<CredentialEnd> {
+    match &*application.credential {
+        Credential::Certificates(certificates) => {
+            let mut found = Vec::new();
+            for certificate in certificates {
+                let what = format!("the certificate in `{}`", certificate.certificate.display());
+                found.push(CredentialEnd { what, expires: credentials.expiry(certificate).await });
+            }
+            found
+        }
+        Credential::Secrets(secrets) => {
+            let named = secrets.iter().enumerate().map(|(place, secret)| {
+                let which = if secrets.len() == 1 { String::new() } else { format!(" {}", place + 1) };
+                CredentialEnd { what: format!("client secret{which}"), expires: secret.expires }
+            });
+            named.collect()
+        }
+        Credential::None | Credential::FederatedTokenFile(_) | Credential::ManagedIdentity(_) | Credential::NotRead => {
+            Vec::new()
+        }
+    }
+}
+
+/// Every known end, the nearest first.
 pub async fn list(credentials: &Credentials, applications: &[Arc<Application>]) -> Vec<Expiry> {
     let mut found = Vec::new();
     for application in applications {
-        let expiry = |what, expires| Expiry { client_id: application.client_id.clone(), what, expires };
-        match &*application.credential {
-            Credential::Certificates(certificates) => {
-                for certificate in certificates {
-                    if let Some(expires) = credentials.expiry(certificate).await {
-                        found.push(expiry(
-                            format!("the certificate in `{}`", certificate.certificate.display()),
-                            expires,
-                        ));
-                    }
-                }
-            }
-            Credential::Secrets(secrets) => {
-                let noted = secrets.iter().enumerate().filter_map(|(place, secret)| Some((place, secret.expires?)));
-                found.extend(noted.map(|(place, expires)| {
-                    let which = if secrets.len() == 1 { String::new() } else { format!(" {}", place + 1) };
-                    expiry(format!("client secret{which}"), expires)
-                }));
-            }
-            Credential::None
-            | Credential::FederatedTokenFile(_)
-            | Credential::ManagedIdentity(_)
-            | Credential::NotRead => {}
-        }
+        let known = ends(credentials, application).await.into_iter().filter_map(|CredentialEnd { what, expires }| {
+            Some(Expiry { client_id: application.client_id.clone(), what, expires: expires? })
+        });
+        found.extend(known);
     }
     found.sort_by(|a, b| (a.expires, &a.client_id, &a.what).cmp(&(b.expires, &b.client_id, &b.what)));
     found.dedup();

@@ -8,7 +8,7 @@ use tokio::sync::watch;
 
 use crate::cache::{CONFIRMATION, Need, TokenCache};
 use crate::endpoint::TokenEndpoint;
-use crate::expiry::{self, Expiry};
+use crate::expiry::{self, CredentialEnd, Expiry};
 use crate::grant::{GrantRequest, TokenRequest};
 use crate::password_digest::{PasswordDigest, PasswordDigestKey};
 use crate::single_flight::SingleFlight;
@@ -22,7 +22,7 @@ use crate::tokens::replicas::{Sharing, Turn};
 use crate::tokens::sign_ins::SignIns;
 use crate::tokens::user::User;
 use crate::tokens::{explain, scope};
-use gatepost_config::{Account, Accounts, Config, Grant, Resource};
+use gatepost_config::{Account, Accounts, Application, Config, Grant, Resource};
 use gatepost_core::account::MailAddress;
 use gatepost_core::clock::Clock;
 use gatepost_core::failure::Failure;
@@ -177,6 +177,11 @@ impl TokenManager {
         // accounts.
         applications.dedup_by(|a, b| Arc::ptr_eq(a, b));
         expiry::list(self.source.credentials(), &applications).await
+    }
+
+    /// The secrets or certificates of an application with their ends.
+    pub async fn ends(&self, application: &Application) -> Vec<CredentialEnd> {
+        expiry::ends(self.source.credentials(), application).await
     }
 
     /// Forgets what is out of date.
