@@ -10,7 +10,7 @@ use crate::login::{Authenticator, AuthorizedLogin};
 use crate::session::context::SessionContext;
 use crate::session::fresh_token::with_fresh_token;
 use crate::session::upstream::Target;
-use gatepost_config::Resource;
+use gatepost_config::{Grant, Resource};
 use gatepost_core::account::MailAddress;
 use gatepost_core::escape::escaped;
 use gatepost_core::failure::Failure;
@@ -72,8 +72,15 @@ impl MailboxProbe<'_> {
         let fetch = || again(authenticator, &login);
         let sign_in =
             |admission: &AuthorizedLogin| self.shared.sign_in_as(self.target, admission, &mailbox, &place, self.end);
-        let signed_in = with_fresh_token(authenticator, admission, fetch, sign_in).await.map_err(Unopened::Failed)?;
-        let (_, (stream, authenticated)) = signed_in.map_err(|error| Unopened::Failed(error.failure))?;
+        let signed_in = match admission.account.grant {
+            // Another token needs the user's password again, which counts if Entra rejects it.
+            Grant::Password => sign_in(&admission).await,
+            _ => {
+                let again = with_fresh_token(authenticator, admission, fetch, sign_in).await;
+                again.map_err(Unopened::Failed)?.map(|(_, signed_in)| signed_in)
+            }
+        };
+        let (stream, authenticated) = signed_in.map_err(|error| Unopened::Failed(error.failure))?;
         match self.target.upstream.protocol {
             MailProtocol::Imap => self.imap(stream, authenticated).await,
             MailProtocol::Pop3 => self.pop3(stream, authenticated).await,
@@ -152,7 +159,7 @@ impl MailboxProbe<'_> {
     }
 }
 
-/// Gets another token for an account that was examined before, if it has one without a password.
+/// Gets another token for an account that has one without a password.
 async fn again(authenticator: &Arc<Authenticator>, login: &MailAddress) -> Result<AuthorizedLogin, Failure> {
     authenticator.admit_afresh(login.as_login(), Resource::Exchange).await
 }
