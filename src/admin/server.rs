@@ -44,6 +44,9 @@ const ANSWER: Duration = Duration::from_secs(60);
 const COMMAND: Duration = Duration::from_secs(120);
 /// Longest life of a connection, even an active one.
 const CONNECTION: Duration = Duration::from_secs(600);
+/// The same on the socket. `gatepost doctor` reads as long as hundreds of mailboxes take.
+#[cfg(unix)]
+const LOCAL_CONNECTION: Duration = Duration::from_secs(3600);
 /// Most octets of a head. Entra's redirects have about 2 KiB.
 const HEAD_OCTETS: usize = 32 * 1024;
 
@@ -58,7 +61,7 @@ pub(super) async fn serve_tcp(listener: Arc<TcpListener>, tls: Option<Arc<Server
         };
         let place = connections.place(Some(Source::of(peer.ip())));
         let (acceptor, router, asking) = (acceptor.clone(), router.clone(), Arc::clone(&place));
-        connections.serve(place, async move {
+        connections.serve(place, CONNECTION, async move {
             if listen::tune(&stream).is_err() {
                 return;
             }
@@ -89,10 +92,10 @@ impl Connections {
         Arc::new(self.places.take(source))
     }
 
-    fn serve(&mut self, place: Arc<Place>, connection: impl Future<Output = ()> + Send + 'static) {
+    fn serve(&mut self, place: Arc<Place>, longest: Duration, connection: impl Future<Output = ()> + Send + 'static) {
         self.open.spawn(async move {
             tokio::select! {
-                _late = timeout(CONNECTION, connection) => {}
+                _late = timeout(longest, connection) => {}
                 () = place.lost() => {}
             }
         });
@@ -155,7 +158,8 @@ impl Local {
                 Ok(Some((stream, user))) => {
                     let place = connections.place(None);
                     let router = router.clone().layer(Extension(UserId(user)));
-                    connections.serve(Arc::clone(&place), serve(stream, place, COMMAND, router));
+                    let connection = serve(stream, Arc::clone(&place), COMMAND, router);
+                    connections.serve(place, LOCAL_CONNECTION, connection);
                     // As for TCP: the task runs before the next connection is accepted.
                     yield_now().await;
                 }
