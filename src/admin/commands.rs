@@ -18,6 +18,7 @@ use tokio::time::timeout;
 use super::answer::{Page, plain};
 use super::form::Form;
 use super::places::Place;
+use super::server::UserId;
 use super::state::{AdminState, SharedState};
 use crate::daemon::take_over::{self, TakeOver};
 use gatepost_core::account::LoginName;
@@ -27,10 +28,6 @@ pub(crate) const TAKE_OVER: &str = "gatepost-take-over";
 
 /// Time limit for receiving a form, which has only a few words.
 const FORM: Duration = Duration::from_secs(10);
-
-/// The number of the user whose process has connected.
-#[derive(Clone, Copy)]
-pub(super) struct UserId(pub(super) u32);
 
 /// Returns the routes of the commands. A connection that has sent a command is not evicted by
 /// others.
@@ -64,7 +61,7 @@ async fn reload(State(site): SharedState, Extension(place): Extension<Arc<Place>
 async fn unlock(
     State(site): SharedState,
     Extension(place): Extension<Arc<Place>>,
-    Extension(UserId(user)): Extension<UserId>,
+    Extension(user): Extension<UserId>,
     request: Request,
 ) -> Page {
     place.keep();
@@ -82,7 +79,7 @@ async fn unlock(
     let unlocking = tokio::spawn(async move {
         match site.shared.authenticator.unlock(&login).await {
             Ok(unlocked) => {
-                let (by, told) = (format!("command-line (uid {user})"), unlocked.to_string());
+                let (by, told) = (user.to_string(), unlocked.to_string());
                 site.shared.journal.act_by(&by, "account-unlocked", unlocked.login.as_str(), &told);
                 plain(StatusCode::OK, &told)
             }
@@ -104,7 +101,7 @@ const ACTS: [(&str, &str); 5] = [
 ];
 
 /// Logs what a command has done in the store: the field `done`, with `account` and `device`.
-async fn acted(Extension(UserId(user)): Extension<UserId>, request: Request) -> Page {
+async fn acted(Extension(user): Extension<UserId>, request: Request) -> Page {
     let form = match timeout(FORM, Form::read(request.into_body())).await {
         Ok(Ok(form)) => form,
         Ok(Err(answer)) => return answer,
@@ -113,7 +110,7 @@ async fn acted(Extension(UserId(user)): Extension<UserId>, request: Request) -> 
     let Some((done, message)) = ACTS.into_iter().find(|(done, _)| *done == form.text("done")) else {
         return plain(StatusCode::CONFLICT, "this act is not known here");
     };
-    let by = format!("command-line (uid {user})");
+    let by = user.to_string();
     let (account, device) = (form.text("account"), form.text("device"));
     // The command itself writes into the audit log, so that a line is there when it ends.
     tracing::info!(account, device, done, by, "{message}");

@@ -20,6 +20,8 @@ use tokio::time::timeout;
 use super::answer::{Page, plain};
 use super::form::Form;
 use super::places::Place;
+#[cfg(unix)]
+use super::server::UserId;
 use super::state::{AdminState, SharedState};
 use super::{filters, page};
 use crate::admin::sessions::Visitor;
@@ -36,9 +38,11 @@ const PAGE: Duration = Duration::from_secs(45);
 
 /// Examines, and answers with one [`Event`] in JSON on each line, as they come. The examination ends
 /// when the caller goes.
+#[cfg(unix)]
 pub(super) async fn of_socket(
     State(site): SharedState,
     Extension(place): Extension<Arc<Place>>,
+    Extension(user): Extension<UserId>,
     request: Request,
 ) -> Page {
     place.keep();
@@ -51,8 +55,16 @@ pub(super) async fn of_socket(
         Ok(order) => order,
         Err(text) => return plain(StatusCode::UNPROCESSABLE_ENTITY, &text),
     };
+    if let Some(text) = order.lacks_password(&site.control.shared().authenticator.config()) {
+        return plain(StatusCode::UNPROCESSABLE_ENTITY, &text);
+    }
+    let (account, acts) = (order.account().to_owned(), order.acts());
     match begin(&site, order) {
         Some(events) => {
+            let by = user.to_string();
+            for (done, message) in acts {
+                site.shared.journal.act_by(&by, done, &account, &message);
+            }
             let mut answer = Response::new(Body::new(Lines { events }));
             let kind = HeaderValue::from_static("application/x-ndjson");
             answer.headers_mut().insert(header::CONTENT_TYPE, kind);
@@ -126,7 +138,7 @@ async fn steps(site: &AdminState, login: Option<LoginName>) -> Option<(Vec<Step>
 /// Begins an examination. It ends when the receiver is dropped.
 fn begin(site: &AdminState, order: Order) -> Option<mpsc::Receiver<Event>> {
     let permit: OwnedSemaphorePermit = Arc::clone(&site.examinations).try_acquire_owned().ok()?;
-    let facts = Arc::new(Facts::of(&site.control));
+    let facts = Arc::new(Facts::of(&site.control, site.slots.clone()));
     let (sender, events) = mpsc::channel(WAITING);
     tokio::spawn(async move {
         examine(facts, order, sender).await;

@@ -2,6 +2,8 @@
 //! cost of a mail session.
 
 use std::convert::Infallible;
+#[cfg(unix)]
+use std::fmt;
 use std::future::Future;
 use std::io;
 #[cfg(unix)]
@@ -27,8 +29,6 @@ use tokio_rustls::TlsAcceptor;
 use tower_service::Service as _;
 
 use super::answer::plain;
-#[cfg(unix)]
-use super::commands::UserId;
 use super::places::{Place, Places};
 #[cfg(unix)]
 use crate::system::local_socket::LocalSocket;
@@ -137,6 +137,18 @@ async fn serve(
         .with_upgrades();
     // A client that breaks the connection off needs no answer.
     let _broken = connection.await;
+}
+
+/// The number of the user whose process has connected to the socket.
+#[cfg(unix)]
+#[derive(Clone, Copy)]
+pub(super) struct UserId(u32);
+
+#[cfg(unix)]
+impl fmt::Display for UserId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "command-line (uid {})", self.0)
+    }
 }
 
 /// The socket for `gatepost status` and the commands.

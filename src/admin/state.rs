@@ -13,6 +13,7 @@ use super::guard::HostPolicy;
 use super::pending::SignIns;
 use crate::admin::sessions::AdminSessions;
 use crate::daemon::control::Control;
+use crate::doctor::Slots;
 use crate::session::SessionContext;
 use gatepost_core::clock::UnixTime;
 use gatepost_oauth::expiry::Expiry;
@@ -34,8 +35,10 @@ pub(super) struct AdminState {
     pub(super) open_metrics: bool,
     pub(super) known: Known,
     pub(super) sign_ins: SignIns,
-    /// Permits to examine the way of the accounts.
+    /// Permits for examinations, of the page and the socket together.
     pub(super) examinations: Arc<Semaphore>,
+    /// Their right to ask servers.
+    pub(super) slots: Slots,
 }
 
 impl AdminState {
@@ -65,6 +68,7 @@ impl AdminState {
             known: Known::default(),
             sign_ins: SignIns::new(clock),
             examinations: Arc::new(Semaphore::new(EXAMINATIONS)),
+            slots: Slots::default(),
         }
     }
 }

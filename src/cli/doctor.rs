@@ -2,29 +2,35 @@
 //! shows the outcome of each step.
 
 use std::io::{self, BufRead as _, IsTerminal as _, Read as _};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+#[cfg(unix)]
+use hyper::StatusCode;
 use serde_json::json;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 use url::form_urlencoded;
 use zeroize::Zeroizing;
 
-use super::exit::{DONE, FAILED};
+use super::exit::{DONE, FAILED, USAGE};
 use super::options::DoctorOptions;
-use super::output::{failed, report, result, write};
+use super::output::{complain, failed, report, result, write};
 use super::run;
+use super::store_context::by;
 use crate::app::server_name;
 use crate::doctor::{Block, Event, Facts, Order, Recipient, Section, Step, Summary, closing, examine, heading};
 use gatepost_config::load::Loaded;
-use gatepost_config::suggestion;
+use gatepost_config::{AuditLog, suggestion};
 use gatepost_core::secret::Password;
+use gatepost_core::system_error::Plain;
+use gatepost_telemetry::audit::{self, Entry};
 
 /// A section that takes longer is named on a terminal.
 const SILENCE: Duration = Duration::from_secs(1);
-/// Longest password read, in octets. Entra takes 256 characters.
-const PASSWORD_OCTETS: usize = 2_048;
+/// Longest password, in bytes. Entra takes 256 characters.
+const PASSWORD_BYTES: usize = 2_048;
 /// Most events that wait to be shown.
 const WAITING: usize = 64;
 
@@ -32,7 +38,10 @@ const WAITING: usize = 64;
 pub fn doctor(options: DoctorOptions) -> u8 {
     let password = match options.login.is_some().then(read_password).transpose() {
         Ok(password) => password,
-        Err(error) => return failed(format_args!("the password cannot be read: {error:#}")),
+        Err(NotRead::Unreadable(error)) => {
+            return failed(format_args!("the password cannot be read: {}", Plain(&error)));
+        }
+        Err(unusable) => return misused(&unusable.to_string()),
     };
     let runtime = match run::runtime() {
         Ok(runtime) => runtime,
@@ -45,19 +54,22 @@ pub fn doctor(options: DoctorOptions) -> u8 {
 }
 
 async fn examined(options: DoctorOptions, password: Option<Password>) -> u8 {
-    let (sender, events) = mpsc::channel(WAITING);
-    let show = Show::new(options.json);
+    #[cfg(unix)]
+    let places = match &options.socket {
+        Some(socket) => vec![socket.clone()],
+        None => match options.settings.service_sockets(std::env::vars_os()) {
+            Ok(places) => places,
+            Err(problems) => return report(&problems),
+        },
+    };
+    #[cfg(not(unix))]
+    let places = Vec::new();
     #[cfg(unix)]
     {
-        let places = match &options.socket {
-            Some(socket) => vec![socket.clone()],
-            None => match options.settings.service_sockets(std::env::vars_os()) {
-                Ok(places) => places,
-                Err(problems) => return report(&problems),
-            },
-        };
         if !places.is_empty() {
             use super::socket::stream;
+            let (sender, events) = mpsc::channel(WAITING);
+            let show = Show::new(options.json);
             let form = form(&options, password.as_ref());
             let (line, lines) = mpsc::channel(WAITING);
             let asking = stream(&places, "/doctor", form, line);
@@ -65,14 +77,16 @@ async fn examined(options: DoctorOptions, password: Option<Password>) -> u8 {
             return match (asked, shown) {
                 (_, Some(code)) => code,
                 (Ok(None), None) => failed("the service broke the examination off. Its log says why"),
+                (Ok(Some((StatusCode::UNPROCESSABLE_ENTITY, text))), None) => misused(text.trim_end()),
                 (Ok(Some((_, text))), None) => failed(text.trim_end()),
-                (Err(error), None) if options.socket.is_none() && is_absent(&error) => alone(options, password).await,
+                (Err(error), None) if options.socket.is_none() && error.is_absence() => {
+                    alone(options, password, places).await
+                }
                 (Err(error), None) => failed(error.told()),
             };
         }
-        drop((sender, events));
     }
-    alone(options, password).await
+    alone(options, password, places).await
 }
 
 /// Reads the lines of the service as events. What a newer service tells besides is left out.
@@ -87,22 +101,18 @@ async fn read_events(mut lines: mpsc::Receiver<String>, events: mpsc::Sender<Eve
     }
 }
 
-#[cfg(unix)]
-fn is_absent(error: &super::socket::NotAsked) -> bool {
-    error.is_absence()
+/// Says why the command line cannot be carried out, and returns the exit code.
+fn misused(why: &str) -> u8 {
+    complain(format_args!("gatepost: {why}"));
+    USAGE
 }
 
-/// Examines in this process.
-async fn alone(options: DoctorOptions, password: Option<Password>) -> u8 {
+/// Examines in this process, because no service answers at these sockets.
+async fn alone(options: DoctorOptions, password: Option<Password>, service_sockets: Vec<PathBuf>) -> u8 {
     let Loaded { config, .. } = options.settings.load_tracked(std::env::vars_os());
     let config = match config {
         Ok(config) => config,
         Err(problems) => return report(&problems),
-    };
-    let server_name = server_name(&config);
-    let facts = match Facts::alone(config, server_name).await {
-        Ok(facts) => Arc::new(facts),
-        Err(error) => return failed(format_args!("no service would start with this configuration: {error}")),
     };
     let order = Order {
         login: options.account.or(options.login),
@@ -110,12 +120,35 @@ async fn alone(options: DoctorOptions, password: Option<Password>) -> u8 {
         from: options.from,
         send: options.send_test.map(Recipient::Address).or(options.send.then_some(Recipient::Itself)),
     };
+    if let Some(why) = order.lacks_password(&config) {
+        return misused(&why);
+    }
+    let (server_name, audit) = (server_name(&config), config.log.audit.clone());
+    let facts = match Facts::alone(config, server_name, service_sockets).await {
+        Ok(facts) => Arc::new(facts),
+        Err(error) => return failed(format_args!("no service would start with this configuration: {error}")),
+    };
+    if let Some(audit) = &audit {
+        note(audit, &order);
+    }
     let (sender, events) = mpsc::channel(WAITING);
     let examining = tokio::spawn(examine(facts, order, sender));
     let shown = Show::new(options.json).all(events).await;
     match (examining.await, shown) {
         (_, Some(code)) => code,
         (_, None) => failed("the examination broke off. Report it"),
+    }
+}
+
+/// Writes into the audit log what the order does beyond looking.
+fn note(audit: &AuditLog, order: &Order) {
+    let by = by();
+    for (outcome, message) in order.acts() {
+        let account = order.account();
+        let entry = Entry { event: "admin", outcome, account, by: &by, message: &message, ..Entry::default() };
+        if let Err(error) = audit::record_once(audit, &entry) {
+            complain(format_args!("gatepost: this is missing in the audit log: {error}"));
+        }
     }
 }
 
@@ -145,15 +178,44 @@ fn form(options: &DoctorOptions, password: Option<&Password>) -> Zeroizing<Strin
 
 /// Reads the password of an account: from the terminal without echo, otherwise one line of standard
 /// input.
-fn read_password() -> anyhow::Result<Password> {
+///
+/// # Errors
+/// [`NotRead`].
+fn read_password() -> Result<Password, NotRead> {
     if io::stdin().is_terminal() {
-        return Ok(Password::new(rpassword::prompt_password("Password: ")?));
+        return usable(rpassword::prompt_password("Password: ")?);
     }
-    let mut line = String::with_capacity(PASSWORD_OCTETS);
-    io::stdin().lock().take(PASSWORD_OCTETS as u64).read_line(&mut line)?;
+    // Room for the longest line with its end, and for one byte that shows that it is longer. A buffer
+    // that grows leaves copies of the password behind.
+    let room = PASSWORD_BYTES + 3;
+    let mut line = String::with_capacity(room);
+    io::stdin().lock().take(room as u64).read_line(&mut line)?;
     line.truncate(line.trim_end_matches(['\r', '\n']).len());
-    anyhow::ensure!(!line.is_empty(), "standard input is empty");
-    Ok(Password::new(line))
+    usable(line)
+}
+
+fn usable(password: String) -> Result<Password, NotRead> {
+    let length = password.len();
+    let password = Password::new(password);
+    match length {
+        0 => Err(NotRead::Empty),
+        1..=PASSWORD_BYTES => Ok(password),
+        _ => Err(NotRead::TooLong),
+    }
+}
+
+/// Why there is no password.
+#[derive(Debug, thiserror::Error)]
+enum NotRead {
+    /// The system does not give it.
+    #[error(transparent)]
+    Unreadable(#[from] io::Error),
+    /// Nothing came.
+    #[error("the password is empty. Enter it at the prompt, or give it as one line of standard input")]
+    Empty,
+    /// More came than a password has.
+    #[error("the password has more than {PASSWORD_BYTES} bytes. Give it alone, as one line of standard input")]
+    TooLong,
 }
 
 /// Shows events.
@@ -201,7 +263,10 @@ impl Show {
                     continue;
                 }
             };
-            self.unname();
+            // A sign of life need not be seen.
+            if !matches!(event, Event::Working { section } if working == Some(section)) {
+                self.unname();
+            }
             match event {
                 Event::Begin { .. } => {
                     self.out(&heading(&event));

@@ -32,7 +32,7 @@ impl StoreContext {
 }
 
 /// Names the user who runs the command, as far as the system knows.
-fn by() -> String {
+pub(super) fn by() -> String {
     #[cfg(unix)]
     let user = format!("command-line (uid {})", rustix::process::getuid().as_raw());
     #[cfg(not(unix))]

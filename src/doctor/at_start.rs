@@ -8,7 +8,9 @@ use tokio::time::timeout;
 
 use crate::login::Authenticator;
 use crate::login::overview::SignInView;
+use gatepost_config::Application;
 use gatepost_core::clock::UnixTime;
+use gatepost_oauth::expiry::CredentialEnd;
 
 /// Time limit of the store and of the files.
 const LIMIT: Duration = Duration::from_secs(10);
@@ -19,31 +21,48 @@ const NAMED: usize = 5;
 /// credential has expired. A store that does not answer is told elsewhere.
 pub(crate) async fn at_start(authenticator: Arc<Authenticator>) {
     let Ok(Ok((views, _))) = timeout(LIMIT, authenticator.overview([])).await else { return };
-    let expiries = timeout(LIMIT, authenticator.expiries()).await.unwrap_or_default();
-    let now = authenticator.clock().unix_time();
-    let is_over = |client_id: &str| {
-        let mut of_application = expiries.iter().filter(|expiry| expiry.client_id == client_id).peekable();
-        of_application.peek().is_some() && of_application.all(|expiry| expiry.expires <= now)
-    };
+    let over = timeout(LIMIT, over(&authenticator)).await.unwrap_or_default();
+    let is_over = |application: &Arc<Application>| over.contains(application);
     let mut failing: BTreeSet<String> = BTreeSet::new();
     for view in &views {
         let unsigned = matches!(view.sign_in, Some(SignInView::Missing | SignInView::Refused { .. }));
-        if unsigned || is_over(&view.account.application.client_id) {
+        if unsigned || is_over(&view.account.application) {
             failing.insert(view.login.to_string());
         }
     }
     // Patterns have no address of their own.
     for account in authenticator.config().accounts.entries() {
-        if is_over(&account.application.client_id) && !views.iter().any(|view| view.account == *account) {
+        if is_over(&account.application) && !views.iter().any(|view| view.account == *account) {
             failing.insert(account.pattern.to_string());
         }
     }
-    if let Some(text) = told(&failing, now) {
+    if let Some(text) = told(&failing) {
         tracing::error!(accounts = failing.len(), "{text}");
     }
 }
 
-fn told(failing: &BTreeSet<String>, _now: UnixTime) -> Option<String> {
+/// The applications whose credentials have all expired.
+async fn over(authenticator: &Authenticator) -> Vec<Arc<Application>> {
+    let now = authenticator.clock().unix_time();
+    let config = authenticator.config();
+    let mut applications: Vec<_> = config.accounts.entries().iter().map(|of| Arc::clone(&of.application)).collect();
+    // Neighbors mostly share an application.
+    applications.dedup_by(|one, other| Arc::ptr_eq(one, other));
+    let mut over = Vec::new();
+    for application in applications {
+        if are_over(&authenticator.ends(&application).await, now) {
+            over.push(application);
+        }
+    }
+    over
+}
+
+/// Whether all credentials of an application have expired. One whose end is not known may work.
+pub(super) fn are_over(ends: &[CredentialEnd], now: UnixTime) -> bool {
+    !ends.is_empty() && ends.iter().all(|end| end.expires.is_some_and(|expires| expires <= now))
+}
+
+fn told(failing: &BTreeSet<String>) -> Option<String> {
     let named = failing.iter().take(NAMED).map(String::as_str).collect::<Vec<_>>().join(", ");
     let more = match failing.len().saturating_sub(NAMED) {
         0 => String::new(),
@@ -63,12 +82,21 @@ mod tests {
 
     #[test]
     fn one_line_names_the_accounts_and_the_command() {
-        let told = |names: &[&str]| told(&names.iter().map(|name| (*name).to_owned()).collect(), UnixTime(0));
+        let told = |names: &[&str]| told(&names.iter().map(|name| (*name).to_owned()).collect());
         assert_eq!(told(&[]), None);
         assert_eq!(told(&["a@x"]).unwrap(), "clients of a@x cannot log in. Gatepost admin: run `gatepost doctor`");
         assert_eq!(
             told(&["a", "b", "c", "d", "e", "f", "g"]).unwrap(),
             "clients of 7 accounts cannot log in: a, b, c, d, e and 2 more. Gatepost admin: run `gatepost doctor`"
         );
+    }
+
+    #[test]
+    fn an_application_is_over_when_the_end_of_each_credential_is_known_and_past() {
+        let end = |expires: Option<u64>| CredentialEnd { what: String::new(), expires: expires.map(UnixTime) };
+        let over = |ends: &[Option<u64>]| are_over(&ends.iter().copied().map(end).collect::<Vec<_>>(), UnixTime(100));
+        assert!(over(&[Some(100)]) && over(&[Some(1), Some(99)]));
+        assert!(!over(&[]) && !over(&[Some(101)]) && !over(&[Some(1), Some(101)]));
+        assert!(!over(&[None]) && !over(&[Some(1), None]));
     }
 }

@@ -52,8 +52,12 @@ pub(super) async fn steps(facts: &Facts, subjects: &[Subject], now: UnixTime) ->
                 number => format!("{number} wrong passwords count"),
             };
             let text = format!("{counted}, and Gatepost forwards only a few a day so that Entra locks nobody out");
-            let remedy =
-                (Actor::GatepostAdmin, format!("correct the device, then run `gatepost account unlock {login}`"));
+            let remedy = (
+                Actor::ClientOwner,
+                format!(
+                    "correct the password in the device. Gatepost admin: then run `gatepost account unlock {login}`"
+                ),
+            );
             steps.push(Step::warning(HERE, login.to_string(), text, remedy));
         }
     }

@@ -1,6 +1,9 @@
 //! What only the comparison of several mailboxes and protocols shows. Exchange Online has one answer
 //! for several causes: it rejects a valid token in the same way when a protocol is off for a mailbox,
-//! when the application may not open the mailbox, and when it does not know the application. Pure.
+//! when the application may not open the mailbox, and when it does not know the application. What is
+//! said of all mailboxes needs two of them. Pure.
+
+use std::collections::BTreeSet;
 
 use gatepost_oauth::claims::MailAccess;
 
@@ -11,6 +14,8 @@ pub(super) enum Answer {
     Opened,
     /// A token that permits it was rejected.
     Rejected,
+    /// A token was rejected that does not say that it permits it.
+    Unpermitted,
     /// The token was accepted, and the mailbox did not open, as without a license.
     NotConnected,
     /// It was not asked, or something else happened.
@@ -36,10 +41,10 @@ pub(super) enum Finding {
     ProtocolOff {
         /// A protocol that opens it.
         works: MailAccess,
-        /// Whether this protocol opens no mailbox at all.
+        /// Whether this protocol opens none of several mailboxes.
         everywhere: bool,
     },
-    /// Exchange Online does not know the application: no mailbox opens.
+    /// Exchange Online does not know the application: none of several mailboxes opens.
     UnknownApplication,
     /// The application opens other mailboxes, and not this one.
     NoAccess {
@@ -54,11 +59,13 @@ pub(super) fn compare(attempts: &[Attempt], this: &Attempt) -> Option<Finding> {
     if !matches!(this.answer, Answer::Rejected | Answer::NotConnected) || !is_mail(this.access) {
         return None;
     }
-    let of_application =
-        || attempts.iter().filter(|other| other.application == this.application && is_mail(other.access));
+    // Without the permission, an answer says nothing about mailbox and application.
+    let counts = |other: &&Attempt| is_mail(other.access) && other.answer != Answer::Unpermitted;
+    let of_application = || attempts.iter().filter(|other| other.application == this.application).filter(counts);
     let opened = |other: &&Attempt| other.answer == Answer::Opened;
     if let Some(other) = of_application().filter(opened).find(|other| other.mailbox == this.mailbox) {
-        let everywhere = of_application().filter(|other| other.access == this.access).all(|other| !opened(&other));
+        let of_protocol = || of_application().filter(|other| other.access == this.access);
+        let everywhere = are_several(of_protocol()) && of_protocol().all(|other| !opened(&other));
         return Some(Finding::ProtocolOff { works: other.access, everywhere });
     }
     if !this.is_app_only || this.answer == Answer::NotConnected {
@@ -69,9 +76,16 @@ pub(super) fn compare(attempts: &[Attempt], this: &Attempt) -> Option<Finding> {
             let unopened = |other: &Attempt| other.mailbox == this.mailbox && other.answer == Answer::NotConnected;
             Some(Finding::NoAccess { may_lack_license: of_application().any(unopened) })
         }
-        false if of_application().all(|other| other.answer == Answer::Rejected) => Some(Finding::UnknownApplication),
+        false if are_several(of_application()) && of_application().all(|other| other.answer == Answer::Rejected) => {
+            Some(Finding::UnknownApplication)
+        }
         false => None,
     }
+}
+
+/// Whether the attempts are about more than one mailbox. What is wrong with one may be its own fault.
+fn are_several<'a>(attempts: impl Iterator<Item = &'a Attempt>) -> bool {
+    attempts.map(|attempt| &*attempt.mailbox).collect::<BTreeSet<_>>().len() > 1
 }
 
 /// Whether Exchange Online judges an application there by its service principal. EWS and Graph go by
@@ -83,7 +97,7 @@ fn is_mail(access: MailAccess) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use Answer::{Opened, Rejected, Unknown};
+    use Answer::{Opened, Rejected, Unknown, Unpermitted};
     use MailAccess::{Imap, Pop3, Smtp};
 
     fn attempt(mailbox: &str, access: MailAccess, answer: Answer) -> Attempt {
@@ -110,11 +124,30 @@ mod tests {
         // Without knowing all answers, nothing is concluded.
         let attempts = [attempt("a", Imap, Rejected), attempt("b", Imap, Unknown)];
         assert_eq!(found(&attempts), [None, None]);
-        let attempts = [attempt("a", Imap, Rejected), attempt("a", MailAccess::Ews, Opened)];
+        let attempts =
+            [attempt("a", Imap, Rejected), attempt("b", Imap, Rejected), attempt("a", MailAccess::Ews, Opened)];
         assert_eq!(found(&attempts)[0], Some(Finding::UnknownApplication));
         let other = Attempt { application: 1, ..attempt("c", Imap, Opened) };
-        let attempts = [attempt("a", Imap, Rejected), other];
+        let attempts = [attempt("a", Imap, Rejected), attempt("b", Imap, Rejected), other];
         assert_eq!(found(&attempts)[0], Some(Finding::UnknownApplication));
+    }
+
+    #[test]
+    fn one_mailbox_says_nothing_about_all() {
+        let attempts = [attempt("a", Imap, Rejected), attempt("a", Smtp, Rejected), attempt("a", Pop3, Rejected)];
+        assert_eq!(found(&attempts), [None, None, None]);
+        let other = Attempt { application: 1, ..attempt("b", Imap, Rejected) };
+        assert_eq!(found(&[attempt("a", Imap, Rejected), other]), [None, None]);
+        let attempts = [attempt("a", Imap, Rejected), attempt("a", Pop3, Opened), attempt("b", Pop3, Opened)];
+        assert_eq!(found(&attempts)[0], Some(Finding::ProtocolOff { works: Pop3, everywhere: false }));
+    }
+
+    #[test]
+    fn an_answer_without_the_permission_says_nothing() {
+        let attempts = [attempt("a", Imap, Rejected), attempt("b", Imap, Unpermitted)];
+        assert_eq!(found(&attempts), [None, None]);
+        let attempts = [attempt("a", Imap, Unpermitted), attempt("a", Pop3, Opened), attempt("b", Imap, Unpermitted)];
+        assert_eq!(found(&attempts), [None, None, None]);
     }
 
     #[test]
@@ -132,7 +165,7 @@ mod tests {
         let attempts = [attempt("a", Imap, Answer::NotConnected), attempt("b", Imap, Opened)];
         assert_eq!(found(&attempts), [None, None]);
         let attempts = [attempt("a", Imap, Answer::NotConnected), attempt("a", Pop3, Opened)];
-        assert_eq!(found(&attempts)[0], Some(Finding::ProtocolOff { works: Pop3, everywhere: true }));
+        assert_eq!(found(&attempts)[0], Some(Finding::ProtocolOff { works: Pop3, everywhere: false }));
     }
 
     #[test]
@@ -141,6 +174,6 @@ mod tests {
         let attempts = [of_user("a", Imap, Rejected), of_user("b", Imap, Opened)];
         assert_eq!(found(&attempts), [None, None]);
         let attempts = [of_user("a", Imap, Rejected), of_user("a", Pop3, Opened)];
-        assert_eq!(found(&attempts)[0], Some(Finding::ProtocolOff { works: Pop3, everywhere: true }));
+        assert_eq!(found(&attempts)[0], Some(Finding::ProtocolOff { works: Pop3, everywhere: false }));
     }
 }

@@ -6,10 +6,13 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::time::timeout;
+
 use super::accounts::{Group, Subject};
+use super::at_start::are_over;
 use super::facts::Facts;
 use super::in_order::in_order;
-use super::network::{Tenants, Unreached, authority_place, bounded};
+use super::network::{Late, Tenants, Unreached, authority_place, bounded};
 use super::order::Order;
 use super::step::{Section, Step};
 use crate::login::overview::SignInView;
@@ -21,20 +24,32 @@ use gatepost_core::clock::UnixTime;
 use gatepost_core::failure::{Actor, Failure};
 use gatepost_core::protocol::Protocol;
 use gatepost_oauth::claims::TokenClaims;
-use gatepost_oauth::expiry::Expiry;
+use gatepost_oauth::expiry::{CredentialEnd, Expiry};
 use gatepost_oauth::tokens::{explain, scope};
 
 const HERE: Section = Section::Entra;
 /// A credential that expires within so many days is told.
 const DAYS_BEFORE_EXPIRY: i64 = 30;
+/// Time limit for reading when the credentials expire.
+const ENDS: Duration = Duration::from_secs(10);
+/// Why a mailbox is skipped.
+const ENTRA: &str = "Entra";
 
 /// What Entra gave.
 #[derive(Default)]
 pub(super) struct Admitted {
     /// By place of the subject and by resource.
     pub(super) tokens: HashMap<(usize, Resource), AuthorizedLogin>,
-    /// Why a subject has no token, by its place.
-    pub(super) without: HashMap<usize, String>,
+    /// Why there is none, likewise.
+    pub(super) without: HashMap<(usize, Resource), String>,
+}
+
+impl Admitted {
+    /// Notes why these subjects have no tokens for these resources.
+    fn lack(&mut self, places: &[usize], resources: &[Resource], why: &str) {
+        let pairs = places.iter().flat_map(|place| resources.iter().map(|resource| (*place, *resource)));
+        self.without.extend(pairs.map(|pair| (pair, why.to_owned())));
+    }
 }
 
 /// What is needed to examine a group.
@@ -46,7 +61,6 @@ pub(super) struct Examination {
     pub(super) resources: Vec<Resource>,
     /// What is known of the sign-ins, by address.
     pub(super) sign_ins: HashMap<MailAddress, SignInView>,
-    pub(super) expiries: Vec<Expiry>,
 }
 
 pub(super) async fn steps(
@@ -61,7 +75,7 @@ pub(super) async fn steps(
         if unreached.contains(&authority_place(&group.application)) && group.is_of_entra() {
             steps.push(Step::skipped(HERE, group.name(), "Entra cannot be reached (network)"));
             steps.extend(examination.unsigned(&group));
-            admitted.without.extend(group.members.iter().map(|place| (*place, "network".to_owned())));
+            admitted.lack(&group.members, &examination.resources, "network");
             continue;
         }
         match tenants.of(&group) {
@@ -72,7 +86,7 @@ pub(super) async fn steps(
                     format!("tenant {}", group.tenant.as_deref().unwrap_or_default()),
                     &failure,
                 ));
-                admitted.without.extend(group.members.iter().map(|place| (*place, "Entra".to_owned())));
+                admitted.lack(&group.members, &examination.resources, ENTRA);
                 continue;
             }
             Some(Ok(found)) => {
@@ -100,48 +114,56 @@ pub(super) async fn steps(
     (steps, admitted)
 }
 
-/// Tokens of one subject, or why there are none.
-type Obtained = Result<Vec<(Resource, AuthorizedLogin)>, Failure>;
+/// The token of a subject for each resource, or why there is none.
+type Obtained = Vec<(Resource, Result<AuthorizedLogin, Failure>)>;
 
 impl Examination {
     async fn group(self: Arc<Self>, group: Group) -> (Vec<Step>, Admitted) {
-        let (mut steps, mut admitted) = (self.expiries(&group), Admitted::default());
+        let authenticator = &self.facts.shared.authenticator;
+        // Certificates are read, perhaps from a disk that does not answer.
+        let ends = timeout(ENDS, authenticator.ends(&group.application)).await.unwrap_or_default();
+        let mut steps = expiries(&group.application.client_id, &ends, authenticator.clock().unix_time());
+        let mut admitted = Admitted::default();
+        let accepted = credential_accepted(&group.application.credential, &ends);
         let of = |wanted: fn(Grant) -> bool| -> Vec<usize> {
             let fits = |place: &&usize| self.subjects.get(**place).is_some_and(|subject| wanted(subject.account.grant));
             group.members.iter().filter(fits).copied().collect()
         };
         let applications = of(|grant| grant == Grant::ClientCredentials);
-        self.application(&group, &applications, &mut steps, &mut admitted).await;
+        self.application(&group, &applications, &accepted, &mut steps, &mut admitted).await;
         let users = of(|grant| grant == Grant::Password);
-        self.users(&group, &users, &mut steps, &mut admitted).await;
+        self.users(&group, &users, &accepted, &mut steps, &mut admitted).await;
         let people = of(Grant::is_sign_in);
         self.people(&people, &mut steps, &mut admitted).await;
         (steps, admitted)
     }
 
     /// The application's own access: one token request for each resource.
-    async fn application(&self, group: &Group, members: &[usize], steps: &mut Vec<Step>, admitted: &mut Admitted) {
+    async fn application(
+        &self,
+        group: &Group,
+        members: &[usize],
+        credential: &str,
+        steps: &mut Vec<Step>,
+        admitted: &mut Admitted,
+    ) {
         let Some(login) = members.iter().find_map(|place| some_login(self.subjects.get(*place)?)) else { return };
         let authenticator = &self.facts.shared.authenticator;
         let mut named = group.name();
         let mut accepted = false;
         for resource in &self.resources {
             let most = self.facts.config.limits.token_total + Duration::from_secs(5);
-            let first = match bounded(most, authenticator.admit_afresh(&login, *resource)).await {
+            let asked = self.asked(most, authenticator.admit_afresh(&login, *resource)).await;
+            let first = match asked {
                 Ok(Ok(first)) => first,
                 Ok(Err(failure)) => {
-                    let step = Step::failed(HERE, format!("application {named}"), &failure);
-                    // The answers about two resources differ in their trace ids only.
-                    if !steps.iter().any(|known| known.cause == step.cause && known.remedy == step.remedy) {
-                        steps.push(step);
-                    }
-                    let unless = |place: &usize| (*place, "Entra".to_owned());
-                    admitted.without.extend(members.iter().map(unless));
+                    add_new(steps, Step::failed(HERE, format!("application {named}"), &failure));
+                    admitted.lack(members, &[*resource], ENTRA);
                     continue;
                 }
-                Err((text, actor, remedy)) => {
-                    steps.push(Step::problem(HERE, format!("application {named}"), text, (actor, remedy)));
-                    admitted.without.extend(members.iter().map(|place| (*place, "Entra".to_owned())));
+                Err(late) => {
+                    steps.push(late.step(HERE, format!("application {named}")));
+                    admitted.lack(members, &[*resource], ENTRA);
                     continue;
                 }
             };
@@ -158,21 +180,26 @@ impl Examination {
                 match authenticator.admit_proved(login.as_login(), *resource, Duration::ZERO).await {
                     Ok(token) => drop(admitted.tokens.insert((*place, *resource), token)),
                     Err(failure) => {
-                        steps.push(Step::failed(HERE, login.to_string(), &failure));
-                        admitted.without.insert(*place, "Entra".to_owned());
+                        add_new(steps, Step::failed(HERE, login.to_string(), &failure));
+                        admitted.lack(&[*place], &[*resource], ENTRA);
                     }
                 }
             }
         }
         if accepted {
-            let step =
-                Step::ok(HERE, format!("application {named}"), credential_accepted(&group.application.credential));
-            steps.push(step);
+            steps.push(Step::ok(HERE, format!("application {named}"), credential));
         }
     }
 
     /// Accounts whose password Entra checks: the application alone, unless a password was given.
-    async fn users(&self, group: &Group, members: &[usize], steps: &mut Vec<Step>, admitted: &mut Admitted) {
+    async fn users(
+        &self,
+        group: &Group,
+        members: &[usize],
+        accepted: &str,
+        steps: &mut Vec<Step>,
+        admitted: &mut Admitted,
+    ) {
         let Some(first) = members.first().and_then(|place| self.subjects.get(*place)) else { return };
         let (config, shared) = (&self.facts.config, &self.facts.shared);
         let subject = format!("application {}", group.name());
@@ -180,42 +207,44 @@ impl Examination {
             steps.push(Step::skipped(HERE, subject, "its tenant is only known from a login"));
             return;
         };
-        let resource = self.resources.first().copied().unwrap_or(Resource::Exchange);
-        let scope = scope::of(&first.account, resource, config);
-        let probing = shared.authenticator.source().probe_application(&group.application, tenant, &scope);
-        match bounded(config.limits.token_total, probing).await {
-            Ok(Ok(())) => {
-                let text = match &*group.application.credential {
-                    Credential::None => "known, public client flows are allowed",
-                    credential => credential_accepted(credential),
-                };
-                steps.push(Step::ok(HERE, subject, text));
-            }
-            Ok(Err(error)) => {
-                steps.push(Step::failed(HERE, subject, &explain::fetch(&error)));
-                admitted.without.extend(members.iter().map(|place| (*place, "Entra".to_owned())));
-                return;
-            }
-            Err((text, actor, remedy)) => {
-                steps.push(Step::problem(HERE, subject, text, (actor, remedy)));
-                admitted.without.extend(members.iter().map(|place| (*place, "Entra".to_owned())));
-                return;
-            }
+        let mut usable = Vec::new();
+        for resource in &self.resources {
+            let scope = scope::of(&first.account, *resource, config);
+            let probing = shared.authenticator.source().probe_application(&group.application, tenant, &scope);
+            let failed = match self.asked(config.limits.token_total, probing).await {
+                Ok(Ok(())) => {
+                    usable.push(*resource);
+                    continue;
+                }
+                Ok(Err(error)) => Step::failed(HERE, &*subject, &explain::fetch(&error)),
+                Err(late) => late.step(HERE, &*subject),
+            };
+            add_new(steps, failed);
+            admitted.lack(members, &[*resource], ENTRA);
         }
+        if usable.is_empty() {
+            return;
+        }
+        let text = match &*group.application.credential {
+            Credential::None => "known, public client flows are allowed",
+            _ => accepted,
+        };
+        steps.push(Step::ok(HERE, subject, text));
         for place in members {
-            self.user(*place, steps, admitted).await;
+            self.user(*place, &usable, steps, admitted).await;
         }
     }
 
-    async fn user(&self, place: usize, steps: &mut Vec<Step>, admitted: &mut Admitted) {
+    async fn user(&self, place: usize, resources: &[Resource], steps: &mut Vec<Step>, admitted: &mut Admitted) {
         let Some(subject) = self.subjects.get(place) else { return };
         let (Some(login), Some(password)) = (&subject.login, &self.order.password) else {
             let login = subject.login.as_ref().map_or("LOGIN", MailAddress::as_str);
             let why = format!("needs the user's password: run `gatepost doctor --login {login}`");
-            admitted.without.insert(place, why);
+            admitted.lack(&[place], resources, &why);
             return;
         };
-        for resource in &self.resources {
+        let mut is_accepted = false;
+        for (number, resource) in resources.iter().enumerate() {
             let request = LoginRequest {
                 login: login.as_login(),
                 acting_as: None,
@@ -224,17 +253,24 @@ impl Examination {
                 protocol: Protocol::Imap,
                 resource: *resource,
             };
+            let _turn = self.facts.slots.turn().await;
             match self.facts.shared.authenticator.admit(request, Duration::ZERO).await {
                 Ok(token) => {
-                    if admitted.tokens.keys().all(|(of, _)| *of != place) {
+                    if !is_accepted {
                         steps.push(Step::ok(HERE, login.to_string(), "Entra accepts the password"));
                     }
+                    is_accepted = true;
                     admitted.tokens.insert((place, *resource), token);
                 }
+                // The application may lack consent for one resource, and have it for the other.
+                Err(failure) if is_accepted || failure.cause == Cause::EntraConfiguration => {
+                    add_new(steps, Step::failed(HERE, login.to_string(), &failure));
+                    admitted.lack(&[place], &[*resource], ENTRA);
+                }
                 Err(failure) => {
-                    steps.push(Step::failed(HERE, login.to_string(), &failure));
-                    admitted.without.insert(place, "Entra".to_owned());
+                    add_new(steps, Step::failed(HERE, login.to_string(), &failure));
                     // A wrong password goes to Entra once.
+                    admitted.lack(&[place], resources.get(number..).unwrap_or_default(), ENTRA);
                     return;
                 }
             }
@@ -259,15 +295,20 @@ impl Examination {
             }
         });
         for (place, name, examined) in in_order(jobs).await {
-            match examined {
-                None => drop(admitted.without.insert(place, "each of its users signs in".to_owned())),
-                Some((login, Ok(tokens))) => {
-                    steps.push(Step::ok(HERE, name, self.signed_in(&login)));
-                    admitted.tokens.extend(tokens.into_iter().map(|(resource, token)| ((place, resource), token)));
-                }
-                Some((_, Err(failure))) => {
-                    steps.push(Step::failed(HERE, name, &failure));
-                    admitted.without.insert(place, "Entra".to_owned());
+            let Some((login, obtained)) = examined else {
+                admitted.lack(&[place], &self.resources, "each of its users signs in");
+                continue;
+            };
+            if obtained.iter().any(|(_, token)| token.is_ok()) {
+                steps.push(Step::ok(HERE, &*name, self.signed_in(&login)));
+            }
+            for (resource, token) in obtained {
+                match token {
+                    Ok(token) => drop(admitted.tokens.insert((place, resource), token)),
+                    Err(failure) => {
+                        add_new(steps, Step::failed(HERE, &*name, &failure));
+                        admitted.lack(&[place], &[resource], ENTRA);
+                    }
                 }
             }
         }
@@ -291,44 +332,62 @@ impl Examination {
         }
     }
 
-    /// Credentials of the application that expire soon, or have expired.
-    fn expiries(&self, group: &Group) -> Vec<Step> {
-        let now = self.facts.shared.authenticator.clock().unix_time();
-        let client_id = &group.application.client_id;
-        let of_group = self.expiries.iter().filter(|expiry| expiry.client_id == *client_id);
-        let steps = of_group.filter_map(|expiry| expiry_step(expiry, now));
-        steps.collect()
+    /// Asks Entra within `most`, when it is the turn.
+    async fn asked<T>(&self, most: Duration, asking: impl Future<Output = T>) -> Result<T, Late> {
+        let _turn = self.facts.slots.turn().await;
+        bounded(most, asking).await
     }
 }
 
-/// Tells a credential that expires soon, or has expired.
-fn expiry_step(expiry: &Expiry, now: UnixTime) -> Option<Step> {
+/// Adds a step, unless one says the same of the same subject: answers about two resources often
+/// differ in their trace ids only.
+fn add_new(steps: &mut Vec<Step>, step: Step) {
+    let is_same =
+        |known: &Step| known.subject == step.subject && known.cause == step.cause && known.remedy == step.remedy;
+    if !steps.iter().any(is_same) {
+        steps.push(step);
+    }
+}
+
+/// Tells the credentials of an application that expire soon, or have expired.
+fn expiries(client_id: &str, ends: &[CredentialEnd], now: UnixTime) -> Vec<Step> {
+    let is_over = are_over(ends, now);
+    let step = |end: &CredentialEnd| {
+        let expiry = Expiry { client_id: client_id.to_owned(), what: end.what.clone(), expires: end.expires? };
+        expiry_step(&expiry, is_over, now)
+    };
+    ends.iter().filter_map(step).collect()
+}
+
+/// Tells a credential that expires soon, or has expired. `is_over`: no other one may work.
+fn expiry_step(expiry: &Expiry, is_over: bool, now: UnixTime) -> Option<Step> {
     let Expiry { client_id, what, expires } = expiry;
-    let days = expiry.days_left(now);
     let subject = format!("application {client_id}");
-    let remedy = (
-        Actor::M365Admin,
-        format!(
-            "create a new one in Entra (App registrations, {client_id}, Certificates & secrets), then put it into the \
-             configuration"
-        ),
-    );
-    match days {
-        ..0 => Some(Step::problem(HERE, subject, format!("{what} expired on {}", day(*expires)), remedy)),
-        0..=DAYS_BEFORE_EXPIRY => {
+    let place = format!("in Entra (App registrations, {client_id}, Certificates & secrets)");
+    let create = || (Actor::M365Admin, format!("create a new one {place}, then put it into the configuration"));
+    match expiry.days_left(now) {
+        ..0 if is_over => Some(Step::problem(HERE, subject, format!("{what} expired on {}", day(*expires)), create())),
+        ..0 => {
+            let text = format!("{what} expired on {}, another one is configured", day(*expires));
+            let remedy = format!("remove it from the configuration, and {place}");
+            Some(Step::warning(HERE, subject, text, (Actor::GatepostAdmin, remedy)))
+        }
+        days @ 0..=DAYS_BEFORE_EXPIRY => {
             let text = format!("{what} expires in {days} days, on {}", day(*expires));
-            Some(Step::warning(HERE, subject, text, remedy))
+            Some(Step::warning(HERE, subject, text, create()))
         }
         _ => None,
     }
 }
 
 async fn obtain(facts: &Facts, login: &MailAddress, resources: &[Resource]) -> Obtained {
-    let mut tokens = Vec::new();
+    let mut obtained = Vec::new();
     for resource in resources {
-        tokens.push((*resource, facts.shared.authenticator.admit_afresh(login.as_login(), *resource).await?));
+        let _turn = facts.slots.turn().await;
+        let token = facts.shared.authenticator.admit_afresh(login.as_login(), *resource).await;
+        obtained.push((*resource, token));
     }
-    Ok(tokens)
+    obtained
 }
 
 /// A name that logs in to the account; for a pattern any that it fits.
@@ -343,17 +402,23 @@ fn some_login(subject: &Subject) -> Option<LoginName> {
     }
 }
 
-fn credential_accepted(credential: &Credential) -> &'static str {
-    match credential {
-        Credential::None => "accepted",
-        Credential::Secrets(secrets) if secrets.iter().all(|secret| secret.expires.is_none()) => {
-            "secret accepted, when it expires is not set in `expires`"
-        }
+/// What is said of a credential that Entra accepts. One without a known end is not said to last.
+fn credential_accepted(credential: &Credential, ends: &[CredentialEnd]) -> String {
+    let accepted = match credential {
+        Credential::None | Credential::NotRead => "accepted",
         Credential::Secrets(_) => "secret accepted",
         Credential::Certificates(_) => "certificate accepted",
         Credential::FederatedTokenFile(_) => "federated token accepted",
         Credential::ManagedIdentity(_) => "the platform gives it tokens",
-        Credential::NotRead => "accepted",
+    };
+    let unknown: Vec<&str> = ends.iter().filter(|end| end.expires.is_none()).map(|end| &*end.what).collect();
+    match (credential, ends.len(), unknown.as_slice()) {
+        (Credential::Secrets(_), 1, [_]) => format!("{accepted}, when it expires is not set in `expires`"),
+        (Credential::Secrets(_), _, [_, ..]) => {
+            format!("{accepted}, when {} expires is not set in `expires`", unknown.join(" or "))
+        }
+        (_, _, [_, ..]) => format!("{accepted}, when {} expires is not known", unknown.join(" or ")),
+        _ => accepted.to_owned(),
     }
 }
 
@@ -370,16 +435,41 @@ mod tests {
     #[test]
     fn a_credential_is_told_before_and_after_its_end() {
         let now = UnixTime(1_795_957_955);
-        let expiry = |days: i64| Expiry {
-            client_id: "2f5c7e10".into(),
-            what: "client secret".into(),
-            expires: UnixTime(now.0.saturating_add_signed(days * 86_400)),
+        let end = |what: &str, days: Option<i64>| CredentialEnd {
+            what: what.to_owned(),
+            expires: days.map(|days| UnixTime(now.0.saturating_add_signed(days * 86_400))),
         };
-        assert_eq!(expiry_step(&expiry(40), now), None);
-        let soon = expiry_step(&expiry(12), now).unwrap();
-        assert_eq!((soon.outcome, &*soon.text), (Outcome::Warning, "client secret expires in 12 days, on 2026-12-11"));
-        let past = expiry_step(&expiry(-9), now).unwrap();
-        assert_eq!((past.outcome, &*past.text), (Outcome::Failed, "client secret expired on 2026-11-20"));
-        assert!(past.remedy.unwrap().contains("2f5c7e10"));
+        let told = |ends: &[CredentialEnd]| {
+            let steps = expiries("2f5c7e10", ends, now).into_iter();
+            steps.map(|step| (step.outcome, step.text)).collect::<Vec<_>>()
+        };
+        assert_eq!(told(&[end("client secret", Some(40))]), []);
+        assert_eq!(told(&[end("client secret", None)]), []);
+        let soon = (Outcome::Warning, "client secret expires in 12 days, on 2026-12-11".to_owned());
+        assert_eq!(told(&[end("client secret", Some(12))]), [soon]);
+        let past = (Outcome::Failed, "client secret expired on 2026-11-20".to_owned());
+        assert_eq!(told(&[end("client secret", Some(-9))]), [past]);
+        // The other one may work.
+        let text = "client secret 1 expired on 2026-11-20, another one is configured".to_owned();
+        for other in [None, Some(400)] {
+            let ends = [end("client secret 1", Some(-9)), end("client secret 2", other)];
+            assert_eq!(told(&ends), [(Outcome::Warning, text.clone())]);
+        }
+        let step = expiries("2f5c7e10", &[end("client secret", Some(-9))], now).remove(0);
+        assert!(step.remedy.unwrap().contains("2f5c7e10"));
+    }
+
+    #[test]
+    fn a_credential_without_a_known_end_is_not_said_to_last() {
+        let secret = |number: u32| CredentialEnd { what: format!("client secret {number}"), expires: None };
+        let known = CredentialEnd { expires: Some(UnixTime(1_895_957_955)), ..secret(1) };
+        let accepted = |ends: &[CredentialEnd]| credential_accepted(&Credential::Secrets(Vec::new()), ends);
+        assert_eq!(accepted(std::slice::from_ref(&known)), "secret accepted");
+        assert_eq!(accepted(&[secret(1)]), "secret accepted, when it expires is not set in `expires`");
+        let text = "secret accepted, when client secret 2 expires is not set in `expires`";
+        assert_eq!(accepted(&[known, secret(2)]), text);
+        let unread = CredentialEnd { what: "the certificate in `app.pem`".to_owned(), expires: None };
+        let text = "certificate accepted, when the certificate in `app.pem` expires is not known";
+        assert_eq!(credential_accepted(&Credential::Certificates(Vec::new()), &[unread]), text);
     }
 }

@@ -1,9 +1,10 @@
 //! What is examined: the running service, or a configuration that no service runs with.
 
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::slots::Slots;
 use super::step::{Outcome, Section, Step};
 use crate::daemon::StartError;
 use crate::daemon::control::Control;
@@ -22,6 +23,10 @@ pub(crate) struct Facts {
     pub(super) outbound: Arc<Outbound>,
     /// The names and addresses of the open sockets; `None` when no service runs here.
     pub(super) listening: Option<Vec<(Arc<str>, SocketAddr)>>,
+    /// Where a running service would have answered; empty when it has no socket, or this is it.
+    pub(super) service_sockets: Vec<PathBuf>,
+    /// The right to ask servers, shared with all other examinations of this process.
+    pub(super) slots: Slots,
     /// Why the last reload was rejected.
     pub(super) rejected: Option<String>,
     /// Why the store could not be opened, which only happens without a service.
@@ -32,7 +37,7 @@ pub(crate) struct Facts {
 
 impl Facts {
     /// The running service, as it is now.
-    pub(crate) fn of(control: &Control) -> Self {
+    pub(crate) fn of(control: &Control, slots: Slots) -> Self {
         let generation = control.0.generation.get();
         let listeners = control.listeners();
         Self {
@@ -41,19 +46,27 @@ impl Facts {
             services: generation.services.clone(),
             outbound: Arc::clone(&generation.ways),
             listening: Some(listeners.iter().map(|(service, at)| (Arc::clone(&service.listener.name), *at)).collect()),
+            service_sockets: Vec::new(),
+            slots,
             rejected: control.last_reload().and_then(|reload| reload.outcome.err()),
             store_problem: None,
             store_is_new: false,
         }
     }
 
-    /// A configuration without a service. The store is opened only if its directory exists.
+    /// A configuration without a service that answers at one of these sockets. The store is opened
+    /// only if it exists.
     ///
     /// # Errors
     /// [`StartError`]: with these files no service would start.
-    pub(crate) async fn alone(config: Config, server_name: Arc<str>) -> Result<Self, StartError> {
+    pub(crate) async fn alone(
+        config: Config,
+        server_name: Arc<str>,
+        service_sockets: Vec<PathBuf>,
+    ) -> Result<Self, StartError> {
         let config = Arc::new(config);
-        let store_is_new = matches!(&config.state, State::Sqlite { directory, .. } if !directory.exists());
+        let store_is_new =
+            matches!(&config.state, State::Sqlite { directory, .. } if !gatepost_store::exists(directory));
         let (store, store_problem) = match store_is_new {
             true => (memory(), None),
             false => match gatepost_store::open(&config.state).await {
@@ -75,10 +88,20 @@ impl Facts {
             services: generation.services,
             outbound: generation.ways,
             listening: None,
+            service_sockets,
+            slots: Slots::default(),
             rejected: None,
             store_problem,
             store_is_new,
         })
+    }
+
+    /// Whether a service runs; `None`: there is no socket at which to ask.
+    pub(super) fn is_running(&self) -> Option<bool> {
+        match &self.listening {
+            Some(_) => Some(true),
+            None => (!self.service_sockets.is_empty()).then_some(false),
+        }
     }
 
     /// The file of the configuration, if it comes from one.

@@ -46,6 +46,9 @@ fn meets(service: &ListenerState, from: IpAddr) -> Step {
             _ => "also as its other addresses",
         };
         text.push_str(&format!(", sends as {} without a login, {sender}", rule.login));
+        if !rule.recipient_domains.is_empty() {
+            text.push_str(&format!(", to recipients in {} alone", rule.recipient_domains.join(" and ")));
+        }
     }
     match (&listener.tls, plaintext, trusted.is_some()) {
         (ListenerTls::None, false, false) => {

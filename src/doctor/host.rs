@@ -82,16 +82,23 @@ async fn state(facts: &Facts) -> Step {
         State::Redis { .. } | State::NotRead => None,
     };
     let place = directory.map_or_else(|| "Redis".to_owned(), |directory| format!("`{}`", directory.display()));
-    if facts.store_is_new {
+    if facts.store_is_new && directory.is_none_or(|directory| !directory.exists()) {
         return Step::without_remedy(HERE, "", Outcome::Ok, format!("state directory {place} does not exist yet"));
     }
-    let remedy = (Actor::GatepostAdmin, format!("let the service's user write to {place}, then restart Gatepost"));
+    let remedy = match directory {
+        Some(_) => format!("let the service's user write to {place}, then restart Gatepost"),
+        None => "check that Redis is running, and that `state.store` names it".to_owned(),
+    };
+    let remedy = (Actor::GatepostAdmin, remedy);
     #[cfg(unix)]
     if let Some(directory) = directory
         && rustix::fs::access(directory, rustix::fs::Access::WRITE_OK).is_err()
     {
         let text = format!("the state directory {place} is not writable for user {}", user::name(user::own()));
         return Step::problem(HERE, "", text, remedy);
+    }
+    if facts.store_is_new {
+        return Step::ok(HERE, "", format!("state directory {place} has no store yet"));
     }
     match timeout(STORE, facts.shared.authenticator.store().revision()).await {
         Ok(Ok(_)) if directory.is_some() => Step::ok(HERE, "", "state writable"),

@@ -1,9 +1,9 @@
 //! The listeners of this machine: whether each is open, and whether clients will accept its
 //! certificate.
 
-use std::io;
-use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::net::{IpAddr, SocketAddr};
 
+use tokio::task::JoinError;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
@@ -11,9 +11,10 @@ use super::entra::day;
 use super::facts::Facts;
 use super::step::{Section, Step};
 use crate::daemon::certificates;
-use gatepost_config::{Bind, Listener, server_identity};
+use gatepost_config::{Bind, Holder, Listener, has_address, holder, may_bind, server_identity, user};
+use gatepost_core::cause::Cause;
 use gatepost_core::clock::UnixTime;
-use gatepost_core::failure::Actor;
+use gatepost_core::failure::{Actor, Failure};
 
 const HERE: Section = Section::Clients;
 /// A certificate that expires within so many days is told.
@@ -49,6 +50,14 @@ pub(super) fn steps(facts: &Facts, now: UnixTime) -> Vec<Step> {
     steps
 }
 
+/// Returns what the task found, or the step that it broke off.
+pub(super) fn found(joined: Result<Vec<Step>, JoinError>) -> Vec<Step> {
+    joined.unwrap_or_else(|_| {
+        let text = "looking at the listeners broke off because of an error inside Gatepost";
+        vec![Step::failed(HERE, "listeners", &Failure::new(Cause::InternalError, text))]
+    })
+}
+
 fn subject(listener: &Listener) -> String {
     format!("listener {}", listener.name)
 }
@@ -67,34 +76,69 @@ fn open(facts: &Facts, listener: &Listener) -> Step {
             }
         };
     }
-    for address in listener.bind.iter().flat_map(|bind| bind.addresses()) {
-        if let Some(step) = closed(listener, address) {
-            return step;
-        }
-    }
-    Step::skipped(HERE, subject, "not open, because no service is running")
+    let of_listener = || listener.bind.iter().flat_map(|bind| bind.addresses());
+    // Port 0 is any port that is free.
+    let mut found = of_listener().filter(|address| address.port() != 0).map(|address| {
+        let holder = holder(address, &facts.service_sockets);
+        held(&subject, address, holder, facts.is_running())
+    });
+    found.find_map(|step| step).unwrap_or_else(|| {
+        let text = match facts.is_running() {
+            None => "not open, as far as is known here",
+            Some(_) => "not open, because no service is running",
+        };
+        Step::skipped(HERE, subject, text)
+    })
 }
 
-/// Why a service that starts could not listen at an address.
-fn closed(listener: &Listener, address: SocketAddr) -> Option<Step> {
-    let error = TcpListener::bind(address).err()?;
-    let (text, remedy) = match error.kind() {
-        io::ErrorKind::AddrInUse => (
-            format!("{address} is taken by another process"),
-            format!("find it with `ss -ltnp 'sport = :{}'`, and stop it or change `bind`", address.port()),
-        ),
-        io::ErrorKind::PermissionDenied => (
-            format!("port {} is below 1024, and this user may not listen there", address.port()),
-            "grant CAP_NET_BIND_SERVICE to the service, or set a higher port in `bind`".to_owned(),
-        ),
-        // A machine without IPv6 has no ::1.
-        io::ErrorKind::AddrNotAvailable if address.ip().is_loopback() => return None,
-        io::ErrorKind::AddrNotAvailable => {
-            (format!("this machine has no address {}", address.ip()), "correct `bind`".to_owned())
-        }
-        _ => (format!("{address} cannot be opened: {error}"), "correct `bind`".to_owned()),
+/// What stands in the way of a service that starts and wants to listen at an address, or has it
+/// already. `None`: nothing. `is_running`: whether a service answers at a socket.
+fn held(subject: &str, address: SocketAddr, holder: Option<Holder>, is_running: Option<bool>) -> Option<Step> {
+    let open = |by: &str| Some(Step::ok(HERE, subject, format!("open at {address}, {by}")));
+    let perhaps = |by: &str| {
+        let text = format!("{address} is in use by {by}, perhaps the service of this configuration");
+        Some(Step::skipped(HERE, subject, text))
     };
-    Some(Step::problem(HERE, subject(listener), text, (Actor::GatepostAdmin, remedy)))
+    let by = match holder {
+        Some(Holder::Service(Some(id))) => return open(&format!("by the running service (process {id})")),
+        Some(Holder::Service(None)) => return open("by the running service"),
+        Some(Holder::SocketUnit) => return open("by a socket unit of systemd, which hands it over to the service"),
+        // Without a socket the service cannot be told from another one.
+        Some(Holder::Process { id, name }) if is_running.is_none() && name == env!("CARGO_PKG_NAME") => {
+            return perhaps(&format!("`{name}` (process {id})"));
+        }
+        Some(Holder::Process { id, name }) => format!("`{name}` (process {id})"),
+        Some(Holder::OfUser(user)) if is_running.is_none() => return perhaps(&format!("a process of user {user}")),
+        Some(Holder::OfUser(user)) if user == "root" => {
+            let remedy = "unless it is a socket unit of systemd, stop that program, or set another port in `bind`";
+            let text = format!("{address} is in use by a process of user root");
+            return Some(Step::warning(HERE, subject, text, (Actor::GatepostAdmin, remedy.to_owned())));
+        }
+        Some(Holder::OfUser(user)) => format!("a process of user {user}"),
+        None => return lacks(subject, address),
+    };
+    let remedy = "stop that program, or set another port in `bind`".to_owned();
+    Some(Step::problem(HERE, subject, format!("{address} is in use by {by}"), (Actor::GatepostAdmin, remedy)))
+}
+
+/// What this machine or user lacks to listen at a free address.
+fn lacks(subject: &str, address: SocketAddr) -> Option<Step> {
+    let (ip, port) = (address.ip(), address.port());
+    // A machine without IPv6 has no ::1.
+    if !ip.is_loopback() && !ip.is_unspecified() && !has_address(ip) {
+        let remedy = (Actor::GatepostAdmin, "correct `bind`".to_owned());
+        return Some(Step::problem(HERE, subject, format!("this machine has no address {ip}"), remedy));
+    }
+    if !may_bind(port) {
+        let text = format!(
+            "port {port} needs the right CAP_NET_BIND_SERVICE, which user {} does not have here",
+            user::name(user::own())
+        );
+        let remedy = "if the service has it or gets the socket from systemd, ignore this, or set a port from 1024 on \
+                      in `bind`";
+        return Some(Step::warning(HERE, subject, text, (Actor::GatepostAdmin, remedy.to_owned())));
+    }
+    None
 }
 
 /// Reads a certificate.
@@ -175,6 +219,7 @@ mod tests {
     use crate::doctor::step::Outcome;
     use gatepost_config::environment::Environment;
     use std::collections::BTreeMap;
+    use std::io;
     use std::path::Path;
 
     struct Nothing;
@@ -239,5 +284,35 @@ mod tests {
         assert_eq!(warning.text, "certificate is not for localhost, which device passwords tell clients to use");
         assert!(warning.remedy.as_deref().unwrap().ends_with("`gatepost cert --force --host localhost`"));
         assert_eq!(certificate(&listener("localhost:1143"), &presented(&["localhost"]), now).len(), 1);
+    }
+
+    #[test]
+    fn a_listener_of_the_service_is_not_called_anothers() {
+        let outcome = |holder: Holder, is_running| {
+            let step = held("listener imap", "127.0.0.1:1143".parse().unwrap(), Some(holder), is_running).unwrap();
+            (step.outcome, step.text)
+        };
+        let process = |name: &str| Holder::Process { id: 812, name: name.to_owned() };
+        let (found, text) = outcome(Holder::Service(Some(812)), Some(false));
+        assert_eq!((found, &*text), (Outcome::Ok, "open at 127.0.0.1:1143, by the running service (process 812)"));
+        assert_eq!(outcome(Holder::SocketUnit, None).0, Outcome::Ok);
+        // Nobody can be asked.
+        assert_eq!(outcome(process("gatepost"), None).0, Outcome::Skipped);
+        assert_eq!(outcome(Holder::OfUser("gatepost".to_owned()), None).0, Outcome::Skipped);
+        assert_eq!(outcome(process("nginx"), None).0, Outcome::Failed);
+        // Nobody answered.
+        let (found, text) = outcome(process("gatepost"), Some(false));
+        assert_eq!((found, &*text), (Outcome::Failed, "127.0.0.1:1143 is in use by `gatepost` (process 812)"));
+        assert_eq!(outcome(Holder::OfUser("www".to_owned()), Some(false)).0, Outcome::Failed);
+    }
+
+    #[tokio::test]
+    async fn a_task_that_panics_is_a_failed_step() {
+        let steps = found(tokio::task::spawn_blocking(|| panic!("in a test")).await);
+        let [step] = steps.as_slice() else { panic!("{steps:?}") };
+        assert_eq!((step.outcome, step.label.as_deref()), (Outcome::Failed, Some("Gatepost bug")));
+        let ok = Step::ok(HERE, "", "open");
+        let done = ok.clone();
+        assert_eq!(found(tokio::task::spawn_blocking(move || vec![done]).await), [ok]);
     }
 }

@@ -20,12 +20,14 @@ use crate::session::probe::{MailboxProbe, Message, Unopened};
 use gatepost_config::{Account, Grant, Resource};
 use gatepost_core::account::MailAddress;
 use gatepost_core::cause::Cause;
-use gatepost_core::failure::Actor;
+use gatepost_core::failure::{Actor, Failure};
 use gatepost_oauth::claims::{MailAccess, TokenClaims};
 use gatepost_oauth::endpoint::guid;
 use gatepost_proto::mail::smtp::Envelope;
 
 const HERE: Section = Section::Mailboxes;
+/// Time limit of a visit that sends a message. A server that takes longer is no help to a client either.
+const SEND: Duration = Duration::from_secs(60);
 
 /// A mailbox over one service.
 #[derive(Clone)]
@@ -67,12 +69,15 @@ pub(super) fn plan(
     admitted: &Admitted,
     destinations: &[Destination],
     unreached: &Unreached,
-    bars: impl Fn(usize, MailAccess) -> bool,
 ) -> (Vec<Step>, Vec<Visit>) {
     let (mut skipped, mut visits) = (Vec::new(), Vec::new());
+    let resources = resources(destinations);
     for (place, subject) in subjects.iter().enumerate() {
-        if let Some(why) = admitted.without.get(&place) {
-            skipped.push(Step::skipped(HERE, &*subject.name, why.clone()));
+        let without = |resource: Resource| admitted.without.get(&(place, resource));
+        let of_all: Option<Vec<&String>> = resources.iter().map(|resource| without(*resource)).collect();
+        let of_all = of_all.filter(|reasons| reasons.windows(2).all(|two| matches!(two, [one, other] if one == other)));
+        if let Some(why) = of_all.iter().flatten().next() {
+            skipped.push(Step::skipped(HERE, &*subject.name, why.as_str()));
             continue;
         }
         if subject.login.is_none() {
@@ -82,12 +87,13 @@ pub(super) fn plan(
         }
         for destination in destinations {
             let name = destination.name();
+            if let Some(why) = without(destination.resource()) {
+                skipped.push(Step::skipped(HERE, &*subject.name, format!("{name} ({why})")));
+            }
             let Some(admission) = admitted.tokens.get(&(place, destination.resource())) else { continue };
             let mailbox = admission.bearer.user.to_string();
             if unreached.contains(&destination.place()) {
                 skipped.push(Step::skipped(HERE, mailbox, format!("{name} (network)")));
-            } else if bars(place, destination.access) {
-                skipped.push(Step::skipped(HERE, mailbox, format!("{name} (permission)")));
             } else {
                 visits.push(Visit {
                     place,
@@ -102,24 +108,34 @@ pub(super) fn plan(
     (skipped, visits)
 }
 
-/// Visits all mailboxes, and adds what the comparison shows.
-pub(super) async fn visit_all(facts: &Arc<Facts>, order: &Arc<Order>, visits: Vec<Visit>) -> Vec<Visited> {
+/// Visits all mailboxes, and adds what the comparison shows. `lacks` says of a subject whether its
+/// token does not permit an access.
+pub(super) async fn visit_all(
+    facts: &Arc<Facts>,
+    order: &Arc<Order>,
+    visits: Vec<Visit>,
+    lacks: impl Fn(usize, MailAccess) -> bool,
+) -> Vec<Visited> {
     let jobs = visits.into_iter().map(|visit| {
         let (facts, order) = (Arc::clone(facts), Arc::clone(order));
         async move {
+            let sends = matches!(visit.destination.access, MailAccess::Smtp | MailAccess::GraphSend);
             let limit = facts.config.limits.login;
-            let most = if order.send.is_some() { limit + facts.config.limits.smtp_verdict } else { limit };
+            let most = if sends && order.send.is_some() { limit.max(SEND) } else { limit };
+            let _turn = facts.slots.turn().await;
             let (step, answer) = match bounded(most, open(&facts, &order, &visit, most)).await {
                 Ok(opened) => opened,
-                Err((text, actor, remedy)) => {
-                    let text = format!("{}: {text}", visit.destination.name());
-                    (Step::problem(HERE, visit.subject(), text, (actor, remedy)), Answer::Unknown)
-                }
+                Err(late) => (named(late.step(HERE, visit.subject()), visit.destination.name()), Answer::Unknown),
             };
             Visited { visit, step, answer }
         }
     });
     let mut visited = in_order(jobs).await;
+    for Visited { visit, answer, .. } in &mut visited {
+        if *answer == Answer::Rejected && lacks(visit.place, visit.destination.access) {
+            *answer = Answer::Unpermitted;
+        }
+    }
     let attempts: Vec<Attempt> = visited.iter().map(attempt).collect();
     for (visited, attempt) in visited.iter_mut().zip(&attempts) {
         if let Some(finding) = compare(&attempts, attempt) {
@@ -145,6 +161,7 @@ async fn open(facts: &Facts, order: &Order, visit: &Visit, most: Duration) -> (S
     let (name, subject) = (visit.destination.name(), visit.subject());
     let end = Instant::now() + most;
     let opened = |found: String| (Step::ok(HERE, &*subject, format!("{name}: {found}")), Answer::Opened);
+    let failed = |failure: &Failure| (named(Step::failed(HERE, &*subject, failure), name), answer_of(failure.cause));
     match &visit.destination.door {
         Door::Mail(target) => {
             let probe = MailboxProbe { shared: &facts.shared, target, end };
@@ -154,28 +171,18 @@ async fn open(facts: &Facts, order: &Order, visit: &Visit, most: Duration) -> (S
                 Ok(found) => opened(found),
                 Err(Unopened::Occupied) => {
                     let text = format!("{name}: all sessions that the mailbox may have are in use");
-                    (Step::skipped(HERE, subject, text), Answer::Unknown)
+                    (Step::skipped(HERE, &*subject, text), Answer::Unknown)
                 }
-                Err(Unopened::Failed(failure)) => {
-                    let answer = match failure.cause {
-                        Cause::TokenRefused => Answer::Rejected,
-                        Cause::MailboxNotConnected => Answer::NotConnected,
-                        _ => Answer::Unknown,
-                    };
-                    (named(Step::failed(HERE, subject, &failure), name), answer)
-                }
+                Err(Unopened::Failed(failure)) => failed(&failure),
                 Err(Unopened::Refused { command, reply }) => (refused(visit, &command, &reply), Answer::Unknown),
             }
         }
         Door::Ews(gateway) => match gateway.probe_ews(&visit.admission, end).await {
             Ok(()) => opened("Inbox opens".to_owned()),
-            Err(Unserved::Failed(failure)) => {
-                let rejected = failure.cause == Cause::TokenRefused;
-                let answer = if rejected { Answer::Rejected } else { Answer::Unknown };
-                (named(Step::failed(HERE, subject, &failure), name), answer)
-            }
+            Err(Unserved::Failed(failure)) => failed(&failure),
             Err(Unserved::Refused { code, words }) => {
-                let answer = if code == "ErrorImpersonateUserDenied" { Answer::Rejected } else { Answer::Unknown };
+                let is_denied = matches!(&*code, "ErrorImpersonateUserDenied" | "ErrorAccessDenied");
+                let answer = if is_denied { Answer::Rejected } else { Answer::Unknown };
                 (refused_by_ews(visit, &code, &words), answer)
             }
         },
@@ -187,26 +194,36 @@ async fn open(facts: &Facts, order: &Order, visit: &Visit, most: Duration) -> (S
                     Envelope { sender: Some(mailbox.to_string()), recipients: vec![to.to_string()], smtputf8: false };
                 match graph.send_mail(&visit.admission.bearer, &envelope, text.into_bytes()).await {
                     Ok(_) => opened(format!("sent a message to {to}")),
-                    Err(not_sent) => (named(Step::failed(HERE, subject, &not_sent.failure), name), Answer::Unknown),
+                    Err(not_sent) => failed(&not_sent.failure),
                 }
             }
             None if reads(&visit.admission) => match graph.probe(&visit.admission.bearer).await {
                 Ok(()) => {
                     let text =
                         format!("{name}: the mailbox exists, whether it may send only a message can tell (`--send`)");
-                    (Step::ok(HERE, subject, text), Answer::Unknown)
+                    (Step::ok(HERE, &*subject, text), Answer::Unknown)
                 }
-                Err(failure) => (named(Step::failed(HERE, subject, &failure), name), Answer::Unknown),
+                // It tells of reading, and not of sending.
+                Err(failure) => (failed(&failure).0, Answer::Unknown),
             },
             None => {
                 let text = format!("{name}: only a message can tell, use `--send`");
-                (Step::skipped(HERE, subject, text), Answer::Unknown)
+                (Step::skipped(HERE, &*subject, text), Answer::Unknown)
             }
         },
         Door::Graph(graph) => match graph.probe(&visit.admission.bearer).await {
             Ok(()) => opened("Inbox opens".to_owned()),
-            Err(failure) => (named(Step::failed(HERE, subject, &failure), name), Answer::Unknown),
+            Err(failure) => failed(&failure),
         },
+    }
+}
+
+/// What a failure says of the token's right to open the mailbox.
+fn answer_of(cause: Cause) -> Answer {
+    match cause {
+        Cause::TokenRefused | Cause::PermissionMissing | Cause::MailboxDenied | Cause::SendDenied => Answer::Rejected,
+        Cause::MailboxNotConnected => Answer::NotConnected,
+        _ => Answer::Unknown,
     }
 }
 

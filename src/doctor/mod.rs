@@ -25,6 +25,7 @@ mod order;
 mod permissions;
 mod render;
 mod report;
+mod slots;
 mod step;
 mod walk;
 
@@ -32,5 +33,6 @@ pub(crate) use at_start::at_start;
 pub(crate) use facts::Facts;
 pub(crate) use order::{Order, Recipient};
 pub(crate) use render::{Block, closing, heading};
+pub(crate) use slots::Slots;
 pub(crate) use step::{Event, Outcome, Section, Step, Summary};
 pub(crate) use walk::examine;

@@ -47,7 +47,9 @@ impl Tenants {
         }
         let jobs = wanted.into_iter().map(|((authority, tenant), application)| {
             let endpoint = Arc::clone(&facts.outbound.endpoint);
+            let slots = facts.slots.clone();
             async move {
+                let _turn = slots.turn().await;
                 let found = discover(&endpoint, &application, &tenant).await;
                 ((authority, tenant), found, Clock::system().unix_time())
             }
@@ -120,6 +122,7 @@ pub(super) async fn steps(
     let jobs = distinct.into_iter().map(|destination| {
         let facts = Arc::clone(facts);
         async move {
+            let _turn = facts.slots.turn().await;
             let began = Instant::now();
             let reached = connect(&facts, &destination).await;
             (destination.place(), reached, began.elapsed())
@@ -177,10 +180,22 @@ fn milliseconds(took: Duration) -> String {
 /// Bounds a part of the examination, so that one server that is silent does not hold up the rest.
 ///
 /// # Errors
-/// The text of a step, when the time is over.
-pub(super) async fn bounded<T>(most: Duration, work: impl Future<Output = T>) -> Result<T, (String, Actor, String)> {
-    timeout(most, work).await.map_err(|_| {
-        let text = format!("no answer within {} s", most.as_secs().max(1));
-        (text, Actor::NetworkAdmin, "check the network on the way, then run `gatepost doctor` again".to_owned())
-    })
+/// [`Late`] when the time is over.
+pub(super) async fn bounded<T>(most: Duration, work: impl Future<Output = T>) -> Result<T, Late> {
+    timeout(most, work).await.map_err(|_| Late { most })
+}
+
+/// There was no answer in time.
+#[derive(Debug)]
+pub(super) struct Late {
+    most: Duration,
+}
+
+impl Late {
+    /// Tells it as a step.
+    pub(super) fn step(&self, section: Section, subject: impl Into<String>) -> Step {
+        let text = format!("no answer within {} s", self.most.as_secs().max(1));
+        let remedy = "check the network on the way, then run `gatepost doctor` again".to_owned();
+        Step::problem(section, subject, text, (Actor::NetworkAdmin, remedy))
+    }
 }

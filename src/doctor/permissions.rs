@@ -27,6 +27,17 @@ pub(super) struct Missing {
     pub(super) has_substitute: bool,
 }
 
+/// What the servers have shown of an access that no token permits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Shown {
+    /// A mailbox opened all the same.
+    Granted,
+    /// Each mailbox that was asked rejected the token.
+    Missing,
+    /// No server was asked, or none has answered that.
+    Unknown,
+}
+
 /// The permissions of the tokens of one or several accounts.
 #[derive(Debug)]
 pub(super) struct Permitted {
@@ -123,15 +134,16 @@ fn consent(group: &Group) -> String {
 }
 
 impl Permitted {
-    /// Returns the steps. `works` says of an access that no token shows whether it works.
-    pub(super) fn steps(&self, works: impl Fn(MailAccess) -> bool) -> Vec<Step> {
+    /// Returns the steps. `shown` says what is known of an access that no token permits.
+    pub(super) fn steps(&self, shown: impl Fn(MailAccess) -> Shown) -> Vec<Step> {
         let Some(permissions) = &self.permissions else {
             return vec![Step::skipped(HERE, &*self.subject, "the token cannot be read, only Microsoft can")];
         };
         let mut steps = Vec::new();
         for missing in &self.missing {
             let permission = missing.permission;
-            if missing.may_be_granted_elsewhere && works(missing.access) {
+            let shown = shown(missing.access);
+            if shown == Shown::Granted {
                 let text = format!("{permission} is not in the token, but Exchange Online permits it (RBAC)");
                 steps.push(Step::ok(HERE, &*self.subject, text));
                 continue;
@@ -139,12 +151,18 @@ impl Permitted {
             let listeners: Vec<String> = missing.listeners.iter().map(|name| format!("`{name}`")).collect();
             let noun = if listeners.len() == 1 { "listener" } else { "listeners" };
             let needs = if listeners.len() == 1 { "needs" } else { "need" };
-            let text = format!(
+            let mut text = format!(
                 "{permission} is not in the token (it has {permissions}), {noun} {} {needs} it",
                 listeners.join(", ")
             );
-            let remedy = (Actor::M365Admin, format!("add {permission} and grant consent: {}", self.consent));
-            steps.push(if missing.has_substitute {
+            let mut remedy = format!("add {permission} and grant consent: {}", self.consent);
+            let is_open = shown == Shown::Unknown && missing.may_be_granted_elsewhere;
+            if is_open {
+                text.push_str(", and whether an RBAC role of Exchange gives that right is not known");
+                remedy = format!("if no role gives it, {remedy}");
+            }
+            let remedy = (Actor::M365Admin, remedy);
+            steps.push(if missing.has_substitute || is_open {
                 Step::warning(HERE, &*self.subject, text, remedy)
             } else {
                 Step::problem(HERE, &*self.subject, text, remedy)
@@ -156,9 +174,9 @@ impl Permitted {
         steps
     }
 
-    /// Whether this access fails for want of a permission.
-    pub(super) fn bars(&self, access: MailAccess) -> bool {
-        self.missing.iter().any(|missing| missing.access == access && !missing.may_be_granted_elsewhere)
+    /// Whether the tokens do not permit this access.
+    pub(super) fn lacks(&self, access: MailAccess) -> bool {
+        self.missing.iter().any(|missing| missing.access == access)
     }
 }
 
@@ -186,7 +204,7 @@ mod tests {
     #[test]
     fn a_missing_permission_is_named_with_the_listener_and_the_page_for_consent() {
         let lacking = missing(MailAccess::Smtp, "SMTP.SendAsApp");
-        let steps = lacking.steps(|_| false);
+        let steps = lacking.steps(|_| Shown::Missing);
         let [step] = steps.as_slice() else { panic!("{steps:?}") };
         assert_eq!(step.outcome, Outcome::Failed);
         assert_eq!(
@@ -203,12 +221,21 @@ mod tests {
     }
 
     #[test]
-    fn what_works_without_a_permission_in_the_token_is_no_problem() {
-        let lacking = missing(MailAccess::Smtp, "SMTP.SendAsApp");
-        assert_eq!(lacking.steps(|_| true).iter().map(|step| step.outcome).collect::<Vec<_>>(), [Outcome::Ok]);
-        assert!(!lacking.bars(MailAccess::Smtp));
+    fn a_permission_that_is_not_in_the_token_may_be_granted_missing_or_unknown() {
+        let outcome = |lacking: &Permitted, shown| {
+            let steps = lacking.steps(|_| shown);
+            let [step] = steps.as_slice() else { panic!("{steps:?}") };
+            (step.outcome, step.text.contains("RBAC"))
+        };
+        let smtp = missing(MailAccess::Smtp, "SMTP.SendAsApp");
+        assert_eq!(outcome(&smtp, Shown::Granted), (Outcome::Ok, true));
+        assert_eq!(outcome(&smtp, Shown::Missing), (Outcome::Failed, false));
+        assert_eq!(outcome(&smtp, Shown::Unknown), (Outcome::Warning, true));
+        // Exchange has no role for it, as far as Microsoft says. If it opens, it opens.
         let imap = missing(MailAccess::Imap, "IMAP.AccessAsApp");
-        assert!(imap.bars(MailAccess::Imap));
-        assert_eq!(imap.steps(|_| true).iter().map(|step| step.outcome).collect::<Vec<_>>(), [Outcome::Failed]);
+        assert_eq!(outcome(&imap, Shown::Granted), (Outcome::Ok, true));
+        assert_eq!(outcome(&imap, Shown::Missing), (Outcome::Failed, false));
+        assert_eq!(outcome(&imap, Shown::Unknown), (Outcome::Failed, false));
+        assert!(imap.lacks(MailAccess::Imap) && !imap.lacks(MailAccess::Smtp));
     }
 }

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use super::step::{Event, Outcome, Section, Step, Summary};
+use gatepost_telemetry::log::is_plain;
 
 /// Width of the column of titles and outcomes.
 const TITLE: usize = 16;
@@ -20,10 +21,18 @@ pub(crate) struct Block {
 pub(crate) fn heading(begin: &Event) -> String {
     let Event::Begin { running, pid, user, file, .. } = begin else { return String::new() };
     let file = file.as_deref().unwrap_or("the configuration");
-    match running {
-        true => format!("Checking {file} in the running service (pid {pid}, user {user})\n\n"),
-        false => format!("No service is running here. Checking {file} in this process (pid {pid}, user {user})\n\n"),
-    }
+    let here = format!("Checking {file} in this process (pid {pid}, user {user})");
+    let text = match running {
+        Some(true) => format!("Checking {file} in the running service (pid {pid}, user {user})"),
+        Some(false) => format!("No service is running here. {here}"),
+        None => format!("Whether a service is running is not known, because it has no control socket. {here}"),
+    };
+    format!("{}\n\n", clean(&text))
+}
+
+/// Replaces what acts on a terminal, because texts hold words of other servers.
+fn clean(text: &str) -> String {
+    text.chars().map(|c| if is_plain(c) { c } else { char::REPLACEMENT_CHARACTER }).collect()
 }
 
 /// The last line.
@@ -80,7 +89,7 @@ impl Block {
             (problems, ..) => paint.outcome(Outcome::Failed, &format!("{problems} problems")),
         };
         let first = format!("{:TITLE$}{word}", self.section.title());
-        let first = if short.is_empty() { first } else { format!("{first}{}{}", gap(&word), short.join("; ")) };
+        let first = if short.is_empty() { first } else { format!("{first}{}{}", gap(&word), clean(&short.join(", "))) };
         let _ = writeln!(text, "{}", first.trim_end());
         let below: Vec<&Step> = self.steps.iter().filter(|step| !is_short(step)).collect();
         let width = below.iter().map(|step| step.subject.chars().count()).max().unwrap_or_default().min(SUBJECT);
@@ -88,16 +97,16 @@ impl Block {
             let outcome = paint.outcome(step.outcome, word_of(step.outcome));
             let subject = match width {
                 0 => String::new(),
-                _ => format!("{:width$}   ", step.subject),
+                _ => format!("{:width$}   ", clean(&step.subject)),
             };
-            let mut lines = step.text.lines();
+            let mut lines = step.text.lines().map(clean);
             let _ = writeln!(text, "  {outcome} {subject}{}", lines.next().unwrap_or_default());
             for line in lines {
                 let _ = writeln!(text, "          {line}");
             }
             if let Some(remedy) = &step.remedy {
                 let label = step.label.as_deref().map(|label| format!("{label}: ")).unwrap_or_default();
-                let _ = writeln!(text, "          {label}{remedy}");
+                let _ = writeln!(text, "          {label}{}", clean(remedy));
             }
         }
         text
@@ -150,7 +159,7 @@ mod tests {
     fn a_healthy_section_is_one_line() {
         let host = |text: &str| Step::ok(Section::Host, "", text);
         let text = block(vec![host("clock agrees with Entra"), host("state writable")]);
-        assert_eq!(text, "Host            OK     clock agrees with Entra; state writable\n");
+        assert_eq!(text, "Host            OK     clock agrees with Entra, state writable\n");
     }
 
     #[test]
@@ -168,6 +177,24 @@ mod tests {
                FAILED  smtp.office365.com:587      the proxy answered 403 Forbidden\n          \
                        Network admin: allow CONNECT to smtp.office365.com:587\n"
         );
+    }
+
+    #[test]
+    fn words_of_another_side_cannot_act_on_the_terminal() {
+        let remedy = (Actor::NetworkAdmin, "ask \u{9b}31m\u{7}".to_owned());
+        let step = Step::problem(Section::Network, "a\u{8}b", "answered \x1b[2J\r\nnext\u{202e}line", remedy);
+        let text = block(vec![Step::ok(Section::Network, "", "\x1b]0;title"), step]);
+        assert!(!text.chars().any(|c| c.is_control() && c != '\n' || c == '\u{202e}'), "{text:?}");
+        assert!(text.contains("answered ") && text.contains("\n          next"), "{text:?}");
+        let begin = Event::Begin {
+            version: "1".into(),
+            running: None,
+            pid: 7,
+            user: "a\x1b[0m".into(),
+            file: Some("\x1b[0mfile".into()),
+        };
+        let first = heading(&begin);
+        assert!(first.starts_with("Whether a service is running is not known") && !first.contains('\x1b'), "{first:?}");
     }
 
     #[test]

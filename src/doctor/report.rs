@@ -1,9 +1,17 @@
 //! Tells the events, and counts the steps.
 
+use std::pin::pin;
+use std::time::Duration;
+
 use parking_lot::Mutex;
+use tokio::select;
 use tokio::sync::mpsc;
+use tokio::time::interval;
 
 use super::step::{Event, Section, Step, Summary};
+
+/// How often it is told that work goes on. A reader gives up after two minutes of silence.
+const SIGN_OF_LIFE: Duration = Duration::from_secs(15);
 
 /// Tells the events of one examination.
 pub(super) struct Report {
@@ -24,8 +32,21 @@ impl Report {
         let _gone = self.events.send(event).await;
     }
 
-    pub(super) async fn working(&self, section: Section) {
+    /// Does the work of a section, and tells at its beginning and every 15 s that it goes on.
+    ///
+    /// # Cancel safety
+    /// That of `work`.
+    pub(super) async fn working<T>(&self, section: Section, work: impl Future<Output = T>) -> T {
         self.tell(Event::Working { section }).await;
+        let (mut work, mut ticks) = (pin!(work), interval(SIGN_OF_LIFE));
+        ticks.tick().await;
+        loop {
+            select! {
+                done = &mut work => return done,
+                // A reader that is behind has other signs of life. The work must not wait for it.
+                _ = ticks.tick() => drop(self.events.try_send(Event::Working { section })),
+            }
+        }
     }
 
     pub(super) async fn step(&self, step: Step) {
@@ -46,5 +67,28 @@ impl Report {
     /// Completes when nobody listens any more.
     pub(super) async fn unheard(&self) {
         self.events.closed().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::sleep;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn long_work_shows_signs_of_life_also_when_nobody_reads_them() {
+        let (sender, mut events) = mpsc::channel(3);
+        let report = Report::new(sender);
+        let work = async {
+            sleep(Duration::from_secs(200)).await;
+            7
+        };
+        assert_eq!(report.working(Section::Entra, work).await, 7);
+        drop(report);
+        for _ in 0..3 {
+            assert_eq!(events.recv().await, Some(Event::Working { section: Section::Entra }));
+        }
+        assert_eq!(events.recv().await, None);
     }
 }

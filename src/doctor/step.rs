@@ -179,8 +179,9 @@ pub(crate) enum Event {
     Begin {
         /// The version of the Gatepost that examines.
         version: String,
-        /// Whether that is the running service.
-        running: bool,
+        /// Whether that is the running service; `None`: it is not, and whether one runs is not
+        /// known, because there is no socket at which to ask.
+        running: Option<bool>,
         /// Its process ID.
         pid: u32,
         /// The user that it runs as.
@@ -207,7 +208,7 @@ mod tests {
     fn an_event_is_one_line_that_reads_as_it_was_written() {
         let warning = (Actor::GatepostAdmin, "set a time service up".to_owned());
         for event in [
-            Event::Begin { version: "1".into(), running: true, pid: 7, user: "gatepost".into(), file: None },
+            Event::Begin { version: "1".into(), running: Some(true), pid: 7, user: "gatepost".into(), file: None },
             Event::Working { section: Section::Network },
             Event::Step(Step::ok(Section::Host, "", "state writable")),
             Event::Step(Step::warning(Section::Host, "", "the clock is off\nby a lot", warning)),

@@ -15,7 +15,7 @@ use super::facts::Facts;
 use super::mailboxes::Visited;
 use super::network::{self, Tenants};
 use super::order::Order;
-use super::permissions::{Permitted, permitted};
+use super::permissions::{Permitted, Shown, permitted};
 use super::report::Report;
 use super::step::{Event, Section};
 use super::{clients, configuration, from_address, host, listeners, mailboxes};
@@ -44,7 +44,7 @@ async fn walk(facts: &Arc<Facts>, order: Arc<Order>, report: &Report) {
     report
         .tell(Event::Begin {
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            running: facts.listening.is_some(),
+            running: facts.is_running(),
             pid: std::process::id(),
             user: user::name(user::own()),
             file: facts.file().map(|file| file.display().to_string()),
@@ -55,47 +55,53 @@ async fn walk(facts: &Arc<Facts>, order: Arc<Order>, report: &Report) {
     let groups = groups(&subjects);
     let destinations = destinations(facts);
 
-    report.working(Section::Host).await;
-    let tenants = Tenants::ask(facts, &groups).await;
-    report.steps(host::steps(facts, tenants.clock).await).await;
-
-    report.working(Section::Network).await;
-    let (steps, unreached) = network::steps(facts, &groups, &tenants, &destinations).await;
+    let (tenants, steps) = report
+        .working(Section::Host, async {
+            let tenants = Tenants::ask(facts, &groups).await;
+            let steps = host::steps(facts, tenants.clock).await;
+            (tenants, steps)
+        })
+        .await;
     report.steps(steps).await;
 
-    report.working(Section::Entra).await;
+    let reaching = network::steps(facts, &groups, &tenants, &destinations);
+    let (steps, unreached) = report.working(Section::Network, reaching).await;
+    report.steps(steps).await;
+
     let application_of = applications(&groups);
     let subjects = Arc::new(subjects);
-    let examination = Examination {
-        facts: Arc::clone(facts),
-        subjects: Arc::clone(&subjects),
-        order: Arc::clone(&order),
-        resources: mailboxes::resources(&destinations),
-        sign_ins: sign_ins(facts).await,
-        expiries: facts.shared.authenticator.expiries().await,
-    };
     let of_groups = groups.iter().map(copy).collect();
-    let (steps, admitted) = entra::steps(examination, of_groups, &tenants, &unreached).await;
+    let asking = async {
+        let examination = Examination {
+            facts: Arc::clone(facts),
+            subjects: Arc::clone(&subjects),
+            order: Arc::clone(&order),
+            resources: mailboxes::resources(&destinations),
+            sign_ins: sign_ins(facts).await,
+        };
+        entra::steps(examination, of_groups, &tenants, &unreached).await
+    };
+    let (steps, admitted) = report.working(Section::Entra, asking).await;
     report.steps(steps).await;
 
     // Whether a permission that no token shows is given all the same, the mailboxes tell.
-    report.working(Section::Mailboxes).await;
     let permitted: Vec<Permitted> =
         groups.iter().flat_map(|group| permitted(group, &subjects, &admitted, &destinations)).collect();
-    let bars = |place: usize, access| permitted.iter().any(|of| of.members.contains(&place) && of.bars(access));
+    let lacks = |place: usize, access| permitted.iter().any(|of| of.members.contains(&place) && of.lacks(access));
     let application = |place| application_of.get(&place).copied().unwrap_or_default();
-    let (skipped, visits) = mailboxes::plan(&subjects, application, &admitted, &destinations, &unreached, bars);
-    let mut visited = mailboxes::visit_all(facts, &order, visits).await;
+    let (skipped, visits) = mailboxes::plan(&subjects, application, &admitted, &destinations, &unreached);
+    let visiting = mailboxes::visit_all(facts, &order, visits, lacks);
+    let mut visited = report.working(Section::Mailboxes, visiting).await;
     for of in &permitted {
-        let works = |access: MailAccess| {
-            let mut answers = visited.iter().filter(|visited| of.members.contains(&visited.visit.place));
-            answers.any(|visited| visited.visit.destination.access == access && visited.answer == Answer::Opened)
-        };
-        let failing: Vec<MailAccess> =
-            of.missing.iter().map(|missing| missing.access).filter(|access| !works(*access)).collect();
-        report.steps(of.steps(works)).await;
+        let shown = |access| of_answers(of, access, &visited);
+        report.steps(of.steps(shown)).await;
+        let missing: Vec<MailAccess> =
+            of.missing.iter().map(|of| of.access).filter(|access| shown(*access) == Shown::Missing).collect();
+        // The server itself has rejected the token, and the step about the permission says why.
         let fails = |visited: &&mut Visited| {
-            of.members.contains(&visited.visit.place) && failing.contains(&visited.visit.destination.access)
+            of.members.contains(&visited.visit.place)
+                && visited.answer == Answer::Unpermitted
+                && missing.contains(&visited.visit.destination.access)
         };
         visited.iter_mut().filter(fails).for_each(Visited::skip_for_permission);
     }
@@ -103,17 +109,31 @@ async fn walk(facts: &Arc<Facts>, order: Arc<Order>, report: &Report) {
     steps.sort_by(|one, other| one.subject.cmp(&other.subject));
     report.steps(steps).await;
 
-    report.working(Section::Clients).await;
     let now = facts.shared.authenticator.clock().unix_time();
-    report.steps(clients::steps(facts, &subjects, now).await).await;
+    let of_clients = report.working(Section::Clients, clients::steps(facts, &subjects, now)).await;
+    report.steps(of_clients).await;
     let of_listeners = Arc::clone(facts);
     // Certificates are read outside the threads of the sessions.
-    let steps = tokio::task::spawn_blocking(move || listeners::steps(&of_listeners, now)).await;
-    report.steps(steps.unwrap_or_default()).await;
+    let looking = tokio::task::spawn_blocking(move || listeners::steps(&of_listeners, now));
+    let steps = report.working(Section::Clients, looking).await;
+    report.steps(listeners::found(steps)).await;
     if let Some(from) = order.from {
         report.steps(from_address::steps(facts, from.to_canonical())).await;
     }
     report.end().await;
+}
+
+/// What the mailboxes have shown of an access that the tokens do not permit.
+fn of_answers(of: &Permitted, access: MailAccess, visited: &[Visited]) -> Shown {
+    let has = |wanted: Answer| {
+        let mut answers = visited.iter().filter(|visited| of.members.contains(&visited.visit.place));
+        answers.any(|visited| visited.visit.destination.access == access && visited.answer == wanted)
+    };
+    match (has(Answer::Opened), has(Answer::Unpermitted)) {
+        (true, _) => Shown::Granted,
+        (false, true) => Shown::Missing,
+        (false, false) => Shown::Unknown,
+    }
 }
 
 fn copy(group: &Group) -> Group {

@@ -2,9 +2,9 @@
 
 use gatepost_config::{State, StateKey};
 use gatepost_core::account::MailAddress;
-use gatepost_core::clock::UnixTime;
+use gatepost_core::clock::{Clock, UnixTime};
 use gatepost_core::secret::ClientSecret;
-use gatepost_sandbox::SandboxSecret;
+use gatepost_sandbox::{SandboxSecret, Service, UpstreamMode};
 use gatepost_store::{SignIn, SignInKey};
 
 use super::support::{ALICE, ALICES, ANNA, FAX, Fault, SCANNER, World, app_only, fault, play};
@@ -107,10 +107,18 @@ async fn missing_permissions_are_named_with_the_page_for_consent() {
             ),
             fault(
                 |world| world.sandbox.set_graph_consent(Some(&["Mail.ReadWrite"])),
-                ("permissions", "failed"),
-                "Mail.Send is not in the token",
-                "add Mail.Send and grant consent",
+                ("permissions", "warning"),
+                "Mail.Send is not in the token (it has IMAP.AccessAsApp, ",
+                "if no role gives it, add Mail.Send and grant consent",
             ),
+            Fault {
+                play: |world| world.sandbox.set_graph_consent(Some(&["Mail.ReadWrite"])),
+                arguments: &["--send"],
+                input: "",
+                at: ("permissions", "failed"),
+                text: "Mail.Send is not in the token",
+                remedy: "add Mail.Send and grant consent",
+            },
             fault(
                 |world| world.sandbox.set_graph_consent(Some(&["User.Read.All"])),
                 ("permissions", "failed"),
@@ -120,6 +128,52 @@ async fn missing_permissions_are_named_with_the_page_for_consent() {
         ],
     )
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_right_that_no_token_shows_is_found_by_the_answer_of_the_server() {
+    let world = World::new().await;
+    world.sandbox.set_exchange_consent(Some(&["POP.AccessAsApp"]));
+    world.sandbox.set_graph_consent(Some(&[]));
+    world.sandbox.set_exchange_roles(&["SMTP.SendAsApp", "full_access_as_app", "Mail.ReadWrite"]);
+    let report = world.examine(&[], "");
+    for permission in ["SMTP.SendAsApp", "full_access_as_app", "Mail.ReadWrite"] {
+        let text = format!("{permission} is not in the token, but Exchange Online permits it (RBAC)");
+        report.expect(("permissions", "ok"), &text, "");
+    }
+    for opened in ["SMTP: may send", "EWS: Inbox opens", "Graph: Inbox opens", "POP3: INBOX has 5 messages"] {
+        report.expect(("mailboxes", "ok"), opened, "");
+    }
+    // Rejected, and no role can give it.
+    report.expect(("permissions", "failed"), "IMAP.AccessAsApp is not in the token", "grant consent");
+    report.expect(("mailboxes", "skipped"), "IMAP (permission)", "");
+    // Nobody was asked.
+    report.expect(("permissions", "warning"), "Mail.Send is not in the token", "if no role gives it");
+
+    // A server that does not answer says nothing about a permission.
+    world.sandbox.set_upstream_mode(Service::Smtp, UpstreamMode::Unavailable);
+    let report = world.examine(&[], "");
+    report.expect(("permissions", "warning"), "SMTP.SendAsApp is not in the token", "if no role gives it");
+    report.expect(("mailboxes", "failed"), "SMTP: ", "");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_fails_for_graph_alone_skips_nothing_of_exchange() {
+    let accounts = format!("  - {{login: {ALICE}, grant: password}}\n");
+    let world = World::with(&accounts, Clock::system()).await;
+    public(&world);
+    world.sandbox.set_graph_consent(Some(&[]));
+    let report = world.examine(&["--login", ALICE], &format!("{ALICES}\n"));
+    report.expect(("entra", "failed"), "AADSTS65001", "");
+    report.expect(("mailboxes", "ok"), "IMAP: INBOX has 5 messages", "");
+    report.expect(("mailboxes", "skipped"), "sending through Graph (Entra)", "");
+
+    world.sandbox.set_graph_consent(None);
+    world.sandbox.set_exchange_consent(Some(&[]));
+    let report = world.examine(&["--login", ALICE], &format!("{ALICES}\n"));
+    report.expect(("entra", "failed"), "AADSTS65001", "");
+    report.expect(("mailboxes", "skipped"), "IMAP (Entra)", "");
+    report.expect(("mailboxes", "ok"), "Graph: Inbox opens", "");
 }
 
 /// With the application that needs no secret, and `grant: password`.
@@ -184,7 +238,7 @@ async fn faults_of_a_users_own_password() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_users_password_is_asked_for_and_tried_once() {
     let accounts = format!("  - {{login: {ALICE}, grant: password}}\n");
-    let world = World::with(&accounts, gatepost_core::clock::Clock::system()).await;
+    let world = World::with(&accounts, Clock::system()).await;
     public(&world);
     let report = world.examine(&[], "");
     report.expect(("entra", "ok"), "known, public client flows are allowed", "");
@@ -202,9 +256,46 @@ async fn a_users_password_is_asked_for_and_tried_once() {
     let report = world.examine(&["--login", ALICE], "wrong\n");
     report.expect(("entra", "failed"), "AADSTS50126", "");
     assert_eq!(requests().refused, 1);
-    let output = world.gatepost(&["doctor", "--login", ALICE], "");
-    assert_eq!(output.status.code(), Some(1));
-    assert!(String::from_utf8_lossy(&output.stderr).contains("standard input is empty"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_password_that_is_missing_or_too_long_is_an_error_of_usage() {
+    let world = World::with(&format!("  - {{login: {ALICE}, grant: password}}\n"), Clock::system()).await;
+    public(&world);
+    let too_long = "x".repeat(2_049);
+    for (arguments, input, told) in [
+        (&["doctor", "--login", ALICE][..], "", "the password is empty. Enter it at the prompt"),
+        (&["doctor", "--login", ALICE], &too_long, "the password has more than 2048 bytes"),
+        (&["doctor", ALICE], "", "run `gatepost doctor --login alice@contoso.example`"),
+    ] {
+        let output = world.gatepost(arguments, input);
+        let complaint = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {complaint}");
+        assert!(complaint.contains(told), "{arguments:?}: {complaint}");
+    }
+    let requests = world.sandbox.counters().token_requests_of("password", ALICE);
+    assert_eq!((requests.succeeded, requests.refused), (0, 0));
+    // The longest one is not cut.
+    let report = world.examine(&["--login", ALICE], &format!("{}\r\n", "x".repeat(2_048)));
+    report.expect(("entra", "failed"), "AADSTS50126", "");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tried_password_and_a_sent_message_are_in_the_audit_log() {
+    let accounts = format!("  - {{login: {ALICE}, grant: password}}\n");
+    let world = World::with(&accounts, Clock::system()).await;
+    public(&world);
+    world.write(&format!("{}log: {{audit: {{file: audit.jsonl}}}}\n", world.read()));
+    world.examine(&[], "");
+    let audit = || std::fs::read_to_string(world.directory.file("audit.jsonl")).unwrap_or_default();
+    assert_eq!(audit(), "");
+    world.examine(&["--login", ALICE, "--send-test", ALICE], &format!("{ALICES}\n"));
+    let audit = audit();
+    for done in ["doctor-password", "doctor-message"] {
+        let line = audit.lines().find(|line| line.contains(&format!("\"outcome\":\"{done}\""))).expect(&audit);
+        assert!(line.contains("\"by\":\"command-line") && line.contains(ALICE), "{line}");
+    }
+    assert!(!audit.contains(ALICES), "{audit}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -246,7 +337,7 @@ async fn keep_sign_in(world: &World) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sign_in_that_was_revoked_is_found_although_its_token_lives() {
     let accounts = format!("  - {{login: {ANNA}, grant: device_code}}\n");
-    let world = World::with(&accounts, gatepost_core::clock::Clock::system()).await;
+    let world = World::with(&accounts, Clock::system()).await;
     public(&world);
     keep_sign_in(&world).await;
     let report = world.examine(&[], "");

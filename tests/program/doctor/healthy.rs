@@ -85,6 +85,24 @@ async fn exit_codes_tell_usage_and_configuration_apart() {
         assert_eq!(output.status.code(), Some(code), "{arguments:?}: {complaint}");
         assert!(complaint.contains(told), "{arguments:?}: {complaint}");
     }
+    let tls = "listeners.imap.tls=implicit";
+    let pair = ["listeners.imap.certificate=certs/server.pem", "listeners.imap.private_key=other/server.key"];
+    for directory in ["certs", "other"] {
+        assert!(world.gatepost(&["cert", "--directory", directory], "").status.success());
+    }
+    for (settings, told) in [
+        // A token for another service, an authority that is none, a key of another certificate.
+        (&["microsoft.scope=https://graph.microsoft.com/.default"][..], "opens no mailbox over IMAP"),
+        (&["microsoft.authority=http://login.microsoftonline.com/"], "must use `https`"),
+        (&["microsoft.authority=https://login.microsoftonline.com/contoso.com/"], "more than the host"),
+        (&[tls, pair[0], pair[1]], "private_key"),
+    ] {
+        let settings = settings.iter().flat_map(|setting| ["--set", setting]);
+        let output = world.gatepost(&["doctor"].into_iter().chain(settings).collect::<Vec<_>>(), "");
+        let complaint = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(3), "{told}: {complaint}");
+        assert!(complaint.contains(told), "{told}: {complaint}");
+    }
     let report = world.examine(&["nobody@elsewhere.example"], "");
     report.expect(
         ("configuration", "failed"),

@@ -40,6 +40,18 @@ async fn what_a_client_at_an_address_meets() {
                 "sends as scanner@contoso.example without a login",
                 "",
             ),
+            from(
+                |world| {
+                    world.replace(
+                        "devices: {",
+                        "devices: {allow_from: 192.168.7.0/24, trusted_senders: [{from: 192.168.7.21, \
+                         login: scanner@contoso.example, recipient_domains: [contoso.example]}], ",
+                    );
+                },
+                ("clients", "ok"),
+                "to recipients in contoso.example alone",
+                "",
+            ),
         ],
     )
     .await;
@@ -53,7 +65,10 @@ async fn faults_of_passwords_ports_and_certificates() {
     let report = world.examine(&[], "");
     report.expect(CLIENTS, "no device password, so no client can log in", "gatepost password add fax@contoso.example");
     report.expect(("clients", "ok"), "1 device password", "");
-    report.expect(CLIENTS, "is taken by another process", "ss -ltnp");
+    if cfg!(target_os = "linux") {
+        let holder = format!("127.0.0.1:{} is in use by `", world.port);
+        report.expect(CLIENTS, &holder, "stop that program, or set another port in `bind`");
+    }
     drop(held);
     let report = world.examine(&[SCANNER], "");
     report.expect(("clients", "skipped"), "not open, because no service is running", "");
@@ -84,6 +99,95 @@ async fn a_certificate_that_has_expired_or_is_for_another_name() {
     certificate(&world, &["localhost", "127.0.0.1"], 4096);
     let report = world.examine(&[], "");
     report.expect(("clients", "ok"), "certificate for localhost, ", "");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_old_devices_may_not_know() {
+    play(
+        &app_only(&[SCANNER]),
+        vec![fault(
+            |world| {
+                assert!(world.gatepost(&["cert"], "").status.success());
+                world.replace(
+                    "devices: {",
+                    "devices: {legacy: true, tls: implicit, certificate: certs/server.pem, \
+                     private_key: certs/server.key, ",
+                );
+            },
+            ("clients", "warning"),
+            "old devices may not know the kind of key (ECDSA)",
+            "gatepost cert --force --key rsa",
+        )],
+    )
+    .await;
+}
+
+#[cfg(unix)]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_directory_without_a_store_stays_so() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let world = World::new().await;
+    let state = world.directory.file("state");
+    std::fs::create_dir(&state).unwrap();
+    std::fs::set_permissions(&state, PermissionsExt::from_mode(0o700)).unwrap();
+    let report = world.examine(&[SCANNER], "");
+    report.expect(("host", "ok"), "has no store yet", "");
+    assert_eq!(std::fs::read_dir(&state).unwrap().count(), 0);
+}
+
+#[cfg(unix)]
+#[tokio::test(flavor = "multi_thread")]
+async fn faults_of_the_store() {
+    const HOST: (&str, &str) = ("host", "failed");
+    play(
+        &app_only(&[SCANNER]),
+        vec![
+            fault(
+                |world| {
+                    world.add_passwords(&[SCANNER]);
+                    std::fs::remove_file(world.directory.file("state/state.key")).unwrap();
+                },
+                HOST,
+                "state.key",
+                "",
+            ),
+            fault(
+                |world| {
+                    world.add_passwords(&[SCANNER]);
+                    world.directory.write("state/state.key", "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=\n");
+                },
+                HOST,
+                "state.key",
+                "",
+            ),
+            fault(
+                |world| {
+                    use std::os::unix::fs::PermissionsExt;
+                    world.add_passwords(&[SCANNER]);
+                    let key = world.directory.file("state/state.key");
+                    std::fs::set_permissions(key, PermissionsExt::from_mode(0o755)).unwrap();
+                },
+                HOST,
+                "state.key",
+                "",
+            ),
+            fault(
+                |world| {
+                    world.directory.write("redis.key", "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=\n");
+                    let state = format!(
+                        "state: {{store: 'redis://127.0.0.1:{}', key: {{file: redis.key}}}}",
+                        crate::common::port::free_port()
+                    );
+                    world.replace("state: {directory: state}", &state);
+                },
+                HOST,
+                "redis://127.0.0.1:",
+                "check that Redis is running, and that `state.store` names it",
+            ),
+        ],
+    )
+    .await;
 }
 
 #[cfg(unix)]

@@ -1,8 +1,9 @@
 //! Faults of mailboxes, which Exchange Online answers alike and only a comparison tells apart.
 
+use gatepost_core::clock::Clock;
 use gatepost_sandbox::{HttpFault, Service, UpstreamMode};
 
-use super::support::{FAX, Fault, SCANNER, app_only, fault, play};
+use super::support::{FAX, Fault, SCANNER, World, app_only, fault, play};
 
 const FAILED: (&str, &str) = ("mailboxes", "failed");
 
@@ -99,4 +100,19 @@ async fn a_mailbox_without_a_license() {
         )],
     )
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_mailbox_says_nothing_about_the_application_and_all_others() {
+    let world = World::with(&app_only(&[SCANNER]), Clock::system()).await;
+    world.sandbox.set_service_principal(false);
+    let report = world.examine(&[], "");
+    report.expect(FAILED, "IMAP: localhost", "`Get-ServicePrincipal | Where-Object AppId -eq ");
+    let blames_all = |step: &&serde_json::Value| step["text"].as_str().unwrap().contains("every mailbox");
+    assert_eq!(report.steps().iter().find(blames_all), None);
+
+    world.sandbox.set_service_principal(true);
+    world.sandbox.set_protocol_enabled(SCANNER, Service::Pop3, false);
+    let report = world.examine(&[], "");
+    report.expect(FAILED, "POP3: Exchange Online rejected a valid token, IMAP accepted it", "-PopEnabled $true");
 }

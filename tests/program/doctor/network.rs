@@ -2,6 +2,9 @@
 
 use gatepost_sandbox::{CertificateFault, EntraMode, Service, UpstreamMode};
 
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, copy_bidirectional};
+use tokio::net::{TcpListener, TcpStream};
+
 use super::support::{SCANNER, World, app_only, fault, play, ten_minutes_later};
 use crate::common::port::free_port;
 
@@ -73,6 +76,79 @@ async fn faults_of_the_network() {
                 "trust.additional_ca",
             ),
             fault(ten_minutes_later, ("host", "warning"), "behind Entra, tokens still work", "time service"),
+        ],
+    )
+    .await;
+}
+
+/// A proxy that answers so to CONNECT to the port `refused`, or to any port, and relays all other
+/// connections. Returns its port.
+fn proxy(refused: Option<u16>, answer: &'static str) -> u16 {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    listener.set_nonblocking(true).unwrap();
+    let listener = TcpListener::from_std(listener).unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut client, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let mut head = Vec::new();
+                while !head.ends_with(b"\r\n\r\n") {
+                    head.push(client.read_u8().await?);
+                }
+                let head = String::from_utf8_lossy(&head).into_owned();
+                let wanted = head.split([':', ' ']).nth(2).and_then(|port| port.parse().ok());
+                if refused.is_none() || refused == wanted {
+                    return client.write_all(answer.as_bytes()).await;
+                }
+                let mut server = TcpStream::connect(("localhost", wanted.unwrap_or_default())).await?;
+                client.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await?;
+                copy_bidirectional(&mut client, &mut server).await.map(drop)
+            });
+        }
+    });
+    port
+}
+
+fn through(world: &World, proxy: u16, more: &str) {
+    let yaml = world.read();
+    world.write(&format!("{yaml}forward_proxy: {{url: 'http://127.0.0.1:{proxy}'{more}}}\n"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn faults_of_a_proxy() {
+    const WANTS_BASIC: &str = "HTTP/1.1 407 Proxy Authentication Required\r\nProxy-Authenticate: Basic realm=\"p\"\r\n\
+                               Content-Length: 0\r\n\r\n";
+    play(
+        &app_only(&[SCANNER]),
+        vec![
+            fault(|world| through(world, proxy(None, WANTS_BASIC), ""), FAILED, "407", "forward_proxy.authentication"),
+            fault(
+                |world| {
+                    let more = ", authentication: basic, username: svc, password: wrong";
+                    through(world, proxy(None, WANTS_BASIC), more);
+                },
+                FAILED,
+                "407",
+                "forward_proxy.username",
+            ),
+            fault(
+                |world| {
+                    let smtp = world.sandbox.smtp().port();
+                    through(world, proxy(Some(smtp), "HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n"), "");
+                },
+                FAILED,
+                "403",
+                "allow CONNECT to localhost:",
+            ),
+            fault(
+                |world| {
+                    let smtp = world.sandbox.smtp().port();
+                    through(world, proxy(Some(smtp), "HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n"), "");
+                },
+                ("mailboxes", "ok"),
+                "IMAP: INBOX has 5 messages",
+                "",
+            ),
         ],
     )
     .await;

@@ -9,13 +9,19 @@ use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::UnixStream;
 use tokio::time::timeout;
 
-use super::support::{ALICE, ANNA, FAX, SCANNER, World, app_only};
+use super::support::{ALICE, ALICES, ANNA, FAX, SCANNER, World, app_only};
 use crate::common::wait::{PATIENCE, until, wait_until};
 use crate::service::{self, log_in};
 
 impl World {
     /// Runs the service, which alone has the secret.
     fn serve(&self) -> service::Service {
+        let service = self.serve_without_socket();
+        wait_until("it has its socket", || self.directory.file("state/gatepost.sock").exists());
+        service
+    }
+
+    fn serve_without_socket(&self) -> service::Service {
         self.directory.write("credentials/client-secret", "sandbox-secret\n");
         let log = std::fs::File::create(self.directory.file("log")).unwrap();
         let child = Command::new(env!("CARGO_BIN_EXE_gatepost"))
@@ -28,9 +34,7 @@ impl World {
             .stderr(log)
             .spawn()
             .unwrap();
-        let service = service::Service::listening(child, self.port);
-        wait_until("it has its socket", || self.directory.file("state/gatepost.sock").exists());
-        service
+        service::Service::listening(child, self.port)
     }
 
     fn log(&self) -> String {
@@ -134,6 +138,93 @@ async fn a_form_that_cannot_be_read_is_refused() {
         timeout(PATIENCE, world.ask(form).await.read_line(&mut line)).await.unwrap().unwrap();
         assert!(line.starts_with("HTTP/1.1 422 "), "{form}: {line}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_account_with_a_users_password_needs_it() {
+    let world = World::with(&format!("  - {{login: {ALICE}, grant: password}}\n"), Clock::system()).await;
+    world.write(&format!("{}log: {{audit: {{file: audit.jsonl}}}}\n", world.read()));
+    let _service = world.serve();
+    let mut line = String::new();
+    timeout(PATIENCE, world.ask(&format!("login={ALICE}")).await.read_line(&mut line)).await.unwrap().unwrap();
+    assert!(line.starts_with("HTTP/1.1 422 "), "{line}");
+    let output = world.gatepost(&["doctor", ALICE], "");
+    let complaint = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(2), "{complaint}");
+    assert!(complaint.contains("`gatepost doctor --login alice@contoso.example"), "{complaint}");
+
+    // What it does beyond looking is in the audit log.
+    let report = world.examine(&["--login", ALICE, "--send"], &format!("{ALICES}\n"));
+    report.expect(("mailboxes", "ok"), "SMTP: sent a message to alice@contoso.example", "");
+    let audit = || std::fs::read_to_string(world.directory.file("audit.jsonl")).unwrap_or_default();
+    let has = |done: &str| {
+        let is_it = |line: &str| {
+            let parts = [&format!("\"{done}\""), ALICE, "\"command-line (uid "];
+            parts.iter().all(|part| line.contains(*part))
+        };
+        audit().lines().any(is_it)
+    };
+    wait_until("it is in the audit log", || has("doctor-password") && has("doctor-message"));
+    assert_eq!(audit().matches("doctor-").count(), 2, "{}", audit());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mailbox_that_rejects_a_cached_token_is_not_asked_again_with_a_users_password() {
+    let world = World::with(&format!("  - {{login: {ALICE}, grant: password}}\n"), Clock::system()).await;
+    let _service = world.serve();
+    let (_open, reply) = log_in(world.port, ALICE, ALICES);
+    assert!(reply.starts_with("OK"), "{reply}");
+    world.sandbox.set_protocol_enabled(ALICE, Service::Imap, false);
+    let requests = || world.sandbox.counters().token_requests_of("password", ALICE);
+    let before = requests().succeeded;
+    let report = world.examine(&["--login", ALICE], &format!("{ALICES}\n"));
+    let text = "IMAP: Exchange Online rejected a valid token, POP3 accepted it";
+    report.expect(("mailboxes", "failed"), text, "-ImapEnabled $true");
+    // One for Graph. That for Exchange is cached.
+    assert_eq!((requests().succeeded - before, requests().refused), (1, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_without_a_socket_keeps_its_addresses() {
+    let world = World::new().await;
+    world.add_passwords(&[SCANNER, FAX]);
+    world.write(&format!("{}admin: {{socket: none}}\n", world.read()));
+    let _service = world.serve_without_socket();
+    let report = world.examine(&[SCANNER], "");
+    assert_eq!(report.document["running"], Value::Null);
+    let taken = |step: &&Value| step["section"] == "clients" && step["text"].as_str().unwrap().contains("in use");
+    if cfg!(target_os = "linux") {
+        let text = format!("127.0.0.1:{} is in use by `gatepost` (process ", world.port);
+        report.expect(("clients", "skipped"), &text, "");
+        assert!(report.steps().iter().filter(taken).all(|step| step["outcome"] == "skipped"), "{:#?}", report.steps());
+    }
+    let output = world.gatepost(&["doctor", SCANNER], "");
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(
+        text.starts_with("Whether a service is running is not known, because it has no control socket. "),
+        "{text}"
+    );
+    // Nothing was bound meanwhile.
+    assert!(!log_in(world.port, SCANNER, "wrong").1.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rejected_configuration_and_a_key_that_no_longer_fits_are_told() {
+    let world = World::new().await;
+    world.add_passwords(&[SCANNER, FAX]);
+    for directory in ["certs", "other"] {
+        assert!(world.gatepost(&["cert", "--directory", directory], "").status.success());
+    }
+    world.replace("pop3: {", "pop3: {tls: implicit, certificate: certs/server.pem, private_key: certs/server.key, ");
+    let _service = world.serve();
+    std::fs::copy(world.directory.file("other/server.key"), world.directory.file("certs/server.key")).unwrap();
+    let scope = "microsoft:\n  scope: https://graph.microsoft.com/.default";
+    world.replace("microsoft:", scope);
+    assert!(!world.gatepost(&["reload"], "").status.success());
+    let report = world.examine(&[SCANNER, "--socket", "state/gatepost.sock"], "");
+    let text = "the changed configuration was rejected, the former one is in use";
+    report.expect(("configuration", "failed"), text, "run `gatepost reload`");
+    report.expect(("clients", "failed"), "certificate cannot be used: ", "");
 }
 
 #[tokio::test(flavor = "multi_thread")]
