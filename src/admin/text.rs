@@ -4,6 +4,7 @@ use super::attention::Health;
 use super::status::Status;
 use super::view::AccountLine;
 use gatepost_config::suggestion;
+use gatepost_telemetry::log::is_plain;
 
 /// Returns the whole status, in sections with a heading each.
 pub(super) fn status(status: &Status) -> String {
@@ -166,7 +167,7 @@ fn sign_in(account: &AccountLine) -> String {
 
 /// Makes text from strangers safe for a terminal.
 fn visible(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+    text.chars().map(|c| if is_plain(c) { c } else { char::REPLACEMENT_CHARACTER }).collect()
 }
 
 /// Returns a span of time in its two greatest units.
