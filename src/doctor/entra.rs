@@ -80,12 +80,9 @@ pub(super) async fn steps(
         }
         match tenants.of(&group) {
             Some(Err(error)) => {
-                let failure = explain::fetch(&error.clone().into_error());
-                steps.push(Step::failed(
-                    HERE,
-                    format!("tenant {}", group.tenant.as_deref().unwrap_or_default()),
-                    &failure,
-                ));
+                let tenant = group.tenant.as_deref().unwrap_or_default();
+                let failure = explain::of_application(&error.clone().into_error(), &group.application, tenant, "");
+                steps.push(Step::failed(HERE, format!("tenant {tenant}"), &failure));
                 admitted.lack(&group.members, &examination.resources, ENTRA);
                 continue;
             }
@@ -216,7 +213,9 @@ impl Examination {
                     usable.push(*resource);
                     continue;
                 }
-                Ok(Err(error)) => Step::failed(HERE, &*subject, &explain::fetch(&error)),
+                Ok(Err(error)) => {
+                    Step::failed(HERE, &*subject, &explain::of_application(&error, &group.application, tenant, &scope))
+                }
                 Err(late) => late.step(HERE, &*subject),
             };
             add_new(steps, failed);
