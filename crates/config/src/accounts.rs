@@ -19,16 +19,13 @@ use super::problem::Problem;
 use super::purpose::{Purpose, Secret};
 use super::reader::{Node, Section};
 use super::setting::Setting;
-use super::value::{self, ValueError, quoted, wrong};
+use super::value::{ValueError, quoted, wrong};
 use super::{credential, mailboxes, plausible, secrets};
 use gatepost_core::account::{LoginName, MailAddress, NameError};
 
 /// A token with less remaining lifetime is not used for a new login, unless the configuration says
 /// otherwise.
 const EXPIRY_MARGIN: Duration = Duration::from_secs(300);
-
-/// Longest margin. Entra's tokens live for 60 to 90 minutes, and one must remain usable.
-const LONGEST_EXPIRY_MARGIN: Duration = Duration::from_secs(50 * 60);
 
 /// Most passwords of one account, because each wrong login costs a hash for each.
 const PASSWORDS: usize = 64;
@@ -59,9 +56,7 @@ impl Shared {
             grant: Setting::read(section, "grant", |node| node.read(grant)),
             credential: credential::read(section),
             scope: Setting::read(section, "scope", |node| node.text().map(str::to_owned)),
-            token_expiry_margin: Setting::read(section, "token_expiry_margin", |node| {
-                node.read(|text| value::duration(text, &(Duration::ZERO..=LONGEST_EXPIRY_MARGIN)))
-            }),
+            token_expiry_margin: Setting::read(section, "token_expiry_margin", |node| node.time()),
         }
     }
 
@@ -499,7 +494,8 @@ fn check_signs_in_as(
     grant: Option<Grant>,
     pattern: &LoginPattern,
 ) -> Option<Option<MailAddress>> {
-    let (Some(person), Some(node)) = (signs_in_as, section.get("signs_in_as")) else { return Some(None) };
+    let Some(person) = signs_in_as else { return Some(None) };
+    let node = section.get("signs_in_as")?;
     if grant.is_some_and(|grant| !grant.is_sign_in()) {
         node.problem(
             "nobody signs in with this grant",

@@ -51,6 +51,7 @@ mod proxy_authentication;
 mod purpose;
 mod raw;
 mod reader;
+pub mod reference;
 mod render;
 mod secrets;
 pub mod server_identity;

@@ -1,21 +1,14 @@
-//! Reads the section `limits`: each limit and deadline is a key, with its unit in the value.
+//! Reads the section `limits`: each limit and deadline is a key, with its unit in the value. The
+//! bounds are in the reference.
 
-use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::model::account::Cloud;
 use super::model::limits::Limits;
-use super::penalties::{MOST_SPRAYING_ACCOUNTS, Rules};
-use super::reader::Section;
-use super::value::{self, ValueError};
-
-const SECOND: Duration = Duration::from_secs(1);
-const HOUR: Duration = Duration::from_secs(3_600);
-const DAY: Duration = Duration::from_secs(24 * 3_600);
-
-/// Shortest deadline that makes sense on a network.
-const SHORTEST: Duration = Duration::from_millis(100);
+use super::penalties::Rules;
+use super::reader::{Node, Section};
+use super::value;
 
 /// What the default of `token_total` leaves of `login`, for connecting to the upstream and signing
 /// in there.
@@ -23,12 +16,8 @@ const AFTER_TOKEN: Duration = Duration::from_secs(5);
 /// The least default of `token_total`: two requests that time out, and a bit.
 const LEAST_TOKEN_TOTAL: Duration = Duration::from_secs(25);
 
-/// Longest time for a login at the upstream.
-const LONGEST_UPSTREAM_LOGIN: Duration = Duration::from_secs(120);
-
-/// A limit of the protocol machines may be raised to this multiple of its default. Input before a
-/// login is not trusted, and memory is calculated with these limits.
-const PROTOCOL_FACTOR: u64 = 4;
+/// Longest default of `token_total` and `upstream_login`.
+const LONGEST: Duration = Duration::from_secs(120);
 
 /// Checks `replicas` and `replica_index`. If the share of a replica would be less than one
 /// password, a replica must know which accounts are its own. This does not apply where replicas
@@ -70,126 +59,108 @@ fn read_keys(section: &Section<'_>) -> Limits {
         Limits { protocol: Arc::new(read_protocol(section)), penalties: read_penalties(section), ..Limits::default() };
     let l = &mut limits;
 
-    count(section, "connections", &mut l.connections, 1..=1_000_000);
-    count(section, "connections_per_source", &mut l.connections_per_source, 1..=1_000_000);
-    count(section, "pre_auth_connections", &mut l.pre_auth_connections, 2..=100_000);
-    count(section, "pre_auth_connections_per_source", &mut l.pre_auth_connections_per_source, 1..=100_000);
+    count(section, "connections", &mut l.connections);
+    count(section, "connections_per_source", &mut l.connections_per_source);
+    count(section, "pre_auth_connections", &mut l.pre_auth_connections);
+    count(section, "pre_auth_connections_per_source", &mut l.pre_auth_connections_per_source);
 
-    time(section, "tls_handshake", &mut l.tls_handshake, SHORTEST..=60 * SECOND);
-    time(section, "command", &mut l.command, SHORTEST..=300 * SECOND);
-    time(section, "pre_auth", &mut l.pre_auth, SHORTEST..=600 * SECOND);
-    time(section, "failure_delay", &mut l.failure_delay, Duration::ZERO..=30 * SECOND);
-    count(section, "delayed_failures", &mut l.delayed_failures, 0..=100_000);
-    time(section, "login", &mut l.login, SHORTEST..=300 * SECOND);
+    time(section, "tls_handshake", &mut l.tls_handshake);
+    time(section, "command", &mut l.command);
+    time(section, "pre_auth", &mut l.pre_auth);
+    time(section, "failure_delay", &mut l.failure_delay);
+    count(section, "delayed_failures", &mut l.delayed_failures);
+    time(section, "login", &mut l.login);
 
-    time(section, "resolve", &mut l.resolve, SHORTEST..=60 * SECOND);
-    time(section, "connect_attempt", &mut l.connect_attempt, SHORTEST..=60 * SECOND);
-    time(section, "connect", &mut l.connect, SHORTEST..=120 * SECOND);
-    time(section, "connect_via_proxy", &mut l.connect_via_proxy, SHORTEST..=120 * SECOND);
+    time(section, "resolve", &mut l.resolve);
+    time(section, "connect_attempt", &mut l.connect_attempt);
+    time(section, "connect", &mut l.connect);
+    time(section, "connect_via_proxy", &mut l.connect_via_proxy);
     // Exchange was seen to take 40 s, so by default the login alone is the bound.
-    l.upstream_login = l.login.min(LONGEST_UPSTREAM_LOGIN);
-    time(section, "upstream_login", &mut l.upstream_login, SHORTEST..=LONGEST_UPSTREAM_LOGIN);
-    number(section, "upstream_connects_per_second", &mut l.upstream_connects_per_second, 1..=1_000_000);
-    count_or_none(section, "imap_sessions_per_mailbox", &mut l.imap_sessions_per_mailbox, 1..=1_000_000);
-    count_or_none(section, "pop3_sessions_per_mailbox", &mut l.pop3_sessions_per_mailbox, 1..=1_000_000);
-    count(section, "smtp_sessions_per_mailbox", &mut l.smtp_sessions_per_mailbox, 1..=1_000_000);
-    count(section, "ews_requests_per_mailbox", &mut l.ews_requests_per_mailbox, 1..=1_000_000);
-    count(section, "graph_requests_per_mailbox", &mut l.graph_requests_per_mailbox, 1..=1_000_000);
-    count(section, "graph_messages", &mut l.graph_messages, 1..=10_000);
-    count(section, "recipients", &mut l.recipients, 1..=10_000);
-    size(section, "message", &mut l.message_bytes, 65_536..=1_024 * 1_024 * 1_024);
-    time(section, "smtp_command", &mut l.smtp_command, SHORTEST..=HOUR);
-    time(section, "smtp_verdict", &mut l.smtp_verdict, SHORTEST..=HOUR);
-    // A client waits ten minutes for the reply to a message (RFC 5321 §4.5.3.2.6), a minute of
-    // which may pass before.
-    time(section, "graph_answer", &mut l.graph_answer, SHORTEST..=480 * SECOND);
-    count(section, "maildrop_messages", &mut l.maildrop_messages, 1..=1_000_000);
-    time(section, "http_head", &mut l.http_head, SHORTEST..=60 * SECOND);
-    size(section, "http_head_size", &mut l.http_head_bytes, 4_096..=128 * 1_024);
-    count(section, "http_fields", &mut l.http_fields, 16..=400);
-    time(section, "http_idle", &mut l.http_idle, SHORTEST..=HOUR);
-    time(section, "http_answer", &mut l.http_answer, SHORTEST..=HOUR);
-    size(section, "soap_head", &mut l.soap_head_bytes, 4_096..=4 * 1_024 * 1_024);
-    time(section, "mailbox_wait", &mut l.mailbox_wait, Duration::ZERO..=300 * SECOND);
-    time(section, "capability_refresh", &mut l.capability_refresh, SECOND..=7 * DAY);
+    l.upstream_login = l.login.min(LONGEST);
+    time(section, "upstream_login", &mut l.upstream_login);
+    number(section, "upstream_connects_per_second", &mut l.upstream_connects_per_second);
+    count_or_none(section, "imap_sessions_per_mailbox", &mut l.imap_sessions_per_mailbox);
+    count_or_none(section, "pop3_sessions_per_mailbox", &mut l.pop3_sessions_per_mailbox);
+    count(section, "smtp_sessions_per_mailbox", &mut l.smtp_sessions_per_mailbox);
+    count(section, "ews_requests_per_mailbox", &mut l.ews_requests_per_mailbox);
+    count(section, "graph_requests_per_mailbox", &mut l.graph_requests_per_mailbox);
+    count(section, "graph_messages", &mut l.graph_messages);
+    count(section, "recipients", &mut l.recipients);
+    size(section, "message", &mut l.message_bytes);
+    time(section, "smtp_command", &mut l.smtp_command);
+    time(section, "smtp_verdict", &mut l.smtp_verdict);
+    time(section, "graph_answer", &mut l.graph_answer);
+    count(section, "maildrop_messages", &mut l.maildrop_messages);
+    time(section, "http_head", &mut l.http_head);
+    size(section, "http_head_size", &mut l.http_head_bytes);
+    count(section, "http_fields", &mut l.http_fields);
+    time(section, "http_idle", &mut l.http_idle);
+    time(section, "http_answer", &mut l.http_answer);
+    size(section, "soap_head", &mut l.soap_head_bytes);
+    time(section, "mailbox_wait", &mut l.mailbox_wait);
+    time(section, "capability_refresh", &mut l.capability_refresh);
 
-    time(section, "token_request", &mut l.token_request, SHORTEST..=60 * SECOND);
-    l.token_total = l.login.saturating_sub(AFTER_TOKEN).clamp(LEAST_TOKEN_TOTAL, 120 * SECOND);
-    time(section, "token_total", &mut l.token_total, SHORTEST..=120 * SECOND);
-    count(section, "token_requests", &mut l.token_requests, 1..=1_000);
-    count(section, "token_queue", &mut l.token_queue, 0..=100_000);
+    time(section, "token_request", &mut l.token_request);
+    l.token_total = l.login.saturating_sub(AFTER_TOKEN).clamp(LEAST_TOKEN_TOTAL, LONGEST);
+    time(section, "token_total", &mut l.token_total);
+    count(section, "token_requests", &mut l.token_requests);
+    count(section, "token_queue", &mut l.token_queue);
 
-    number(section, "refused_passwords_per_account", &mut l.refused_passwords_per_account, 1..=100);
-    number(section, "refused_passwords_per_minute", &mut l.refused_passwords_per_minute, 1..=10_000);
-    number(section, "refused_passwords_per_hour", &mut l.refused_passwords_per_hour, 1..=100_000);
-    number(section, "replicas", &mut l.replicas, 1..=1_000);
-    number(section, "replica_index", &mut l.replica_index, 0..=999);
-    time(section, "refused_password_memory", &mut l.refused_password_memory, SECOND..=DAY);
-    time(section, "accepted_password_memory", &mut l.accepted_password_memory, SECOND..=DAY);
-    count(section, "password_hashes", &mut l.password_hashes, 1..=64);
-    count(section, "password_hash_queue", &mut l.password_hash_queue, 0..=10_000);
-    time(section, "password_hash_wait", &mut l.password_hash_wait, SHORTEST..=60 * SECOND);
+    number(section, "refused_passwords_per_account", &mut l.refused_passwords_per_account);
+    number(section, "refused_passwords_per_minute", &mut l.refused_passwords_per_minute);
+    number(section, "refused_passwords_per_hour", &mut l.refused_passwords_per_hour);
+    number(section, "replicas", &mut l.replicas);
+    number(section, "replica_index", &mut l.replica_index);
+    time(section, "refused_password_memory", &mut l.refused_password_memory);
+    time(section, "accepted_password_memory", &mut l.accepted_password_memory);
+    count(section, "password_hashes", &mut l.password_hashes);
+    count(section, "password_hash_queue", &mut l.password_hash_queue);
+    time(section, "password_hash_wait", &mut l.password_hash_wait);
 
-    size(section, "relay_buffer", &mut l.relay_buffer_bytes, 4_096..=4 * 1_024 * 1_024);
-    time(section, "imap_idle", &mut l.imap_idle, SHORTEST..=DAY);
-    time(section, "pop3_idle", &mut l.pop3_idle, SHORTEST..=DAY);
-    time(section, "smtp_idle", &mut l.smtp_idle, SHORTEST..=DAY);
-    time(section, "half_closed", &mut l.half_closed, SHORTEST..=HOUR);
-    time(section, "write_stall", &mut l.write_stall, SHORTEST..=HOUR);
-    time(section, "drain", &mut l.drain, Duration::ZERO..=HOUR);
-    time(section, "reload_check", &mut l.reload_check, Duration::ZERO..=HOUR);
+    size(section, "relay_buffer", &mut l.relay_buffer_bytes);
+    time(section, "imap_idle", &mut l.imap_idle);
+    time(section, "pop3_idle", &mut l.pop3_idle);
+    time(section, "smtp_idle", &mut l.smtp_idle);
+    time(section, "half_closed", &mut l.half_closed);
+    time(section, "write_stall", &mut l.write_stall);
+    time(section, "drain", &mut l.drain);
+    time(section, "reload_check", &mut l.reload_check);
     limits
 }
 
 fn read_penalties(section: &Section<'_>) -> Rules {
     let mut rules = Rules::default();
     let r = &mut rules;
-    time(section, "penalty_threshold", &mut r.threshold, Duration::ZERO..=DAY);
-    time(section, "penalty_cap", &mut r.cap, Duration::ZERO..=DAY);
-    time(section, "penalty_wrong_password", &mut r.wrong_password, Duration::ZERO..=HOUR);
-    time(section, "penalty_no_login", &mut r.no_login, Duration::ZERO..=HOUR);
-    time(section, "penalty_timeout", &mut r.timeout, Duration::ZERO..=HOUR);
-    time(section, "penalty_garbage", &mut r.garbage, Duration::ZERO..=HOUR);
-    time(section, "penalty_http", &mut r.http, Duration::ZERO..=HOUR);
-    time(section, "penalty_panic", &mut r.panic, Duration::ZERO..=HOUR);
-    time(section, "penalty_spraying", &mut r.spraying, Duration::ZERO..=HOUR);
-    count(section, "spraying_accounts", &mut r.spraying_accounts, 1..=MOST_SPRAYING_ACCOUNTS as u64);
-    count(section, "penalty_sources", &mut r.sources, 1_000..=1_000_000);
+    time(section, "penalty_threshold", &mut r.threshold);
+    time(section, "penalty_cap", &mut r.cap);
+    time(section, "penalty_wrong_password", &mut r.wrong_password);
+    time(section, "penalty_no_login", &mut r.no_login);
+    time(section, "penalty_timeout", &mut r.timeout);
+    time(section, "penalty_garbage", &mut r.garbage);
+    time(section, "penalty_http", &mut r.http);
+    time(section, "penalty_panic", &mut r.panic);
+    time(section, "penalty_spraying", &mut r.spraying);
+    count(section, "spraying_accounts", &mut r.spraying_accounts);
+    count(section, "penalty_sources", &mut r.sources);
     rules
 }
 
 fn read_protocol(section: &Section<'_>) -> gatepost_proto::mail::Limits {
     let mut limits = gatepost_proto::mail::Limits::default();
     let l = &mut limits;
-    let up_to = |default: usize, least: u64| least..=PROTOCOL_FACTOR * default as u64;
-    let up_to_number = |default: u32| 1..=PROTOCOL_FACTOR * u64::from(default);
-
-    let range = up_to(l.imap_line_bytes, 512);
-    size(section, "imap_line", &mut l.imap_line_bytes, range);
-    let range = up_to(l.imap_literal_bytes, 64);
-    size(section, "imap_literal", &mut l.imap_literal_bytes, range);
-    let range = up_to(l.imap_literals, 1);
-    count(section, "imap_literals", &mut l.imap_literals, range);
-    let range = up_to(l.imap_literals_bytes, 64);
-    size(section, "imap_literals_total", &mut l.imap_literals_bytes, range);
-    let range = up_to(l.line_bytes, 128);
-    size(section, "line", &mut l.line_bytes, range);
-    let range = up_to(l.sasl_line_bytes, 512);
-    size(section, "sasl_line", &mut l.sasl_line_bytes, range);
-    let range = up_to(l.held_bytes, 512);
-    size(section, "held", &mut l.held_bytes, range);
-    let range = up_to_number(l.commands);
-    number(section, "commands", &mut l.commands, range);
-    let range = up_to_number(l.bad_commands);
-    number(section, "bad_commands", &mut l.bad_commands, range);
-    let range = up_to_number(l.attempts);
-    number(section, "attempts", &mut l.attempts, range);
-    let range = up_to(l.upstream_line_bytes, 512);
-    size(section, "upstream_line", &mut l.upstream_line_bytes, range);
-    let range = up_to(l.upstream_lines, 8);
-    count(section, "upstream_lines", &mut l.upstream_lines, range);
-    let range = up_to(l.upstream_bytes, 4_096);
-    size(section, "upstream_total", &mut l.upstream_bytes, range);
+    size(section, "imap_line", &mut l.imap_line_bytes);
+    size(section, "imap_literal", &mut l.imap_literal_bytes);
+    count(section, "imap_literals", &mut l.imap_literals);
+    size(section, "imap_literals_total", &mut l.imap_literals_bytes);
+    size(section, "line", &mut l.line_bytes);
+    size(section, "sasl_line", &mut l.sasl_line_bytes);
+    size(section, "held", &mut l.held_bytes);
+    number(section, "commands", &mut l.commands);
+    number(section, "bad_commands", &mut l.bad_commands);
+    number(section, "attempts", &mut l.attempts);
+    size(section, "upstream_line", &mut l.upstream_line_bytes);
+    count(section, "upstream_lines", &mut l.upstream_lines);
+    size(section, "upstream_total", &mut l.upstream_bytes);
     limits
 }
 
@@ -245,41 +216,39 @@ fn order_problem(section: &Section<'_>, part: &'static str, whole: &'static str,
     }
 }
 
-fn time(section: &Section<'_>, key: &'static str, field: &mut Duration, range: RangeInclusive<Duration>) {
-    if let Some(time) = section.get(key).and_then(|node| node.read(|text| value::duration(text, &range))) {
+fn time(section: &Section<'_>, key: &'static str, field: &mut Duration) {
+    if let Some(time) = section.get(key).and_then(|node| node.time()) {
         *field = time;
     }
 }
 
-fn size(section: &Section<'_>, key: &'static str, field: &mut usize, range: RangeInclusive<u64>) {
-    let size = section.get(key).and_then(|node| node.read(|text| value::size(text, &range)));
+fn size(section: &Section<'_>, key: &'static str, field: &mut usize) {
+    let size = section.get(key).and_then(|node| node.size());
     if let Some(size) = size.and_then(|size| usize::try_from(size).ok()) {
         *field = size;
     }
 }
 
-fn count(section: &Section<'_>, key: &'static str, field: &mut usize, range: RangeInclusive<u64>) {
-    let count = section.get(key).and_then(|node| node.read(|text| value::count(text, &range)));
+fn count(section: &Section<'_>, key: &'static str, field: &mut usize) {
+    let count = section.get(key).and_then(|node| node.count());
     if let Some(count) = count.and_then(|count| usize::try_from(count).ok()) {
         *field = count;
     }
 }
 
 /// Like [`count`], for a key that may be `none`.
-fn count_or_none(section: &Section<'_>, key: &'static str, field: &mut Option<usize>, range: RangeInclusive<u64>) {
-    let read = |text: &str| match text {
-        "none" => Ok(None),
-        text => value::count(text, &range)
-            .map(Some)
-            .map_err(|wrong| ValueError { hint: format!("{}, or `none`", wrong.hint), ..wrong }),
+fn count_or_none(section: &Section<'_>, key: &'static str, field: &mut Option<usize>) {
+    let read = |node: Node<'_>| match node.as_text() {
+        Some("none") => Some(None),
+        _ => node.count().map(Some),
     };
-    if let Some(count) = section.get(key).and_then(|node| node.read(read)) {
+    if let Some(count) = section.get(key).and_then(read) {
         *field = count.and_then(|count| usize::try_from(count).ok());
     }
 }
 
-fn number(section: &Section<'_>, key: &'static str, field: &mut u32, range: RangeInclusive<u64>) {
-    let count = section.get(key).and_then(|node| node.read(|text| value::count(text, &range)));
+fn number(section: &Section<'_>, key: &'static str, field: &mut u32) {
+    let count = section.get(key).and_then(|node| node.count());
     if let Some(count) = count.and_then(|count| u32::try_from(count).ok()) {
         *field = count;
     }

@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use config::{Value, ValueKind};
 
@@ -11,9 +12,15 @@ use super::finding::{Finding, Severity};
 use super::problem::{Place, Problem};
 use super::purpose::{Purpose, Secret};
 use super::raw::{self, Layer, Span, Table};
+use super::reference::{Key, Kind, ROOT};
 use super::render;
-use super::value::{ValueError, nearest, quoted};
+use super::value::{self, ValueError, either, nearest, quoted};
 use gatepost_core::system_error::Plain;
+
+static WHOLE: Kind = Kind::Block(ROOT);
+
+/// The kind of a value about which the reference says nothing, because it is wrong.
+static UNKNOWN: Kind = Kind::Either(&[]);
 
 /// The variable with the service's directory of credentials (systemd.exec(5), "Credentials").
 const CREDENTIALS: &str = "CREDENTIALS_DIRECTORY";
@@ -83,7 +90,7 @@ impl<'a> Context<'a> {
 
     /// The outermost section.
     pub(super) fn root(&'a self) -> Section<'a> {
-        Section::new(self, String::new(), Some(&self.document.merged.values))
+        Section::new(self, String::new(), Some(&self.document.merged.values), &WHOLE)
     }
 
     pub(super) fn problem(&self, place: Place, key: &str, reason: impl Into<String>, hint: impl Into<String>) {
@@ -162,13 +169,14 @@ impl<'a> Context<'a> {
     }
 }
 
-/// A table that is being read. It remembers which keys were read, so that unknown ones can be
-/// reported at the end.
+/// A table that is being read. It has only keys of the [reference](super::reference), and remembers
+/// which of them were read, so that unknown ones can be reported at the end.
 #[derive(Clone)]
 pub(super) struct Section<'a> {
     context: &'a Context<'a>,
     path: String,
     table: Option<&'a Table>,
+    kind: &'static Kind,
     /// Whether the value is not a table, which has been reported. Then missing keys are not
     /// reported.
     unreadable: bool,
@@ -176,15 +184,23 @@ pub(super) struct Section<'a> {
 }
 
 impl<'a> Section<'a> {
-    fn new(context: &'a Context<'a>, path: String, table: Option<&'a Table>) -> Self {
-        Self { context, path, table, unreadable: false, known: RefCell::default() }
+    fn new(context: &'a Context<'a>, path: String, table: Option<&'a Table>, kind: &'static Kind) -> Self {
+        Self { context, path, table, kind, unreadable: false, known: RefCell::default() }
     }
 
-    /// The value under a key; `None` when it is absent or empty.
+    /// The value under a key; `None` when it is absent or empty, or when the reference has no such
+    /// key.
     pub(super) fn get(&self, key: &'static str) -> Option<Node<'a>> {
+        let kind = &self.key(key)?.kind;
         self.known.borrow_mut().push(key);
         let value = self.table?.get(key)?;
-        (value.kind != ValueKind::Nil).then(|| self.node(key, value))
+        (value.kind != ValueKind::Nil).then(|| self.node(key, value, kind))
+    }
+
+    fn key(&self, key: &'static str) -> Option<&'static Key> {
+        let found = self.kind.block().and_then(|block| block.key(key));
+        debug_assert!(found.is_some(), "the reference has no key `{key}` at `{}`", self.path);
+        found
     }
 
     /// True when the key is written, even without a value.
@@ -196,18 +212,22 @@ impl<'a> Section<'a> {
     pub(super) fn section(&self, key: &'static str) -> Section<'a> {
         match self.get(key) {
             Some(node) => node.section(),
-            None => Section::new(self.context, raw::join(&self.path, key), None),
+            None => {
+                let kind = self.key(key).map_or(&UNKNOWN, |key| &key.kind);
+                Section::new(self.context, raw::join(&self.path, key), None, kind)
+            }
         }
     }
 
     /// Every entry, whatever its key, in the order of the file.
     pub(super) fn entries(&self) -> Vec<(&'a str, Node<'a>)> {
+        let kind = if let Kind::Map(item) = self.kind { item } else { &UNKNOWN };
         let entries = self.table.into_iter().flatten();
-        entries.map(|(key, value)| (key.as_str(), self.node(key, value))).collect()
+        entries.map(|(key, value)| (key.as_str(), self.node(key, value, kind))).collect()
     }
 
-    fn node(&self, key: &str, value: &'a Value) -> Node<'a> {
-        Node { context: self.context, path: raw::join(&self.path, key), value }
+    fn node(&self, key: &str, value: &'a Value, kind: &'static Kind) -> Node<'a> {
+        Node { context: self.context, path: raw::join(&self.path, key), value, kind }
     }
 
     /// Reports that a key is missing, at the section that should hold it.
@@ -310,6 +330,7 @@ pub(super) struct Node<'a> {
     context: &'a Context<'a>,
     path: String,
     value: &'a Value,
+    kind: &'static Kind,
 }
 
 impl<'a> Node<'a> {
@@ -428,15 +449,41 @@ impl<'a> Node<'a> {
         read(self.text()?).map_err(|wrong| self.wrong(wrong)).ok()
     }
 
+    /// A whole number within the bounds that the reference has.
+    pub(super) fn count(&self) -> Option<u64> {
+        let (least, most) = self.kind.number().unwrap_or_default();
+        let or = self.kind.words().map_or_else(String::new, |words| format!(", or {}", either(words)));
+        self.read(|text| {
+            value::count(text, &(least..=most)).map_err(|wrong| ValueError { hint: wrong.hint + &or, ..wrong })
+        })
+    }
+
+    /// A size in bytes within the bounds that the reference has.
+    pub(super) fn size(&self) -> Option<u64> {
+        let (least, most) = self.kind.number().unwrap_or_default();
+        self.read(|text| value::size(text, &(least..=most)))
+    }
+
+    /// A time within the bounds that the reference has.
+    pub(super) fn time(&self) -> Option<Duration> {
+        let (least, most) = self.kind.time().unwrap_or_default();
+        self.read(|text| value::duration(text, &(least..=most)))
+    }
+
     /// The items of a list. A single value counts as a list of one.
     pub(super) fn items(&self) -> Vec<Node<'a>> {
+        let kind = self.kind.item().unwrap_or(&UNKNOWN);
         match &self.value.kind {
             ValueKind::Array(items) => {
-                let item =
-                    |(index, value)| Node { context: self.context, path: format!("{}[{index}]", self.path), value };
+                let item = |(index, value)| Node {
+                    context: self.context,
+                    path: format!("{}[{index}]", self.path),
+                    value,
+                    kind,
+                };
                 items.iter().enumerate().map(item).collect()
             }
-            _ => vec![self.clone()],
+            _ => vec![Node { kind, ..self.clone() }],
         }
     }
 
@@ -463,7 +510,7 @@ impl<'a> Node<'a> {
 
     /// The table; anything else is reported and read as an empty one.
     pub(super) fn section(&self) -> Section<'a> {
-        let mut section = Section::new(self.context, self.path.clone(), None);
+        let mut section = Section::new(self.context, self.path.clone(), None, self.kind);
         match &self.value.kind {
             ValueKind::Table(table) => section.table = Some(table),
             ValueKind::Nil => {}

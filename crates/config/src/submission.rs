@@ -84,9 +84,9 @@ fn read_one(item: &Node<'_>, accounts: &Accounts) -> Option<TrustedSender> {
         }
         node.read_each(domain)
     });
-    let messages_per_minute = section.get("messages_per_minute").map_or(Some(MESSAGES_PER_MINUTE), |node| {
-        node.read(|text| value::count(text, &(1..=10_000))).and_then(|count| u32::try_from(count).ok())
-    });
+    let messages_per_minute = section
+        .get("messages_per_minute")
+        .map_or(Some(MESSAGES_PER_MINUTE), |node| node.count().and_then(|count| u32::try_from(count).ok()));
     section.finish();
     Some(TrustedSender {
         from: from?,

@@ -124,7 +124,7 @@ pub fn duration(text: &str, range: &RangeInclusive<Duration>) -> Result<Duration
 }
 
 /// The shortest exact form that [`duration`] reads.
-pub(super) fn show_duration(duration: Duration) -> String {
+pub fn show_duration(duration: Duration) -> String {
     let millis = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     let unit = DURATION_UNITS.iter().rev().find(|(_, size)| millis >= *size && millis.is_multiple_of(*size));
     unit.map_or_else(|| format!("{}s", millis / 1_000), |(name, size)| format!("{}{name}", millis / size))
@@ -159,7 +159,8 @@ pub(super) fn size(text: &str, range: &RangeInclusive<u64>) -> Result<u64, Value
     }
 }
 
-fn show_size(size: u64) -> String {
+/// The shortest exact form that [`size`] reads.
+pub fn show_size(size: u64) -> String {
     let unit = SIZE_UNITS.iter().rev().find(|(_, octets)| size >= *octets && size.is_multiple_of(*octets));
     unit.map_or_else(|| format!("{size}B"), |(name, octets)| format!("{}{name}", size / octets))
 }
