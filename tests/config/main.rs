@@ -25,7 +25,9 @@ mod documents;
 mod findings;
 mod http;
 mod mistakes;
+mod reference;
 mod report;
+mod schema;
 mod state;
 mod submission;
 mod support;
@@ -786,7 +788,8 @@ proptest! {
         let end = (start + length).min(text.len());
         text.splice(start..end, piece.chars());
         let text: String = text.into_iter().collect();
-        if let Err(problems) = Outside::default().load(&text) {
+        let outside = Outside::default();
+        if let Err(problems) = load_text(Some((Path::new("proxy.yaml"), &text)), &[], &outside.variables, &outside) {
             let _ = problems.to_string();
         }
     }

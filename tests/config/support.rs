@@ -66,7 +66,11 @@ impl Outside {
 
     pub(crate) fn load_with(&self, yaml: &str, set: &[(&str, &str)]) -> Result<Config, Problems> {
         let set: Vec<_> = set.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
-        load_text(Some((Path::new("proxy.yaml"), yaml)), &set, &self.variables, self)
+        let read = load_text(Some((Path::new("proxy.yaml"), yaml)), &set, &self.variables, self);
+        if set.is_empty() && self.variables.is_empty() {
+            crate::schema::compare(yaml, read.as_ref().err());
+        }
+        read
     }
 }
 

@@ -4,6 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use gatepost_config::reference::{Block, Kind, ROOT};
 use gatepost_core::cause::Cause;
 use gatepost_oauth::aadsts;
 
@@ -210,6 +211,31 @@ fn flaw_of(remedy: &str) -> Option<&'static str> {
     } else {
         None
     }
+}
+
+#[test]
+fn each_key_of_the_configuration_is_explained_in_short_sentences() {
+    fn look(block: &'static Block, found: &mut Vec<String>) {
+        let of_keys = block.keys().map(|key| (key.name, key.meaning));
+        for (name, meaning) in of_keys.chain([("", block.meaning)]) {
+            let is_long = meaning.split(". ").any(|sentence| sentence.split(' ').count() > WORDS);
+            if is_long || !meaning.ends_with('.') {
+                found.push(format!("{}.{name}: {meaning}", block.path));
+            }
+        }
+        block.keys().for_each(|key| look_below(&key.kind, found));
+    }
+    fn look_below(kind: &'static Kind, found: &mut Vec<String>) {
+        match kind {
+            Kind::Block(block) => look(block, found),
+            Kind::List(item) | Kind::OneOrMore(item) | Kind::Map(item) => look_below(item, found),
+            Kind::Either(kinds) => kinds.iter().for_each(|kind| look_below(kind, found)),
+            _ => {}
+        }
+    }
+    let mut found = Vec::new();
+    look(ROOT, &mut found);
+    assert!(found.is_empty(), "{}", found.join("\n"));
 }
 
 #[test]

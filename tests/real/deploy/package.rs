@@ -51,7 +51,7 @@ impl Built {
 }
 
 /// The files of both packages, as mode and path.
-const FILES: [&str; 14] = [
+const FILES: [&str; 15] = [
     "-rw-r--r-- /etc/logrotate.d/gatepost",
     "-rwxr-xr-x /usr/bin/gatepost",
     "-rw-r--r-- /usr/lib/systemd/system/gatepost-imaps.socket",
@@ -66,6 +66,7 @@ const FILES: [&str; 14] = [
     "-rw-r--r-- /usr/share/doc/gatepost/operations.md",
     "-rw-r--r-- /usr/share/doc/gatepost/proxy.example.yaml",
     "-rw-r--r-- /usr/share/doc/gatepost/proxy.sample.yaml",
+    "-rw-r--r-- /usr/share/doc/gatepost/proxy.schema.json",
 ];
 
 /// These files, and those that only one package has.

@@ -1,14 +1,12 @@
-//! The documents that are generated from the code. With `GATEPOST_WRITE_DOCUMENTS=1` this test
-//! writes them instead of comparing.
+//! `docs/reference/log-causes.md`, from the catalogue of causes and that of Entra's codes.
 
 use std::fmt::Write as _;
-use std::path::Path;
 
 use gatepost_core::cause::Cause;
 use gatepost_core::failure::{Actor, Refusal};
 use gatepost_oauth::aadsts;
 
-const PAGE: &str = "docs/reference/log-causes.md";
+use super::markdown::{cell, sentence};
 
 const HEAD: &str = "# Causes in the log
 
@@ -36,21 +34,7 @@ fn who(actor: Actor, remedy: &str) -> &'static str {
     if remedy.is_empty() { "–" } else { actor.label() }
 }
 
-fn sentence(text: &str) -> String {
-    let mut letters = text.chars();
-    match letters.next() {
-        // A command or key keeps its spelling.
-        Some(first) => first.to_uppercase().chain(letters).collect::<String>() + ".",
-        None => "–".to_owned(),
-    }
-}
-
-/// The text of a table's cell.
-fn cell(text: &str) -> String {
-    text.replace('|', "\\|")
-}
-
-fn page() -> String {
+pub(super) fn page() -> String {
     let mut page = HEAD.to_owned();
     let mut groups: Vec<&str> = Cause::ALL.iter().map(|cause| cause.row().group).collect();
     groups.dedup();
@@ -87,17 +71,4 @@ fn page() -> String {
         );
     }
     page
-}
-
-#[test]
-fn the_page_of_causes_is_as_the_code_has_it() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(PAGE);
-    let page = page();
-    if std::env::var_os("GATEPOST_WRITE_DOCUMENTS").is_some() {
-        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        std::fs::write(&path, page).unwrap();
-        return;
-    }
-    let written = std::fs::read_to_string(&path).unwrap_or_default();
-    assert!(written == page, "{PAGE} is out of date: GATEPOST_WRITE_DOCUMENTS=1 cargo test --test config documents");
 }
