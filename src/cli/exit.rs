@@ -8,3 +8,22 @@ pub const FAILED: u8 = 1;
 pub const USAGE: u8 = 2;
 /// The configuration is wrong; standard error names every mistake.
 pub const CONFIGURATION: u8 = 3;
+
+/// What the codes mean, for help texts: of all commands that have no words of their own.
+pub(super) const CODES: &str = "Exit codes: 0 done, 1 failed, 2 wrong command line, 3 wrong configuration.";
+/// Of commands that read no configuration.
+pub(super) const WITHOUT_CONFIGURATION: &str = "Exit codes: 0 done, 1 failed, 2 wrong command line.";
+/// Of `run`.
+pub(super) const OF_RUN: &str = "Exit codes: 0 stopped, 1 not started, 2 wrong command line, 3 wrong configuration, or less confinement than required.";
+/// Of `reload`.
+pub(super) const OF_RELOAD: &str = "Exit codes: 0 new configuration in use, 1 failed, 2 wrong command line, 3 wrong configuration, the old one stays in use.";
+/// Of `check`.
+pub(super) const OF_CHECK: &str = "Exit codes: 0 no problem found, 1 something cannot work, 2 wrong command line, \
+                                   3 wrong configuration.";
+/// Of `doctor`.
+pub(super) const OF_DOCTOR: &str =
+    "Exit codes: 0 no problem found, 1 problem found, 2 wrong command line, 3 wrong configuration.";
+/// Of `status`.
+pub(super) const OF_STATUS: &str = "Exit codes: 0 done (with --ready: ready), 1 no service, or not ready, 2 wrong command line, 3 wrong configuration.";
+/// Of `import`.
+pub(super) const OF_IMPORT: &str = "Exit codes: 0 done, 1 failed, 2 wrong command line, 3 something is missing, so that `gatepost check` refuses the result.";

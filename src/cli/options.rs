@@ -8,6 +8,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use ipnet::IpNet;
 
+use super::exit;
 use gatepost_config::load::Loaded;
 use gatepost_config::problem::Problems;
 use gatepost_config::{Config, Purpose, load, value};
@@ -18,7 +19,7 @@ use gatepost_core::protocol::Protocol;
 /// Lets mail programs that know only a user name and a password keep working with Microsoft 365.
 #[derive(Debug, Parser)]
 #[command(name = "gatepost", version, args_conflicts_with_subcommands = true, disable_help_subcommand = true)]
-#[command(after_help = "Exit codes: 0 done, 1 failed, 2 wrong command line, 3 wrong configuration.")]
+#[command(after_help = exit::CODES)]
 pub struct Cli {
     /// The command; the default is `run`.
     #[command(subcommand)]
@@ -32,8 +33,10 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Run the service (default)
+    #[command(after_help = exit::OF_RUN)]
     Run(RunOptions),
     /// Reload the configuration of the running service
+    #[command(after_help = exit::OF_RELOAD)]
     Reload {
         /// Control socket of the service [default: from the configuration]
         #[arg(long, value_name = "FILE")]
@@ -43,6 +46,7 @@ pub enum Command {
         settings: Settings,
     },
     /// Check configuration, files and addresses [without the network]
+    #[command(after_help = exit::OF_CHECK)]
     Check {
         /// Where the configuration comes from.
         #[command(flatten)]
@@ -52,9 +56,11 @@ pub enum Command {
         json: bool,
     },
     /// Test the way to each mailbox, name what fails
+    #[command(after_help = exit::OF_DOCTOR)]
     Doctor(DoctorOptions),
     /// Try Gatepost against an embedded Microsoft 365
     #[cfg(feature = "sandbox")]
+    #[command(after_help = exit::WITHOUT_CONFIGURATION)]
     Demo {
         /// First of seven ports to listen on [default: 1143, 1110, 1587, 1443, 1444, 1025 and 9180;
         /// free ones if they are taken]
@@ -67,10 +73,13 @@ pub enum Command {
     Logout(LogoutOptions),
     /// Show service status and a link to the status page
     #[cfg(unix)]
+    #[command(after_help = exit::OF_STATUS)]
     Status(StatusOptions),
     /// Create a local CA and a server certificate
+    #[command(after_help = exit::WITHOUT_CONFIGURATION)]
     Cert(CertOptions),
     /// Convert the configuration of another proxy
+    #[command(after_help = exit::OF_IMPORT)]
     Import(ImportOptions),
     /// Create, list and revoke device passwords
     #[command(subcommand)]
@@ -376,6 +385,7 @@ pub enum PasswordCommand {
     /// Revoke a device password and end its sessions
     Revoke(RevokeOptions),
     /// Print the hash of a password for `passwords` [read from standard input]
+    #[command(after_help = exit::WITHOUT_CONFIGURATION)]
     Hash {
         /// Generate a password and print it with its hash
         #[arg(long)]

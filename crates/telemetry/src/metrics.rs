@@ -88,7 +88,7 @@ impl Metrics {
         r.register("upstream_connect_seconds", help, upstream_connect.histogram.clone());
         let help = "The nearest end of a certificate or secret, in seconds since 1970";
         let expiry = registered(r, "expiry_timestamp_seconds", help, default());
-        let help = "How often somebody asked to be left alone for a while, or was held back for it";
+        let help = "Times that Microsoft asked for a pause, or Gatepost paused to stay within its limits";
         let throttled: Family<By, Counter> = registered(r, "throttled", help, default());
         let help = "Messages that Gatepost handed on itself";
         let messages: Family<MessageLabels, Counter> = registered(r, "messages_sent", help, default());

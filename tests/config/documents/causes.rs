@@ -1,10 +1,9 @@
-//! `docs/reference/log-causes.md`, from the catalogue of causes and that of Entra's codes.
+//! `docs/reference/log-causes.md`, from the catalogue of causes.
 
 use std::fmt::Write as _;
 
 use gatepost_core::cause::Cause;
 use gatepost_core::failure::{Actor, Refusal};
-use gatepost_oauth::aadsts;
 
 use super::markdown::{cell, sentence};
 
@@ -14,9 +13,11 @@ Each failure has one `cause`: the same word in the log, in a metric's label, in 
 status page. Search this page for it. The log line itself has the names that belong to it, the other
 side's own words, and a remedy for that very case. What follows is what holds for every case.
 
-This page is generated from the code (`GATEPOST_WRITE_DOCUMENTS=1 cargo test --test config documents`).
+This page is generated from the code
+(`GATEPOST_WRITE_DOCUMENTS=1 cargo test --all-features --test config documents`).
 
 A client hears the words in quotes, in the form of its protocol. Temporary refusals make it try again.
+[Codes of Entra](aadsts.md) have a page of their own.
 ";
 
 fn heard(group: &str, refusal: Option<Refusal>) -> String {
@@ -54,21 +55,6 @@ pub(super) fn page() -> String {
                 cell(&sentence(row.remedy)),
             );
         }
-    }
-    page.push_str(
-        "\n## Codes of Entra\n\nEntra explains a refusal by a code such as `AADSTS50126`. For a code that is not listed here, the log \
-         has\nMicrosoft's own sentence.\n\n| code | meaning | who acts | what to do |\n|---|---|---|---|\n",
-    );
-    for entry in aadsts::CATALOGUE {
-        let codes: Vec<String> = entry.codes.iter().map(|code| format!("`AADSTS{code}`")).collect();
-        let _ = writeln!(
-            page,
-            "| {} | {} | {} | {} |",
-            codes.join(", "),
-            cell(&sentence(entry.meaning)),
-            entry.actor.label(),
-            cell(&sentence(entry.remedy)),
-        );
     }
     page
 }

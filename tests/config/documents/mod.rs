@@ -3,17 +3,23 @@
 
 use std::path::Path;
 
+mod aadsts;
 mod causes;
+mod commands;
 mod configuration;
 mod markdown;
+mod metrics;
 pub(crate) mod schema;
 
 /// A file, and what makes its text.
 type Document = (&'static str, fn() -> String);
 
-const DOCUMENTS: [Document; 3] = [
+const DOCUMENTS: [Document; 6] = [
     ("docs/reference/log-causes.md", causes::page),
     ("docs/reference/configuration.md", configuration::page),
+    ("docs/reference/commands.md", commands::page),
+    ("docs/reference/metrics.md", metrics::page),
+    ("docs/reference/aadsts.md", aadsts::page),
     ("proxy.schema.json", schema::document),
 ];
 

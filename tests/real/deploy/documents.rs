@@ -4,8 +4,17 @@ use std::path::Path;
 
 use crate::deploy::support::{repository, text};
 
-const DOCUMENTS: [&str; 5] =
-    ["README.md", "docs/messages.md", "docs/migrate.md", "docs/operations.md", "docs/scale.md"];
+const DOCUMENTS: [&str; 9] = [
+    "README.md",
+    "docs/messages.md",
+    "docs/migrate.md",
+    "docs/operations.md",
+    "docs/reference/commands.md",
+    "docs/reference/configuration.md",
+    "docs/reference/log-causes.md",
+    "docs/reference/metrics.md",
+    "docs/scale.md",
+];
 
 /// Targets of all links but those to other hosts.
 fn links(document: &str) -> Vec<String> {
