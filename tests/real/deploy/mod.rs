@@ -3,6 +3,7 @@
 //! installs them and runs all.
 
 mod balancers;
+mod command_line;
 mod container;
 mod documents;
 mod journal;

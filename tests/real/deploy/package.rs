@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use crate::common::directory::Directory;
+use crate::deploy::command_line::manual_pages;
 use crate::deploy::support::{succeed, text, tool};
 
 /// What packages are made around.
@@ -51,7 +52,7 @@ impl Built {
 }
 
 /// The files of both packages, as mode and path.
-const FILES: [&str; 15] = [
+const FILES: [&str; 17] = [
     "-rw-r--r-- /etc/logrotate.d/gatepost",
     "-rwxr-xr-x /usr/bin/gatepost",
     "-rw-r--r-- /usr/lib/systemd/system/gatepost-imaps.socket",
@@ -60,6 +61,7 @@ const FILES: [&str; 15] = [
     "-rw-r--r-- /usr/lib/systemd/system/gatepost@.service",
     "-rw-r--r-- /usr/lib/sysusers.d/gatepost.sysusers.conf",
     "-rwxr-xr-x /usr/libexec/gatepost/package-script",
+    "-rw-r--r-- /usr/share/bash-completion/completions/gatepost",
     "-rw-r--r-- /usr/share/doc/gatepost/README.md",
     "-rw-r--r-- /usr/share/doc/gatepost/messages.md",
     "-rw-r--r-- /usr/share/doc/gatepost/migrate.md",
@@ -67,11 +69,17 @@ const FILES: [&str; 15] = [
     "-rw-r--r-- /usr/share/doc/gatepost/proxy.example.yaml",
     "-rw-r--r-- /usr/share/doc/gatepost/proxy.sample.yaml",
     "-rw-r--r-- /usr/share/doc/gatepost/proxy.schema.json",
+    "-rw-r--r-- /usr/share/fish/vendor_completions.d/gatepost.fish",
 ];
 
-/// These files, and those that only one package has.
-fn files<'a>(own: &[&'a str]) -> BTreeSet<&'a str> {
-    FILES.into_iter().chain(own.iter().copied()).collect()
+/// These files, the manual pages with what their names end in, and the files that only one package
+/// has.
+fn files(page_end: &str, own: &[&str]) -> BTreeSet<String> {
+    let pages = manual_pages().into_iter().map(|page| {
+        let name = page.file_name().unwrap().to_str().unwrap().to_owned();
+        format!("-rw-r--r-- /usr/share/man/man1/{name}{page_end}")
+    });
+    FILES.iter().chain(own).map(|file| (*file).to_owned()).chain(pages).collect()
 }
 
 #[test]
@@ -93,9 +101,9 @@ fn the_debian_package_has_all_files_and_pleases_lintian() {
     let own = [
         "-rw-r--r-- /usr/share/doc/gatepost/changelog.Debian.gz",
         "-rw-r--r-- /usr/share/doc/gatepost/copyright",
-        "-rw-r--r-- /usr/share/man/man1/gatepost.1.gz",
+        "-rw-r--r-- /usr/share/zsh/vendor-completions/_gatepost",
     ];
-    assert_eq!(listed.iter().map(String::as_str).collect::<BTreeSet<_>>(), files(&own));
+    assert_eq!(listed.into_iter().collect::<BTreeSet<_>>(), files(".gz", &own));
     assert_eq!(succeed("dpkg-deb", &["--info", &file, "conffiles"]), "/etc/logrotate.d/gatepost\n");
     // Where its makers are reached is known to whoever publishes it.
     let unknown = "--suppress-tags=bogus-mail-host,bogus-mail-host-in-debian-changelog,initial-upload-closes-no-bugs";
@@ -109,13 +117,14 @@ fn the_rpm_package_has_the_same_files_and_says_what_it_needs() {
     let file = Built::tested().rpm(&directory);
     let ask = |format: &str| succeed("rpm", &["--query", "--package", "--queryformat", format, &file]);
     let listing = ask("[%{FILEUSERNAME}:%{FILEGROUPNAME} %{FILEMODES:perms} %{FILENAMES}\n]");
-    let listed: BTreeSet<&str> = listing.lines().map(|line| line.strip_prefix("root:root ").expect(line)).collect();
+    let listed: BTreeSet<String> =
+        listing.lines().map(|line| line.strip_prefix("root:root ").expect(line).to_owned()).collect();
     let own = [
         "-rw-r--r-- /usr/share/licenses/gatepost/LICENSE-APACHE",
         "-rw-r--r-- /usr/share/licenses/gatepost/LICENSE-MIT",
-        "-rw-r--r-- /usr/share/man/man1/gatepost.1",
+        "-rw-r--r-- /usr/share/zsh/site-functions/_gatepost",
     ];
-    assert_eq!(listed, files(&own));
+    assert_eq!(listed, files("", &own));
     assert!(ask("[%{FILENAMES} %{FILEFLAGS:fflags}\n]").contains("/etc/logrotate.d/gatepost cn\n"), "keeps changes");
     assert_eq!(ask("%{NAME} %{RELEASE} %{LICENSE}"), "gatepost 1 MIT OR Apache-2.0");
     let needs = ask("[%{REQUIRENEVRS}\n]");
