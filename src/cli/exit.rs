@@ -24,6 +24,7 @@ pub(super) const OF_CHECK: &str = "Exit codes: 0 no problem found, 1 something c
 pub(super) const OF_DOCTOR: &str =
     "Exit codes: 0 no problem found, 1 problem found, 2 wrong command line, 3 wrong configuration.";
 /// Of `status`.
+#[cfg(unix)]
 pub(super) const OF_STATUS: &str = "Exit codes: 0 done (with --ready: ready), 1 no service, or not ready, 2 wrong command line, 3 wrong configuration.";
 /// Of `import`.
 pub(super) const OF_IMPORT: &str = "Exit codes: 0 done, 1 failed, 2 wrong command line, 3 something is missing, so that `gatepost check` refuses the result.";
