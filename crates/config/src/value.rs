@@ -159,7 +159,7 @@ pub(super) fn size(text: &str, range: &RangeInclusive<u64>) -> Result<u64, Value
     }
 }
 
-/// The shortest exact form that [`size`] reads.
+/// The shortest exact form of a size in bytes, as the configuration has it.
 pub fn show_size(size: u64) -> String {
     let unit = SIZE_UNITS.iter().rev().find(|(_, octets)| size >= *octets && size.is_multiple_of(*octets));
     unit.map_or_else(|| format!("{size}B"), |(name, octets)| format!("{}{name}", size / octets))
