@@ -21,6 +21,7 @@ mod credentials;
 #[path = "../common/directory.rs"]
 #[allow(dead_code, reason = "other binaries use more of it")]
 mod directory;
+mod documented;
 mod documents;
 mod findings;
 mod http;

@@ -1,63 +1,108 @@
-//! The documents: what they point to is there.
+//! The documents: what they point to is there, and they make a site.
 
 use std::path::Path;
+use std::process::Command;
 
-use crate::deploy::support::{repository, text};
+use crate::common::directory::Directory;
+use crate::deploy::support::{below, repository, said, text};
 
-const DOCUMENTS: [&str; 9] = [
-    "README.md",
-    "docs/messages.md",
-    "docs/migrate.md",
-    "docs/operations.md",
-    "docs/reference/commands.md",
-    "docs/reference/configuration.md",
-    "docs/reference/log-causes.md",
-    "docs/reference/metrics.md",
-    "docs/scale.md",
-];
+/// All that people read.
+fn documents() -> Vec<String> {
+    let mut documents = below("docs", "md");
+    documents
+        .extend(["ARCHITECTURE.md", "CHANGELOG.md", "CONTRIBUTING.md", "README.md", "SECURITY.md"].map(str::to_owned));
+    documents
+}
 
 /// Targets of all links but those to other hosts.
 fn links(document: &str) -> Vec<String> {
     let text = text(document);
-    let targets = text.split("](").skip(1).filter_map(|rest| Some(rest.split_once(')')?.0.to_owned()));
+    // What looks like a link in a block of code is none.
+    let prose = text.split("```").step_by(2);
+    let targets =
+        prose.flat_map(|part| part.split("](").skip(1).filter_map(|rest| Some(rest.split_once(')')?.0.to_owned())));
     targets.filter(|target| !target.contains("://")).collect()
 }
 
-/// The anchors that a reader's program makes of headings.
+/// The anchors that a reader's program makes of headings, and those that are written.
 fn anchors(document: &str) -> Vec<String> {
     let text = text(document);
     let headings = text.lines().filter_map(|line| Some(line.strip_prefix('#')?.trim_start_matches('#').trim()));
-    let letters = |heading: &str| {
+    let letters = |heading: &str| -> String {
         let kept = heading.to_lowercase().replace(' ', "-");
         kept.chars().filter(|&c| c.is_alphanumeric() || c == '-' || c == '_').collect()
     };
-    headings.map(letters).collect()
+    let written = text.split("<a id=\"").skip(1).filter_map(|rest| Some(rest.split_once('"')?.0.to_owned()));
+    headings.map(letters).chain(written).collect()
 }
 
 #[test]
 fn links_lead_to_files_and_headings_that_are_there() {
-    for document in DOCUMENTS {
-        let links = links(document);
-        assert!(!links.is_empty(), "{document}");
-        for link in links {
+    let mut followed = 0;
+    for document in documents() {
+        for link in links(&document) {
             let (file, anchor) = link.split_once('#').unwrap_or((&link, ""));
-            let base = Path::new(document).parent().unwrap();
-            let target =
-                if file.is_empty() { document.to_owned() } else { base.join(file).to_str().unwrap().to_owned() };
+            let base = Path::new(&document).parent().unwrap();
+            let target = if file.is_empty() { document.clone() } else { base.join(file).to_str().unwrap().to_owned() };
             assert!(repository(&target).exists(), "{document}: {link}");
             assert!(anchor.is_empty() || anchors(&target).contains(&anchor.to_owned()), "{document}: {link}");
+            followed += 1;
         }
     }
+    assert!(followed > 300, "{followed}");
 }
 
 #[test]
-fn everything_in_deploy_is_explained_by_the_operations_page() {
-    let page = text("docs/operations.md");
+fn the_readme_is_short() {
+    assert!(text("README.md").lines().count() < 120);
+}
+
+#[test]
+fn everything_in_deploy_is_explained_by_a_page() {
+    let pages: String = below("docs", "md").iter().map(|page| text(page)).collect();
     for entry in std::fs::read_dir(repository("deploy")).unwrap() {
         let name = entry.unwrap().file_name().into_string().unwrap();
         // These are what packages and the image are made with.
         if !["debian", "image-root", "package", "rpm"].contains(&name.as_str()) {
-            assert!(page.contains(&format!("deploy/{name}")), "{name}");
+            assert!(pages.contains(&format!("deploy/{name}")), "{name}");
         }
     }
+}
+
+/// A program of `target/python`, without a way to any network: its proxy does not answer.
+fn judge(program: &str, arguments: &[&str]) {
+    let program = repository("target/python/bin").join(program);
+    let mut command = Command::new(&program);
+    command.args(arguments).current_dir(repository("")).env("NO_MKDOCS_2_WARNING", "1");
+    for proxy in ["HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"] {
+        command.env(proxy, "http://127.0.0.1:9");
+    }
+    let output = command
+        .output()
+        .unwrap_or_else(|error| panic!("start {program:?} ({error}); `tests/run` installs what is missing"));
+    assert!(output.status.success(), "{}", said(&output));
+}
+
+#[test]
+#[ignore = "needs MkDocs"]
+fn the_site_is_made_without_a_warning_and_needs_no_other_host() {
+    let directory = Directory::new();
+    let site = directory.file("site");
+    judge("mkdocs", &["build", "--strict", "--quiet", "--site-dir", site.to_str().unwrap()]);
+    let page = std::fs::read_to_string(site.join("troubleshoot/sending/index.html")).unwrap();
+    assert!(page.contains("id=\"smtp-auth-disabled\""));
+    // A browser loads scripts, styles and pictures from the site alone.
+    for tag in page.split('<').filter(|tag| ["script", "link", "img"].iter().any(|name| tag.starts_with(name))) {
+        assert!(!tag.split('>').next().unwrap().contains("//"), "{tag}");
+    }
+}
+
+#[test]
+#[ignore = "needs check-jsonschema"]
+fn the_workflows_are_what_their_schema_demands() {
+    let workflows = below(".github/workflows", "yml");
+    assert_eq!(workflows.len(), 2, "{workflows:?}");
+    let mut arguments = vec!["--builtin-schema", "vendor.github-workflows"];
+    arguments.extend(workflows.iter().map(String::as_str));
+    judge("check-jsonschema", &arguments);
 }

@@ -1,4 +1,4 @@
-//! What the operations page says about the log under systemd: the line with jq, and the fields of
+//! What the page about logs says about systemd: the line with jq, and the fields of
 //! `log.format: journal`, which a journal of the test's own gets.
 
 use std::fs;
@@ -26,7 +26,7 @@ fn the_documented_line_finds_what_it_says_among_the_lines_of_systemd() {
         "",
         REFUSED,
     ];
-    let page = text("docs/operations.md");
+    let page = text("docs/operate/logs-and-audit.md");
     let line = page.lines().find(|line| line.contains("| jq ")).unwrap();
     let (_, filter) = line.split_once(" | ").unwrap();
     let script = format!("printf '%s\\n' \"$@\" | {filter}");

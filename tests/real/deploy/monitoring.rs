@@ -6,7 +6,7 @@ use gatepost_telemetry::metrics::{Ends, Metrics};
 use serde_json::{Value, json};
 
 use crate::common::directory::Directory;
-use crate::deploy::support::{repository, run, said, succeed, text, yaml};
+use crate::deploy::support::{run, said, succeed, text, yaml};
 
 /// What the service counts, at the latest when it happens.
 fn counted() -> BTreeSet<String> {
@@ -137,12 +137,12 @@ fn each_alert_fires_when_it_should_and_none_on_a_quiet_day() {
 
 #[test]
 fn each_alert_says_what_happened_whose_turn_it_is_and_what_to_do() {
-    let operations = std::fs::read_to_string(repository("docs/operations.md")).unwrap();
+    let page = text("docs/operate/monitor.md");
     for rule in rules() {
         let name = rule["alert"].as_str().unwrap();
         let annotation = |key: &str| rule["annotations"][key].as_str().unwrap_or_default().to_owned();
         assert!(!annotation("summary").is_empty() && annotation("description").len() > 100, "{name}");
         assert!(["warning", "critical"].contains(&rule["labels"]["severity"].as_str().unwrap()), "{name}");
-        assert!(operations.contains(&format!("`{name}`")), "{name} is not in docs/operations.md");
+        assert!(page.contains(&format!("`{name}`")), "{name} is not in docs/operate/monitor.md");
     }
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::common::directory::Directory;
 use crate::deploy::command_line::manual_pages;
-use crate::deploy::support::{succeed, text, tool};
+use crate::deploy::support::{below, succeed, text, tool};
 
 /// What packages are made around.
 pub(super) struct Built {
@@ -51,8 +51,8 @@ impl Built {
     }
 }
 
-/// The files of both packages, as mode and path.
-const FILES: [&str; 17] = [
+/// The files of both packages, as mode and path, without the pages of `docs/`.
+const FILES: [&str; 14] = [
     "-rw-r--r-- /etc/logrotate.d/gatepost",
     "-rwxr-xr-x /usr/bin/gatepost",
     "-rw-r--r-- /usr/lib/systemd/system/gatepost-imaps.socket",
@@ -63,23 +63,22 @@ const FILES: [&str; 17] = [
     "-rwxr-xr-x /usr/libexec/gatepost/package-script",
     "-rw-r--r-- /usr/share/bash-completion/completions/gatepost",
     "-rw-r--r-- /usr/share/doc/gatepost/README.md",
-    "-rw-r--r-- /usr/share/doc/gatepost/messages.md",
-    "-rw-r--r-- /usr/share/doc/gatepost/migrate.md",
-    "-rw-r--r-- /usr/share/doc/gatepost/operations.md",
     "-rw-r--r-- /usr/share/doc/gatepost/proxy.example.yaml",
     "-rw-r--r-- /usr/share/doc/gatepost/proxy.sample.yaml",
     "-rw-r--r-- /usr/share/doc/gatepost/proxy.schema.json",
     "-rw-r--r-- /usr/share/fish/vendor_completions.d/gatepost.fish",
 ];
 
-/// These files, the manual pages with what their names end in, and the files that only one package
-/// has.
+/// These files, the documents with their pictures, the manual pages with what their names end in, and
+/// the files that only one package has.
 fn files(page_end: &str, own: &[&str]) -> BTreeSet<String> {
-    let pages = manual_pages().into_iter().map(|page| {
+    let manual = manual_pages().into_iter().map(|page| {
         let name = page.file_name().unwrap().to_str().unwrap().to_owned();
         format!("-rw-r--r-- /usr/share/man/man1/{name}{page_end}")
     });
-    FILES.iter().chain(own).map(|file| (*file).to_owned()).chain(pages).collect()
+    let documents = ["md", "png"].into_iter().flat_map(|extension| below("docs", extension));
+    let documents = documents.map(|path| format!("-rw-r--r-- /usr/share/doc/gatepost/{path}"));
+    FILES.iter().chain(own).map(|file| (*file).to_owned()).chain(manual).chain(documents).collect()
 }
 
 #[test]

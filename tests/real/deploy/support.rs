@@ -17,6 +17,23 @@ pub(crate) fn text(path: &str) -> String {
     fs::read_to_string(repository(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 
+/// The files below a directory of this repository with this extension, as paths from its root.
+pub(crate) fn below(folder: &str, extension: &str) -> Vec<String> {
+    let mut folders = vec![folder.to_owned()];
+    let mut found = Vec::new();
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(repository(&folder)).unwrap().map(Result::unwrap) {
+            let path = format!("{folder}/{}", entry.file_name().to_str().unwrap());
+            if entry.path().is_dir() {
+                folders.push(path);
+            } else if entry.path().extension().is_some_and(|it| it == extension) {
+                found.push(path);
+            }
+        }
+    }
+    found
+}
+
 /// The one document of a YAML file.
 pub(crate) fn yaml(text: &str) -> Value {
     serde_saphyr::from_str(text).unwrap_or_else(|error| panic!("{error}\n{text}"))
