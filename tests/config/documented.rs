@@ -9,7 +9,7 @@ use clap::error::ErrorKind;
 use clap::{CommandFactory as _, Parser as _};
 use gatepost::cli::Cli;
 
-use crate::support::{HASH, Outside, complete, pair, rsa_pair};
+use crate::support::{HASH, Outside, complete, rsa_pair};
 
 /// Languages of blocks that nobody runs here, because they need a tenant or another program.
 /// `docs/operate/what-was-run.md` and each recipe say so.
@@ -202,7 +202,9 @@ fn each_command_in_a_sentence_exists_with_its_options() {
 
 /// The files, variables and credentials that configurations of the documents name.
 fn outside() -> Outside {
-    let ((certificate, private_key), application) = (pair("mail-gateway.corp.example"), rsa_pair());
+    let names = ["mail-gateway.corp.example", "gatepost.corp.example", "10.0.0.6", "192.168.7.1"];
+    let made = rcgen::generate_simple_self_signed(names.map(str::to_owned)).unwrap();
+    let (certificate, private_key, application) = (made.cert.pem(), made.signing_key.serialize_pem(), rsa_pair());
     let credentials = "/run/credentials/gatepost.service";
     let key = "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=\n";
     let mut outside = Outside::with_files(&[
@@ -228,7 +230,7 @@ fn outside() -> Outside {
 
 #[test]
 fn each_configuration_is_one_that_gatepost_takes() {
-    let (tests, outside, mut tried) = (tests(), outside(), 0);
+    let (tests, outside, mut tried, mut wrong) = (tests(), outside(), 0, Vec::new());
     for block in blocks().into_iter().filter(|block| block.language == "yaml") {
         if is_marked(&block, &tests) {
             continue;
@@ -243,9 +245,10 @@ fn each_configuration_is_one_that_gatepost_takes() {
             block.place
         );
         let found = outside.findings(&complete(&block.text));
-        let wrong: Vec<_> = found.iter().filter(|it| !it.contains("is the placeholder of the documentation")).collect();
-        assert!(wrong.is_empty(), "{}: {wrong:#?}", block.place);
+        let others = found.into_iter().filter(|it| !it.contains("is the placeholder of the documentation"));
+        wrong.extend(others.map(|it| format!("{}: {it}", block.place)));
         tried += 1;
     }
-    assert!(tried > 50, "{tried}");
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert!(tried > 40, "{tried}");
 }

@@ -15,6 +15,8 @@ mod demo;
 mod device_passwords;
 mod gone_reader;
 mod import;
+#[cfg(all(unix, feature = "sandbox"))]
+mod readme;
 #[cfg(unix)]
 mod standing;
 #[cfg(feature = "sandbox")]

@@ -1,4 +1,4 @@
-//! Commands where the operator stands: with the first configuration of the README, from another
+//! Commands where the operator stands: with the first configuration of the documents, from another
 //! directory, as root and as the service's user, and after the configuration has changed.
 
 use std::fs;
@@ -16,10 +16,10 @@ use crate::service::Service;
 /// `nobody`, as on most systems.
 const OTHER: u32 = 65_534;
 
-/// The first configuration of the README, with ports that are free.
+/// The smallest configuration of the documents, with ports that are free.
 fn first_configuration() -> (String, u16) {
-    let readme = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
-    let (_, from) = readme.split_once("```yaml\n").unwrap();
+    let page = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/operate/configure.md")).unwrap();
+    let (_, from) = page.split_once("```yaml\n").unwrap();
     let mut yaml = from.split_once("```").unwrap().0.to_owned();
     let mut first = None;
     for port in ["1143", "1110", "1587"] {
@@ -74,7 +74,7 @@ fn write(directory: &Directory, name: &str, text: &str) {
 }
 
 #[test]
-fn the_first_configuration_of_the_readme_has_a_service_that_commands_find() {
+fn the_smallest_documented_configuration_has_a_service_that_commands_find() {
     let users = if is_root() { vec![0, OTHER] } else { vec![own()] };
     for user in users {
         let (directory, file) = open_directory();

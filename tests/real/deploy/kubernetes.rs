@@ -138,6 +138,31 @@ fn helm_finds_nothing_wrong_with_the_chart() {
 }
 
 #[test]
+#[ignore = "needs helm"]
+fn the_documented_commands_of_helm_render() {
+    let page = text("docs/install/kubernetes.md");
+    let block = |language: &str| -> String {
+        let (_, from) = page.split_once(&format!("```{language}\n")).unwrap();
+        from.split_once("```").unwrap().0.lines().map(|line| format!("{}\n", line.get(3..).unwrap_or(line))).collect()
+    };
+    let directory = Directory::new();
+    let values = directory.write("my-values.yaml", block("yaml"));
+    let mut rendered = String::new();
+    for line in block("sh").lines() {
+        let line = line.replace("my-values.yaml", values.to_str().unwrap());
+        let mut words = line.split(' ');
+        assert_eq!(words.next(), Some("helm"), "{line}");
+        rendered = succeed(tool("helm"), &words.collect::<Vec<_>>());
+    }
+    let documents = documents(&rendered);
+    let pod = &only(&documents, "Deployment")["spec"]["template"]["spec"];
+    assert!(pod["containers"][0]["image"].as_str().unwrap().starts_with("registry.corp.example/gatepost:"), "{pod}");
+    for secret in ["mail-tls", "gatepost", "gatepost-redis"] {
+        assert!(pod.to_string().contains(&format!("\"{secret}\"")), "{secret}: {pod}");
+    }
+}
+
+#[test]
 #[ignore = "needs helm and kubernetes-validate"]
 fn kubernetes_takes_what_the_chart_makes() {
     valid(&rendered(&LEAST), 0);
