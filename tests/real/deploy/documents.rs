@@ -3,8 +3,10 @@
 use std::path::Path;
 use std::process::Command;
 
+use serde_json::json;
+
 use crate::common::directory::Directory;
-use crate::deploy::support::{below, repository, said, text};
+use crate::deploy::support::{below, repository, said, text, yaml};
 
 /// All that people read.
 fn documents() -> Vec<String> {
@@ -94,6 +96,22 @@ fn the_site_is_made_without_a_warning_and_needs_no_other_host() {
     // A browser loads scripts, styles and pictures from the site alone.
     for tag in page.split('<').filter(|tag| ["script", "link", "img"].iter().any(|name| tag.starts_with(name))) {
         assert!(!tag.split('>').next().unwrap().contains("//"), "{tag}");
+    }
+}
+
+#[test]
+fn workflows_may_only_read_unless_a_job_says_more_and_name_the_version_of_each_action() {
+    for path in below(".github/workflows", "yml") {
+        let workflow = yaml(&text(&path));
+        assert_eq!(workflow["permissions"], json!({"contents": "read"}), "{path}");
+        for (name, job) in workflow["jobs"].as_object().unwrap() {
+            assert!(job["timeout-minutes"].is_u64(), "{path}: {name} has no end");
+            for step in job["steps"].as_array().unwrap() {
+                let Some(action) = step["uses"].as_str() else { continue };
+                let version = action.split_once("@v").map(|(_, version)| version);
+                assert!(version.is_some_and(|it| it.starts_with(|c: char| c.is_ascii_digit())), "{path}: {action}");
+            }
+        }
     }
 }
 
