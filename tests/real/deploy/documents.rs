@@ -55,6 +55,21 @@ fn links_lead_to_files_and_headings_that_are_there() {
 }
 
 #[test]
+fn what_is_inside_a_list_is_indented_by_four_spaces() {
+    // With three, GitHub shows it inside, and the site after the list.
+    for page in below("docs", "md") {
+        let text = text(&page);
+        for outside in text.split("\n```").step_by(2) {
+            for (before, line) in outside.lines().zip(outside.lines().skip(1)) {
+                let three = line.strip_prefix("   ").filter(|rest| !rest.starts_with(' '));
+                let begins = three.is_some_and(|rest| before.is_empty() || rest.starts_with("```"));
+                assert!(!begins, "{page}: {line}");
+            }
+        }
+    }
+}
+
+#[test]
 fn the_readme_is_short() {
     assert!(text("README.md").lines().count() < 120);
 }

@@ -143,7 +143,12 @@ fn the_documented_commands_of_helm_render() {
     let page = text("docs/install/kubernetes.md");
     let block = |language: &str| -> String {
         let (_, from) = page.split_once(&format!("```{language}\n")).unwrap();
-        from.split_once("```").unwrap().0.lines().map(|line| format!("{}\n", line.strip_prefix("    ").unwrap_or(line))).collect()
+        from.split_once("```")
+            .unwrap()
+            .0
+            .lines()
+            .map(|line| format!("{}\n", line.strip_prefix("    ").unwrap_or(line)))
+            .collect()
     };
     let directory = Directory::new();
     let values = directory.write("my-values.yaml", block("yaml"));
