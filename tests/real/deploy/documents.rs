@@ -70,6 +70,24 @@ fn what_is_inside_a_list_is_indented_by_four_spaces() {
 }
 
 #[test]
+fn each_recipe_has_a_mark_and_names_the_test_that_it_claims() {
+    let recipes: Vec<String> =
+        below("docs/recipes", "md").into_iter().filter(|page| !page.ends_with("/index.md")).collect();
+    assert!(recipes.len() > 10, "{recipes:?}");
+    let index = text("docs/recipes/index.md");
+    for recipe in recipes {
+        assert!(index.contains(recipe.rsplit('/').next().unwrap()), "{recipe} is not in the index");
+        let page = text(&recipe);
+        let mark = page.split("\n\n").nth(1).unwrap();
+        let claims = mark.contains("**Tested in CI**");
+        assert!(claims || mark.contains("**Reported"), "{recipe}: {mark}");
+        let named = mark.split('`').filter(|word| word.starts_with("tests/")).map(|path| repository(path).exists());
+        let named: Vec<bool> = named.collect();
+        assert!(named.iter().all(|&exists| exists) && (!claims || !named.is_empty()), "{recipe}: {mark}");
+    }
+}
+
+#[test]
 fn the_readme_is_short() {
     assert!(text("README.md").lines().count() < 120);
 }
