@@ -60,14 +60,16 @@ fn below(folder: &str, extension: &str) -> Vec<PathBuf> {
     found
 }
 
-/// README and the pages below `docs/`, with their path from here.
+/// README and the pages below `docs/`, with their path from here. Of generated ones, a test of their
+/// own compares all of it.
 fn documents() -> Vec<(String, String)> {
     let mut paths = below("docs", "md");
     paths.push(root().join("README.md"));
     paths.sort();
     assert!(paths.len() > 50, "{paths:?}");
     let name = |path: &Path| path.strip_prefix(root()).unwrap().display().to_string();
-    paths.iter().map(|path| (name(path), fs::read_to_string(path).unwrap())).collect()
+    let texts = paths.iter().map(|path| (name(path), fs::read_to_string(path).unwrap()));
+    texts.filter(|(_, text)| !text.contains("This page is generated from the code")).collect()
 }
 
 fn blocks() -> Vec<Block> {
@@ -197,7 +199,7 @@ fn each_command_in_a_sentence_exists_with_its_options() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-    assert!(tried > 80, "{tried}");
+    assert!(tried > 60, "{tried}");
 }
 
 /// The files, variables and credentials that configurations of the documents name.

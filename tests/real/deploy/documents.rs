@@ -108,7 +108,8 @@ fn everything_in_deploy_is_explained_by_a_page() {
 fn judge(program: &str, arguments: &[&str]) {
     let program = repository("target/python/bin").join(program);
     let mut command = Command::new(&program);
-    command.args(arguments).current_dir(repository("")).env("NO_MKDOCS_2_WARNING", "1");
+    command.args(arguments).current_dir(repository(""));
+    command.env("NO_MKDOCS_2_WARNING", "1").env("PYTHONDONTWRITEBYTECODE", "1");
     for proxy in ["HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"] {
         command.env(proxy, "http://127.0.0.1:9");
     }
