@@ -6,6 +6,8 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
 
+use crate::service::log_in;
+
 /// Nothing in the demonstration takes that long.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -55,6 +57,14 @@ fn the_demonstration_shows_every_protocol_and_ends_when_told() {
     ] {
         assert!(shown.contains(expected), "{expected}\n{shown}");
     }
+    // The line of the README is one that it prints, and its user name and password log in.
+    let readme = include_str!("../../../README.md");
+    let line = readme.lines().find(|line| line.starts_with("curl -u ")).unwrap();
+    let printed = shown.lines().find(|line| line.contains("'imap://")).unwrap().trim();
+    let port = printed.split("127.0.0.1:").nth(1).unwrap().split('/').next().unwrap();
+    assert_eq!(line.replace(":1143/", &format!(":{port}/")), printed);
+    let (user, password) = line.split('\'').nth(1).unwrap().split_once(':').unwrap();
+    assert!(log_in(port.parse().unwrap(), user, password).1.starts_with("OK"));
     demonstration.end();
     // Its output ends with it.
     let ended = std::iter::repeat_with(|| lines.recv_timeout(PATIENCE)).find_map(Result::err);
