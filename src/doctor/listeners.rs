@@ -287,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn a_listener_of_the_service_is_not_called_anothers() {
+    fn a_listener_of_the_service_is_not_called_that_of_another() {
         let outcome = |holder: Holder, is_running| {
             let step = held("listener imap", "127.0.0.1:1143".parse().unwrap(), Some(holder), is_running).unwrap();
             (step.outcome, step.text)

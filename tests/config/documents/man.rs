@@ -147,7 +147,7 @@ fn release_day() -> String {
 fn see_also(name: &str) -> Vec<Inline> {
     match name {
         "gatepost" => {
-            vec![italic("/usr/share/doc/gatepost/operations.md"), roman(", "), bold("systemctl"), roman("(1)")]
+            vec![italic("/usr/share/doc/gatepost/docs/index.md"), roman(", "), bold("systemctl"), roman("(1)")]
         }
         _ => vec![bold("gatepost"), roman("(1)")],
     }
