@@ -26,8 +26,8 @@ async fn faults_of_the_application() {
             fault(
                 |world| world.replace("tenant: contoso.example", "tenant: contosso.example"),
                 ENTRA,
-                "AADSTS90002",
-                "microsoft.tenant",
+                "tenant `contosso.example` does not exist in this cloud",
+                "correct `tenant`, or set `cloud`",
             ),
             fault(
                 |world| {
@@ -35,7 +35,7 @@ async fn faults_of_the_application() {
                     world.replace(&client_id, "2f5c7e10-0000-4000-8000-000000000001");
                 },
                 ENTRA,
-                "AADSTS700016",
+                "application `2f5c7e10-0000-4000-8000-000000000001` does not exist in tenant `contoso.example`",
                 "client_id",
             ),
             fault(

@@ -218,7 +218,7 @@ async fn what_is_wrong_with_a_server_is_said() {
     };
     server.say(&["hset", "gatepost:store", "format", "2"]);
     let told = refused(&server.state()).await;
-    assert!(told.contains("has format 2") && told.contains("run the newer version again"), "{told}");
+    assert!(told.contains("has format 2") && told.contains("Run the newer version again"), "{told}");
 
     let strict = Server::start(&["--requirepass", "hunter2"]);
     let with = |password| State::Redis { server: strict.server(password), key: literal(KEY) };
