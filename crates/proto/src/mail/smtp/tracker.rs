@@ -109,7 +109,7 @@ impl TransactionTracker {
         self.has_sent
     }
 
-    /// Returns the next command that the server has refused. At most [`REFUSED`] are kept until
+    /// Returns the next command that the server has refused. At most 16 are kept until
     /// they are taken.
     pub fn take_refused(&mut self) -> Option<RefusedCommand> {
         self.refused.pop_front()
