@@ -8,9 +8,9 @@
 //! are those that Exchange Online shows.
 //!
 //! Module map: [`Sandbox`] starts everything; `entra` grants tokens, `registration` judges the
-//! application's credentials, `identity` gives tokens to managed identities, `token` signs them;
-//! `directory` knows who exists, `exchange` what is
-//! switched on; `state` holds what all of them share, `platform` what managed
+//! application's credentials, `applications` knows those that were registered over Graph, `identity`
+//! gives tokens to managed identities, `token` signs them; `directory` knows who exists, `exchange`
+//! what is switched on; `state` holds what all of them share, `platform` what managed
 //! identities live in, `connection` what the mail services hear; `store` keeps the mail; `service`
 //! accepts connections and applies the [`UpstreamMode`]; `imap`, `pop3` and `smtp` speak; `http`
 //! carries `graph` and `ews`, and its `call` applies the [`HttpFault`]s; `letter` reads messages
@@ -38,6 +38,7 @@
 )]
 
 mod address;
+mod applications;
 mod calendar;
 mod certificate;
 mod compose;
@@ -77,6 +78,7 @@ use std::time::Duration;
 
 use tokio::net::TcpListener;
 
+pub use applications::RegisteredApplication;
 pub use certificate::CertificateFault;
 pub use counters::{Attempts, Counters};
 pub use directory::SandboxAccount;
@@ -401,6 +403,21 @@ impl Sandbox {
     /// When there is no randomness.
     pub fn issue_graph_token(&self, user: Option<&str>) -> io::Result<AccessToken> {
         entra::grant::issue_for_graph(&self.shared, user)
+    }
+
+    /// A Graph token of an administrator's tool with these permissions, such as
+    /// `["Application.ReadWrite.All"]`, or `["Directory.AccessAsUser.All"]` for an administrator who
+    /// may do everything.
+    ///
+    /// # Errors
+    /// When there is no randomness.
+    pub fn issue_administrator_token(&self, permissions: &[&str]) -> io::Result<AccessToken> {
+        entra::grant::issue_for_administrator(&self.shared, permissions)
+    }
+
+    /// The applications that were registered over Graph.
+    pub fn applications(&self) -> Vec<RegisteredApplication> {
+        self.shared.applications.snapshot(&self.shared.directory)
     }
 
     /// Puts a message into a user's INBOX, as if it had just arrived; whether there is such a user

@@ -124,17 +124,28 @@ impl Registration {
         }
     }
 
+    /// Of an application that has nothing yet.
+    pub(super) fn without_secret() -> Self {
+        let registration = Self::new(ClientSecret::new(String::new()));
+        registration.set_secrets(Vec::new());
+        registration
+    }
+
     pub(super) fn set_secrets(&self, secrets: Vec<SandboxSecret>) {
         *lock(&self.secrets) = secrets;
     }
 
     /// Adds a certificate in PEM form.
     pub(super) fn add_certificate(&self, pem: &str) -> std::io::Result<()> {
-        let der = CertificateDer::from_pem_slice(pem.as_bytes()).map_err(std::io::Error::other)?;
-        let (_, parsed) = x509_parser::parse_x509_certificate(&der).map_err(std::io::Error::other)?;
+        self.add_der(&CertificateDer::from_pem_slice(pem.as_bytes()).map_err(std::io::Error::other)?)
+    }
+
+    /// Adds a certificate.
+    pub(super) fn add_der(&self, der: &CertificateDer<'_>) -> std::io::Result<()> {
+        let (_, parsed) = x509_parser::parse_x509_certificate(der).map_err(std::io::Error::other)?;
         lock(&self.certificates).push(Registered {
-            sha256: digest::digest(&digest::SHA256, &der).as_ref().to_vec(),
-            sha1: digest::digest(&digest::SHA1_FOR_LEGACY_USE_ONLY, &der).as_ref().to_vec(),
+            sha256: digest::digest(&digest::SHA256, der).as_ref().to_vec(),
+            sha1: digest::digest(&digest::SHA1_FOR_LEGACY_USE_ONLY, der).as_ref().to_vec(),
             public_key: parsed.public_key().subject_public_key.data.to_vec(),
             not_after: parsed.validity().not_after.timestamp(),
         });

@@ -8,6 +8,7 @@ use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::applications::Applications;
 use super::certificate::Certificates;
 use super::counters::LiveCounters;
 use super::directory::{Directory, SandboxAccount};
@@ -89,6 +90,7 @@ pub(super) struct SandboxState {
     pub(super) sign_ins: SignIns,
     pub(super) id_token_key: IdTokenKey,
     pub(super) directory: Directory,
+    pub(super) applications: Applications,
     pub(super) exchange: ExchangeSettings,
     pub(super) outbox: Outbox,
     pub(super) tally: LiveCounters,
@@ -124,6 +126,7 @@ impl SandboxState {
             id_token_key: IdTokenKey::default(),
             mint: Mint::new()?,
             directory,
+            applications: Applications::default(),
             exchange: ExchangeSettings::default(),
             outbox: Outbox::default(),
             tally: LiveCounters::default(),
@@ -144,8 +147,13 @@ impl SandboxState {
         self.modes.entra()
     }
 
-    /// What was consented to at a resource; `None` is everything that the sandbox knows.
-    pub(super) fn consent(&self, resource: &str) -> Option<Vec<String>> {
+    /// What was consented to for an application at a resource; `None` is everything that the sandbox
+    /// knows.
+    pub(super) fn consent(&self, client_id: &str, resource: &str, of_user: bool) -> Option<Vec<String>> {
+        let own = self.applications.consent(&self.directory, client_id, resource, of_user);
+        if own.is_some() {
+            return own;
+        }
         if GRAPH_RESOURCES.contains(&resource) { self.graph_consent.lock().clone() } else { self.exchange.consent() }
     }
 

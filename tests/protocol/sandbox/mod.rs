@@ -1,5 +1,6 @@
 //! The embedded Microsoft 365 over real sockets: what clients say to it, and what it answers.
 
+mod applications;
 mod ews;
 mod exchange;
 mod graph;

@@ -10,6 +10,7 @@ use super::request::{
     APPLICATION, APPLICATION_GRAPH, Consent, DELEGATED, DELEGATED_GRAPH, Grant, Request, RequestedScope, TokenFailure,
     TokenRequest, Version,
 };
+use crate::applications::Client;
 use crate::registration::{self, JWT_BEARER, PresentedAssertion};
 use crate::state::SandboxState;
 use crate::token::{Claims, EXCHANGE_RESOURCES, GRAPH_RESOURCES};
@@ -139,7 +140,8 @@ impl TokenRequest {
         check_tenant(shared, &self.tenant, Grant::DeviceCode)?;
         let client_id = self.parameter("client_id")?.to_lowercase();
         let directory = &shared.directory;
-        if client_id != directory.public_client_id && client_id != directory.confidential_client_id {
+        let is_known = client_id == directory.public_client_id || client_id == directory.confidential_client_id;
+        if !is_known && shared.applications.client(&client_id).is_none() {
             return Err(self.named(shared, Refusal::new(700_016)));
         }
         Ok(Request { client_id, ask: self.ask(shared, Grant::DeviceCode)?, nonce: None })
@@ -150,19 +152,25 @@ impl TokenRequest {
         let given = |name| self.form.get(name).filter(|value| !value.is_empty());
         let (secret, assertion) = (given("client_secret"), given("client_assertion"));
         let directory = &shared.directory;
-        if client_id == directory.confidential_client_id {
+        let registered = shared.applications.client(&client_id);
+        let confidential = match &registered {
+            Some(Client::Confidential(registration)) => Some(&**registration),
+            Some(Client::Public) => None,
+            None => (client_id == directory.confidential_client_id).then_some(&directory.registration),
+        };
+        if let Some(registration) = confidential {
             match (secret, assertion) {
                 (None, None) => return Err(Refusal::new(7_000_218)),
-                (Some(secret), None) => directory.registration.judge_secret(secret).map_err(Refusal::new)?,
+                (Some(secret), None) => registration.judge_secret(secret).map_err(Refusal::new)?,
                 (None, Some(assertion)) if given("client_assertion_type").is_some_and(|kind| kind == JWT_BEARER) => {
                     let now = shared.time.unix_seconds();
                     let presented = PresentedAssertion { assertion, client_id: &client_id, url: &self.url, now };
-                    directory.registration.judge_assertion(&presented).map_err(Refusal::new)?;
+                    registration.judge_assertion(&presented).map_err(Refusal::new)?;
                 }
                 (None, Some(_)) => return Err(Refusal::missing("client_assertion_type")),
                 (Some(_), Some(_)) => return Err(Refusal::new(70002)),
             }
-        } else if client_id == directory.public_client_id {
+        } else if registered.is_some() || client_id == directory.public_client_id {
             if secret.is_some() || assertion.is_some() {
                 return Err(Refusal::new(700_025));
             }
@@ -177,7 +185,8 @@ impl TokenRequest {
 
     fn ask(&self, shared: &SandboxState, grant: Grant) -> Result<RequestedScope, Refusal> {
         let mut ask = RequestedScope::read(self.version, &self.form, grant)?;
-        ask.keep_consented(shared.consent(&ask.resource).as_deref());
+        let client_id = self.parameter("client_id")?.to_lowercase();
+        ask.keep_consented(shared.consent(&client_id, &ask.resource, grant.is_of_user()).as_deref());
         // An application gets a token without any permission, and learns it later.
         if ask.permissions.is_empty() && grant.is_of_user() {
             return Err(Refusal::new(65001));
@@ -215,7 +224,7 @@ fn issue(
     user: Option<String>,
     mut ask: RequestedScope,
 ) -> std::io::Result<Issued> {
-    ask.keep_consented(shared.consent(&ask.resource).as_deref());
+    ask.keep_consented(shared.consent(&client_id, &ask.resource, user.is_some()).as_deref());
     let lifetime = shared.token_lifetime();
     let now = shared.time.unix();
     let expires_at = now.saturating_add(lifetime);
@@ -257,6 +266,27 @@ pub(crate) fn issue_for_graph(shared: &SandboxState, user: Option<&str>) -> std:
     let ask =
         RequestedScope { resource: GRAPH_RESOURCES[0].to_owned(), permissions, offline_access: false, openid: false };
     issue(shared, client_id.clone(), user.map(str::to_lowercase), ask).map(|issued| issued.token)
+}
+
+/// A Graph token for somebody who has signed in with a tool for administrators.
+pub(crate) fn issue_for_administrator(shared: &SandboxState, permissions: &[&str]) -> std::io::Result<AccessToken> {
+    let now = shared.time.unix();
+    let expires_at = now.saturating_add(shared.token_lifetime());
+    shared.mint.issue(&Claims {
+        audience: GRAPH_RESOURCES[0].to_owned(),
+        issuer: format!("https://sts.windows.net/{}/", shared.directory.tenant_id),
+        client_id: "04b07795-8ddb-461a-bbee-02f9e1bf7b46".to_owned(),
+        user: Some(format!("admin@{}", shared.directory.tenant_domain)),
+        scope: Some(permissions.join(" ")),
+        roles: Vec::new(),
+        issued_at: now.as_secs(),
+        expires_at: expires_at.as_secs(),
+        object_id: shared.directory.object_id("admin"),
+        tenant_id: shared.directory.tenant_id.clone(),
+        application_name: "Microsoft Azure CLI".to_owned(),
+        kind: "user".to_owned(),
+        expires_at_millis: u64::try_from(expires_at.as_millis()).unwrap_or(u64::MAX),
+    })
 }
 
 /// A token of the application with a secret without a request: everything that was consented for

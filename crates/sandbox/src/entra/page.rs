@@ -96,7 +96,8 @@ fn check_target(shared: &SandboxState, tenant: &str, query: &Fields) -> Result<R
         |name: &str| query.get(name).filter(|value| !value.is_empty()).ok_or_else(|| Refusal::missing(name));
     let client_id = parameter("client_id")?.to_lowercase();
     let directory = &shared.directory;
-    if client_id != directory.public_client_id && client_id != directory.confidential_client_id {
+    let is_known = client_id == directory.public_client_id || client_id == directory.confidential_client_id;
+    if !is_known && shared.applications.client(&client_id).is_none() {
         return Err(Refusal::new(700_016).about(&[("app", &client_id), ("tenant", &shared.directory.tenant_id)]));
     }
     let redirect_uri = parameter("redirect_uri")?;

@@ -1,11 +1,12 @@
 //! Microsoft Graph, as far as mail goes: sendMail, messages and folders, for the bearers of Graph's
-//! tokens.
+//! tokens; and what an administrator needs to register an application.
 //!
 //! As strict as Microsoft where it matters to a proxy: audience and permissions, strict base64,
 //! sizes, four calls at once for each application and mailbox, identifiers that change with a move
 //! unless immutable ones are preferred.
 
 mod admitted;
+mod applications;
 mod attachments;
 pub(super) mod concurrency;
 mod error;
@@ -44,7 +45,10 @@ pub(super) async fn respond(shared: &Arc<SandboxState>, call: &Call) -> io::Resu
     let request = random::guid();
     let client = call.header("client-request-id").map_or_else(|| request.clone(), str::to_owned);
     let ids = Ids { request, client };
-    let mut answer = match admit(shared, call) {
+    if let Some(target) = applications::Target::read(call.head.uri.path()) {
+        return Ok(with_ids(applications::respond(shared, call, &target, &ids).await?, &ids));
+    }
+    let answer = match admit(shared, call) {
         Ok((admitted, target)) => {
             let (_permit, taken) = shared.concurrent_calls.take(&admitted.claims.client_id, &admitted.address);
             let name = target.name(&call.head.method);
@@ -64,12 +68,17 @@ pub(super) async fn respond(shared: &Arc<SandboxState>, call: &Call) -> io::Resu
             error.answer(shared, &ids)
         }
     };
+    Ok(with_ids(answer, &ids))
+}
+
+/// Adds what every answer of Graph has.
+fn with_ids(mut answer: Answer, ids: &Ids) -> Answer {
     let headers = answer.headers_mut();
     set(headers, "request-id", &ids.request);
     set(headers, "client-request-id", &ids.client);
     set(headers, "cache-control", "no-store, no-cache");
     set(headers, "strict-transport-security", "max-age=31536000");
-    Ok(answer)
+    answer
 }
 
 /// Finds out who calls, and for what.
