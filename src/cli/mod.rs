@@ -7,6 +7,7 @@ pub mod check;
 pub mod demo;
 mod dispatch;
 pub mod doctor;
+mod draft;
 mod exit;
 pub mod import;
 pub mod login;

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf, absolute};
 use gatepost_config::Grant;
 
 use super::endpoint::TenantName;
-use super::origin::{Found, Origin};
-use super::plan::{Label, Plan, Tls};
+use crate::cli::draft::origin::{Found, Origin};
+use crate::cli::draft::plan::{Label, Plan, Tls};
 use crate::cli::options::ImportOptions;
 
 /// The addresses of this machine alone.

@@ -7,8 +7,9 @@ use tracing::Level;
 
 use super::answers::Answers;
 use super::mistake::Mistake;
-use super::plan::Plan;
-use super::{davmail, email_oauth2_proxy, genesys, report, smtp_oauth_relay, source, target, verify, yaml};
+use super::{davmail, email_oauth2_proxy, genesys, report, smtp_oauth_relay, source};
+use crate::cli::draft::plan::Plan;
+use crate::cli::draft::{remarks, target, verify, yaml};
 use crate::cli::exit::{CONFIGURATION, DONE};
 use crate::cli::options::{ImportFormat, ImportOptions};
 use crate::cli::output::{complain, failed, result};
@@ -132,7 +133,7 @@ fn not_written(path: &Path, error: &io::Error) -> String {
 }
 
 fn tell(plan: &Plan) {
-    say(&report::remarks(plan));
+    say(&remarks::remarks(plan));
 }
 
 /// Tells something that is no fault.

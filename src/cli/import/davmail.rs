@@ -7,10 +7,10 @@ use super::answers::{Answers, Reach};
 use super::endpoint::{TenantName, cloud_of, host, token_service};
 use super::ini::Entry;
 use super::mistake::Mistake;
-use super::origin::{Found, Origin};
-use super::plan::{Account, Application, ForwardProxy, Label, Listener, Plan, Tls};
 use super::properties;
-use super::secrets::Kind;
+use crate::cli::draft::origin::{Found, Origin};
+use crate::cli::draft::plan::{Account, Application, ForwardProxy, Label, Listener, Plan, Tls};
+use crate::cli::draft::secrets::Kind;
 
 /// The application that DavMail brings along. It has no rights for IMAP, POP3 and SMTP.
 const OWN_APPLICATION: &str = "facd6cff-a294-4415-b59f-c5b01937d7bd";

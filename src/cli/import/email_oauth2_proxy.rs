@@ -8,9 +8,9 @@ use super::answers::{Answers, Reach};
 use super::endpoint::{Endpoint, TenantName, cloud_of, host, token_service};
 use super::ini::{self, Dialect, Entry, Section};
 use super::mistake::Mistake;
-use super::origin::{Found, Origin};
-use super::plan::{Account, Application, Credential, Listener, Plan, Tls};
-use super::secrets::Kind;
+use crate::cli::draft::origin::{Found, Origin};
+use crate::cli::draft::plan::{Account, Application, Credential, Listener, Plan, Tls};
+use crate::cli::draft::secrets::Kind;
 
 /// Begins a value of the sample file that nobody has filled in.
 const SAMPLE: &str = "***";

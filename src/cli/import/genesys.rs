@@ -8,9 +8,9 @@ use super::answers::{Answers, Reach};
 use super::endpoint::{TenantName, cloud_of, host, token_service};
 use super::ini::{self, Dialect, Entry, Section};
 use super::mistake::Mistake;
-use super::origin::{Found, Origin};
-use super::plan::{Account, Application, Credential, Label, Listener, Plan, Tls};
-use super::secrets::Kind;
+use crate::cli::draft::origin::{Found, Origin};
+use crate::cli::draft::plan::{Account, Application, Credential, Label, Listener, Plan, Tls};
+use crate::cli::draft::secrets::Kind;
 
 /// Options that Gatepost takes over, so that Genesys no longer needs them.
 const TAKEN_OVER: [&str; 7] =

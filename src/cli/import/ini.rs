@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use zeroize::Zeroizing;
 
 use super::mistake::Mistake;
-use super::origin::Origin;
+use crate::cli::draft::origin::Origin;
 
 /// How a file is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

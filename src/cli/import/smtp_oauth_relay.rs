@@ -8,9 +8,9 @@ use super::endpoint::TenantName;
 use super::env_file;
 use super::ini::Entry;
 use super::mistake::Mistake;
-use super::origin::{Found, Origin};
-use super::plan::{Account, Application, Credential, Label, Listener, Plan, Tls};
-use super::secrets::Kind;
+use crate::cli::draft::origin::{Found, Origin};
+use crate::cli::draft::plan::{Account, Application, Credential, Label, Listener, Plan, Tls};
+use crate::cli::draft::secrets::Kind;
 
 const PROGRAM: &str = "smtp-oauth-relay";
 

@@ -3,7 +3,8 @@
 use proptest::prelude::*;
 
 use super::answers::Answers;
-use super::{davmail, email_oauth2_proxy, genesys, smtp_oauth_relay, source, yaml};
+use super::{davmail, email_oauth2_proxy, genesys, smtp_oauth_relay, source};
+use crate::cli::draft::{remarks, yaml};
 use crate::cli::options::ImportOptions;
 
 /// In the place of every secret.
@@ -80,7 +81,7 @@ proptest! {
                 Ok(mut plan) => {
                     super::report::place_secrets(&mut plan, None);
                     let written = yaml::write(&plan, "x", None);
-                    let told = super::report::remarks(&plan);
+                    let told = remarks::remarks(&plan);
                     prop_assert!(!written.contains(SECRET) && !told.contains(SECRET), "{written}\n{told}");
                     let value: Result<serde_json::Value, _> = serde_saphyr::from_str(&written);
                     prop_assert!(value.is_ok(), "{written}\n{value:?}");

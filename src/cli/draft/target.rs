@@ -9,7 +9,7 @@ use std::path::Path;
 /// # Errors
 /// As the system reports them; [`io::ErrorKind::AlreadyExists`] for a file that is not to be
 /// replaced.
-pub(super) fn write(path: &Path, content: &[u8], replace: bool) -> io::Result<()> {
+pub(in crate::cli) fn write(path: &Path, content: &[u8], replace: bool) -> io::Result<()> {
     if !replace {
         return remove_after_error(path, create(path, content));
     }
@@ -24,7 +24,7 @@ pub(super) fn write(path: &Path, content: &[u8], replace: bool) -> io::Result<()
 ///
 /// # Errors
 /// As the system reports them, and for a directory of another user or one that others can write to.
-pub(super) fn directory(path: &Path) -> io::Result<()> {
+pub(in crate::cli) fn directory(path: &Path) -> io::Result<()> {
     if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
         std::fs::create_dir_all(parent)?;
     }

@@ -23,7 +23,12 @@ const LONGEST: u64 = 1024 * 1024;
 ///
 /// # Errors
 /// Every mistake.
-pub(super) fn verify(text: &str, path: &Path, secrets: &Secrets, directory: Option<&Path>) -> Result<(), Problems> {
+pub(in crate::cli) fn verify(
+    text: &str,
+    path: &Path,
+    secrets: &Secrets,
+    directory: Option<&Path>,
+) -> Result<(), Problems> {
     let outside = Planned {
         variables: secrets.iter().map(|secret| secret.variable()).collect(),
         files: directory

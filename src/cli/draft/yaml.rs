@@ -19,7 +19,7 @@ const WORDS: [&str; 10] = ["true", "false", "yes", "no", "on", "off", "null", "n
 
 /// Writes the file. `secrets` is the directory of the secrets' files; without it they come from
 /// environment variables.
-pub(super) fn write(plan: &Plan, head: &str, secrets: Option<&Path>) -> String {
+pub(in crate::cli) fn write(plan: &Plan, head: &str, secrets: Option<&Path>) -> String {
     let mut out = Writer { text: String::new(), secrets: &plan.secrets, directory: secrets };
     for line in head.lines() {
         out.text.push_str(format!("# {line}").trim_end());
@@ -47,11 +47,15 @@ pub(super) fn write(plan: &Plan, head: &str, secrets: Option<&Path>) -> String {
         }
         out.maybe("  ", "no_proxy", proxy.no_proxy.as_ref(), |hosts| list(hosts));
     }
+    if let Some(directory) = &plan.state {
+        out.text.push_str("\nstate:\n");
+        out.found("  ", "directory", directory, |path| scalar(path));
+    }
     out.text
 }
 
 /// The name of a grant in the configuration.
-pub(super) fn grant(grant: Grant) -> &'static str {
+pub(in crate::cli) fn grant(grant: Grant) -> &'static str {
     match grant {
         Grant::Password => "password",
         Grant::ClientCredentials => "client_credentials",

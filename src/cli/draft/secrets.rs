@@ -8,7 +8,7 @@ use super::origin::Origin;
 
 /// What a secret is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(in crate::cli) enum Kind {
     /// An application's.
     ClientSecret,
     /// The forward proxy's.
@@ -33,19 +33,19 @@ impl Kind {
 
 /// Which secret of [`Secrets`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct SecretId(usize);
+pub(in crate::cli) struct SecretId(usize);
 
 /// A secret.
-pub(super) struct Secret {
+pub(in crate::cli) struct Secret {
     kind: Kind,
     /// Whose it is, such as the id of the application.
     owner: String,
     /// None if the file does not hold it, or only an encrypted form.
-    pub(super) value: Option<Zeroizing<String>>,
+    pub(in crate::cli) value: Option<Zeroizing<String>>,
     /// Where it was found, or would be.
-    pub(super) from: Origin,
+    pub(in crate::cli) from: Origin,
     /// Why the value is not there.
-    pub(super) absent: Option<&'static str>,
+    pub(in crate::cli) absent: Option<&'static str>,
     /// Counts the secrets of the kind, from 1.
     number: usize,
 }
@@ -62,28 +62,28 @@ impl Secret {
     }
 
     /// The environment variable for it.
-    pub(super) fn variable(&self) -> String {
+    pub(in crate::cli) fn variable(&self) -> String {
         self.numbered(self.kind.variable(), '_')
     }
 
     /// The file for it.
-    pub(super) fn path(&self, directory: &Path) -> PathBuf {
+    pub(in crate::cli) fn path(&self, directory: &Path) -> PathBuf {
         directory.join(self.numbered(self.kind.file(), '-'))
     }
 }
 
 /// All secrets of a file.
 #[derive(Debug, Default)]
-pub(super) struct Secrets(Vec<Secret>);
+pub(in crate::cli) struct Secrets(Vec<Secret>);
 
 impl Secrets {
     /// Adds a secret that the file holds, or returns the same one that is known.
-    pub(super) fn add(&mut self, kind: Kind, owner: &str, value: Zeroizing<String>, from: &Origin) -> SecretId {
+    pub(in crate::cli) fn add(&mut self, kind: Kind, owner: &str, value: Zeroizing<String>, from: &Origin) -> SecretId {
         self.insert(kind, owner, Some(value), None, from)
     }
 
     /// Adds a secret that the administrator has to bring, and says why.
-    pub(super) fn add_absent(&mut self, kind: Kind, owner: &str, why: &'static str, from: &Origin) -> SecretId {
+    pub(in crate::cli) fn add_absent(&mut self, kind: Kind, owner: &str, why: &'static str, from: &Origin) -> SecretId {
         self.insert(kind, owner, None, Some(why), from)
     }
 
@@ -105,12 +105,12 @@ impl Secrets {
     }
 
     /// The secret.
-    pub(super) fn get(&self, id: SecretId) -> Option<&Secret> {
+    pub(in crate::cli) fn get(&self, id: SecretId) -> Option<&Secret> {
         self.0.get(id.0)
     }
 
     /// All of them.
-    pub(super) fn iter(&self) -> std::slice::Iter<'_, Secret> {
+    pub(in crate::cli) fn iter(&self) -> std::slice::Iter<'_, Secret> {
         self.0.iter()
     }
 }

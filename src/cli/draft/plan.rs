@@ -8,33 +8,33 @@ use super::secrets::{SecretId, Secrets};
 
 /// TLS towards clients.
 #[derive(Clone, Debug)]
-pub(super) struct Tls {
+pub(in crate::cli) struct Tls {
     /// `implicit` or `starttls`.
-    pub(super) mode: Found<&'static str>,
+    pub(in crate::cli) mode: Found<&'static str>,
     /// Path of the certificate chain.
-    pub(super) certificate: Found<String>,
+    pub(in crate::cli) certificate: Found<String>,
     /// Path of its key.
-    pub(super) private_key: Found<String>,
+    pub(in crate::cli) private_key: Found<String>,
 }
 
 /// A listener.
 #[derive(Clone, Debug)]
-pub(super) struct Listener {
-    pub(super) name: Found<String>,
-    /// `imap`, `pop3` or `smtp`.
-    pub(super) protocol: &'static str,
-    pub(super) bind: Found<Vec<String>>,
-    pub(super) allow_from: Option<Found<Vec<String>>>,
-    pub(super) allow_plaintext_from: Option<Found<Vec<String>>>,
-    pub(super) tls: Option<Tls>,
-    pub(super) upstream: Option<Found<String>>,
-    pub(super) upstream_tls: Option<Found<&'static str>>,
-    pub(super) deliver: Option<Found<&'static str>>,
+pub(in crate::cli) struct Listener {
+    pub(in crate::cli) name: Found<String>,
+    /// Its name in the configuration.
+    pub(in crate::cli) protocol: &'static str,
+    pub(in crate::cli) bind: Found<Vec<String>>,
+    pub(in crate::cli) allow_from: Option<Found<Vec<String>>>,
+    pub(in crate::cli) allow_plaintext_from: Option<Found<Vec<String>>>,
+    pub(in crate::cli) tls: Option<Tls>,
+    pub(in crate::cli) upstream: Option<Found<String>>,
+    pub(in crate::cli) upstream_tls: Option<Found<&'static str>>,
+    pub(in crate::cli) deliver: Option<Found<&'static str>>,
 }
 
 /// How an application proves itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Credential {
+pub(in crate::cli) enum Credential {
     /// A secret.
     Secret(SecretId),
     /// A certificate with its key: two paths.
@@ -43,41 +43,41 @@ pub(super) enum Credential {
 
 /// How an account gets its tokens.
 #[derive(Clone, Debug)]
-pub(super) struct Application {
-    pub(super) cloud: Option<Found<Cloud>>,
-    pub(super) tenant: Option<Found<String>>,
-    pub(super) client_id: Option<Found<String>>,
-    pub(super) grant: Found<Grant>,
-    pub(super) credential: Option<Found<Credential>>,
-    pub(super) scope: Option<Found<String>>,
+pub(in crate::cli) struct Application {
+    pub(in crate::cli) cloud: Option<Found<Cloud>>,
+    pub(in crate::cli) tenant: Option<Found<String>>,
+    pub(in crate::cli) client_id: Option<Found<String>>,
+    pub(in crate::cli) grant: Found<Grant>,
+    pub(in crate::cli) credential: Option<Found<Credential>>,
+    pub(in crate::cli) scope: Option<Found<String>>,
     /// In seconds.
-    pub(super) token_expiry_margin: Option<Found<u64>>,
+    pub(in crate::cli) token_expiry_margin: Option<Found<u64>>,
 }
 
 /// An account.
 #[derive(Clone, Debug)]
-pub(super) struct Account {
+pub(in crate::cli) struct Account {
     /// An address, `*@domain` or `*`.
-    pub(super) login: Found<String>,
-    pub(super) aliases: Option<Found<Vec<String>>>,
-    pub(super) send_as: Option<Found<Vec<String>>>,
-    pub(super) application: Application,
+    pub(in crate::cli) login: Found<String>,
+    pub(in crate::cli) aliases: Option<Found<Vec<String>>>,
+    pub(in crate::cli) send_as: Option<Found<Vec<String>>>,
+    pub(in crate::cli) application: Application,
 }
 
 /// The forward proxy.
 #[derive(Clone, Debug)]
-pub(super) struct ForwardProxy {
-    pub(super) url: Found<String>,
+pub(in crate::cli) struct ForwardProxy {
+    pub(in crate::cli) url: Found<String>,
     /// `basic` or `ntlm`.
-    pub(super) authentication: Option<Found<&'static str>>,
-    pub(super) username: Option<Found<String>>,
-    pub(super) password: Option<Found<SecretId>>,
-    pub(super) no_proxy: Option<Found<Vec<String>>>,
+    pub(in crate::cli) authentication: Option<Found<&'static str>>,
+    pub(in crate::cli) username: Option<Found<String>>,
+    pub(in crate::cli) password: Option<Found<SecretId>>,
+    pub(in crate::cli) no_proxy: Option<Found<Vec<String>>>,
 }
 
 /// What a line of the report is about; the order is that of the report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) enum Label {
+pub(in crate::cli) enum Label {
     /// It has no counterpart.
     Ignored,
     /// Something to know.
@@ -96,7 +96,7 @@ pub(super) enum Label {
 
 impl Label {
     /// The word at the beginning of the line.
-    pub(super) fn word(self) -> &'static str {
+    pub(in crate::cli) fn word(self) -> &'static str {
         match self {
             Self::Ignored => "ignored",
             Self::Note => "note",
@@ -111,48 +111,50 @@ impl Label {
 
 /// A line of the report.
 #[derive(Clone, Debug)]
-pub(super) struct Remark {
-    pub(super) label: Label,
+pub(in crate::cli) struct Remark {
+    pub(in crate::cli) label: Label,
     /// None if it is about nothing in the file.
-    pub(super) about: Option<Origin>,
-    pub(super) text: String,
+    pub(in crate::cli) about: Option<Origin>,
+    pub(in crate::cli) text: String,
 }
 
 /// The whole result.
 #[derive(Debug, Default)]
-pub(super) struct Plan {
-    pub(super) listeners: Vec<Listener>,
-    pub(super) accounts: Vec<Account>,
-    pub(super) forward_proxy: Option<ForwardProxy>,
-    pub(super) secrets: Secrets,
-    pub(super) remarks: Vec<Remark>,
+pub(in crate::cli) struct Plan {
+    pub(in crate::cli) listeners: Vec<Listener>,
+    pub(in crate::cli) accounts: Vec<Account>,
+    pub(in crate::cli) forward_proxy: Option<ForwardProxy>,
+    /// The state directory.
+    pub(in crate::cli) state: Option<Found<String>>,
+    pub(in crate::cli) secrets: Secrets,
+    pub(in crate::cli) remarks: Vec<Remark>,
 }
 
 impl Plan {
     /// Records that a part of the file has no counterpart.
-    pub(super) fn ignore(&mut self, about: Origin, why: impl Into<String>) {
+    pub(in crate::cli) fn ignore(&mut self, about: Origin, why: impl Into<String>) {
         self.remark(Label::Ignored, Some(about), why);
     }
 
     /// Records that something has to be given before the result can be used.
-    pub(super) fn miss(&mut self, about: Option<Origin>, what: impl Into<String>) {
+    pub(in crate::cli) fn miss(&mut self, about: Option<Origin>, what: impl Into<String>) {
         self.remark(Label::Missing, about, what);
     }
 
     /// Records a line of the report. What a terminal would obey, and a line break that could pass for
     /// another line, are shown as `?`.
-    pub(super) fn remark(&mut self, label: Label, about: Option<Origin>, text: impl Into<String>) {
+    pub(in crate::cli) fn remark(&mut self, label: Label, about: Option<Origin>, text: impl Into<String>) {
         let text = text.into().chars().map(|c| if is_odd(c) { '?' } else { c }).collect();
         self.remarks.push(Remark { label, about, text });
     }
 
     /// True when something has to be given first.
-    pub(super) fn is_incomplete(&self) -> bool {
+    pub(in crate::cli) fn is_incomplete(&self) -> bool {
         self.remarks.iter().any(|remark| remark.label == Label::Missing)
     }
 
     /// A name for a listener that none has yet: `wanted`, or with a port behind it.
-    pub(super) fn listener_name(&self, wanted: &str, port: u16) -> String {
+    pub(in crate::cli) fn listener_name(&self, wanted: &str, port: u16) -> String {
         let is_taken = |name: &str| self.listeners.iter().any(|listener| listener.name.value == name);
         if is_taken(wanted) { format!("{wanted}-{port}") } else { wanted.to_owned() }
     }
