@@ -17,7 +17,8 @@ use rustls::client::danger::ServerCertVerifier;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 
-use super::options::{CertOptions, Host, KeyKind};
+use super::options::{CertOptions, KeyKind};
+use super::parse::Host;
 use super::store_context::print_result;
 use gatepost_config::server_identity as identity;
 use gatepost_core::clock::system_time;

@@ -6,9 +6,9 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use super::exit::{CONFIGURATION, DONE, FAILED};
-use super::options::Settings;
 use super::output::{complain, failed, report, result, told};
 use super::run;
+use super::settings::Settings;
 use gatepost_config::load::DEFAULT_FILE;
 use gatepost_config::problem::{Place, Problem, Problems};
 use gatepost_config::{

@@ -15,9 +15,11 @@ pub mod logout;
 mod options;
 mod output;
 mod owner;
+mod parse;
 pub mod password;
 pub mod reload;
 pub mod run;
+mod settings;
 #[cfg(unix)]
 mod socket;
 pub mod state;
@@ -28,8 +30,10 @@ mod store_context;
 pub use dispatch::main;
 pub use exit::{CONFIGURATION, DONE, FAILED, USAGE};
 pub use options::{
-    AccountCommand, AddOptions, CertOptions, Cli, Command, DoctorOptions, Expiry, Host, ImportFormat, ImportOptions,
-    ListOptions, LoginOptions, LogoutOptions, PasswordCommand, RevokeOptions, RunOptions, Settings, StateCommand,
-    StatusOptions, UnlockOptions,
+    AccountCommand, AddOptions, CertOptions, Cli, Command, DoctorOptions, ImportFormat, ImportOptions, ListOptions,
+    LoginOptions, LogoutOptions, PasswordCommand, RevokeOptions, RunOptions, StateCommand, StatusOptions,
+    UnlockOptions,
 };
 pub use output::report;
+pub use parse::{Expiry, Host};
+pub use settings::Settings;

@@ -1,19 +1,15 @@
 //! The command line: which commands there are, and what they take.
 
-use std::ffi::OsString;
 use std::net::IpAddr;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use ipnet::IpNet;
 
 use super::exit;
-use gatepost_config::load::Loaded;
-use gatepost_config::problem::Problems;
-use gatepost_config::{Config, Purpose, load, value};
+use super::parse::{Expiry, Host, address, expiry, host, login, network, protocol};
+use super::settings::Settings;
 use gatepost_core::account::{LoginName, MailAddress};
-use gatepost_core::clock::UnixTime;
 use gatepost_core::protocol::Protocol;
 
 /// Lets mail programs that know only a user name and a password keep working with Microsoft 365.
@@ -113,65 +109,6 @@ impl Command {
             Self::Demo { .. } => return None,
         })
     }
-}
-
-/// Where the configuration comes from.
-#[derive(Clone, Debug, Default, Args)]
-pub struct Settings {
-    /// Configuration file [default: proxy.yaml]
-    #[arg(short, long, value_name = "FILE")]
-    pub config: Option<PathBuf>,
-    /// Set one key, over file and environment (repeatable)
-    #[arg(long, value_name = "KEY=VALUE", value_parser = key_and_value)]
-    pub set: Vec<(String, String)>,
-    /// Log format: text, json or journal (same as --set log.format=…)
-    #[arg(long, value_name = "FORMAT")]
-    pub log_format: Option<String>,
-    /// Log level: error, warn, info, debug or trace (same as --set log.level=…)
-    #[arg(long, value_name = "LEVEL")]
-    pub log_level: Option<String>,
-}
-
-impl Settings {
-    /// Loads the configuration for a command, from file, environment and these flags.
-    ///
-    /// # Errors
-    /// Every mistake in it; exit with [`CONFIGURATION`](super::exit::CONFIGURATION).
-    pub fn load(
-        &self,
-        purpose: Purpose,
-        environment: impl IntoIterator<Item = (OsString, OsString)>,
-    ) -> Result<Config, Problems> {
-        load::load_for(purpose, self.config.as_deref(), &self.overrides(), environment)
-    }
-
-    /// Loads it for the service, with the files that have to be watched.
-    pub fn load_tracked(&self, environment: impl IntoIterator<Item = (OsString, OsString)>) -> Loaded {
-        load::load_tracked(self.config.as_deref(), &self.overrides(), environment)
-    }
-
-    /// Returns where the running service of the configuration may listen, the likeliest first.
-    ///
-    /// # Errors
-    /// Every mistake in what says that.
-    pub fn service_sockets(
-        &self,
-        environment: impl IntoIterator<Item = (OsString, OsString)>,
-    ) -> Result<Vec<PathBuf>, Problems> {
-        load::service_sockets(self.config.as_deref(), &self.overrides(), environment)
-    }
-
-    fn overrides(&self) -> Vec<(String, String)> {
-        let mut overrides = self.set.clone();
-        let flags = [("log.format", &self.log_format), ("log.level", &self.log_level)];
-        overrides.extend(flags.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value.clone()?))));
-        overrides
-    }
-}
-
-fn key_and_value(text: &str) -> Result<(String, String), String> {
-    let (key, value) = text.split_once('=').ok_or("write KEY=VALUE, such as listeners.smtp.bind=127.0.0.1:1587")?;
-    Ok((key.trim().to_owned(), value.to_owned()))
 }
 
 /// How to serve.
@@ -355,26 +292,6 @@ pub enum KeyKind {
     Rsa,
 }
 
-/// A name or an address in a certificate.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Host {
-    /// A DNS name, in ASCII; a first label `*` stands for any.
-    Name(String),
-    /// An address.
-    Address(IpAddr),
-}
-
-fn host(text: &str) -> Result<Host, String> {
-    if let Ok(address) = text.parse() {
-        return Ok(Host::Address(address));
-    }
-    let name = text.strip_prefix("*.").unwrap_or(text);
-    match rustls::pki_types::DnsName::try_from(name) {
-        Ok(_) => Ok(Host::Name(text.to_ascii_lowercase())),
-        Err(_) => Err("write a DNS name in ASCII, or an IP address".to_owned()),
-    }
-}
-
 /// What to do with passwords.
 #[derive(Debug, Subcommand)]
 pub enum PasswordCommand {
@@ -450,43 +367,6 @@ pub struct RevokeOptions {
     pub settings: Settings,
 }
 
-/// When something ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Expiry {
-    /// At this time.
-    At(UnixTime),
-    /// So long from now.
-    After(Duration),
-}
-
-fn login(text: &str) -> Result<LoginName, String> {
-    LoginName::parse(text).map_err(|error| error.to_string())
-}
-
-fn address(text: &str) -> Result<MailAddress, String> {
-    MailAddress::parse(text).map_err(|error| error.to_string())
-}
-
-fn protocol(text: &str) -> Result<Protocol, String> {
-    let protocols = Protocol::ALL.map(|protocol| (protocol.name(), protocol));
-    value::choice(text, &protocols).map_err(|wrong| wrong.to_string())
-}
-
-fn network(text: &str) -> Result<IpNet, String> {
-    value::network(text).map_err(|wrong| wrong.to_string())
-}
-
-fn expiry(text: &str) -> Result<Expiry, String> {
-    const LONGEST: Duration = Duration::from_secs(3_650 * 24 * 3_600);
-    if let Some(day) = UnixTime::parse_day(text) {
-        return Ok(Expiry::At(day));
-    }
-    let after = value::duration(text, &(Duration::from_secs(1)..=LONGEST));
-    after
-        .map(Expiry::After)
-        .map_err(|_| "write a day such as 2027-01-31, or a time up to ten years such as 90d".to_owned())
-}
-
 /// What to do with an account.
 #[derive(Debug, Subcommand)]
 pub enum AccountCommand {
@@ -517,9 +397,12 @@ pub enum StateCommand {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use clap::CommandFactory as _;
 
     use super::*;
+    use gatepost_core::clock::UnixTime;
 
     fn parse(arguments: &[&str]) -> Result<Cli, clap::error::ErrorKind> {
         Cli::try_parse_from(std::iter::once(&"gatepost").chain(arguments)).map_err(|error| error.kind())

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::options::Settings;
+use super::settings::Settings;
 
 /// Tells the service behind `socket`, or of the configuration of `settings`, to reload, and shows
 /// the outcome. Returns the exit code.

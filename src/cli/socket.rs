@@ -17,9 +17,9 @@ use url::form_urlencoded;
 use zeroize::Zeroizing;
 
 use super::exit::CONFIGURATION;
-use super::options::Settings;
 use super::output::{complain, report};
 use super::owner;
+use super::settings::Settings;
 use crate::admin::TAKE_OVER;
 use crate::daemon::Inherited;
 use crate::daemon::take_over::{self, Predecessor};

@@ -2,8 +2,8 @@
 
 use tokio::runtime::Builder;
 
-use super::options::Settings;
 use super::output::report;
+use super::settings::Settings;
 use super::store_context::print_result;
 use gatepost_config::{Config, Purpose, State};
 use gatepost_store::{Rotation, rotate_key as rotate};

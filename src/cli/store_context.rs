@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::exit::CONFIGURATION;
-use super::options::Settings;
 use super::output::{complain, failed, report, result, told};
+use super::settings::Settings;
 use super::{owner, run};
 use gatepost_config::{Config, Purpose, State};
 use gatepost_store::Store;

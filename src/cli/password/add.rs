@@ -5,7 +5,8 @@ use std::sync::Arc;
 use anyhow::{Context, bail};
 use ipnet::IpNet;
 
-use crate::cli::options::{AddOptions, Expiry};
+use crate::cli::options::AddOptions;
+use crate::cli::parse::Expiry;
 use crate::cli::store_context::{StoreContext, with_store_context};
 use crate::client_settings::{Scope, client_settings, fitting, lets_in};
 use crate::login::issue::{self, Order};
