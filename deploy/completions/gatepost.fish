@@ -40,6 +40,7 @@ complete -c gatepost -n "__fish_gatepost_needs_command" -f -a "logout" -d 'Delet
 complete -c gatepost -n "__fish_gatepost_needs_command" -f -a "status" -d 'Show service status and a link to the status page'
 complete -c gatepost -n "__fish_gatepost_needs_command" -f -a "cert" -d 'Create a local CA and a server certificate'
 complete -c gatepost -n "__fish_gatepost_needs_command" -f -a "import" -d 'Convert the configuration of another proxy'
+complete -c gatepost -n "__fish_gatepost_needs_command" -f -a "setup" -d 'Set up tenant and configuration with least privilege'
 complete -c gatepost -n "__fish_gatepost_needs_command" -f -a "password" -d 'Create, list and revoke device passwords'
 complete -c gatepost -n "__fish_gatepost_needs_command" -f -a "account" -d 'Unlock an account after too many wrong passwords'
 complete -c gatepost -n "__fish_gatepost_needs_command" -f -a "state" -d 'Manage stored sign-ins and device passwords'
@@ -119,6 +120,34 @@ complete -c gatepost -n "__fish_gatepost_using_subcommand import" -l private-key
 complete -c gatepost -n "__fish_gatepost_using_subcommand import" -l force -d 'Replace files that exist'
 complete -c gatepost -n "__fish_gatepost_using_subcommand import" -l incomplete -d 'Write the file even if `check` refuses it'
 complete -c gatepost -n "__fish_gatepost_using_subcommand import" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c gatepost -n "__fish_gatepost_using_subcommand setup" -l tenant -d 'Directory ID or verified domain' -r
+complete -c gatepost -n "__fish_gatepost_using_subcommand setup" -l cloud -d 'worldwide, us-gov-gcc-high, us-gov-dod or china [default: worldwide]' -r
+complete -c gatepost -n "__fish_gatepost_using_subcommand setup" -l protocol -d 'Protocol of the programs: imap, pop3, smtp, ews or graph (repeatable)' -r
+complete -c gatepost -n "__fish_gatepost_using_subcommand setup" -l mailbox -d 'Mailbox that the programs use (repeatable)' -r
+complete -c gatepost -n "__fish_gatepost_using_subcommand setup" -l send-only -d 'Programs send and never read [yes or no]' -r
+complete -c gatepost -n "__fish_gatepost_using_subcommand setup" -l sign-in -d 'Who signs in at Microsoft' -r -f -a "nobody\t'a server works alone'
+person\t'somebody signs in once for each mailbox, also with MFA'
+password\t'programs keep the Microsoft password, without MFA'"
+complete -c gatepost -n "__fish_gatepost_using_subcommand setup" -l name -d 'Name of the application in Entra [default: Gatepost]' -r
+complete -c gatepost -n "__fish_gatepost_using_subcommand setup" -l client-id -d 'Application ID, if the application exists' -r
+complete -c gatepost -n "__fish_gatepost_using_subcommand setup" -l allow-from -d 'Let clients of this network connect (repeatable)' -r
+complete -c gatepost -n "__fish_gatepost_using_subcommand setup" -l tls -d 'TLS towards clients, with a local certificate [default: none]' -r -f -a "none\t'Without'
+implicit\t'TLS from the first byte'
+starttls\t'`STARTTLS` or `STLS`'"
+complete -c gatepost -n "__fish_gatepost_using_subcommand setup" -l host -d 'Name or address of this machine for that certificate (repeatable)' -r
+complete -c gatepost -n "__fish_gatepost_using_subcommand setup" -l state -d 'State directory of the service [default: /var/lib/gatepost]' -r -F
+complete -c gatepost -n "__fish_gatepost_using_subcommand setup" -l script -d 'Language of the script for the tenant [default: powershell]' -r -f -a "powershell\t'Graph PowerShell and Exchange Online PowerShell'
+az\t'Azure CLI, and PowerShell for Exchange Online'"
+complete -c gatepost -n "__fish_gatepost_using_subcommand setup" -l answers -d 'Take further answers from this YAML file' -r -F
+complete -c gatepost -n "__fish_gatepost_using_subcommand setup" -l graph-token -d 'Set up Entra with the token that this command prints [run without a shell]' -r
+complete -c gatepost -n "__fish_gatepost_using_subcommand setup" -l graph -d 'Microsoft Graph server [default: by cloud]' -r
+complete -c gatepost -n "__fish_gatepost_using_subcommand setup" -s c -l config -d 'Configuration file [default: proxy.yaml]' -r -F
+complete -c gatepost -n "__fish_gatepost_using_subcommand setup" -l set -d 'Set one key, over file and environment (repeatable)' -r
+complete -c gatepost -n "__fish_gatepost_using_subcommand setup" -l log-format -d 'Log format: text, json or journal (same as --set log.format=…)' -r
+complete -c gatepost -n "__fish_gatepost_using_subcommand setup" -l log-level -d 'Log level: error, warn, info, debug or trace (same as --set log.level=…)' -r
+complete -c gatepost -n "__fish_gatepost_using_subcommand setup" -l replace -d 'Replace files that exist'
+complete -c gatepost -n "__fish_gatepost_using_subcommand setup" -l yes -d 'Do not ask for confirmation'
+complete -c gatepost -n "__fish_gatepost_using_subcommand setup" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c gatepost -n "__fish_gatepost_using_subcommand password; and not __fish_seen_subcommand_from add list revoke hash" -s h -l help -d 'Print help'
 complete -c gatepost -n "__fish_gatepost_using_subcommand password; and not __fish_seen_subcommand_from add list revoke hash" -f -a "add" -d 'Create a device password and print it once'
 complete -c gatepost -n "__fish_gatepost_using_subcommand password; and not __fish_seen_subcommand_from add list revoke hash" -f -a "list" -d 'List device passwords and their last use'

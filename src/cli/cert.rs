@@ -16,6 +16,7 @@ use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::ServerCertVerifier;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use zeroize::Zeroizing;
 
 use super::options::{CertOptions, KeyKind};
 use super::parse::Host;
@@ -42,7 +43,11 @@ pub fn cert(options: &CertOptions) -> u8 {
     print_result(make(options))
 }
 
-fn make(options: &CertOptions) -> anyhow::Result<String> {
+/// Creates the files. Returns what is told of them.
+///
+/// # Errors
+/// A file cannot be written, or is there already.
+pub(super) fn make(options: &CertOptions) -> anyhow::Result<String> {
     let directory = &options.directory;
     let path = |name: &str| directory.join(name);
     std::fs::create_dir_all(directory)
@@ -181,6 +186,24 @@ impl Authority {
         verifier.verify_server_cert(&certificate, &[], &ServerName::try_from("localhost")?, &[], UnixTime::now())?;
         Ok(())
     }
+}
+
+/// Creates a certificate that its own RSA key has signed, for an application in Entra. The key is new
+/// unless one is given. Returns both, as PEM.
+///
+/// # Errors
+/// The key cannot be created or used.
+pub(super) fn self_signed(common: &str, days: u32, key: Option<&str>) -> anyhow::Result<(String, Zeroizing<String>)> {
+    let key = match key {
+        Some(pem) => KeyPair::from_pem_and_sign_algo(pem, &PKCS_RSA_SHA256).context("it is not an RSA key")?,
+        None => new_key(KeyKind::Rsa)?,
+    };
+    let mut params = CertificateParams::default();
+    params.distinguished_name = name(common);
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    (params.not_before, params.not_after) = (from_now(None), from_now(Some(days)));
+    let certificate = params.self_signed(&key).context("cannot create the certificate of the application")?;
+    Ok((certificate.pem(), Zeroizing::new(key.serialize_pem())))
 }
 
 fn new_key(kind: KeyKind) -> anyhow::Result<KeyPair> {

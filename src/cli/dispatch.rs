@@ -11,7 +11,7 @@ use super::exit::USAGE;
 use super::options::{AccountCommand, Cli, Command, PasswordCommand, RunOptions, StateCommand};
 #[cfg(unix)]
 use super::status;
-use super::{account, cert, check, doctor, import, login, logout, password, reload, run, state};
+use super::{account, cert, check, doctor, import, login, logout, password, reload, run, setup, state};
 use crate::system::process::hide_memory;
 use gatepost_config::suggestion;
 use gatepost_telemetry::stderr;
@@ -43,6 +43,7 @@ pub fn main() -> ExitCode {
         Command::Status(options) => status::status(&options),
         Command::Cert(options) => cert::cert(&options),
         Command::Import(options) => import::import(&options),
+        Command::Setup(options) => setup::setup(*options),
         Command::Password(PasswordCommand::Add(options)) => password::add::add(&options),
         Command::Password(PasswordCommand::List(options)) => password::list::list(&options),
         Command::Password(PasswordCommand::Revoke(options)) => password::revoke::revoke(&options),

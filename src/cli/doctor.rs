@@ -18,6 +18,7 @@ use super::exit::{DONE, FAILED, USAGE};
 use super::options::DoctorOptions;
 use super::output::{complain, failed, report, result, write};
 use super::run;
+use super::settings::Settings;
 use super::store_context::by;
 use crate::app::server_name;
 use crate::doctor::{Block, Event, Facts, Order, Recipient, Section, Step, Summary, closing, examine, heading};
@@ -49,6 +50,31 @@ pub fn doctor(options: DoctorOptions) -> u8 {
     };
     let code = runtime.block_on(examined(options, password));
     // Connections that close need not be waited for.
+    runtime.shutdown_background();
+    code
+}
+
+/// Examines a configuration in this process, whether a service runs or not. Returns the exit code.
+pub(super) fn examine_alone(settings: Settings) -> u8 {
+    let places = match settings.service_sockets(std::env::vars_os()) {
+        Ok(places) => places,
+        Err(problems) => return report(&problems),
+    };
+    let runtime = match run::runtime() {
+        Ok(runtime) => runtime,
+        Err(code) => return code,
+    };
+    let options = DoctorOptions {
+        account: None,
+        login: None,
+        from: None,
+        send: false,
+        send_test: None,
+        json: false,
+        socket: None,
+        settings,
+    };
+    let code = runtime.block_on(alone(options, None, places));
     runtime.shutdown_background();
     code
 }

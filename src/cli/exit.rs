@@ -28,3 +28,5 @@ pub(super) const OF_DOCTOR: &str =
 pub(super) const OF_STATUS: &str = "Exit codes: 0 done (with --ready: ready), 1 no service, or not ready, 2 wrong command line, 3 wrong configuration.";
 /// Of `import`.
 pub(super) const OF_IMPORT: &str = "Exit codes: 0 done, 1 failed, 2 wrong command line, 3 something is missing, so that `gatepost check` refuses the result.";
+/// Of `setup`.
+pub(super) const OF_SETUP: &str = "Exit codes: 0 done (with --graph-token: and no problem found), 1 failed, 2 an answer is missing or wrong, 3 wrong configuration.";

@@ -20,6 +20,8 @@ pub mod password;
 pub mod reload;
 pub mod run;
 mod settings;
+pub mod setup;
+mod setup_options;
 #[cfg(unix)]
 mod socket;
 pub mod state;
@@ -37,3 +39,4 @@ pub use options::{
 pub use output::report;
 pub use parse::{Expiry, Host};
 pub use settings::Settings;
+pub use setup_options::{ClientTls, ScriptLanguage, SetupAnswers, SetupOptions, SignInBy};

@@ -9,6 +9,7 @@ use ipnet::IpNet;
 use super::exit;
 use super::parse::{Expiry, Host, address, expiry, host, login, network, protocol};
 use super::settings::Settings;
+use super::setup_options::SetupOptions;
 use gatepost_core::account::{LoginName, MailAddress};
 use gatepost_core::protocol::Protocol;
 
@@ -77,6 +78,9 @@ pub enum Command {
     /// Convert the configuration of another proxy
     #[command(after_help = exit::OF_IMPORT)]
     Import(ImportOptions),
+    /// Set up tenant and configuration with least privilege
+    #[command(after_help = exit::OF_SETUP)]
+    Setup(Box<SetupOptions>),
     /// Create, list and revoke device passwords
     #[command(subcommand)]
     Password(PasswordCommand),
@@ -99,6 +103,7 @@ impl Command {
             Self::Logout(options) => &options.settings,
             #[cfg(unix)]
             Self::Status(options) => &options.settings,
+            Self::Setup(options) => &options.settings,
             Self::Password(PasswordCommand::Add(options)) => &options.settings,
             Self::Password(PasswordCommand::List(options)) => &options.settings,
             Self::Password(PasswordCommand::Revoke(options)) => &options.settings,

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use gatepost_config::value;
+use gatepost_config::{Cloud, value};
 use gatepost_core::account::{LoginName, MailAddress};
 use gatepost_core::clock::UnixTime;
 use gatepost_core::protocol::Protocol;
@@ -50,6 +50,18 @@ pub(super) fn address(text: &str) -> Result<MailAddress, String> {
 pub(super) fn protocol(text: &str) -> Result<Protocol, String> {
     let protocols = Protocol::ALL.map(|protocol| (protocol.name(), protocol));
     value::choice(text, &protocols).map_err(|wrong| wrong.to_string())
+}
+
+pub(super) fn cloud(text: &str) -> Result<Cloud, String> {
+    value::choice(text, &Cloud::ALL.map(|cloud| (cloud.preset().name, cloud))).map_err(|wrong| wrong.to_string())
+}
+
+pub(super) fn yes_or_no(text: &str) -> Result<bool, String> {
+    match text {
+        "yes" | "true" => Ok(true),
+        "no" | "false" => Ok(false),
+        _ => Err("write yes or no".to_owned()),
+    }
 }
 
 pub(super) fn network(text: &str) -> Result<IpNet, String> {

@@ -76,7 +76,7 @@ impl Answer {
     }
 
     /// Returns its text, for the log.
-    pub(super) fn words(&self) -> String {
+    pub(crate) fn words(&self) -> String {
         let Self { status, code, message, request_id, .. } = self;
         let words = [code.as_deref().unwrap_or_default(), message];
         let words: Vec<_> = words.into_iter().filter(|words| !words.is_empty()).collect();

@@ -206,7 +206,7 @@ impl GraphClient {
         expected: u16,
     ) -> Result<Result<Response<Incoming>, Answer>, Broken> {
         let request = Request::builder().method(method).uri(self.uri(path)).header("prefer", "IdType=\"ImmutableId\"");
-        let (request, id) = authorized(request, bearer).map_err(|error| self.defect(&error.into()))?;
+        let (request, id) = authorized(request, &bearer.token).map_err(|error| self.defect(&error.into()))?;
         let request = request.body(Full::default()).map_err(|error| self.defect(&error))?;
         let deadline = Instant::now() + self.connect + ANSWER.min(self.answer);
         let response = match timeout_at(deadline, self.send(request)).await {
@@ -260,7 +260,7 @@ impl GraphClient {
         Failure::new(Cause::Throttled, format!("{at} wants no requests for this mailbox for another {seconds} s"))
     }
 
-    fn late(&self) -> Failure {
+    pub(super) fn late(&self) -> Failure {
         Failure::new(Cause::UpstreamTimeout, format!("{} did not answer in time", self.origin))
     }
 

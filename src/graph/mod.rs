@@ -3,7 +3,7 @@
 //!
 //! `send` sends a message, after `outgoing` has ensured that its recipients are exactly those of
 //! the envelope. `sent_items` looks for its copy if Graph did not say whether it took the message,
-//! and `loss` says what Graph drops. [`messages`] reads and deletes what has arrived. [`answer`]
+//! and `loss` says what Graph drops. `directory` asks for other things than mail. [`messages`] reads and deletes what has arrived. [`answer`]
 //! reads Graph's error answers. `throttle` pauses requests when Graph asks for it.
 
 use std::error::Error;
@@ -20,15 +20,16 @@ use zeroize::Zeroizing;
 
 use body::Base64;
 use gatepost_config::{Limits, Origin};
+use gatepost_core::secret::AccessToken;
 use gatepost_net::dial::Dialer;
 use gatepost_net::http::{self, Client, Connector, ConnectorError};
 use gatepost_net::tls::TrustError;
 use gatepost_net::tls::client::UpstreamTrust;
 use gatepost_oauth::endpoint::guid;
-use gatepost_proto::sasl::Bearer;
 
 pub mod answer;
 mod body;
+pub(crate) mod directory;
 mod judge;
 mod loss;
 pub mod messages;
@@ -133,8 +134,8 @@ impl GraphClient {
 /// # Errors
 /// The token contains an octet that is not allowed in a header field; [`gatepost_proto::sasl`] and
 /// [`gatepost_oauth`] accept no such token.
-pub fn authorized(request: Builder, bearer: &Bearer) -> Result<(Builder, String), InvalidHeaderValue> {
-    let token = bearer.token.expose();
+pub fn authorized(request: Builder, token: &AccessToken) -> Result<(Builder, String), InvalidHeaderValue> {
+    let token = token.expose();
     let mut text = Zeroizing::new(Vec::with_capacity("Bearer ".len() + token.len()));
     text.extend_from_slice(b"Bearer ");
     text.extend_from_slice(token.as_bytes());

@@ -137,7 +137,7 @@ impl GraphClient {
     async fn post(&self, bearer: &Bearer, message: Base64) -> Result<Answer, NotSent> {
         let defect = |error: http::Error| refused::defect(&error);
         let request = Request::post(self.uri(&path(&bearer.user))).header(CONTENT_TYPE, "text/plain");
-        let (request, id) = authorized(request, bearer).map_err(|error| defect(error.into()))?;
+        let (request, id) = authorized(request, &bearer.token).map_err(|error| defect(error.into()))?;
         let request = request.body(Either::Right(message)).map_err(defect)?;
         // Connecting has its own deadline, so a request that is late here was sent.
         let deadline = Instant::now() + self.connect + self.answer;

@@ -123,17 +123,29 @@ impl Enrolment {
         store: &dyn Store,
         now: UnixTime,
     ) -> Result<Option<(DevicePassword, Password)>, NotIssued> {
-        let present = store.device_passwords().await?;
-        if present.iter().any(|password| password.login == self.login) {
-            return Ok(None);
-        }
-        let order = Order {
-            login: self.login.clone(),
-            name: FIRST.to_owned(),
-            protocols: Vec::new(),
-            from: Vec::new(),
-            expires_at: None,
-        };
-        issue::generate(store, order, now).await.map(Some)
+        first_password(store, &self.login, now).await
     }
+}
+
+/// Creates the first device password of a login. Returns `None` if it has one already.
+///
+/// # Errors
+/// [`NotIssued`]; no password was created then.
+pub(crate) async fn first_password(
+    store: &dyn Store,
+    login: &MailAddress,
+    now: UnixTime,
+) -> Result<Option<(DevicePassword, Password)>, NotIssued> {
+    let present = store.device_passwords().await?;
+    if present.iter().any(|password| password.login == *login) {
+        return Ok(None);
+    }
+    let order = Order {
+        login: login.clone(),
+        name: FIRST.to_owned(),
+        protocols: Vec::new(),
+        from: Vec::new(),
+        expires_at: None,
+    };
+    issue::generate(store, order, now).await.map(Some)
 }

@@ -73,7 +73,7 @@ impl Gateway {
         let request = Request::post(format!("https://{authority}/EWS/Exchange.asmx"))
             .header(CONTENT_TYPE, HeaderValue::from_static("text/xml; charset=utf-8"))
             .header("x-anchormailbox", mailbox.as_str());
-        let request = match authorized(request, &admission.bearer) {
+        let request = match authorized(request, &admission.bearer.token) {
             Ok((request, _)) => request.body(upload).map_err(|_| broken("the request could not be made"))?,
             Err(_) => return Err(broken("the request could not be made")),
         };

@@ -17,6 +17,7 @@ mod gone_reader;
 mod import;
 #[cfg(all(unix, feature = "sandbox"))]
 mod readme;
+mod setup;
 #[cfg(unix)]
 mod standing;
 #[cfg(feature = "sandbox")]

@@ -13,3 +13,4 @@ mod monitoring;
 mod package;
 mod support;
 mod systemd;
+mod tenant_scripts;

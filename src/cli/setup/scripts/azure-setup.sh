@@ -1,0 +1,123 @@
+
+write_graph() { # write_graph METHOD PATH JSON QUERY
+    az rest --method "$1" --resource "$graph" --url "$graph/v1.0/$2" --headers Content-Type=application/json \
+        --body "$3" --query "$4" --output tsv
+}
+
+ensure_application() {
+    local public
+    find_application
+    if [ -n "$application" ]; then
+        echo "kept: the application $client_id"
+        public=$(read_graph "applications/$application" isFallbackPublicClient)
+        if [ -z "$is_public" ] && [ "$public" = true ]; then
+            fail 'The application allows public client flows, so Entra refuses its certificate (AADSTS700025). Choose another --name, or turn them off in Entra: Authentication, Settings.'
+        fi
+        if [ -n "$is_public" ] && [ "$public" != true ]; then
+            write_graph patch "applications/$application" '{"isFallbackPublicClient":true}' @
+            echo 'changed: the application allows public client flows'
+        fi
+        return
+    fi
+    application=$(write_graph post applications "$application_json" id)
+    client_id=$(read_graph "applications/$application" appId)
+    echo "created: the application $client_id"
+}
+
+ensure_certificate() {
+    local count known
+    [ -n "$certificate" ] || return 0
+    count=$(read_graph "applications/$application?\$select=keyCredentials" "length(keyCredentials[?key=='$certificate'])")
+    if [ "$count" != 0 ]; then
+        echo 'kept: the certificate of the application'
+        return
+    fi
+    # The list is replaced as a whole, so the certificates that are there are sent again.
+    known=$(az rest --method get --resource "$graph" --url "$graph/v1.0/applications/$application?\$select=keyCredentials" \
+        --query keyCredentials --output json)
+    known=${known%"]"*}
+    case $known in
+        *'}'*) known="$known,$certificate_json]" ;;
+        *) known="[$certificate_json]" ;;
+    esac
+    write_graph patch "applications/$application" "{\"keyCredentials\":$known}" @
+    echo 'created: the certificate of the application'
+}
+
+ensure_principal() {
+    local filter
+    filter="servicePrincipals?\$filter=appId%20eq%20%27$client_id%27"
+    # The id that counts is that of the service principal ("enterprise application"), not that of the registration.
+    principal=$(read_graph "$filter" 'value[0].id')
+    if [ -n "$principal" ]; then
+        echo "kept: the service principal $principal"
+        return
+    fi
+    principal=$(write_graph post servicePrincipals "{\"appId\":\"$client_id\"}" id)
+    echo "created: the service principal $principal"
+}
+
+warn_of() { # warn_of ROLE_ID NAME HARM
+    local assigned
+    assigned=$(read_graph "servicePrincipals/$principal/appRoleAssignments" "value[?appRoleId=='$1'].id")
+    [ -z "$assigned" ] || echo "warning: the application has the permission $2 in Entra, $3. Remove it there."
+}
+
+find_resource() { # find_resource APP_ID: sets resource
+    resource=$(read_graph "servicePrincipals?\$filter=appId%20eq%20%27$1%27" 'value[0].id')
+    [ -n "$resource" ] || fail "The tenant has no service principal for $1. Does it have Exchange Online?"
+}
+
+ensure_role() { # ensure_role APP_ID ROLE_ID NAME
+    local resource assigned
+    find_resource "$1"
+    [ -n "$(read_graph "servicePrincipals/$resource" "appRoles[?id=='$2' && value=='$3'].id")" ] || fail "$3 has another id in this tenant. Report it."
+    assigned=$(read_graph "servicePrincipals/$principal/appRoleAssignments" "value[?appRoleId=='$2' && resourceId=='$resource'].id")
+    if [ -n "$assigned" ]; then
+        echo "kept: the permission $3"
+        return
+    fi
+    write_graph post "servicePrincipals/$principal/appRoleAssignments" "{\"principalId\":\"$principal\",\"resourceId\":\"$resource\",\"appRoleId\":\"$2\"}" id >/dev/null
+    echo "created: the permission $3, with consent"
+}
+
+ensure_scopes() { # ensure_scopes APP_ID SCOPE...
+    local resource of_grant grant held scope new=
+    find_resource "$1"
+    shift
+    of_grant="oauth2PermissionGrants?\$filter=clientId%20eq%20%27$principal%27"
+    grant=$(read_graph "$of_grant" "value[?resourceId=='$resource' && consentType=='AllPrincipals'].id | [0]")
+    held=
+    [ -z "$grant" ] || held=$(read_graph "oauth2PermissionGrants/$grant" scope)
+    for scope in "$@"; do
+        case " $held " in
+            *" $scope "*) ;;
+            *) new="$new $scope" ;;
+        esac
+    done
+    if [ -z "$new" ]; then
+        echo "kept: consent to $*"
+    elif [ -n "$grant" ]; then
+        write_graph patch "oauth2PermissionGrants/$grant" "{\"scope\":\"$held$new\"}" @
+        echo "changed: consent to$new"
+    else
+        write_graph post oauth2PermissionGrants "{\"clientId\":\"$principal\",\"consentType\":\"AllPrincipals\",\"resourceId\":\"$resource\",\"scope\":\"${new# }\"}" id >/dev/null
+        echo "created: consent to$new"
+    fi
+}
+
+note_client_id() {
+    local file text
+    file="$(dirname -- "$0")/$configuration_name"
+    [ -f "$file" ] || return 0
+    text=$(cat -- "$file")
+    case $text in
+        *"$placeholder"*)
+            printf '%s\n' "${text//"$placeholder"/"$client_id"}" >"$file"
+            echo "changed: $configuration_name has the application ID"
+            ;;
+    esac
+}
+
+# ---- The steps ----
+

@@ -1,0 +1,3 @@
+# Every step looks before it changes something, so the script can run again.
+$ErrorActionPreference = 'Stop'
+

@@ -1,0 +1,3 @@
+
+# ---- Exchange Online ----
+

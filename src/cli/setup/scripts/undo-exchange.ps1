@@ -1,0 +1,4 @@
+
+if ($clientId) {
+    $known = @(@(Get-ServicePrincipal).Where({ $_.AppId -eq $clientId }))[0]
+}

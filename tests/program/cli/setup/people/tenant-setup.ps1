@@ -1,0 +1,187 @@
+# Created by `gatepost setup`. Sets up the tenant for Gatepost. tenant-undo.ps1 is the reverse.
+# Modules: Microsoft.Graph.Authentication, ExchangeOnlineManagement (Install-Module gets them).
+# Roles: Cloud Application Administrator or Privileged Role Administrator, Exchange Administrator.
+# Every step looks before it changes something, so the script can run again.
+$ErrorActionPreference = 'Stop'
+
+$configurationName = 'proxy.yaml'
+$placeholder = '00000000-0000-0000-0000-000000000000'
+$tenant = 'contoso.com'
+$graphEnvironment = 'Global'
+$graphScopes = @('Application.ReadWrite.All', 'DelegatedPermissionGrant.ReadWrite.All')
+$clientId = ''
+$findApplication = 'applications?$filter=displayName%20eq%20%27Gatepost%27&$select=id,appId,displayName,tags,isFallbackPublicClient'
+$applicationJson = '{"displayName":"Gatepost","isFallbackPublicClient":true,"requiredResourceAccess":[{"resourceAccess":[{"id":"195adc35-e27b-454b-a7ed-1ecdffa1c09f","type":"Scope"}],"resourceAppId":"00000002-0000-0ff1-ce00-000000000000"},{"resourceAccess":[{"id":"e383f46e-2787-4529-855e-0e479a3ffac0","type":"Scope"},{"id":"024d486e-b451-40bb-833d-3e66d98c5c73","type":"Scope"},{"id":"7427e0e9-2fba-42fe-b0c0-848c9e6a8182","type":"Scope"}],"resourceAppId":"00000003-0000-0000-c000-000000000000"}],"signInAudience":"AzureADMyOrg","tags":["gatepost-setup"]}'
+$isPublic = $true
+$certificate = ''
+$certificateJson = ''
+$apis = @(
+    @{ AppId = '00000002-0000-0ff1-ce00-000000000000'; Scopes = 'IMAP.AccessAsUser.All' },
+    @{ AppId = '00000003-0000-0000-c000-000000000000'; Scopes = 'Mail.Send Mail.ReadWrite offline_access' }
+)
+$permissions = @(
+    @{ AppId = '00000002-0000-0ff1-ce00-000000000000'; Kind = 'Scope'; Value = 'IMAP.AccessAsUser.All'; Id = '195adc35-e27b-454b-a7ed-1ecdffa1c09f' },
+    @{ AppId = '00000003-0000-0000-c000-000000000000'; Kind = 'Scope'; Value = 'Mail.Send'; Id = 'e383f46e-2787-4529-855e-0e479a3ffac0' },
+    @{ AppId = '00000003-0000-0000-c000-000000000000'; Kind = 'Scope'; Value = 'Mail.ReadWrite'; Id = '024d486e-b451-40bb-833d-3e66d98c5c73' },
+    @{ AppId = '00000003-0000-0000-c000-000000000000'; Kind = 'Scope'; Value = 'offline_access'; Id = '7427e0e9-2fba-42fe-b0c0-848c9e6a8182' }
+)
+$unwanted = @()
+$name = 'Gatepost'
+$mailboxes = @(
+    'anna@contoso.com'
+)
+$protocols = @('imap')
+
+# ---- Entra: the application, its certificate, its service principal, and consent ----
+
+function Read-Graph([string] $Path) {
+    Invoke-MgGraphRequest -Method GET -Uri "v1.0/$Path"
+}
+
+function Write-Graph([string] $Method, [string] $Path, [string] $Json) {
+    Invoke-MgGraphRequest -Method $Method -Uri "v1.0/$Path" -Body $Json -ContentType 'application/json'
+}
+
+function Find-Application {
+    $found = @((Read-Graph $findApplication).value)
+    if (-not $clientId -and @($found.Where({ $_.tags -notcontains 'gatepost-setup' }))) {
+        throw "An application of this name exists that gatepost setup did not create. Choose another --name, or name it with --client-id."
+    }
+    if ($found.Count -gt 1) {
+        throw 'There are several applications of this name. Choose one with --client-id.'
+    }
+    if ($clientId -and -not $found) {
+        throw "The tenant has no application $clientId."
+    }
+    $found
+}
+
+function Get-Principal([string] $AppId) {
+    @((Read-Graph ('servicePrincipals?$filter=appId%20eq%20%27' + $AppId + '%27')).value)
+}
+
+Connect-MgGraph -TenantId $tenant -Environment $graphEnvironment -Scopes $graphScopes -NoWelcome
+
+$application = Find-Application
+if ($application) {
+    "kept: the application $($application.appId)"
+    if (-not $isPublic -and $application.isFallbackPublicClient) {
+        throw 'The application allows public client flows, so Entra refuses its certificate (AADSTS700025). Choose another --name, or turn them off in Entra: Authentication, Settings.'
+    }
+    if ($isPublic -and -not $application.isFallbackPublicClient) {
+        Write-Graph PATCH "applications/$($application.id)" '{"isFallbackPublicClient":true}' | Out-Null
+        'changed: the application allows public client flows'
+    }
+} else {
+    $application = Write-Graph POST 'applications' $applicationJson
+    "created: the application $($application.appId)"
+}
+
+if ($certificateJson) {
+    $keys = @((Read-Graph ('applications/' + $application.id + '?$select=keyCredentials')).keyCredentials).Where({ $_ })
+    if ($keys.Where({ $_.key -eq $certificate })) {
+        'kept: the certificate of the application'
+    } else {
+        # The list is replaced as a whole, so the certificates that are there are sent again.
+        $all = @($certificateJson)
+        foreach ($key in $keys) {
+            $shown = ConvertTo-Json -InputObject "$($key.displayName)"
+            $all += '{"keyId":"' + $key.keyId + '","type":"' + $key.type + '","usage":"' + $key.usage + '","key":"' + $key.key + '","displayName":' + $shown + '}'
+        }
+        Write-Graph PATCH "applications/$($application.id)" ('{"keyCredentials":[' + ($all -join ',') + ']}') | Out-Null
+        'created: the certificate of the application'
+    }
+}
+
+# The id that counts is that of the service principal ("enterprise application"), not that of the registration.
+$principal = @(Get-Principal $application.appId)[0]
+if ($principal) {
+    "kept: the service principal $($principal.id)"
+} else {
+    $principal = Write-Graph POST 'servicePrincipals' ('{"appId":"' + $application.appId + '"}')
+    "created: the service principal $($principal.id)"
+}
+
+$assigned = @((Read-Graph "servicePrincipals/$($principal.id)/appRoleAssignments").value)
+foreach ($permission in $unwanted.Where({ $assigned.appRoleId -contains $_.Id })) {
+    "warning: the application has the permission $($permission.Value) in Entra, $($permission.Harm). Remove it there."
+}
+
+foreach ($api in $apis) {
+    $resource = @(Get-Principal $api.AppId)[0]
+    if (-not $resource) { throw "The tenant has no service principal for $($api.AppId). Does it have Exchange Online?" }
+    foreach ($permission in $permissions.Where({ $_.AppId -eq $api.AppId -and $_.Kind -eq 'Role' })) {
+        if (-not @($resource.appRoles).Where({ $_.id -eq $permission.Id -and $_.value -eq $permission.Value })) {
+            throw "$($permission.Value) has another id in this tenant. Report it."
+        }
+        if ($assigned.Where({ $_.appRoleId -eq $permission.Id -and $_.resourceId -eq $resource.id })) {
+            "kept: the permission $($permission.Value)"
+        } else {
+            $json = '{"principalId":"' + $principal.id + '","resourceId":"' + $resource.id + '","appRoleId":"' + $permission.Id + '"}'
+            Write-Graph POST "servicePrincipals/$($principal.id)/appRoleAssignments" $json | Out-Null
+            "created: the permission $($permission.Value), with consent"
+        }
+    }
+    if ($api.Scopes) {
+        $grants = @((Read-Graph ('oauth2PermissionGrants?$filter=clientId%20eq%20%27' + $principal.id + '%27')).value)
+        $grant = @($grants.Where({ $_.resourceId -eq $resource.id -and $_.consentType -eq 'AllPrincipals' }))[0]
+        $held = @("$($grant.scope)".Split(' ').Where({ $_ }))
+        $new = @($api.Scopes.Split(' ').Where({ $held -notcontains $_ }))
+        $scope = ($held + $new) -join ' '
+        if (-not $new) {
+            "kept: consent to $($api.Scopes)"
+        } elseif ($grant) {
+            Write-Graph PATCH "oauth2PermissionGrants/$($grant.id)" ('{"scope":"' + $scope + '"}') | Out-Null
+            "changed: consent to $scope"
+        } else {
+            $json = '{"clientId":"' + $principal.id + '","consentType":"AllPrincipals","resourceId":"' + $resource.id + '","scope":"' + $scope + '"}'
+            Write-Graph POST 'oauth2PermissionGrants' $json | Out-Null
+            "created: consent to $scope"
+        }
+    }
+}
+$clientId = $application.appId
+$objectId = $principal.id
+
+
+# ---- Exchange Online ----
+
+Connect-ExchangeOnline
+
+# A misspelled mailbox, or the wrong organization, is found before the first change.
+foreach ($mailbox in $mailboxes) {
+    Get-CASMailbox -Identity $mailbox | Out-Null
+}
+
+foreach ($mailbox in $mailboxes) {
+    $switches = Get-CASMailbox -Identity $mailbox
+    if ($protocols -contains 'imap' -and -not $switches.ImapEnabled) {
+        Set-CASMailbox -Identity $mailbox -ImapEnabled $true
+        "changed: IMAP is on for $mailbox"
+    }
+    if ($protocols -contains 'pop3' -and -not $switches.PopEnabled) {
+        Set-CASMailbox -Identity $mailbox -PopEnabled $true
+        "changed: POP3 is on for $mailbox"
+    }
+    # The mailbox's own value counts. The tenant's default stays as it is.
+    if ($protocols -contains 'smtp' -and $switches.SmtpClientAuthenticationDisabled -ne $false) {
+        Set-CASMailbox -Identity $mailbox -SmtpClientAuthenticationDisabled $false
+        "changed: SMTP AUTH is on for $mailbox"
+    }
+    if ($protocols -contains 'ews' -and -not $switches.EwsEnabled) {
+        Set-CASMailbox -Identity $mailbox -EwsEnabled $true
+        "changed: EWS is on for $mailbox"
+    }
+}
+
+$configuration = Join-Path -Path $PSScriptRoot -ChildPath $configurationName
+if (Test-Path -LiteralPath $configuration) {
+    $text = [IO.File]::ReadAllText($configuration)
+    if ($text.Contains($placeholder)) {
+        [IO.File]::WriteAllText($configuration, $text.Replace($placeholder, $clientId))
+        "changed: $configurationName has the application ID"
+    }
+}
+"Application ID: $clientId"
+"Object ID of the service principal: $objectId"
+'Exchange may need up to two hours before it sees a new right. Then run gatepost doctor.'
