@@ -138,6 +138,11 @@ impl Directory {
         })
     }
 
+    /// The object id of the confidential application's registration.
+    pub(super) fn application_object_id(&self) -> String {
+        self.object_id(&format!("application {}", self.confidential_client_id))
+    }
+
     /// The object id that stands for a name: always the same one, of the form of a GUID.
     pub(super) fn object_id(&self, name: &str) -> String {
         let digest = digest::digest(&digest::SHA256, format!("{} {}", self.tenant_id, name.to_lowercase()).as_bytes());

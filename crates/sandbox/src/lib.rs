@@ -263,6 +263,28 @@ impl Sandbox {
         self.shared.directory.registration.remove_certificates();
     }
 
+    /// The thumbprints of all certificates of the confidential application.
+    pub fn certificates(&self) -> Vec<String> {
+        self.shared.directory.registration.keys().into_iter().map(|(_, thumbprint)| thumbprint).collect()
+    }
+
+    /// The object id of the confidential application, which is not that of its service principal.
+    pub fn application_object_id(&self) -> String {
+        self.shared.directory.application_object_id()
+    }
+
+    /// Whether the confidential application has `Application.Read.All`, and so may read its own
+    /// registration at Graph. It has not at the start.
+    pub fn set_application_readable(&self, readable: bool) {
+        self.shared.set_may_read_application(readable);
+    }
+
+    /// Whether the token endpoint does not know yet what was added by `addKey`, as in the first
+    /// minutes at Entra.
+    pub fn set_added_keys_unknown(&self, unknown: bool) {
+        self.shared.directory.registration.set_spreading(unknown);
+    }
+
     /// A token of another issuer, as a cluster gives its workloads; the confidential application
     /// trusts the default one.
     ///

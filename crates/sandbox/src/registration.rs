@@ -4,6 +4,7 @@
 
 use std::collections::HashSet;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use aws_lc_rs::digest;
@@ -28,6 +29,13 @@ pub(super) const JWT_BEARER: &str = "urn:ietf:params:oauth:client-assertion-type
 
 /// How many used assertions are remembered; there are no more within the life of one.
 const USED: usize = 100_000;
+
+/// The audience of a proof of possession (Microsoft, "Generate proof of possession tokens for rolling
+/// keys").
+const PROOF_AUDIENCE: &str = "00000002-0000-0000-c000-000000000000";
+
+/// How long such a proof is valid at most.
+const PROOF_SECONDS: i64 = 600;
 
 /// How many seconds the clock of a client may differ from Entra's.
 const LEEWAY: i64 = 300;
@@ -69,6 +77,10 @@ impl Default for FederatedToken {
 
 /// A certificate in the application's registration.
 struct Registered {
+    /// The id that Graph gave it.
+    key_id: String,
+    /// Whether Graph added it, so that the token endpoint learns of it later.
+    is_added: bool,
     sha256: Vec<u8>,
     sha1: Vec<u8>,
     public_key: Vec<u8>,
@@ -79,6 +91,8 @@ struct Registered {
 pub(super) struct Registration {
     secrets: Mutex<Vec<SandboxSecret>>,
     certificates: Mutex<Vec<Registered>>,
+    /// Whether the token endpoint does not know yet what Graph has added.
+    is_spreading: AtomicBool,
     used: Mutex<HashSet<String>>,
     /// The other issuer's key. It is made at its first use, because an RSA key takes a while.
     issuer: OnceLock<Option<KeyPair>>,
@@ -119,6 +133,7 @@ impl Registration {
         Self {
             secrets: Mutex::new(vec![SandboxSecret { secret, expired: false }]),
             certificates: Mutex::default(),
+            is_spreading: AtomicBool::new(false),
             used: Mutex::default(),
             issuer: OnceLock::new(),
         }
@@ -142,14 +157,76 @@ impl Registration {
 
     /// Adds a certificate.
     pub(super) fn add_der(&self, der: &CertificateDer<'_>) -> std::io::Result<()> {
-        let (_, parsed) = x509_parser::parse_x509_certificate(der).map_err(std::io::Error::other)?;
+        let added = self.register(der, false);
+        added.map(drop).ok_or_else(|| std::io::Error::other("it is no certificate"))
+    }
+
+    /// Adds a certificate in DER form, as Graph does. Returns its id and its end; `None` if it is no
+    /// certificate.
+    pub(super) fn add_key(&self, der: &[u8]) -> Option<(String, i64)> {
+        self.register(der, true)
+    }
+
+    fn register(&self, der: &[u8], is_added: bool) -> Option<(String, i64)> {
+        let (_, parsed) = x509_parser::parse_x509_certificate(der).ok()?;
+        let key_id = super::random::guid();
+        let not_after = parsed.validity().not_after.timestamp();
         lock(&self.certificates).push(Registered {
+            key_id: key_id.clone(),
+            is_added,
             sha256: digest::digest(&digest::SHA256, der).as_ref().to_vec(),
             sha1: digest::digest(&digest::SHA1_FOR_LEGACY_USE_ONLY, der).as_ref().to_vec(),
             public_key: parsed.public_key().subject_public_key.data.to_vec(),
-            not_after: parsed.validity().not_after.timestamp(),
+            not_after,
         });
-        Ok(())
+        Some((key_id, not_after))
+    }
+
+    /// Removes the certificate of this id; whether there was one.
+    pub(super) fn remove_key(&self, key_id: &str) -> bool {
+        let mut certificates = lock(&self.certificates);
+        let before = certificates.len();
+        certificates.retain(|known| !known.key_id.eq_ignore_ascii_case(key_id));
+        certificates.len() < before
+    }
+
+    /// The ids of all certificates, and their thumbprints in upper-case hexadecimal digits.
+    pub(super) fn keys(&self) -> Vec<(String, String)> {
+        let key = |known: &Registered| (known.key_id.clone(), hexadecimal(&known.sha1));
+        lock(&self.certificates).iter().map(key).collect()
+    }
+
+    pub(super) fn set_spreading(&self, is_spreading: bool) {
+        self.is_spreading.store(is_spreading, Ordering::Relaxed);
+    }
+
+    /// Whether a proof of possession is one of the application with this object id: signed with the
+    /// key of a certificate that has not expired, for this audience, now, for ten minutes at most.
+    pub(super) fn is_proof(&self, proof: &str, object_id: &str, now: i64) -> bool {
+        #[derive(Deserialize)]
+        struct Says {
+            aud: String,
+            iss: String,
+            nbf: i64,
+            exp: i64,
+        }
+        let [head, body, signature] = proof.split('.').collect::<Vec<_>>()[..] else { return false };
+        let decode = |part: &str| URL_SAFE_NO_PAD.decode(part).unwrap_or_default();
+        let (Ok(header), Ok(says)) =
+            (serde_json::from_slice::<Header>(&decode(head)), serde_json::from_slice::<Says>(&decode(body)))
+        else {
+            return false;
+        };
+        let signed = proof.rsplit_once('.').map_or("", |(signed, _)| signed).as_bytes();
+        header.alg == "RS256"
+            && says.aud == PROOF_AUDIENCE
+            && says.iss.eq_ignore_ascii_case(object_id)
+            && says.nbf <= now.saturating_add(LEEWAY)
+            && says.exp > now
+            && says.exp.saturating_sub(says.nbf) <= PROOF_SECONDS
+            && self
+                .check_own_signature(&header, &RSA_PKCS1_2048_8192_SHA256, signed, &decode(signature), now, true)
+                .is_ok()
     }
 
     pub(super) fn remove_certificates(&self) {
@@ -186,7 +263,7 @@ impl Registration {
             _ => return Err(MALFORMED),
         };
         if claims.iss.eq_ignore_ascii_case(client_id) {
-            self.check_own_signature(&header, algorithm, signed, &signature, now)?;
+            self.check_own_signature(&header, algorithm, signed, &signature, now, false)?;
             if claims.sub != claims.iss {
                 return Err(50013);
             }
@@ -218,13 +295,16 @@ impl Registration {
         signed: &[u8],
         signature: &[u8],
         now: i64,
+        is_proof: bool,
     ) -> Result<(), u32> {
         const NOT_REGISTERED: u32 = 700_027;
         let thumbprint = |text: &Option<String>| text.as_ref().and_then(|text| URL_SAFE_NO_PAD.decode(text).ok());
         let (sha256, sha1) = (thumbprint(&header.sha256), thumbprint(&header.sha1));
         let certificates = lock(&self.certificates);
         let names = |known: &&Registered| sha256.as_ref() == Some(&known.sha256) || sha1.as_ref() == Some(&known.sha1);
-        let certificate = certificates.iter().find(names).ok_or(NOT_REGISTERED)?;
+        let is_spreading = !is_proof && self.is_spreading.load(Ordering::Relaxed);
+        let mut known = certificates.iter().filter(|known| !(is_spreading && known.is_added));
+        let certificate = known.find(names).ok_or(NOT_REGISTERED)?;
         UnparsedPublicKey::new(algorithm, &certificate.public_key)
             .verify(signed, signature)
             .map_err(|_| NOT_REGISTERED)?;
@@ -264,7 +344,11 @@ impl Registration {
 pub(super) fn thumbprint(assertion: &str) -> Option<String> {
     let header: Header = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(assertion.split('.').next()?).ok()?).ok()?;
     let octets = URL_SAFE_NO_PAD.decode(header.sha1.or(header.sha256)?).ok()?;
-    Some(octets.iter().map(|octet| format!("{octet:02X}")).collect())
+    Some(hexadecimal(&octets))
+}
+
+fn hexadecimal(octets: &[u8]) -> String {
+    octets.iter().map(|octet| format!("{octet:02X}")).collect()
 }
 
 fn in_time(claims: &AssertionClaims, now: i64) -> Result<(), u32> {

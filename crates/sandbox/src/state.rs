@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -101,6 +102,7 @@ pub(super) struct SandboxState {
     pub(super) concurrent_calls: ConcurrentCalls,
     /// `None`: everything that Graph offers here.
     graph_consent: Mutex<Option<Vec<String>>>,
+    may_read_application: AtomicBool,
     token_lifetime: Mutex<Duration>,
     pub(super) stop: CancellationToken,
     pub(super) tasks: TaskTracker,
@@ -136,6 +138,7 @@ impl SandboxState {
             http_faults: Faults::default(),
             concurrent_calls: ConcurrentCalls::default(),
             graph_consent: Mutex::default(),
+            may_read_application: AtomicBool::new(false),
             token_lifetime: Mutex::new(config.token_lifetime),
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
@@ -155,6 +158,15 @@ impl SandboxState {
             return own;
         }
         if GRAPH_RESOURCES.contains(&resource) { self.graph_consent.lock().clone() } else { self.exchange.consent() }
+    }
+
+    /// Whether the application was given `Application.Read.All` at Graph.
+    pub(super) fn may_read_application(&self) -> bool {
+        self.may_read_application.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_may_read_application(&self, may: bool) {
+        self.may_read_application.store(may, Ordering::Relaxed);
     }
 
     pub(super) fn token_lifetime(&self) -> Duration {

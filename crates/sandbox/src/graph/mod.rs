@@ -11,6 +11,7 @@ mod attachments;
 pub(super) mod concurrency;
 mod error;
 mod folders;
+mod keys;
 mod messages;
 mod query;
 mod route;
@@ -33,7 +34,7 @@ use super::http::call::{Call, perform, set};
 use super::mode::Service;
 use super::random;
 use super::state::SandboxState;
-use super::token::GRAPH_RESOURCES;
+use super::token::{Claims, GRAPH_RESOURCES};
 
 /// A request's body, in octets (Microsoft, "sendMail": 4 MB).
 const REQUEST_OCTETS: usize = 4 << 20;
@@ -49,7 +50,16 @@ pub(super) async fn respond(shared: &Arc<SandboxState>, call: &Call) -> io::Resu
         return Ok(with_ids(applications::respond(shared, call, &target, &ids).await?, &ids));
     }
     let answer = match admit(shared, call) {
-        Ok((admitted, target)) => {
+        Ok(Admitted::ToKeys(claims, target)) => {
+            let name = target.name(&call.head.method);
+            shared.tally.call(Service::Graph, "", &name);
+            let refuse =
+                |status, code, retry_after| GraphError::of_status(status, code, retry_after).answer(shared, &ids);
+            let work =
+                || keys::perform(shared, call, &claims, &target).unwrap_or_else(|error| error.answer(shared, &ids));
+            perform(shared, Service::Graph, &name, refuse, work).await?
+        }
+        Ok(Admitted::ToMailbox(admitted, target)) => {
             let (_permit, taken) = shared.concurrent_calls.take(&admitted.claims.client_id, &admitted.address);
             let name = target.name(&call.head.method);
             shared.tally.call(Service::Graph, &admitted.address, &name);
@@ -81,8 +91,14 @@ fn with_ids(mut answer: Answer, ids: &Ids) -> Answer {
     answer
 }
 
+/// A call whose token is good.
+enum Admitted<'a> {
+    ToMailbox(Box<AuthorizedCall<'a>>, Target),
+    ToKeys(Box<Claims>, keys::Target),
+}
+
 /// Finds out who calls, and for what.
-fn admit<'a>(shared: &'a SandboxState, call: &'a Call) -> Result<(AuthorizedCall<'a>, Target), GraphError> {
+fn admit<'a>(shared: &'a SandboxState, call: &'a Call) -> Result<Admitted<'a>, GraphError> {
     let token = call.bearer().ok_or_else(|| GraphError::token("Access token is empty."))?;
     let claims = shared
         .mint
@@ -90,6 +106,9 @@ fn admit<'a>(shared: &'a SandboxState, call: &'a Call) -> Result<(AuthorizedCall
         .ok_or_else(|| GraphError::token("Access token has expired or is not yet valid."))?;
     if !GRAPH_RESOURCES.contains(&claims.audience.as_str()) {
         return Err(GraphError::token("Access token validation failure. Invalid audience."));
+    }
+    if let Some(target) = keys::Target::read(call.head.uri.path()) {
+        return Ok(Admitted::ToKeys(Box::new(claims), target));
     }
     let (who, target) = route(call.head.uri.path())
         .map_err(|segment| GraphError::bad_request(format!("Resource not found for the segment '{segment}'.")))?;
@@ -115,7 +134,8 @@ fn admit<'a>(shared: &'a SandboxState, call: &'a Call) -> Result<(AuthorizedCall
         MailboxAccess::Denied => return Err(GraphError::access_denied()),
     };
     let object_id = shared.directory.object_id(&address);
-    Ok((AuthorizedCall { shared, call, claims, address, object_id, mailbox }, target))
+    let admitted = AuthorizedCall { shared, call, claims, address, object_id, mailbox };
+    Ok(Admitted::ToMailbox(Box::new(admitted), target))
 }
 
 impl AuthorizedCall<'_> {
