@@ -4,7 +4,7 @@ use std::path::Path;
 
 use gatepost_config::{Application, Config, Credential};
 
-use crate::support::{HASH, Outside, complete, microsoft, mistakes};
+use crate::support::{HASH, Outside, complete, microsoft, mistakes, rsa_pair, told};
 
 /// The secrets of an application, in the order of the configuration.
 pub(crate) fn secrets(application: &Application) -> Vec<String> {
@@ -127,4 +127,110 @@ fn an_account_can_do_without_the_credential_that_it_would_inherit() {
     let mut public: Vec<bool> = accounts.map(|account| *account.application.credential == Credential::None).collect();
     public.sort_unstable();
     assert_eq!(public, [false, true]);
+}
+
+/// An application with a certificate in `app.pem` and `app.key`.
+fn renewing() -> Outside {
+    let (certificate, key) = rsa_pair();
+    Outside::with_files(&[("app.pem", &certificate), ("app.key", &key)])
+}
+
+#[test]
+fn a_certificate_renews_itself_so_long_before_its_end() {
+    let lines = "client_certificate: {certificate: app.pem, private_key: app.key, renew: 30d, object_id: \
+                 9D1A6E5D-93b7-4d28-b0f2-7e8d4a9c1f36, graph: 'https://localhost:8443'}";
+    let config = renewing().load(&complete(&microsoft(lines))).unwrap_or_else(|problems| panic!("{problems}"));
+    let Credential::Certificates(found) = &*config.accounts.entries()[0].application.credential else { panic!() };
+    let renewal = found[0].renewal.as_ref().unwrap();
+    assert_eq!(renewal.before.as_secs(), 30 * 24 * 3_600);
+    assert_eq!(renewal.object_id.as_deref(), Some("9d1a6e5d-93b7-4d28-b0f2-7e8d4a9c1f36"));
+    assert_eq!(renewal.graph.as_ref().map(|graph| graph.as_str()), Some("https://localhost:8443/"));
+    let note = "names `localhost`, which is not one of Microsoft's servers, and will receive access tokens";
+    assert!(config.notes.iter().any(|told| told.contains(note)), "{:?}", config.notes);
+    // Nobody can write there, as a check sees it.
+    let found = renewing().findings(&complete(&microsoft(lines)));
+    let expected = "Problem microsoft.client_certificate.renew: Gatepost cannot write into `.`, so it cannot renew the \
+                    certificate; move both files into a directory of the user that runs Gatepost, such as \
+                    `/var/lib/gatepost`";
+    assert!(found.iter().any(|told| told == expected), "{found:?}");
+    // By default a person replaces the files.
+    let lines = "client_certificate: {certificate: app.pem, private_key: app.key}";
+    let config = renewing().load(&complete(&microsoft(lines))).unwrap_or_else(|problems| panic!("{problems}"));
+    let Credential::Certificates(found) = &*config.accounts.entries()[0].application.credential else { panic!() };
+    assert_eq!(found[0].renewal, None);
+}
+
+#[test]
+fn a_renewal_that_would_not_be_safe_is_refused() {
+    let certificate =
+        |keys: &str| microsoft(&format!("client_certificate: {{certificate: app.pem, private_key: app.key, {keys}}}"));
+    let account =
+        |keys: &str| format!("accounts:\n  - {{login: a@contoso.com}}\n  - {{login: b@contoso.com, {keys}}}\n");
+    for (yaml, expected) in [
+        (
+            certificate("renew: 12h"),
+            "microsoft.client_certificate.renew: `12h` is out of range; write a time from 1d to 180d",
+        ),
+        (
+            certificate("renew: 30d, object_id: gatepost"),
+            "microsoft.client_certificate.object_id: `gatepost` is not an object id; copy the Object ID from Entra: App \
+             registrations, your application, Overview",
+        ),
+        (
+            certificate("renew: 30d, graph: 'http://graph.microsoft.com'"),
+            "microsoft.client_certificate.graph: `http://graph.microsoft.com` is not an `https` address without a path; \
+             write it as `https://graph.microsoft.com/`, or remove the key",
+        ),
+        (
+            certificate("object_id: 9d1a6e5d-93b7-4d28-b0f2-7e8d4a9c1f36"),
+            "microsoft.client_certificate.object_id: `object_id` is only for `renew`; add `renew: 30d`, or remove this key",
+        ),
+        (
+            certificate("renew: 30d, password: x"),
+            "microsoft.client_certificate.renew: a renewed key is written as PEM without a password, and these files are \
+             not of that form; convert them to PEM without a password (mode 0600), or remove `renew`",
+        ),
+        (
+            microsoft(
+                "client_certificate: [{certificate: app.pem, private_key: app.key, renew: 30d}, {certificate: app.pem, \
+                 private_key: app.key}]",
+            ),
+            "microsoft.client_certificate[0].renew: two certificates are listed, and a renewal needs one; list the one in \
+             use. Gatepost adds and removes the others",
+        ),
+        (
+            format!("{}state: {{store: 'redis://localhost', key: {{env: KEY}}}}\n", certificate("renew: 30d")),
+            "microsoft.client_certificate.renew: replicas share the store, but each has files of its own. After a renewal \
+             by one of them, the others would keep a certificate that is soon removed from the application; remove \
+             `renew`, and replace the certificate on all replicas before it expires",
+        ),
+        (
+            format!(
+                "{}{}",
+                certificate("renew: 30d"),
+                account(
+                    "client_id: 11111111-0000-0000-0000-000000000000, client_certificate: {certificate: app.pem, \
+                     private_key: app.key}"
+                )
+            ),
+            "microsoft.client_certificate.renew: accounts with another `client_id` or `tenant` use `app.pem` as well; give \
+             each application a certificate of its own",
+        ),
+        (
+            format!(
+                "{}accounts: [{{login: '*'}}]\n",
+                certificate("renew: 30d").replace("contoso.com", "organizations")
+            ),
+            "microsoft.client_certificate.renew: the application signs in at its own tenant to renew the certificate, and \
+             no tenant is named; write the directory id or a verified domain into `tenant`",
+        ),
+    ] {
+        let mut outside = renewing();
+        outside.variables.insert("KEY".to_owned(), "0".repeat(64));
+        let problems = match outside.load(&complete(&yaml)) {
+            Ok(_) => panic!("accepted:\n{yaml}"),
+            Err(problems) => told(&problems),
+        };
+        assert_eq!(problems, [expected], "{yaml}");
+    }
 }

@@ -95,6 +95,7 @@ impl CertificateError {
 /// A certificate and its private key, known to belong together.
 pub struct SigningKey {
     key: KeyPair,
+    der: Vec<u8>,
     sha256: [u8; 32],
     sha1: [u8; 20],
     /// First second of its validity.
@@ -119,11 +120,14 @@ impl SigningKey {
         if !is_pem(certificate) && private_key.is_none() && certificate.first() == Some(&SEQUENCE) {
             return from_pkcs12(certificate, password);
         }
-        let leaf = CertificateDer::pem_slice_iter(certificate)
-            .next()
-            .ok_or(CertificateError::NoCertificate)?
-            .map_err(|_| CertificateError::DamagedCertificate)?;
-        Self::new(&leaf, key_from_pem(private_key.unwrap_or(certificate), password)?)
+        let mut chain = CertificateDer::pem_slice_iter(certificate);
+        let first = chain.next().ok_or(CertificateError::NoCertificate)?;
+        let first = first.map_err(|_| CertificateError::DamagedCertificate)?;
+        let key = key_from_pem(private_key.unwrap_or(certificate), password)?;
+        // While a renewal replaces the files, the old and the new certificate are both there.
+        let mut items = std::iter::once(first.clone()).chain(chain.filter_map(Result::ok));
+        let own = items.find(|item| parse_x509_certificate(item).is_ok_and(|(_, parsed)| belongs(&parsed, &key)));
+        Self::new(&own.unwrap_or(first), key)
     }
 
     fn new(certificate: &[u8], key: KeyPair) -> Result<Self, CertificateError> {
@@ -135,11 +139,22 @@ impl SigningKey {
         let validity = parsed.validity();
         Ok(Self {
             key,
+            der: certificate.to_vec(),
             sha256: thumbprint(&digest::SHA256, certificate),
             sha1: thumbprint(&digest::SHA1_FOR_LEGACY_USE_ONLY, certificate),
             not_before: unix(validity.not_before.timestamp()),
             not_after: unix(validity.not_after.timestamp()),
         })
+    }
+
+    /// The certificate in DER form.
+    pub fn der(&self) -> &[u8] {
+        &self.der
+    }
+
+    /// The certificate's thumbprint as Entra shows it: SHA-1, in upper-case hexadecimal digits.
+    pub fn thumbprint(&self) -> String {
+        self.sha1.iter().map(|octet| format!("{octet:02X}")).collect()
     }
 
     /// The SHA-256 digest of the certificate (RFC 7515 §4.1.8).
@@ -180,7 +195,8 @@ fn belongs(certificate: &X509Certificate<'_>, key: &KeyPair) -> bool {
 /// The first octet of a DER SEQUENCE.
 const SEQUENCE: u8 = 0x30;
 
-fn is_pem(content: &[u8]) -> bool {
+/// Whether the content is in PEM form.
+pub(super) fn is_pem(content: &[u8]) -> bool {
     memchr::memmem::find(content, b"-----BEGIN ").is_some()
 }
 

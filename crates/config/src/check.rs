@@ -15,7 +15,9 @@ use super::problem::{Problem, Problems};
 use super::purpose::{Purpose, Secret};
 use super::reader::{Context, Document, Node, Section};
 use super::value::{self, choice};
-use super::{accounts, admin, forward_proxy, limits, listeners, machine, plausible, secrets, state, submission};
+use super::{
+    accounts, admin, forward_proxy, limits, listeners, machine, plausible, renewal, secrets, state, submission,
+};
 
 const LEVELS: [(&str, tracing::Level); 5] = [
     ("error", tracing::Level::ERROR),
@@ -60,6 +62,7 @@ pub(super) fn check(
     let confinement = root.get("confinement").map_or(Some(Confine::Try), |node| node.read(|text| choice(text, &words)));
     let server_name = root.get("server_name").and_then(|node| node.read(value::server_name));
     plausible::check(&root, &listeners, &accounts, server_name.as_ref());
+    renewal::check(&root, &accounts, state.as_ref());
     if let (Some(state), Some(admin)) = (&state, &admin) {
         machine::check(&root, state, admin);
     }

@@ -5,20 +5,23 @@
 use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use url::{Host, Url};
 
-use super::certificate::{SigningAlgorithm, SigningKey};
+use super::certificate::{SigningAlgorithm, SigningKey, is_pem};
 use super::entra::client_id;
+use super::finding::Severity;
+use super::model::account::Cloud;
 use super::model::credential::{
-    ClientCertificate, Credential, IdentityEndpoint, ManagedIdentity, NotedSecret, Renewable,
+    ClientCertificate, Credential, IdentityEndpoint, ManagedIdentity, NotedSecret, Renewable, Renewal,
 };
 use super::problem::Place;
 use super::purpose::{Purpose, Secret};
 use super::reader::{Node, Section};
 use super::secrets;
 use super::setting::Setting;
-use super::value::{ValueError, choice, quoted, wrong};
+use super::value::{self, ValueError, choice, quoted, wrong};
 use gatepost_core::account::is_guid;
 use gatepost_core::clock::{Clock, UnixTime};
 use gatepost_core::secret::{CertificatePassword, ClientSecret, IdentityKey};
@@ -28,6 +31,11 @@ const KEYS: [&str; 4] = ["client_secret", "client_certificate", "federated_token
 
 /// Most entries: one in use, and one that replaces it.
 const MOST: usize = 2;
+
+const DAY: Duration = Duration::from_secs(24 * 3_600);
+
+/// How long before its end a certificate can be renewed. A new one is valid for a year.
+const RENEW: std::ops::RangeInclusive<Duration> = DAY..=DAY.saturating_mul(180);
 
 /// Reads the one credential of a section.
 pub(super) fn read(section: &Section<'_>) -> Setting<Arc<Credential>> {
@@ -126,6 +134,7 @@ fn certificate(node: &Node<'_>) -> Option<Secret<ClientCertificate>> {
     let algorithm = section.get("algorithm").map(|node| {
         node.read(|text| choice(text, &[("PS256", SigningAlgorithm::Ps256), ("RS256", SigningAlgorithm::Rs256)]))
     });
+    let renewal = renewal(&section);
     section.finish();
     let password = match given(password)? {
         Some(Secret::NotRead) => return Some(Secret::NotRead),
@@ -136,8 +145,71 @@ fn certificate(node: &Node<'_>) -> Option<Secret<ClientCertificate>> {
         private_key: given(private_key)?,
         password,
         algorithm: algorithm.unwrap_or(Some(SigningAlgorithm::default()))?,
+        renewal: renewal?,
     };
+    check_directories(&section, &found);
     Some(check(&section, &found)?.map(|()| found))
+}
+
+/// Reads how the certificate is renewed, and the keys that belong to it.
+fn renewal(section: &Section<'_>) -> Option<Option<Renewal>> {
+    let before = section.get("renew").map(|node| node.read(|text| value::duration(text, &RENEW)));
+    let object_id = section.get("object_id").map(|node| node.read(object_id));
+    let graph = section.get("graph").map(|node| node.read(graph));
+    let Some(before) = before else {
+        for key in ["object_id", "graph"] {
+            if let Some(node) = section.get(key) {
+                node.problem(format!("`{key}` is only for `renew`"), "add `renew: 30d`, or remove this key");
+                return None;
+            }
+        }
+        return Some(None);
+    };
+    let graph = given(graph)?;
+    if let Some(host) = graph.as_ref().and_then(Url::host_str).filter(|host| Cloud::of_host(host).is_empty()) {
+        section.context().note(format!(
+            "`graph` of {} names `{host}`, which is not one of Microsoft's servers, and will receive access tokens",
+            section.path()
+        ));
+    }
+    Some(Some(Renewal { before: before?, object_id: given(object_id)?, graph }))
+}
+
+fn object_id(text: &str) -> Result<String, ValueError> {
+    if is_guid(text) {
+        return Ok(text.to_ascii_lowercase());
+    }
+    wrong(
+        format!("{} is not an object id", quoted(text)),
+        "copy the Object ID from Entra: App registrations, your application, Overview",
+    )
+}
+
+fn graph(text: &str) -> Result<Url, ValueError> {
+    let base = Url::parse(text).ok().filter(|url| {
+        let bare = url.query().is_none() && url.fragment().is_none() && url.username().is_empty();
+        url.scheme() == "https" && url.path() == "/" && bare && url.password().is_none()
+    });
+    let hint = "write it as `https://graph.microsoft.com/`, or remove the key";
+    base.map_or_else(|| wrong(format!("{} is not an `https` address without a path", quoted(text)), hint), Ok)
+}
+
+/// Reports directories in which the files of a certificate cannot be replaced.
+fn check_directories(section: &Section<'_>, found: &ClientCertificate) {
+    let Some(node) = section.get("renew").filter(|_| found.renewal.is_some()) else { return };
+    let files = std::iter::once(&found.certificate).chain(&found.private_key);
+    let mut directories: Vec<&Path> = files.filter_map(|file| file.parent()).collect();
+    directories.dedup();
+    for directory in directories {
+        let directory = if directory.as_os_str().is_empty() { Path::new(".") } else { directory };
+        if !node.context().outside.is_writable_directory(directory) {
+            node.find(
+                Severity::Problem,
+                format!("Gatepost cannot write into `{}`, so it cannot renew the certificate", directory.display()),
+                "move both files into a directory of the user that runs Gatepost, such as `/var/lib/gatepost`",
+            );
+        }
+    }
 }
 
 /// Turns an optional value inside out. An absent one is no mistake, and a wrong one has been
@@ -164,6 +236,15 @@ fn check(section: &Section<'_>, found: &ClientCertificate) -> Option<Secret<()>>
         (Secret::NotRead, _) | (_, Some(Secret::NotRead)) => return Some(Secret::NotRead),
         (Secret::Read(certificate), private_key) => (certificate, private_key.and_then(Secret::read)),
     };
+    if let Some(node) = section.get("renew")
+        && (found.password.is_some() || !is_pem(&certificate))
+    {
+        node.problem(
+            "a renewed key is written as PEM without a password, and these files are not of that form",
+            "convert them to PEM without a password (mode 0600), or remove `renew`",
+        );
+        return None;
+    }
     let key_file = found.private_key.as_ref().unwrap_or(&found.certificate);
     if context.outside.world_readable(key_file) {
         let shown = key_file.display();

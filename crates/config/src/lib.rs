@@ -53,6 +53,7 @@ mod raw;
 mod reader;
 pub mod reference;
 mod render;
+mod renewal;
 mod secrets;
 pub mod server_identity;
 mod setting;
@@ -72,7 +73,9 @@ pub use model::account::{
     Account, AccountWithoutPassword, Accounts, Application, Cloud, Found, Grant, LoginPattern, Tenant,
 };
 pub use model::admin::{Admin, AdminToken};
-pub use model::credential::{ClientCertificate, Credential, IdentityEndpoint, ManagedIdentity, NotedSecret, Renewable};
+pub use model::credential::{
+    ClientCertificate, Credential, IdentityEndpoint, ManagedIdentity, NotedSecret, Renewable, Renewal,
+};
 #[cfg(feature = "pac")]
 pub use model::forward_proxy::PacLocation;
 pub use model::forward_proxy::{ForwardProxy, ProxyChoice, ProxyScheme, ProxyServer};

@@ -501,6 +501,12 @@ causes! {
     "The service itself" {
         /// The configuration was not read because of an error inside Gatepost.
         Broken = "broken": Nothing, Bug, "report it with the lines of the log before it",
+        /// The replaced certificate of the Entra application is still registered, although nothing uses it.
+        CertificateNotRemoved = "certificate-not-removed": Nothing, M365Admin,
+            "remove it in Entra: App registrations > Certificates & secrets",
+        /// The certificate of the Entra application was not renewed. The one before stays in use.
+        CertificateNotRenewed = "certificate-not-renewed": Nothing, GatepostAdmin,
+            "correct what the log names. Gatepost tries again within hours",
         /// A certificate or secret expires soon, or has expired.
         CredentialExpires = "credential-expires": Nothing, GatepostAdmin,
             "replace it before it expires. Gatepost reads changed files by itself",

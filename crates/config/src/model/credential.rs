@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use url::Url;
 
@@ -65,6 +66,20 @@ pub struct ClientCertificate {
     pub password: Option<Renewable<CertificatePassword>>,
     /// How assertions are signed.
     pub algorithm: SigningAlgorithm,
+    /// How it is renewed; `None`: an administrator replaces the files.
+    pub renewal: Option<Renewal>,
+}
+
+/// How Gatepost renews a certificate by itself. The files are PEM without a password, and no other
+/// application uses them.
+#[derive(Debug, PartialEq)]
+pub struct Renewal {
+    /// How long before the end.
+    pub before: Duration,
+    /// The object id of the application; `None`: Graph is asked for it.
+    pub object_id: Option<String>,
+    /// Base of Microsoft Graph, with `https` and a trailing slash; `None`: that of the cloud.
+    pub graph: Option<Url>,
 }
 
 /// A managed identity, and the endpoint of its tokens.
