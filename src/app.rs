@@ -14,7 +14,7 @@ use crate::daemon::inherited::Inherited;
 use crate::daemon::listeners::Listeners;
 use crate::daemon::phase::Phase;
 use crate::daemon::running::{Running, Source, Stop, refuse_unproved};
-use crate::daemon::{StartError, certificates, drain, watch_files};
+use crate::daemon::{StartError, certificates, drain, renewal, watch_files};
 use crate::doctor;
 use crate::session::ListenerState;
 use crate::session::journal::Journal;
@@ -162,6 +162,7 @@ impl App {
         let resuming = tokio::spawn(resume(Arc::clone(&running)));
         let watching = tokio::spawn(watch_files::watch(Arc::clone(&running)));
         let reminding = tokio::spawn(certificates::remind(Arc::clone(&running)));
+        let renewing = tokio::spawn(renewal::keep_renewing(Arc::clone(&running)));
         tokio::spawn(doctor::at_start(Arc::clone(&running.process.authenticator)));
         let seeding = Arc::clone(&running);
         tokio::spawn(async move {
@@ -173,7 +174,7 @@ impl App {
         running.phase.send_replace(Phase::Ready);
         running.process.draining.cancelled().await;
         let cut = drain::drain(&running).await;
-        for task in [upkeep, resuming, watching, reminding, showing] {
+        for task in [upkeep, resuming, watching, reminding, renewing, showing] {
             task.abort();
         }
         running.process.authenticator.finish().await;

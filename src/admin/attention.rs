@@ -13,6 +13,8 @@ use gatepost_core::failure::Actor;
 /// An expiry is shown from this many days before it on: time enough for a change that others must
 /// approve.
 pub(super) const DAYS_BEFORE_EXPIRY: i64 = 30;
+/// A certificate that renews itself should have done so before.
+const DAYS_OF_LATE_RENEWAL: i64 = 8;
 /// A failure needs attention for this long, in seconds. One that lasts happens again within it.
 const FAILURE_SECONDS: u64 = 3_600;
 /// Most accounts that a sentence names.
@@ -102,7 +104,9 @@ impl Facts<'_> {
     }
 
     fn expiries(&self) -> impl Iterator<Item = Attention> {
-        let near = self.expiries.iter().filter(|expiry| expiry.days_left < DAYS_BEFORE_EXPIRY);
+        let from = |expiry: &ExpiryLine| if expiry.renews_itself { DAYS_OF_LATE_RENEWAL } else { DAYS_BEFORE_EXPIRY };
+        let is_near = move |expiry: &&ExpiryLine| expiry.days_left < from(expiry) || expiry.renewal_failure.is_some();
+        let near = self.expiries.iter().filter(is_near);
         near.map(|expiry| {
             let day = expiry.expires_at.get(..10).unwrap_or(&expiry.expires_at);
             let ends = match expiry.days_left {
@@ -112,8 +116,11 @@ impl Facts<'_> {
                 days => format!("expires in {days} days, on {day}"),
             };
             Attention {
-                message: format!("{} {ends}", expiry.what),
-                details: String::new(),
+                message: match &expiry.renewal_failure {
+                    None => format!("{} {ends}", expiry.what),
+                    Some(_) => format!("{} {ends}, and was not renewed", expiry.what),
+                },
+                details: expiry.renewal_failure.clone().unwrap_or_default(),
                 section: "service",
                 urgent: expiry.days_left < 0,
             }
@@ -233,7 +240,28 @@ mod tests {
             client_id: String::new(),
             expires_at: "2026-12-24T00:00:00Z".into(),
             days_left,
+            renews_itself: false,
+            renewal_failure: None,
         }
+    }
+
+    #[test]
+    fn a_certificate_that_renews_itself_is_listed_when_that_is_late_or_fails() {
+        let renewing = |days_left, failure: Option<&str>| ExpiryLine {
+            renews_itself: true,
+            renewal_failure: failure.map(str::to_owned),
+            ..expiry(days_left)
+        };
+        let expiries = [renewing(20, None), renewing(7, None), renewing(25, Some("no answer"))];
+        let all = Facts { expiries: &expiries, ..NOTHING }.attention();
+        let told: Vec<_> = all.iter().map(|attention| (&*attention.message, &*attention.details)).collect();
+        assert_eq!(
+            told,
+            [
+                ("the secret expires in 7 days, on 2026-12-24", ""),
+                ("the secret expires in 25 days, on 2026-12-24, and was not renewed", "no answer"),
+            ]
+        );
     }
 
     const NOTHING: Facts<'_> =

@@ -24,7 +24,7 @@ use crate::session::registry::SessionEntry;
 use gatepost_config::{Cloud, Config, Credential, Grant, ListenerBackend, ListenerTls, suggestion};
 use gatepost_core::account::MailAddress;
 use gatepost_core::clock::UnixTime;
-use gatepost_oauth::expiry::Expiry;
+use gatepost_oauth::expiry::{Expiry, Renewing};
 use gatepost_oauth::tokens::TokenView;
 use gatepost_proto::http::rules::HttpService;
 use gatepost_store::DevicePassword;
@@ -403,19 +403,26 @@ fn failure_line(failure: Recent, now: UnixTime) -> FailureLine {
 }
 
 fn expiry_lines(ends: &EndsKnown, now: UnixTime) -> Vec<ExpiryLine> {
-    let of_applications =
-        ends.of_applications.iter().map(|expiry| (expiry.expires, expiry.what.clone(), expiry.client_id.clone()));
+    let line = |end: UnixTime, what: String, client_id: &str, renewal: Option<&Renewing>| ExpiryLine {
+        what,
+        client_id: client_id.to_owned(),
+        expires_at: end.rfc3339(),
+        days_left: days_left(end, now),
+        renews_itself: renewal.is_some(),
+        renewal_failure: match renewal {
+            Some(Renewing::Failed(why)) => Some(why.clone()),
+            _ => None,
+        },
+    };
+    let of_applications = ends
+        .of_applications
+        .iter()
+        .map(|expiry| line(expiry.expires, expiry.what.clone(), &expiry.client_id, expiry.renewal.as_ref()));
     let of_listeners = ends
         .of_listeners
         .iter()
-        .map(|(path, end)| (*end, format!("the listeners' certificate in `{}`", path.display()), String::new()));
+        .map(|(path, end)| line(*end, format!("the listeners' certificate in `{}`", path.display()), "", None));
     let mut all: Vec<_> = of_applications.chain(of_listeners).collect();
-    all.sort();
-    let line = |(end, what, client_id): (UnixTime, String, String)| ExpiryLine {
-        what,
-        client_id,
-        expires_at: end.rfc3339(),
-        days_left: days_left(end, now),
-    };
-    all.into_iter().map(line).collect()
+    all.sort_by(|a, b| (&a.expires_at, &a.what, &a.client_id).cmp(&(&b.expires_at, &b.what, &b.client_id)));
+    all
 }

@@ -95,7 +95,11 @@ pub(super) fn status(status: &Status) -> String {
                 days if days < 0 => "expired".to_owned(),
                 days => format!("in {days} days"),
             };
-            text.push_str(&format!("  {}  {days}: {}\n", expiry.expires_at, expiry.what));
+            let renewed = if expiry.renews_itself { ", renewed by Gatepost" } else { "" };
+            text.push_str(&format!("  {}  {days}: {}{renewed}\n", expiry.expires_at, expiry.what));
+            if let Some(why) = &expiry.renewal_failure {
+                text.push_str(&format!("    not renewed: {why}\n"));
+            }
         }
     }
     if !status.failures.is_empty() {

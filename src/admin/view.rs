@@ -125,4 +125,8 @@ pub(super) struct ExpiryLine {
     pub(super) client_id: String,
     pub(super) expires_at: String,
     pub(super) days_left: i64,
+    /// Whether Gatepost renews it by itself.
+    pub(super) renews_itself: bool,
+    /// Why the latest attempt to renew it failed.
+    pub(super) renewal_failure: Option<String>,
 }

@@ -61,7 +61,7 @@ fn expiries(config: &Config) -> Vec<Expiry> {
         let names: Vec<String> = named.map(|listener| format!("`{}`", listener.name)).collect();
         let of = if names.len() == 1 { "listener" } else { "listeners" };
         let what = format!("the certificate of {of} {} in `{}`", names.join(", "), path.display());
-        Some(Expiry { client_id: String::new(), what, expires: expiry(path)? })
+        Some(Expiry { client_id: String::new(), what, expires: expiry(path)?, renewal: None })
     };
     files.into_iter().filter_map(expiry).collect()
 }

@@ -12,6 +12,7 @@ pub mod inherited;
 pub(crate) mod listeners;
 pub mod phase;
 mod reload;
+pub mod renewal;
 pub(crate) mod running;
 pub mod supervision;
 #[cfg(unix)]

@@ -93,7 +93,8 @@ mod tests {
 
     #[test]
     fn an_application_is_over_when_the_end_of_each_credential_is_known_and_past() {
-        let end = |expires: Option<u64>| CredentialEnd { what: String::new(), expires: expires.map(UnixTime) };
+        let end =
+            |expires: Option<u64>| CredentialEnd { what: String::new(), expires: expires.map(UnixTime), renewal: None };
         let over = |ends: &[Option<u64>]| are_over(&ends.iter().copied().map(end).collect::<Vec<_>>(), UnixTime(100));
         assert!(over(&[Some(100)]) && over(&[Some(1), Some(99)]));
         assert!(!over(&[]) && !over(&[Some(101)]) && !over(&[Some(1), Some(101)]));

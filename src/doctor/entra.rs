@@ -24,12 +24,14 @@ use gatepost_core::clock::UnixTime;
 use gatepost_core::failure::{Actor, Failure};
 use gatepost_core::protocol::Protocol;
 use gatepost_oauth::claims::TokenClaims;
-use gatepost_oauth::expiry::{CredentialEnd, Expiry};
+use gatepost_oauth::expiry::{CredentialEnd, Expiry, Renewing};
 use gatepost_oauth::tokens::{explain, scope};
 
 const HERE: Section = Section::Entra;
 /// A credential that expires within so many days is told.
 const DAYS_BEFORE_EXPIRY: i64 = 30;
+/// A certificate that renews itself should have done so before its last days.
+const LATE: i64 = 7;
 /// Time limit for reading when the credentials expire.
 const ENDS: Duration = Duration::from_secs(10);
 /// Why a mailbox is skipped.
@@ -352,7 +354,8 @@ fn add_new(steps: &mut Vec<Step>, step: Step) {
 fn expiries(client_id: &str, ends: &[CredentialEnd], now: UnixTime) -> Vec<Step> {
     let is_over = are_over(ends, now);
     let step = |end: &CredentialEnd| {
-        let expiry = Expiry { client_id: client_id.to_owned(), what: end.what.clone(), expires: end.expires? };
+        let CredentialEnd { what, expires, renewal } = end.clone();
+        let expiry = Expiry { client_id: client_id.to_owned(), what, expires: expires?, renewal };
         expiry_step(&expiry, is_over, now)
     };
     ends.iter().filter_map(step).collect()
@@ -360,10 +363,19 @@ fn expiries(client_id: &str, ends: &[CredentialEnd], now: UnixTime) -> Vec<Step>
 
 /// Tells a credential that expires soon, or has expired. `is_over`: no other one may work.
 fn expiry_step(expiry: &Expiry, is_over: bool, now: UnixTime) -> Option<Step> {
-    let Expiry { client_id, what, expires } = expiry;
+    let Expiry { client_id, what, expires, renewal } = expiry;
     let subject = format!("application {client_id}");
     let place = format!("in Entra (App registrations, {client_id}, Certificates & secrets)");
     let create = || (Actor::M365Admin, format!("create a new one {place}, then put it into the configuration"));
+    match renewal {
+        Some(Renewing::Planned) if expiry.days_left(now) > LATE => return None,
+        Some(Renewing::Failed(why)) if expiry.days_left(now) >= 0 => {
+            let text = format!("{what} expires on {}, and its renewal failed: {why}", day(*expires));
+            let remedy = (Actor::GatepostAdmin, "do what it says. Gatepost tries again within hours".to_owned());
+            return Some(Step::warning(HERE, subject, text, remedy).because(Cause::CertificateNotRenewed));
+        }
+        _ => {}
+    }
     match expiry.days_left(now) {
         ..0 if is_over => Some(Step::problem(HERE, subject, format!("{what} expired on {}", day(*expires)), create())),
         ..0 => {
@@ -437,6 +449,7 @@ mod tests {
         let end = |what: &str, days: Option<i64>| CredentialEnd {
             what: what.to_owned(),
             expires: days.map(|days| UnixTime(now.0.saturating_add_signed(days * 86_400))),
+            renewal: None,
         };
         let told = |ends: &[CredentialEnd]| {
             let steps = expiries("2f5c7e10", ends, now).into_iter();
@@ -456,18 +469,24 @@ mod tests {
         }
         let step = expiries("2f5c7e10", &[end("client secret", Some(-9))], now).remove(0);
         assert!(step.remedy.unwrap().contains("2f5c7e10"));
+        let renewing = |days, renewal| told(&[CredentialEnd { renewal: Some(renewal), ..end("it", Some(days)) }]);
+        assert_eq!(renewing(12, Renewing::Planned), []);
+        assert_eq!(renewing(LATE, Renewing::Planned).len(), 1);
+        let text = "it expires on 2027-01-08, and its renewal failed: no answer".to_owned();
+        assert_eq!(renewing(40, Renewing::Failed("no answer".into())), [(Outcome::Warning, text)]);
     }
 
     #[test]
     fn a_credential_without_a_known_end_is_not_said_to_last() {
-        let secret = |number: u32| CredentialEnd { what: format!("client secret {number}"), expires: None };
+        let secret =
+            |number: u32| CredentialEnd { what: format!("client secret {number}"), expires: None, renewal: None };
         let known = CredentialEnd { expires: Some(UnixTime(1_895_957_955)), ..secret(1) };
         let accepted = |ends: &[CredentialEnd]| credential_accepted(&Credential::Secrets(Vec::new()), ends);
         assert_eq!(accepted(std::slice::from_ref(&known)), "secret accepted");
         assert_eq!(accepted(&[secret(1)]), "secret accepted, when it expires is not set in `expires`");
         let text = "secret accepted, when client secret 2 expires is not set in `expires`";
         assert_eq!(accepted(&[known, secret(2)]), text);
-        let unread = CredentialEnd { what: "the certificate in `app.pem`".to_owned(), expires: None };
+        let unread = CredentialEnd { what: "the certificate in `app.pem`".to_owned(), expires: None, renewal: None };
         let text = "certificate accepted, when the certificate in `app.pem` expires is not known";
         assert_eq!(credential_accepted(&Credential::Certificates(Vec::new()), &[unread]), text);
     }

@@ -105,6 +105,13 @@ impl Journal {
         }
     }
 
+    /// Records a step of the renewal of an application's certificate, or why it failed.
+    pub(crate) fn renewal(&self, outcome: &'static str, cause: Option<Cause>, message: &str) {
+        if let Some(audit) = &self.audit {
+            audit.record(&Entry { event: "credential", outcome, cause, by: "renewal", message, ..Entry::default() });
+        }
+    }
+
     /// Writes an entry about a session to the audit log.
     fn record(
         &self,

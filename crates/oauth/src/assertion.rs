@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use gatepost_config::certificate::{SigningAlgorithm, SigningKey};
 use gatepost_core::clock::UnixTime;
@@ -18,7 +18,7 @@ use gatepost_core::secret::ClientAssertion;
 pub const LIFETIME: Duration = Duration::from_secs(600);
 
 /// How long before now an assertion becomes valid, because no two clocks agree to the second.
-const LEEWAY: Duration = Duration::from_secs(60);
+pub(crate) const LEEWAY: Duration = Duration::from_secs(60);
 
 /// The claims of an assertion.
 #[derive(Clone, Copy, Debug)]
@@ -36,12 +36,6 @@ pub struct Claims<'a> {
 impl Claims<'_> {
     /// Signs the assertion. `None` when the system gives no randomness for the signature.
     pub fn sign(&self, key: &SigningKey, algorithm: SigningAlgorithm) -> Option<ClientAssertion> {
-        let header = match algorithm {
-            SigningAlgorithm::Ps256 => {
-                json!({"alg": "PS256", "typ": "JWT", "x5t#S256": URL_SAFE_NO_PAD.encode(key.sha256())})
-            }
-            SigningAlgorithm::Rs256 => json!({"alg": "RS256", "typ": "JWT", "x5t": URL_SAFE_NO_PAD.encode(key.sha1())}),
-        };
         let from = UnixTime(self.now.0.saturating_sub(LEEWAY.as_secs()));
         let claims = json!({
             "aud": self.audience,
@@ -52,22 +46,31 @@ impl Claims<'_> {
             "iat": from.0,
             "exp": self.now.after(LIFETIME).0,
         });
-        let encode = |part: &serde_json::Value| URL_SAFE_NO_PAD.encode(part.to_string());
-        let signed = format!("{}.{}", encode(&header), encode(&claims));
-        let signature = URL_SAFE_NO_PAD.encode(key.sign(algorithm, signed.as_bytes())?);
-        Some(ClientAssertion::new(format!("{signed}.{signature}")))
+        sign(&claims, key, algorithm)
     }
+}
+
+/// Signs claims as a JWT that names the certificate. `None` when the system gives no randomness.
+pub(crate) fn sign(claims: &Value, key: &SigningKey, algorithm: SigningAlgorithm) -> Option<ClientAssertion> {
+    let header = match algorithm {
+        SigningAlgorithm::Ps256 => {
+            json!({"alg": "PS256", "typ": "JWT", "x5t#S256": URL_SAFE_NO_PAD.encode(key.sha256())})
+        }
+        SigningAlgorithm::Rs256 => json!({"alg": "RS256", "typ": "JWT", "x5t": URL_SAFE_NO_PAD.encode(key.sha1())}),
+    };
+    let encode = |part: &Value| URL_SAFE_NO_PAD.encode(part.to_string());
+    let signed = format!("{}.{}", encode(&header), encode(claims));
+    let signature = URL_SAFE_NO_PAD.encode(key.sign(algorithm, signed.as_bytes())?);
+    Some(ClientAssertion::new(format!("{signed}.{signature}")))
 }
 
 #[cfg(test)]
 mod tests {
+    use super::*;
     use aws_lc_rs::signature::{RSA_PKCS1_2048_8192_SHA256, RSA_PSS_2048_8192_SHA256, UnparsedPublicKey};
     use rcgen::{CertificateParams, KeyPair, PKCS_RSA_SHA256, RsaKeySize};
     use rustls::pki_types::CertificateDer;
     use rustls::pki_types::pem::PemObject as _;
-    use serde_json::Value;
-
-    use super::*;
 
     #[test]
     fn it_says_what_entra_wants_to_hear_under_a_signature_that_holds() {

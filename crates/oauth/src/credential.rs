@@ -17,6 +17,8 @@ use crate::assertion::Claims;
 use crate::endpoint::guid;
 use crate::grant::{ClientProof, TokenRequest};
 use crate::presented::Presented;
+use crate::renewal::place;
+use crate::renewal::record::Renewing;
 use crate::skew::Skews;
 use crate::token_key;
 use crate::watched::{Seen, Watched, content};
@@ -149,6 +151,8 @@ pub struct Credentials {
     secrets: DashMap<PathBuf, Arc<WatchedFiles<ClientSecret>>>,
     /// What Entra took last.
     preferred: DashMap<TupleKey, Choice>,
+    /// How the renewal of each certificate goes, by its file.
+    renewals: DashMap<PathBuf, Renewing>,
     skews: Skews,
 }
 
@@ -160,6 +164,7 @@ impl Credentials {
             certificates: DashMap::new(),
             secrets: DashMap::new(),
             preferred: DashMap::new(),
+            renewals: DashMap::new(),
             skews: Skews::default(),
         }
     }
@@ -245,7 +250,7 @@ impl Credentials {
                 let key = self.signing_key(certificate).await.ok()?;
                 Some(Presented::Certificate {
                     path: certificate.certificate.clone(),
-                    thumbprint: key.sha1().iter().map(|octet| format!("{octet:02X}")).collect(),
+                    thumbprint: key.thumbprint(),
                     not_after: key.not_after,
                 })
             }
@@ -259,6 +264,29 @@ impl Credentials {
     /// The end of a certificate's validity, if it can be read.
     pub(super) async fn expiry(&self, certificate: &ClientCertificate) -> Option<UnixTime> {
         self.signing_key(certificate).await.ok().map(|key| key.not_after)
+    }
+
+    /// The present time at the authority of an application.
+    pub fn time_at(&self, ask: &TokenRequest) -> UnixTime {
+        self.skews.there(&ask.authority(), self.clock.unix_time())
+    }
+
+    /// Notes how the renewal of the certificate in this file goes.
+    pub fn note_renewal(&self, certificate: &Path, renewing: Renewing) {
+        self.renewals.insert(certificate.to_owned(), renewing);
+    }
+
+    /// How the renewal of a certificate goes; `None` if it is not renewed. A process that renews none
+    /// reads what the service has recorded.
+    pub(super) async fn renewing(&self, certificate: &ClientCertificate) -> Option<Renewing> {
+        certificate.renewal.as_ref()?;
+        let path = certificate.certificate.clone();
+        if let Some(known) = self.renewals.get(&path) {
+            return Some(known.clone());
+        }
+        let record = aside(move || place::read_record(&path)).await.ok().flatten();
+        let failed = record.and_then(|record| record.failed);
+        Some(failed.map_or(Renewing::Planned, |failed| Renewing::Failed(failed.message)))
     }
 
     async fn secret(&self, secret: &Renewable<ClientSecret>) -> Result<Arc<ClientSecret>, CredentialError> {
@@ -277,7 +305,11 @@ impl Credentials {
         in_use(seen.await)
     }
 
-    async fn signing_key(&self, certificate: &ClientCertificate) -> Result<Arc<SigningKey>, CredentialError> {
+    /// Returns the certificate and key in use.
+    ///
+    /// # Errors
+    /// [`CredentialError`]
+    pub async fn signing_key(&self, certificate: &ClientCertificate) -> Result<Arc<SigningKey>, CredentialError> {
         let files = (certificate.certificate.clone(), certificate.private_key.clone());
         let watched = Arc::clone(&self.certificates.entry(files.clone()).or_default());
         let password =
@@ -335,6 +367,20 @@ fn read(file: &Path) -> Result<zeroize::Zeroizing<Vec<u8>>, CredentialError> {
 }
 
 fn signing_key(
+    certificate: &Path,
+    private_key: Option<&Path>,
+    password: Option<&(Arc<CertificatePassword>, Option<PathBuf>)>,
+) -> Result<SigningKey, CredentialError> {
+    match read_pair(certificate, private_key, password) {
+        // The files were replaced between the two reads.
+        Err(CredentialError::Certificate { error: CertificateError::Mismatch, .. }) => {
+            read_pair(certificate, private_key, password)
+        }
+        read => read,
+    }
+}
+
+fn read_pair(
     certificate: &Path,
     private_key: Option<&Path>,
     password: Option<&(Arc<CertificatePassword>, Option<PathBuf>)>,

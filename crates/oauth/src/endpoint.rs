@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 use aws_lc_rs::rand;
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Body, Bytes, Incoming};
-use hyper::header::{ACCEPT, CONTENT_TYPE, DATE, RETRY_AFTER, USER_AGENT};
+use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, DATE, HeaderValue, RETRY_AFTER, USER_AGENT};
 use hyper::{Request, Response};
 use tokio::sync::OnceCell;
 use tokio::time::timeout;
@@ -21,6 +21,7 @@ use crate::grant::TokenHttpRequest;
 use crate::response::ANSWER_OCTETS;
 use gatepost_core::clock::Clock;
 use gatepost_core::failure::{Failure, chain};
+use gatepost_core::secret::AccessToken;
 use gatepost_net::dial::Dialer;
 use gatepost_net::error::DialError;
 use gatepost_net::explain::{self, Role, Server};
@@ -139,7 +140,32 @@ impl HttpEndpoint {
             .header("client-request-id", guid())
             .body(Full::default())
             .map_err(|error| setup(&error))?;
-        self.send(request).await
+        self.send(request, Role::Entra).await
+    }
+
+    /// Sends a request to Microsoft Graph for the application itself: with `json` a POST.
+    ///
+    /// # Errors
+    /// [`TransportError`].
+    pub async fn ask_graph(
+        &self,
+        url: &Url,
+        token: &AccessToken,
+        json: Option<Zeroizing<String>>,
+    ) -> Result<Answer, TransportError> {
+        let request = if json.is_some() { Request::post(url.as_str()) } else { Request::get(url.as_str()) };
+        let mut bearer = HeaderValue::try_from(&*Zeroizing::new(format!("Bearer {}", token.expose())))
+            .map_err(|error| setup(&error))?;
+        bearer.set_sensitive(true);
+        let request = request
+            .header(AUTHORIZATION, bearer)
+            .header(CONTENT_TYPE, "application/json")
+            .header(ACCEPT, "application/json")
+            .header(USER_AGENT, AGENT)
+            .header("client-request-id", guid())
+            .body(json.map_or_else(Full::default, |json| Full::new(Bytes::from_owner(Octets(json)))))
+            .map_err(|error| setup(&error))?;
+        self.send(request, Role::Https).await
     }
 
     async fn post(&self, request: &TokenHttpRequest) -> Result<Answer, TransportError> {
@@ -153,19 +179,21 @@ impl HttpEndpoint {
             .header("client-request-id", &request_id)
             .body(Full::new(Bytes::from_owner(Zeroizing::new(request.form.expose().as_bytes().to_vec()))))
             .map_err(|error| setup(&error))?;
-        self.send(request).await
+        self.send(request, Role::Entra).await
     }
 
-    async fn send(&self, request: Request<Full<Bytes>>) -> Result<Answer, TransportError> {
+    async fn send(&self, request: Request<Full<Bytes>>, role: Role) -> Result<Answer, TransportError> {
         let host = request.uri().host().unwrap_or_default().to_owned();
         let host = host.trim_matches(['[', ']']);
         let port = request.uri().port_u16().unwrap_or(443);
-        let server = Server { host, port, name: host, role: Role::Entra };
+        let server = Server { host, port, name: host, role };
         let exchange = async {
             let sent = self.client().await?.request(request).await;
             let response = sent.map_err(|error| transport_error(&error, &server))?;
             let answer = answer(response).await?;
-            self.learn_clock(answer.date.as_deref());
+            if role == Role::Entra {
+                self.learn_clock(answer.date.as_deref());
+            }
             Ok(answer)
         };
         timeout(self.request, exchange).await.unwrap_or_else(|_| {
@@ -183,6 +211,15 @@ impl HttpEndpoint {
             let here = i64::try_from(Clock::system().unix_time().0).unwrap_or(i64::MAX);
             self.trust.learn_clock(there.saturating_sub(here));
         }
+    }
+}
+
+/// A text as octets, which are erased afterwards.
+struct Octets(Zeroizing<String>);
+
+impl AsRef<[u8]> for Octets {
+    fn as_ref(&self) -> &[u8] {
+        self.0.as_bytes()
     }
 }
 

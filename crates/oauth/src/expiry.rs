@@ -7,6 +7,7 @@ use std::sync::Arc;
 use tracing::Level;
 
 use crate::credential::Credentials;
+pub use crate::renewal::record::Renewing;
 use gatepost_config::{Application, Credential};
 use gatepost_core::cause::Cause;
 use gatepost_core::clock::UnixTime;
@@ -32,6 +33,8 @@ pub struct Expiry {
     pub what: String,
     /// Its end.
     pub expires: UnixTime,
+    /// How its renewal goes; `None`: an administrator replaces it.
+    pub renewal: Option<Renewing>,
 }
 
 impl Expiry {
@@ -49,6 +52,8 @@ pub struct CredentialEnd {
     pub what: String,
     /// Its end; `None`: not known.
     pub expires: Option<UnixTime>,
+    /// How its renewal goes; `None`: an administrator replaces it.
+    pub renewal: Option<Renewing>,
 }
 
 /// Returns the secrets or certificates of an application with their ends. A certificate's end is read
@@ -59,14 +64,15 @@ pub async fn ends(credentials: &Credentials, application: &Application) -> Vec<C
             let mut found = Vec::new();
             for certificate in certificates {
                 let what = format!("the certificate in `{}`", certificate.certificate.display());
-                found.push(CredentialEnd { what, expires: credentials.expiry(certificate).await });
+                let renewal = credentials.renewing(certificate).await;
+                found.push(CredentialEnd { what, expires: credentials.expiry(certificate).await, renewal });
             }
             found
         }
         Credential::Secrets(secrets) => {
             let named = secrets.iter().enumerate().map(|(place, secret)| {
                 let which = if secrets.len() == 1 { String::new() } else { format!(" {}", place + 1) };
-                CredentialEnd { what: format!("client secret{which}"), expires: secret.expires }
+                CredentialEnd { what: format!("client secret{which}"), expires: secret.expires, renewal: None }
             });
             named.collect()
         }
@@ -80,8 +86,9 @@ pub async fn ends(credentials: &Credentials, application: &Application) -> Vec<C
 pub async fn list(credentials: &Credentials, applications: &[Arc<Application>]) -> Vec<Expiry> {
     let mut found = Vec::new();
     for application in applications {
-        let known = ends(credentials, application).await.into_iter().filter_map(|CredentialEnd { what, expires }| {
-            Some(Expiry { client_id: application.client_id.clone(), what, expires: expires? })
+        let known = ends(credentials, application).await.into_iter().filter_map(|end| {
+            let CredentialEnd { what, expires, renewal } = end;
+            Some(Expiry { client_id: application.client_id.clone(), what, expires: expires?, renewal })
         });
         found.extend(known);
     }
@@ -93,18 +100,25 @@ pub async fn list(credentials: &Credentials, applications: &[Arc<Application>]) 
 /// Remembers what was logged, so that each end is logged once a day.
 #[derive(Debug, Default)]
 pub struct Reminder {
-    said: HashMap<Expiry, i64>,
+    /// The days that were left, by client id, credential and end.
+    said: HashMap<(String, String, UnixTime), i64>,
+}
+
+fn key(expiry: &Expiry) -> (String, String, UnixTime) {
+    (expiry.client_id.clone(), expiry.what.clone(), expiry.expires)
 }
 
 impl Reminder {
     /// Returns what to log now, and at which level.
     pub fn due(&mut self, expiries: &[Expiry], now: UnixTime) -> Vec<(Expiry, Level)> {
         // Forgets credentials that were replaced.
-        self.said.retain(|expiry, _| expiries.contains(expiry));
+        self.said.retain(|said, _| expiries.iter().any(|expiry| key(expiry) == *said));
         let mut due = Vec::new();
         for expiry in expiries {
             let days = expiry.days_left(now);
-            if days <= SAID && self.said.insert(expiry.clone(), days) != Some(days) {
+            // What Gatepost renews in time is nobody's work before it is late.
+            let from = if expiry.renewal == Some(Renewing::Planned) { WARNED } else { SAID };
+            if days <= from && self.said.insert(key(expiry), days) != Some(days) {
                 let level = if days <= URGENT {
                     Level::ERROR
                 } else if days <= WARNED {
@@ -120,7 +134,11 @@ impl Reminder {
 
     /// Logs what is due, with what to do about it.
     pub fn tell(&mut self, expiries: &[Expiry], now: UnixTime, remedy: &str) {
-        for (Expiry { client_id, what, expires }, level) in self.due(expiries, now) {
+        for (Expiry { client_id, what, expires, renewal }, level) in self.due(expiries, now) {
+            let remedy = match &renewal {
+                Some(Renewing::Failed(why)) => &format!("It was not renewed: {why}"),
+                _ => remedy,
+            };
             let days = expires.since(now).as_secs() / DAY;
             let client_id = (!client_id.is_empty()).then_some(client_id);
             let cause = Cause::CredentialExpires.name();
@@ -145,7 +163,7 @@ mod tests {
     }
 
     fn secret(expires: UnixTime) -> Expiry {
-        Expiry { client_id: "c".into(), what: "client secret".into(), expires }
+        Expiry { client_id: "c".into(), what: "client secret".into(), expires, renewal: None }
     }
 
     #[test]
@@ -166,6 +184,17 @@ mod tests {
             [30, 8, 7, 2, 1, 0, -1].map(level).map(|level| level.to_string()),
             ["INFO", "INFO", "WARN", "WARN", "ERROR", "ERROR", "ERROR"]
         );
+    }
+
+    #[test]
+    fn a_certificate_that_renews_itself_is_spoken_of_when_that_is_late_or_fails() {
+        let mut reminder = Reminder::default();
+        let certificate = |days, renewal| [Expiry { renewal: Some(renewal), ..secret(after(days)) }];
+        assert_eq!(reminder.due(&certificate(20, Renewing::Planned), NOW).len(), 0);
+        let failed = |why: &str| Renewing::Failed(why.to_owned());
+        assert_eq!(reminder.due(&certificate(20, failed("no")), NOW).len(), 1);
+        assert_eq!(reminder.due(&certificate(20, failed("again no")), NOW).len(), 0, "once a day");
+        assert_eq!(reminder.due(&certificate(7, Renewing::Planned), NOW).len(), 1);
     }
 
     #[test]

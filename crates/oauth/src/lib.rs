@@ -4,6 +4,7 @@
 //! [`grant`], [`response`], [`claims`], [`audience`], [`aadsts`], [`retry`] and [`assertion`] are pure.
 //! [`source::TokenSource`] combines them. It sends requests to an [`endpoint::TokenEndpoint`] with
 //! the application's [`credential::Credentials`], or asks a [`managed_identity`].
+//! [`renewal`] decides how a certificate is renewed.
 //! [`cache::TokenCache`] keeps the tokens; a user's token is guarded by a
 //! [`password_digest::PasswordDigest`].
 // Input from outside must not cause a panic or a silently truncated number. (Overflow is checked in
@@ -43,6 +44,7 @@ pub mod password_digest;
 pub mod patience;
 pub mod presented;
 mod probe;
+pub mod renewal;
 pub mod response;
 pub mod retry;
 pub mod sign_in;

@@ -35,7 +35,7 @@ const IDENTIFIER: &str = "gatepost-audit";
 /// An event. Absent values are left out of the line.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Entry<'a> {
-    /// `login`, `session` or `admin`.
+    /// `login`, `session`, `admin` or `credential`.
     pub event: &'static str,
     /// `accepted`, `refused`, `ended`; for an action of an administrator, what was done.
     pub outcome: &'static str,

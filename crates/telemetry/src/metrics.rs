@@ -56,6 +56,7 @@ pub struct Metrics {
     draining: Gauge,
     reloads: Family<Outcome, Counter>,
     last_reload: Gauge,
+    renewals: Family<Outcome, Counter>,
     panics: Counter,
     closed: Family<ByCause, Counter>,
     requests_refused: Family<RefusedLabels, Counter>,
@@ -99,6 +100,8 @@ impl Metrics {
         let reloads: Family<Outcome, Counter> = registered(r, "config_reloads", help, default());
         let help = "The last time that the configuration was read again, in seconds since 1970";
         let last_reload = registered(r, "config_last_reload_timestamp_seconds", help, default());
+        let help = "Steps of renewing a certificate of an application: put in use, or failed";
+        let renewals: Family<Outcome, Counter> = registered(r, "certificate_renewals", help, default());
         let panics = registered(r, "panics", "Faults of Gatepost that ended one session", default());
         let help = "Connections that were closed, by cause";
         let closed: Family<ByCause, Counter> = registered(r, "connections_closed", help, default());
@@ -127,6 +130,7 @@ impl Metrics {
         }
         for outcome in [true, false] {
             drop(reloads.get_or_create(&reload_label(outcome)));
+            drop(renewals.get_or_create(&reload_label(outcome)));
         }
         for grant in GRANTS {
             for outcome in TokenOutcome::ALL {
@@ -153,6 +157,7 @@ impl Metrics {
             draining,
             reloads,
             last_reload,
+            renewals,
             panics,
             closed,
             requests_refused,
@@ -249,6 +254,11 @@ impl Metrics {
     pub fn reloaded(&self, succeeded: bool, at: u64) {
         self.reloads.get_or_create(&reload_label(succeeded)).inc();
         self.last_reload.set(i64::try_from(at).unwrap_or(i64::MAX));
+    }
+
+    /// Counts a certificate that was renewed, or a step of a renewal that failed.
+    pub fn renewed(&self, succeeded: bool) {
+        self.renewals.get_or_create(&reload_label(succeeded)).inc();
     }
 
     /// Counts a session that a bug in Gatepost ended.
@@ -356,6 +366,7 @@ mod tests {
                 "gatepost_draining gauge",
                 "gatepost_config_reloads_total counter",
                 "gatepost_config_last_reload_timestamp_seconds gauge",
+                "gatepost_certificate_renewals_total counter",
                 "gatepost_panics_total counter",
                 "gatepost_connections_closed_total counter",
                 "gatepost_requests_refused_total counter",

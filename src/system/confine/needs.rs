@@ -71,6 +71,15 @@ impl Needs {
         }
         for account in config.accounts.entries() {
             needs.port(account.application.authority.port_or_known_default().unwrap_or(HTTPS));
+            if let Credential::Certificates(certificates) = &*account.application.credential {
+                for certificate in certificates.iter().filter(|certificate| certificate.renewal.is_some()) {
+                    // Their files are replaced, and others are kept beside them.
+                    let files = std::iter::once(&certificate.certificate).chain(&certificate.private_key);
+                    needs.write.extend(files.filter_map(|file| directory(file)));
+                    let graph = certificate.renewal.as_ref().and_then(|renewal| renewal.graph.as_ref());
+                    needs.port(graph.and_then(url::Url::port_or_known_default).unwrap_or(HTTPS));
+                }
+            }
             if let Credential::ManagedIdentity(identity) = &*account.application.credential {
                 needs.port(match &identity.endpoint {
                     IdentityEndpoint::Imds => HTTP,

@@ -10,5 +10,6 @@ mod load;
 mod manager;
 mod program;
 mod reload;
+mod renewal;
 mod restart;
 mod systemd;

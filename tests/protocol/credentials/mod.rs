@@ -5,5 +5,6 @@ mod certificate;
 mod federated;
 mod managed_identity;
 mod registration;
+mod renewal;
 mod rotation;
 mod support;

@@ -114,6 +114,8 @@ impl Setup {
                 .replace("{assigned}", sandbox.user_assigned_client_id())
                 .replace("{identity}", &sandbox.identity().to_string())
                 .replace("{header}", sandbox.identity_header())
+                .replace("{graph}", &format!("https://localhost:{}/", sandbox.graph().port()))
+                .replace("{object}", &sandbox.application_object_id())
         };
         let yaml = format!(
             "listeners: {{smtp: {{bind: '127.0.0.1:1587'}}}}\n\

@@ -2,7 +2,7 @@
 //! clients are told, and the log, when it cannot.
 
 use std::fs;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use gatepost_core::failure::Refusal;
 use gatepost_core::protocol::MailProtocol;
@@ -34,10 +34,14 @@ impl Files {
 
     /// Writes a certificate and its key; the certificate.
     fn write_pair(&self, years: (i32, i32)) -> String {
+        self.write_pair_of(rcgen::date_time_ymd(years.0, 1, 1).into(), rcgen::date_time_ymd(years.1, 1, 1).into())
+    }
+
+    /// The same with other times.
+    fn write_pair_of(&self, begin: SystemTime, end: SystemTime) -> String {
         let key = rcgen::KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, RsaKeySize::_2048).unwrap();
         let mut params = CertificateParams::new(["gatepost.example".to_owned()]).unwrap();
-        params.not_before = rcgen::date_time_ymd(years.0, 1, 1);
-        params.not_after = rcgen::date_time_ymd(years.1, 1, 1);
+        (params.not_before, params.not_after) = (begin.into(), end.into());
         let certificate = params.self_signed(&key).unwrap().pem();
         self.write("app.key", key.serialize_pem());
         self.write("app.pem", &certificate);
@@ -154,6 +158,41 @@ async fn a_secret_whose_noted_end_is_past_is_told_in_the_log_and_still_tried() {
     let said = "client secret expired on 2020-01-31 00:00 UTC. Microsoft 365 admin: ";
     world.until("the log says that it has expired", || world.log.has(said)).await;
     every_protocol_opens(&world).await;
+}
+
+/// `renew` is switched on by a reload. Tokens live too short to be kept, so that every login asks for
+/// one.
+#[tokio::test]
+async fn a_certificate_renews_itself_while_sessions_go_on() {
+    let files = Files::new();
+    let now = SystemTime::now();
+    let (begin, end) = (now - Duration::from_secs(3_600), now + Duration::from_secs(10 * 24 * 3_600));
+    let old = files.write_pair_of(begin, end);
+    let world = setup(&files.certificate(), Duration::from_secs(60)).start().await;
+    world.sandbox.add_certificate(&old).unwrap();
+    let mut sessions = Vec::new();
+    for protocol in PROTOCOLS {
+        sessions.push(world.session(protocol, ALICE, LOCAL).await);
+    }
+    let port = world.sandbox.graph().port();
+    let keys =
+        format!("renew: 30d, object_id: {}, graph: 'https://localhost:{port}/'", world.sandbox.application_object_id());
+    let reloaded = world.reload(|yaml| yaml.replace("app.key'}", &format!("app.key', {keys}}}"))).await.unwrap();
+    assert_eq!(reloaded.changed, ["accounts"]);
+    let record = || fs::read_to_string(files.path("app.pem.renewal")).unwrap_or_default();
+    world.until("the new certificate is in use", || record().contains("installed")).await;
+    let new = fs::read_to_string(files.path("app.pem")).unwrap();
+    assert!(new != old && world.sandbox.certificates().len() == 2);
+    for session in &mut sessions {
+        session.works().await;
+    }
+    // The new one serves alone.
+    world.sandbox.remove_certificates();
+    world.sandbox.add_certificate(&new).unwrap();
+    every_protocol_opens(&world).await;
+    let key = fs::read_to_string(files.path("app.key")).unwrap();
+    let secrets = [key.lines().nth(1).unwrap(), "PRIVATE KEY", "client_assertion=", "\"proof\""];
+    assert!(secrets.iter().all(|secret| !world.log.has(secret)));
 }
 
 #[tokio::test]

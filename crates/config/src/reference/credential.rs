@@ -1,5 +1,7 @@
 //! Secrets, files and their sources.
 
+use std::time::Duration;
+
 use super::kind::IfAbsent::{Means, Nothing, Required, Value};
 use super::kind::{Block, Form, Group, Key, Kind};
 
@@ -31,6 +33,14 @@ pub(super) const STATE_KEY: Kind = Kind::Block(KEY);
 const NAME: &Form = &Form { what: "name of a credential", pattern: "^[A-Za-z0-9._@-]{1,255}$" };
 const VARIABLE: &Form = &Form { what: "name of an environment variable", pattern: "" };
 const DATE: &Form = &Form { what: "date", pattern: "^[0-9]{4}-[0-9]{2}-[0-9]{2}$" };
+
+const OBJECT_ID: &Form = &Form {
+    what: "object ID",
+    pattern: "^[0-9A-Fa-f]{8}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{12}$",
+};
+const HTTPS: &Form = &Form { what: "https URL", pattern: "^https:" };
+
+const DAY: Duration = Duration::from_secs(24 * 3_600);
 
 const SOURCES: &[&str] = &["env", "file", "credential", "command"];
 
@@ -126,6 +136,21 @@ const CERTIFICATE: &Block = &Block {
                 Value("PS256"),
                 "Signature of the assertion. `RS256` is for registrations that know the certificate by its SHA-1 thumbprint.",
             ),
+            Key::new(
+                "renew",
+                Kind::Time(DAY, DAY.saturating_mul(180)),
+                Nothing,
+                "How long before its end Gatepost renews the certificate by itself, through Microsoft Graph. The files must \
+                 be PEM without a password, in a directory that Gatepost can write into.",
+            ),
+            Key::new(
+                "object_id",
+                Kind::Text(OBJECT_ID),
+                Nothing,
+                "Object ID of the application in App registrations, for `renew`. Without it the application needs \
+                 `Application.Read.All`.",
+            ),
+            Key::new("graph", Kind::Text(HTTPS), Means("by `cloud`"), "Address of Microsoft Graph, for `renew`."),
         ],
     }],
     one_of: &[],

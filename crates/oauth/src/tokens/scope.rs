@@ -22,14 +22,19 @@ pub fn of<'a>(account: &'a Account, resource: Resource, config: &Config) -> Cow<
     }
     let everything: Cow<'static, str> = match resource {
         Resource::Exchange => default_scope(account.application.cloud, account.grant.is_of_user()).into(),
-        // The v1.0 endpoint knows resources only.
-        Resource::Graph if account.application.cloud == Cloud::China => preset.graph.into(),
-        Resource::Graph => format!("{}/.default", preset.graph).into(),
+        Resource::Graph => of_graph(account.application.cloud).into(),
     };
     match everything.strip_suffix(".default") {
         Some(prefix) if account.grant.is_sign_in() => Cow::Owned(permissions(account, prefix, resource, config)),
         _ => everything,
     }
+}
+
+/// The scope (v1.0: resource) of everything that was consented to at Graph.
+pub fn of_graph(cloud: Cloud) -> String {
+    let graph = cloud.preset().graph;
+    // The v1.0 endpoint knows resources only.
+    if cloud == Cloud::China { graph.to_owned() } else { format!("{graph}/.default") }
 }
 
 /// The resource that a sign-in is for. Its refresh token gives tokens for the other one too, where
