@@ -11,6 +11,7 @@ use std::{fs, io};
 
 use anyhow::Context;
 
+use super::draft::target;
 use super::exit::DONE;
 use super::output::{failed, report};
 use super::run;
@@ -76,7 +77,8 @@ async fn serve(port_base: Option<u16>) -> anyhow::Result<u8> {
     let file = directory.0.join("proxy.yaml");
     let authority = directory.0.join("ca.pem");
     fs::write(&authority, sandbox.ca_pem()).context("write the throw-away authority's certificate")?;
-    fs::write(&file, configuration(&sandbox, &ports, &tenant)).context("write the configuration")?;
+    let yaml = configuration(&sandbox, &ports, &tenant);
+    target::write(&file, yaml.as_bytes(), false).context("write the configuration")?;
 
     let config = match load::load(Some(&file), &[], []) {
         // A service on this machine may have a store, which the demonstration must not use.
