@@ -156,6 +156,8 @@ fn scripts(Prepared { answers, path, directory, certificate }: &Prepared) -> Vec
         ScriptLanguage::Powershell => vec![
             script(powershell::SETUP, &|tenant| powershell::setup(tenant, &configuration)),
             script(powershell::UNDO, &powershell::undo),
+            script(powershell::EXCHANGE_SETUP, &|tenant| powershell::exchange_setup(tenant, None)),
+            script(powershell::EXCHANGE_UNDO, &|tenant| powershell::exchange_undo(tenant, None)),
         ],
         ScriptLanguage::Az => vec![
             script(azure::SETUP, &|tenant| azure::setup(tenant, &configuration)),

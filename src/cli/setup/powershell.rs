@@ -1,4 +1,5 @@
-//! The script for the tenant in PowerShell, and the one that undoes it.
+//! The scripts for the tenant in PowerShell, and those that undo them: one for Entra and one for Exchange
+//! Online, because the modules of both often do not load in one process.
 //!
 //! Everything that comes from answers is a literal in single quotes at the beginning. Nothing else of
 //! the script depends on it, except which parts there are.
@@ -10,46 +11,56 @@ use super::tenant::{Api, Kind, Tenant};
 use gatepost_config::Cloud;
 use gatepost_core::protocol::Protocol;
 
-/// The files of the scripts.
+/// The files of the scripts for Entra.
 pub(super) const SETUP: &str = "tenant-setup.ps1";
 pub(super) const UNDO: &str = "tenant-undo.ps1";
-/// Those of Exchange's part alone.
+/// Those for Exchange.
 pub(super) const EXCHANGE_SETUP: &str = "exchange-setup.ps1";
 pub(super) const EXCHANGE_UNDO: &str = "exchange-undo.ps1";
+/// What the scripts note as created, so that nothing else is removed.
+pub(super) const CREATED: &str = "tenant-created.txt";
+const EXCHANGE_CREATED: &str = "exchange-created.txt";
 
 /// The client id of an application, and the object id of its service principal. Without them, a
 /// script takes them as parameters.
 pub(super) type Ids<'a> = Option<(&'a str, &'a str)>;
 
-/// The script for Entra and Exchange. `configuration` is the name of the file that gets the
-/// application's id, if it is beside the script.
+/// The script for Entra. `configuration` is the name of the file that gets the application's id, if it
+/// is beside the script.
 pub(super) fn setup(tenant: &Tenant, configuration: &str) -> String {
-    let mut script = Script::begin("Sets up the tenant for Gatepost", UNDO);
-    script.needs(tenant, true);
+    let mut script = Script::begin("Sets up Entra for Gatepost", UNDO);
+    script.needs_of_entra();
     script.text.push_str(include_str!("scripts/begin.ps1"));
     script.set("configurationName", &literal(configuration));
     script.set("placeholder", &literal(PLACEHOLDER));
     script.entra(tenant);
-    script.exchange(tenant);
-    script.text.push_str(include_str!("scripts/entra.ps1"));
-    script.text.push_str(include_str!("scripts/application.ps1"));
-    script.exchange_steps(tenant);
-    script.text.push_str(include_str!("scripts/end.ps1"));
+    for part in [
+        include_str!("scripts/created.ps1"),
+        include_str!("scripts/entra.ps1"),
+        include_str!("scripts/application.ps1"),
+        include_str!("scripts/end.ps1"),
+    ] {
+        script.text.push_str(part);
+    }
+    let parameters = if uses_ids(tenant) { " -Application $clientId -Principal $objectId" } else { "" };
+    script.told(&format!("Run this next, in a new PowerShell window: ./{EXCHANGE_SETUP}{parameters}"));
     script.finish()
 }
 
 /// The script that undoes [`setup`].
 pub(super) fn undo(tenant: &Tenant) -> String {
-    let mut script = Script::begin("Removes from the tenant what the script for Gatepost has created", SETUP);
-    script.needs(tenant, true);
+    let mut script = Script::begin("Removes from Entra what the script for Gatepost has created", SETUP);
+    script.needs_of_entra();
     script.text.push_str(include_str!("scripts/begin.ps1"));
-    script.entra(tenant);
-    script.exchange(tenant);
-    script.text.push_str(include_str!("scripts/entra.ps1"));
-    script.text.push_str("$application = Find-Application\nif ($application) { $clientId = $application.appId }\n");
-    script.exchange_undo(tenant);
-    script.text.push_str(include_str!("scripts/undo-application.ps1"));
-    script.text.push_str(include_str!("scripts/undo-end.ps1"));
+    script.sign_in(tenant, &["Application.ReadWrite.All"]);
+    script.text.push_str(include_str!("scripts/undo-created.ps1"));
+    script.text.push_str(include_str!("scripts/undo-entra.ps1"));
+    if uses_ids(tenant) {
+        script.text.push_str("if (-not $clientId) { $clientId = 'ID' }\n");
+        script.told(&format!(
+            "Run this as well, in a new PowerShell window: ./{EXCHANGE_UNDO} -Application $clientId ({EXCHANGE_CREATED} has the ID, too)"
+        ));
+    }
     script.finish()
 }
 
@@ -57,7 +68,9 @@ pub(super) fn undo(tenant: &Tenant) -> String {
 pub(super) fn exchange_setup(tenant: &Tenant, ids: Ids<'_>) -> String {
     let mut script = Script::begin("Sets up Exchange Online for Gatepost", EXCHANGE_UNDO);
     let known = ids.map(|(client_id, object_id)| vec![("clientId", client_id), ("objectId", object_id)]);
-    script.exchange_alone(tenant, known, &[("Application", "clientId"), ("Principal", "objectId")]);
+    let switch = tenant.exchange.protocols.contains(&Protocol::Ews).then_some("[switch] $TurnOnEws");
+    script.exchange_begin(tenant, known, &[("Application", "clientId"), ("Principal", "objectId")], switch);
+    script.text.push_str(include_str!("scripts/created.ps1"));
     script.exchange_steps(tenant);
     script
         .text
@@ -70,7 +83,8 @@ pub(super) fn exchange_undo(tenant: &Tenant, ids: Ids<'_>) -> String {
     let mut script =
         Script::begin("Removes from Exchange Online what the script for Gatepost has created", EXCHANGE_SETUP);
     let known = ids.map(|(client_id, _)| vec![("clientId", client_id)]);
-    script.exchange_alone(tenant, known, &[("Application", "clientId")]);
+    script.exchange_begin(tenant, known, &[("Application", "clientId")], None);
+    script.text.push_str(include_str!("scripts/undo-created.ps1"));
     script.exchange_undo(tenant);
     script.text.push_str(include_str!("scripts/undo-end.ps1"));
     script.finish()
@@ -85,37 +99,31 @@ impl Script {
         Self { text: format!("# Created by `gatepost setup`. {what}. {other} is the reverse.\n") }
     }
 
-    /// What the script has to be told, if anything: each is a name and the variable for its text.
-    fn parameters(&mut self, parameters: &[(&str, &str)]) {
-        let names: Vec<String> =
-            parameters.iter().map(|(name, _)| format!("[Parameter(Mandatory)] [guid] ${name}")).collect();
-        if !names.is_empty() {
-            // Writing to a String cannot fail.
-            let _ = writeln!(self.text, "param({})", names.join(", "));
-        }
+    fn needs_of_entra(&mut self) {
+        self.text.push_str("# Module: Microsoft.Graph.Authentication (Install-Module gets it).\n");
+        self.text.push_str("# Role: Cloud Application Administrator or Privileged Role Administrator.\n");
     }
 
-    fn needs(&mut self, tenant: &Tenant, with_entra: bool) {
-        let (mut modules, mut roles) = (Vec::new(), Vec::new());
-        if with_entra {
-            modules.push("Microsoft.Graph.Authentication");
-            roles.push("Cloud Application Administrator or Privileged Role Administrator");
-        }
-        modules.push("ExchangeOnlineManagement");
-        roles.push("Exchange Administrator");
-        if !tenant.exchange.roles.is_empty() {
-            roles.push("Organization Management");
-        }
-        // Writing to a String cannot fail.
-        let _ = writeln!(self.text, "# Modules: {} (Install-Module gets them).", modules.join(", "));
-        let _ = writeln!(self.text, "# Roles: {}.", roles.join(", "));
-    }
-
-    /// The beginning of a script for Exchange alone. The ids that are not known are parameters.
-    fn exchange_alone(&mut self, tenant: &Tenant, known: Option<Vec<(&str, &str)>>, parameters: &[(&str, &str)]) {
+    /// The beginning of a script for Exchange. The ids that are not known are parameters, each a name and
+    /// the variable for its text.
+    fn exchange_begin(
+        &mut self,
+        tenant: &Tenant,
+        known: Option<Vec<(&str, &str)>>,
+        parameters: &[(&str, &str)],
+        switch: Option<&str>,
+    ) {
         let parameters = if known.is_none() && uses_ids(tenant) { parameters } else { &[] };
-        self.parameters(parameters);
-        self.needs(tenant, false);
+        let mut declared: Vec<String> =
+            parameters.iter().map(|(name, _)| format!("[Parameter(Mandatory)] [guid] ${name}")).collect();
+        declared.extend(switch.map(str::to_owned));
+        if !declared.is_empty() {
+            // Writing to a String cannot fail.
+            let _ = writeln!(self.text, "param({})", declared.join(", "));
+        }
+        let more = if tenant.exchange.roles.is_empty() { "" } else { ", Organization Management" };
+        self.text.push_str("# Module: ExchangeOnlineManagement (Install-Module gets it).\n");
+        let _ = writeln!(self.text, "# Roles: Exchange Administrator{more}.");
         self.text.push_str(include_str!("scripts/begin.ps1"));
         for (variable, id) in known.into_iter().flatten() {
             self.set(variable, &literal(id));
@@ -123,21 +131,38 @@ impl Script {
         for (name, variable) in parameters {
             self.set(variable, &format!("${name}.ToString()"));
         }
+        self.set("tenant", &literal(&tenant.tenant));
+        self.set("recordName", &literal(EXCHANGE_CREATED));
         self.exchange(tenant);
+    }
+
+    /// Prints a text with the values of its variables.
+    fn told(&mut self, text: &str) {
+        let _ = writeln!(self.text, "\"{text}\"");
     }
 
     fn set(&mut self, name: &str, value: &str) {
         let _ = writeln!(self.text, "${name} = {value}");
     }
 
-    /// The data of Entra's part.
-    fn entra(&mut self, tenant: &Tenant) {
+    /// The data of both scripts for Entra.
+    fn sign_in(&mut self, tenant: &Tenant, scopes: &[&str]) {
         let environment = match tenant.cloud {
             Cloud::Worldwide => "Global",
             Cloud::UsGovGccHigh => "USGov",
             Cloud::UsGovDod => "USGovDoD",
             Cloud::China => "China",
         };
+        self.set("tenant", &literal(&tenant.tenant));
+        self.set("recordName", &literal(CREATED));
+        self.set("graphEnvironment", &literal(environment));
+        self.set("graphScopes", &list(scopes.iter().map(|scope| literal(scope))));
+        self.set("clientId", &literal(tenant.client_id.as_deref().unwrap_or_default()));
+        self.set("findApplication", &literal(&tenant.find_application()));
+    }
+
+    /// The data of Entra's part.
+    fn entra(&mut self, tenant: &Tenant) {
         let mut scopes = vec!["Application.ReadWrite.All"];
         if tenant.of(Kind::Role).next().is_some() {
             scopes.push("AppRoleAssignment.ReadWrite.All");
@@ -145,11 +170,7 @@ impl Script {
         if tenant.of(Kind::Scope).next().is_some() {
             scopes.push("DelegatedPermissionGrant.ReadWrite.All");
         }
-        self.set("tenant", &literal(&tenant.tenant));
-        self.set("graphEnvironment", &literal(environment));
-        self.set("graphScopes", &list(scopes.iter().map(|scope| literal(scope))));
-        self.set("clientId", &literal(tenant.client_id.as_deref().unwrap_or_default()));
-        self.set("findApplication", &literal(&tenant.find_application()));
+        self.sign_in(tenant, &scopes);
         self.set("applicationJson", &literal(&tenant.application().to_string()));
         self.set("isPublic", if tenant.is_public() { "$true" } else { "$false" });
         self.set("certificate", &literal(tenant.certificate.as_deref().unwrap_or_default()));
@@ -201,6 +222,7 @@ impl Script {
             Cloud::UsGovDod => "Connect-ExchangeOnline -ExchangeEnvironmentName O365USGovDoD\n",
             Cloud::China => "Connect-ExchangeOnline -ExchangeEnvironmentName O365China\n",
         });
+        self.text.push_str(include_str!("scripts/organization.ps1"));
     }
 
     fn exchange_steps(&mut self, tenant: &Tenant) {

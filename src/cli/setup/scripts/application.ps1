@@ -1,4 +1,15 @@
-$application = Find-Application
+$found = @((Read-Graph $findApplication).value)
+# The search finds a new application a little late. If an earlier run has created one, it gets a minute.
+for ($try = 1; -not $found -and $try -le 12 -and (Test-Path -LiteralPath $record); $try++) {
+    Start-Sleep -Seconds 5
+    $found = @((Read-Graph $findApplication).value)
+}
+if (-not $clientId -and @($found.Where({ $_.tags -notcontains 'gatepost-setup' }))) {
+    throw 'An application of this name exists that gatepost setup did not create. Choose another --name, or name it with --client-id.'
+}
+if ($found.Count -gt 1) { throw 'There are several applications of this name. Choose one with --client-id.' }
+if ($clientId -and -not $found) { throw "The tenant has no application $clientId." }
+$application = $found[0]
 if ($application) {
     "kept: the application $($application.appId)"
     if (-not $isPublic -and $application.isFallbackPublicClient) {
@@ -10,8 +21,12 @@ if ($application) {
     }
 } else {
     $application = Write-Graph POST 'applications' $applicationJson
-    "created: the application $($application.appId)"
+    $isNew = $true
+    $clientId = $application.appId
+    Add-Created 'the application'
 }
+$clientId = $application.appId
+"Application ID: $clientId"
 
 if ($certificateJson) {
     $keys = @((Read-Graph ('applications/' + $application.id + '?$select=keyCredentials')).keyCredentials).Where({ $_ })
@@ -35,6 +50,7 @@ if ($principal) {
     "kept: the service principal $($principal.id)"
 } else {
     $principal = Write-Graph POST 'servicePrincipals' ('{"appId":"' + $application.appId + '"}')
+    $isNew = $true
     "created: the service principal $($principal.id)"
 }
 
@@ -65,17 +81,16 @@ foreach ($api in $apis) {
         $new = @($api.Scopes.Split(' ').Where({ $held -notcontains $_ }))
         $scope = ($held + $new) -join ' '
         if (-not $new) {
-            "kept: consent to $($api.Scopes)"
+            "kept: consent for all users of the tenant to $($api.Scopes)"
         } elseif ($grant) {
             Write-Graph PATCH "oauth2PermissionGrants/$($grant.id)" ('{"scope":"' + $scope + '"}') | Out-Null
-            "changed: consent to $scope"
+            "changed: consent for all users of the tenant to $scope"
         } else {
             $json = '{"clientId":"' + $principal.id + '","consentType":"AllPrincipals","resourceId":"' + $resource.id + '","scope":"' + $scope + '"}'
             Write-Graph POST 'oauth2PermissionGrants' $json | Out-Null
-            "created: consent to $scope"
+            "created: consent for all users of the tenant to $scope"
         }
     }
 }
-$clientId = $application.appId
 $objectId = $principal.id
 

@@ -7,6 +7,4 @@ if (Test-Path -LiteralPath $configuration) {
         "changed: $configurationName has the application ID"
     }
 }
-"Application ID: $clientId"
 "Object ID of the service principal: $objectId"
-'Exchange may need up to two hours before it sees a new right. Then run gatepost doctor.'

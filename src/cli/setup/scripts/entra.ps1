@@ -1,31 +1,31 @@
 
 # ---- Entra: the application, its certificate, its service principal, and consent ----
 
+function Invoke-Graph([hashtable] $Request) {
+    for ($try = 1; ; $try++) {
+        try {
+            return Invoke-MgGraphRequest @Request
+        } catch {
+            # Entra may need a minute before all of it knows what this run has created.
+            $passes = "$_ $($_.ErrorDetails)" -match 'Request_ResourceNotFound|not a valid reference|must in the local tenant'
+            if (-not $isNew -or -not $passes -or $try -gt 12) { throw }
+        }
+        Start-Sleep -Seconds 5
+    }
+}
+
 function Read-Graph([string] $Path) {
-    Invoke-MgGraphRequest -Method GET -Uri "v1.0/$Path"
+    Invoke-Graph @{ Method = 'GET'; Uri = "v1.0/$Path" }
 }
 
 function Write-Graph([string] $Method, [string] $Path, [string] $Json) {
-    Invoke-MgGraphRequest -Method $Method -Uri "v1.0/$Path" -Body $Json -ContentType 'application/json'
-}
-
-function Find-Application {
-    $found = @((Read-Graph $findApplication).value)
-    if (-not $clientId -and @($found.Where({ $_.tags -notcontains 'gatepost-setup' }))) {
-        throw "An application of this name exists that gatepost setup did not create. Choose another --name, or name it with --client-id."
-    }
-    if ($found.Count -gt 1) {
-        throw 'There are several applications of this name. Choose one with --client-id.'
-    }
-    if ($clientId -and -not $found) {
-        throw "The tenant has no application $clientId."
-    }
-    $found
+    Invoke-Graph @{ Method = $Method; Uri = "v1.0/$Path"; Body = $Json; ContentType = 'application/json' }
 }
 
 function Get-Principal([string] $AppId) {
     @((Read-Graph ('servicePrincipals?$filter=appId%20eq%20%27' + $AppId + '%27')).value)
 }
 
+$isNew = $false
 Connect-MgGraph -TenantId $tenant -Environment $graphEnvironment -Scopes $graphScopes -NoWelcome
 

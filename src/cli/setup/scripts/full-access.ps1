@@ -1,10 +1,6 @@
 
-# Without Full Access an application opens no mailbox over IMAP and POP3.
+# Without Full Access an application opens no mailbox over IMAP and POP3. Exchange warns if it has it already.
 foreach ($mailbox in $mailboxes) {
-    if (@(Get-MailboxPermission -Identity $mailbox).Where({ $names -contains "$($_.User)" -and "$($_.AccessRights)" -match 'FullAccess' })) {
-        "kept: Full Access to $mailbox"
-    } else {
-        Add-MailboxPermission -Identity $mailbox -User $known.Identity -AccessRights FullAccess | Out-Null
-        "created: Full Access to $mailbox"
-    }
+    Add-MailboxPermission -Identity $mailbox -User $known.Identity -AccessRights FullAccess -WarningVariable warnings -WarningAction SilentlyContinue | Out-Null
+    if ($warnings) { "kept: Full Access to $mailbox" } else { Add-Created "Full Access to $mailbox" }
 }

@@ -1,5 +1,6 @@
 
-# A misspelled mailbox, or the wrong organization, is found before the first change.
+# A misspelled mailbox is found before the first change.
+$distinguishedNames = @{}
 foreach ($mailbox in $mailboxes) {
-    Get-CASMailbox -Identity $mailbox | Out-Null
+    $distinguishedNames[$mailbox] = (Get-CASMailbox -Identity $mailbox).DistinguishedName
 }

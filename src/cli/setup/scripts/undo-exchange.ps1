@@ -1,4 +1,2 @@
 
-if ($clientId) {
-    $known = @(@(Get-ServicePrincipal).Where({ $_.AppId -eq $clientId }))[0]
-}
+$known = @(@(Get-ServicePrincipal).Where({ $_.AppId -eq $clientId }))[0]

@@ -1,11 +1,10 @@
 if ($known) {
-    $names = @("$($known.Identity)", "$($known.Name)", "$($known.ObjectId)", "$($known.DisplayName)").Where({ $_ })
-    foreach ($mailbox in $mailboxes) {
-        if (@(Get-MailboxPermission -Identity $mailbox).Where({ $names -contains "$($_.User)" -and "$($_.AccessRights)" -match 'FullAccess' })) {
+    foreach ($mailbox in $mailboxes.Where({ Get-CASMailbox -Identity $_ -ErrorAction SilentlyContinue })) {
+        if (Test-Created "Full Access to $mailbox") {
             Remove-MailboxPermission -Identity $mailbox -User $known.Identity -AccessRights FullAccess -Confirm:$false
             "removed: Full Access to $mailbox"
         }
-        if (@(Get-RecipientPermission -Identity $mailbox).Where({ $names -contains "$($_.Trustee)" -and "$($_.AccessRights)" -match 'SendAs' })) {
+        if (Test-Created "SendAs for $mailbox") {
             Remove-RecipientPermission -Identity $mailbox -Trustee $known.Identity -AccessRights SendAs -Confirm:$false
             "removed: SendAs for $mailbox"
         }

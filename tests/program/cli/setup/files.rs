@@ -14,7 +14,7 @@ type Case = (&'static str, &'static [&'static str], &'static [&'static str], &'s
 const CASES: [Case; 3] = [
     (
         "sending",
-        &["proxy.yaml", "tenant-setup.ps1", "tenant-undo.ps1"],
+        &["proxy.yaml", "tenant-setup.ps1", "tenant-undo.ps1", "exchange-setup.ps1", "exchange-undo.ps1"],
         &["scan@contoso.com", "o'neil@contoso.com"],
         &["smtp"],
     ),
@@ -24,7 +24,7 @@ const CASES: [Case; 3] = [
         &["tickets@contoso.com"],
         &["imap", "smtp", "ews"],
     ),
-    ("people", &["proxy.yaml", "tenant-setup.ps1", "tenant-undo.ps1"], &[], &["imap", "graph"]),
+    ("people", &["proxy.yaml", "tenant-setup.ps1", "tenant-undo.ps1", "exchange-setup.ps1", "exchange-undo.ps1"], &[], &["imap", "graph"]),
 ];
 
 /// The certificate of the application as the scripts have it.
@@ -189,7 +189,10 @@ fn the_password_of_a_mailbox_needs_no_key_and_comes_with_its_warning() {
     assert_eq!(code(&output), 0, "{}", stderr(&output));
     assert!(stdout(&output).contains("It stops working as soon as MFA applies"), "{}", stdout(&output));
     assert!(stdout(&output).contains("exclude them by Conditional Access"), "{}", stdout(&output));
-    assert_eq!(names(&directory), ["proxy.yaml", "tenant-setup.ps1", "tenant-undo.ps1"]);
+    assert_eq!(
+        names(&directory),
+        ["exchange-setup.ps1", "exchange-undo.ps1", "proxy.yaml", "tenant-setup.ps1", "tenant-undo.ps1"]
+    );
     assert!(read(&directory, "proxy.yaml").contains("grant: password"));
     // The command for the other machine is the same one.
     let again = stdout(&output).lines().find_map(|line| line.trim().strip_prefix("gatepost ")).unwrap();

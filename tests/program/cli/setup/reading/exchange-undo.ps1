@@ -1,11 +1,15 @@
 # Created by `gatepost setup`. Removes from Exchange Online what the script for Gatepost has created. exchange-setup.ps1 is the reverse.
 param([Parameter(Mandatory)] [guid] $Application)
-# Modules: ExchangeOnlineManagement (Install-Module gets them).
+# Module: ExchangeOnlineManagement (Install-Module gets it).
 # Roles: Exchange Administrator, Organization Management.
 # Every step looks before it changes something, so the script can run again.
 $ErrorActionPreference = 'Stop'
+# Commands of modules do not see that variable, but this default reaches them.
+$PSDefaultParameterValues = @{ '*:ErrorAction' = 'Stop' }
 
 $clientId = $Application.ToString()
+$tenant = 'contoso.onmicrosoft.us'
+$recordName = 'exchange-created.txt'
 $name = 'Ticket system'
 $mailboxes = @(
     'tickets@contoso.com'
@@ -17,21 +21,34 @@ $roles = @(
     @{ Role = 'Application EWS.AccessAsApp'; Name = 'Ticket system EWS.AccessAsApp' }
 )
 
+# Only what the setup script has noted in the file beside it is removed.
+$record = Join-Path -Path $PSScriptRoot -ChildPath $recordName
+$created = @()
+if (Test-Path -LiteralPath $record) { $created = @(Get-Content -LiteralPath $record -Encoding UTF8) }
+
+function Test-Created([string] $What) {
+    if ($created -contains "$clientId $What") { return $true }
+    Write-Host "note: $recordName does not have $clientId $What, so this is left as it is"
+    $false
+}
+
 # ---- Exchange Online ----
 
 Connect-ExchangeOnline -ExchangeEnvironmentName O365USGovGCCHigh
 
-if ($clientId) {
-    $known = @(@(Get-ServicePrincipal).Where({ $_.AppId -eq $clientId }))[0]
+$organization = @(Get-AcceptedDomain).ForEach({ "$($_.DomainName)" }) + "$(@(Get-ConnectionInformation)[-1].TenantID)"
+if ($organization -notcontains $tenant) {
+    throw "Exchange Online is signed in at another organization than $tenant. Run Disconnect-ExchangeOnline, then this script again."
 }
+
+$known = @(@(Get-ServicePrincipal).Where({ $_.AppId -eq $clientId }))[0]
 if ($known) {
-    $names = @("$($known.Identity)", "$($known.Name)", "$($known.ObjectId)", "$($known.DisplayName)").Where({ $_ })
-    foreach ($mailbox in $mailboxes) {
-        if (@(Get-MailboxPermission -Identity $mailbox).Where({ $names -contains "$($_.User)" -and "$($_.AccessRights)" -match 'FullAccess' })) {
+    foreach ($mailbox in $mailboxes.Where({ Get-CASMailbox -Identity $_ -ErrorAction SilentlyContinue })) {
+        if (Test-Created "Full Access to $mailbox") {
             Remove-MailboxPermission -Identity $mailbox -User $known.Identity -AccessRights FullAccess -Confirm:$false
             "removed: Full Access to $mailbox"
         }
-        if (@(Get-RecipientPermission -Identity $mailbox).Where({ $names -contains "$($_.Trustee)" -and "$($_.AccessRights)" -match 'SendAs' })) {
+        if (Test-Created "SendAs for $mailbox") {
             Remove-RecipientPermission -Identity $mailbox -Trustee $known.Identity -AccessRights SendAs -Confirm:$false
             "removed: SendAs for $mailbox"
         }
@@ -39,27 +56,39 @@ if ($known) {
 }
 foreach ($role in $roles) {
     $assignmentName = $role.Name
-    if (@(Get-ManagementRoleAssignment -Identity $assignmentName -ErrorAction SilentlyContinue).Where({ $_.Name -eq $assignmentName })) {
-        Remove-ManagementRoleAssignment -Identity $assignmentName -Confirm:$false
-        "removed: the role $($role.Role)"
+    foreach ($assignment in @(Get-ManagementRoleAssignment -Identity $assignmentName -ErrorAction SilentlyContinue).Where({ $_.Name -eq $assignmentName })) {
+        if (Test-Created "the role $($role.Role) ($($assignment.Guid))") {
+            Remove-ManagementRoleAssignment -Identity $assignmentName -Confirm:$false
+            "removed: the role $($role.Role)"
+        }
     }
 }
-if (@(Get-ManagementScope -Identity $scopeName -ErrorAction SilentlyContinue).Where({ $_.Name -eq $scopeName })) {
-    Remove-ManagementScope -Identity $scopeName -Confirm:$false
-    "removed: the scope $scopeName"
+foreach ($scope in @(Get-ManagementScope -Identity $scopeName -ErrorAction SilentlyContinue).Where({ $_.Name -eq $scopeName })) {
+    if (Test-Created "the scope $scopeName ($($scope.Guid))") {
+        Remove-ManagementScope -Identity $scopeName -Confirm:$false
+        "removed: the scope $scopeName"
+    }
 }
 foreach ($group in @(Get-DistributionGroup -Identity $groupName -ErrorAction SilentlyContinue).Where({ $_.Name -eq $groupName })) {
     $members = @(Get-DistributionGroupMember -Identity $group.DistinguishedName -ResultSize Unlimited)
-    if ($members.Where({ $mailboxes -notcontains "$($_.PrimarySmtpAddress)" })) {
+    foreach ($mailbox in $mailboxes) {
+        $member = (Get-CASMailbox -Identity $mailbox -ErrorAction SilentlyContinue).DistinguishedName
+        if ($members.DistinguishedName -contains $member -and (Test-Created "$mailbox in the group")) {
+            Remove-DistributionGroupMember -Identity $group.DistinguishedName -Member $member -Confirm:$false
+            "removed: $mailbox from the group"
+            $members = @($members.Where({ $_.DistinguishedName -ne $member }))
+        }
+    }
+    if ($members) {
         "note: the group $groupName stays, because it has other members as well"
-    } else {
+    } elseif (Test-Created "the group $groupName ($($group.Guid))") {
         Remove-DistributionGroup -Identity $group.DistinguishedName -Confirm:$false
         "removed: the group $groupName"
     }
 }
 $organization = Get-OrganizationConfig -RetrieveEwsOperationAccessPolicy
 $allowed = @(($organization.EwsAllowedAppIDs -join ',') -split '[,\s]+').Where({ $_ })
-if ($clientId -and $allowed -contains $clientId) {
+if ($allowed -contains $clientId -and (Test-Created 'the entry in the EWS allow list')) {
     $others = @($allowed.Where({ $_ -ne $clientId }))
     if ($others) {
         Set-OrganizationConfig -EwsAllowedAppIDs ($others -join ',')
@@ -68,7 +97,10 @@ if ($clientId -and $allowed -contains $clientId) {
         'note: the application stays the only entry of the EWS allow list, because an empty list lets every application in.'
     }
 }
-if ($known) {
+if ($created -contains "$clientId EWS for the tenant") {
+    'note: EWS stays on for the tenant, although it was off before. Set-OrganizationConfig -EwsEnabled $false turns it off for all applications.'
+}
+if ($known -and (Test-Created 'the service principal in Exchange')) {
     Remove-ServicePrincipal -Identity $known.ObjectId -Confirm:$false
     'removed: the service principal in Exchange'
 }

@@ -1,12 +1,15 @@
-# Created by `gatepost setup`. Sets up the tenant for Gatepost. tenant-undo.ps1 is the reverse.
-# Modules: Microsoft.Graph.Authentication, ExchangeOnlineManagement (Install-Module gets them).
-# Roles: Cloud Application Administrator or Privileged Role Administrator, Exchange Administrator, Organization Management.
+# Created by `gatepost setup`. Sets up Entra for Gatepost. tenant-undo.ps1 is the reverse.
+# Module: Microsoft.Graph.Authentication (Install-Module gets it).
+# Role: Cloud Application Administrator or Privileged Role Administrator.
 # Every step looks before it changes something, so the script can run again.
 $ErrorActionPreference = 'Stop'
+# Commands of modules do not see that variable, but this default reaches them.
+$PSDefaultParameterValues = @{ '*:ErrorAction' = 'Stop' }
 
 $configurationName = 'proxy.yaml'
 $placeholder = '00000000-0000-0000-0000-000000000000'
 $tenant = 'contoso.com'
+$recordName = 'tenant-created.txt'
 $graphEnvironment = 'Global'
 $graphScopes = @('Application.ReadWrite.All')
 $clientId = ''
@@ -24,49 +27,57 @@ $unwanted = @(
     @{ Value = 'Mail.ReadWrite'; Id = 'e2a3a72e-5f79-4c64-b1b1-878b674786c9'; Harm = 'which opens all mailboxes' },
     @{ Value = 'Mail.Read'; Id = '810c84a8-4a9e-49e6-bf7d-12d183f40d01'; Harm = 'which opens all mailboxes' }
 )
-$name = 'Gatepost'
-$mailboxes = @(
-    'scan@contoso.com',
-    'o''neil@contoso.com'
-)
-$protocols = @('smtp')
-$groupName = 'Gatepost mailboxes'
-$scopeName = 'Gatepost scope'
-$roles = @(
-    @{ Role = 'Application SMTP.SendAsApp'; Name = 'Gatepost SMTP.SendAsApp' }
-)
+
+# What is created is noted in a file beside this script, so that the reverse removes nothing else. Keep it.
+$record = Join-Path -Path $PSScriptRoot -ChildPath $recordName
+
+function Add-Created([string] $What) {
+    Add-Content -LiteralPath $record -Value "$clientId $What" -Encoding UTF8
+    "created: $What"
+}
 
 # ---- Entra: the application, its certificate, its service principal, and consent ----
 
+function Invoke-Graph([hashtable] $Request) {
+    for ($try = 1; ; $try++) {
+        try {
+            return Invoke-MgGraphRequest @Request
+        } catch {
+            # Entra may need a minute before all of it knows what this run has created.
+            $passes = "$_ $($_.ErrorDetails)" -match 'Request_ResourceNotFound|not a valid reference|must in the local tenant'
+            if (-not $isNew -or -not $passes -or $try -gt 12) { throw }
+        }
+        Start-Sleep -Seconds 5
+    }
+}
+
 function Read-Graph([string] $Path) {
-    Invoke-MgGraphRequest -Method GET -Uri "v1.0/$Path"
+    Invoke-Graph @{ Method = 'GET'; Uri = "v1.0/$Path" }
 }
 
 function Write-Graph([string] $Method, [string] $Path, [string] $Json) {
-    Invoke-MgGraphRequest -Method $Method -Uri "v1.0/$Path" -Body $Json -ContentType 'application/json'
-}
-
-function Find-Application {
-    $found = @((Read-Graph $findApplication).value)
-    if (-not $clientId -and @($found.Where({ $_.tags -notcontains 'gatepost-setup' }))) {
-        throw "An application of this name exists that gatepost setup did not create. Choose another --name, or name it with --client-id."
-    }
-    if ($found.Count -gt 1) {
-        throw 'There are several applications of this name. Choose one with --client-id.'
-    }
-    if ($clientId -and -not $found) {
-        throw "The tenant has no application $clientId."
-    }
-    $found
+    Invoke-Graph @{ Method = $Method; Uri = "v1.0/$Path"; Body = $Json; ContentType = 'application/json' }
 }
 
 function Get-Principal([string] $AppId) {
     @((Read-Graph ('servicePrincipals?$filter=appId%20eq%20%27' + $AppId + '%27')).value)
 }
 
+$isNew = $false
 Connect-MgGraph -TenantId $tenant -Environment $graphEnvironment -Scopes $graphScopes -NoWelcome
 
-$application = Find-Application
+$found = @((Read-Graph $findApplication).value)
+# The search finds a new application a little late. If an earlier run has created one, it gets a minute.
+for ($try = 1; -not $found -and $try -le 12 -and (Test-Path -LiteralPath $record); $try++) {
+    Start-Sleep -Seconds 5
+    $found = @((Read-Graph $findApplication).value)
+}
+if (-not $clientId -and @($found.Where({ $_.tags -notcontains 'gatepost-setup' }))) {
+    throw 'An application of this name exists that gatepost setup did not create. Choose another --name, or name it with --client-id.'
+}
+if ($found.Count -gt 1) { throw 'There are several applications of this name. Choose one with --client-id.' }
+if ($clientId -and -not $found) { throw "The tenant has no application $clientId." }
+$application = $found[0]
 if ($application) {
     "kept: the application $($application.appId)"
     if (-not $isPublic -and $application.isFallbackPublicClient) {
@@ -78,8 +89,12 @@ if ($application) {
     }
 } else {
     $application = Write-Graph POST 'applications' $applicationJson
-    "created: the application $($application.appId)"
+    $isNew = $true
+    $clientId = $application.appId
+    Add-Created 'the application'
 }
+$clientId = $application.appId
+"Application ID: $clientId"
 
 if ($certificateJson) {
     $keys = @((Read-Graph ('applications/' + $application.id + '?$select=keyCredentials')).keyCredentials).Where({ $_ })
@@ -103,6 +118,7 @@ if ($principal) {
     "kept: the service principal $($principal.id)"
 } else {
     $principal = Write-Graph POST 'servicePrincipals' ('{"appId":"' + $application.appId + '"}')
+    $isNew = $true
     "created: the service principal $($principal.id)"
 }
 
@@ -133,105 +149,19 @@ foreach ($api in $apis) {
         $new = @($api.Scopes.Split(' ').Where({ $held -notcontains $_ }))
         $scope = ($held + $new) -join ' '
         if (-not $new) {
-            "kept: consent to $($api.Scopes)"
+            "kept: consent for all users of the tenant to $($api.Scopes)"
         } elseif ($grant) {
             Write-Graph PATCH "oauth2PermissionGrants/$($grant.id)" ('{"scope":"' + $scope + '"}') | Out-Null
-            "changed: consent to $scope"
+            "changed: consent for all users of the tenant to $scope"
         } else {
             $json = '{"clientId":"' + $principal.id + '","consentType":"AllPrincipals","resourceId":"' + $resource.id + '","scope":"' + $scope + '"}'
             Write-Graph POST 'oauth2PermissionGrants' $json | Out-Null
-            "created: consent to $scope"
+            "created: consent for all users of the tenant to $scope"
         }
     }
 }
-$clientId = $application.appId
 $objectId = $principal.id
 
-
-# ---- Exchange Online ----
-
-Connect-ExchangeOnline
-
-# A misspelled mailbox, or the wrong organization, is found before the first change.
-foreach ($mailbox in $mailboxes) {
-    Get-CASMailbox -Identity $mailbox | Out-Null
-}
-
-# Exchange knows the application by the object id of its service principal. With a wrong one every login fails.
-foreach ($wrong in @(Get-ServicePrincipal).Where({ $_.AppId -eq $clientId -and $_.ObjectId -ne $objectId })) {
-    Remove-ServicePrincipal -Identity $wrong.ObjectId -Confirm:$false
-    "removed: the service principal with the wrong object id $($wrong.ObjectId)"
-}
-$known = @(@(Get-ServicePrincipal).Where({ $_.AppId -eq $clientId }))[0]
-if ($known) {
-    'kept: the service principal in Exchange'
-} else {
-    $known = New-ServicePrincipal -AppId $clientId -ObjectId $objectId -DisplayName $name
-    'created: the service principal in Exchange'
-}
-$names = @("$($known.Identity)", "$($known.Name)", "$($known.ObjectId)", "$($known.DisplayName)").Where({ $_ })
-
-# Roles of Exchange (RBAC for Applications) for the members of one group. They need the role Organization Management.
-$group = @(@(Get-DistributionGroup -Identity $groupName -ErrorAction SilentlyContinue).Where({ $_.Name -eq $groupName }))[0]
-if ($group) {
-    "kept: the group $groupName"
-} else {
-    $group = New-DistributionGroup -Name $groupName -Type Security
-    "created: the group $groupName"
-}
-$members = @(Get-DistributionGroupMember -Identity $group.DistinguishedName -ResultSize Unlimited)
-foreach ($mailbox in $mailboxes) {
-    if ($members.Where({ "$($_.PrimarySmtpAddress)" -eq $mailbox })) {
-        "kept: $mailbox in the group"
-    } else {
-        Add-DistributionGroupMember -Identity $group.DistinguishedName -Member $mailbox
-        "created: $mailbox in the group"
-    }
-}
-foreach ($other in $members.Where({ $mailboxes -notcontains "$($_.PrimarySmtpAddress)" })) {
-    "warning: $($other.PrimarySmtpAddress) is in the group as well, so the application reaches it."
-}
-$filter = "MemberOfGroup -eq '" + $group.DistinguishedName.Replace("'", "''") + "'"
-$scope = @(@(Get-ManagementScope -Identity $scopeName -ErrorAction SilentlyContinue).Where({ $_.Name -eq $scopeName }))[0]
-if (-not $scope) {
-    New-ManagementScope -Name $scopeName -RecipientRestrictionFilter $filter | Out-Null
-    "created: the scope $scopeName"
-} elseif ("$($scope.RecipientFilter)".Contains($group.DistinguishedName)) {
-    "kept: the scope $scopeName"
-} else {
-    throw "The scope $scopeName exists with another filter. Choose another --name."
-}
-foreach ($role in $roles) {
-    $assignmentName = $role.Name
-    if (@(Get-ManagementRoleAssignment -Identity $assignmentName -ErrorAction SilentlyContinue).Where({ $_.Name -eq $assignmentName })) {
-        "kept: the role $($role.Role)"
-    } else {
-        New-ManagementRoleAssignment -Name $assignmentName -Role $role.Role -App $clientId -CustomResourceScope $scopeName | Out-Null
-        "created: the role $($role.Role)"
-    }
-}
-Test-ServicePrincipalAuthorization -Identity $known.Identity -Resource $mailboxes[0] | Format-Table
-
-foreach ($mailbox in $mailboxes) {
-    $switches = Get-CASMailbox -Identity $mailbox
-    if ($protocols -contains 'imap' -and -not $switches.ImapEnabled) {
-        Set-CASMailbox -Identity $mailbox -ImapEnabled $true
-        "changed: IMAP is on for $mailbox"
-    }
-    if ($protocols -contains 'pop3' -and -not $switches.PopEnabled) {
-        Set-CASMailbox -Identity $mailbox -PopEnabled $true
-        "changed: POP3 is on for $mailbox"
-    }
-    # The mailbox's own value counts. The tenant's default stays as it is.
-    if ($protocols -contains 'smtp' -and $switches.SmtpClientAuthenticationDisabled -ne $false) {
-        Set-CASMailbox -Identity $mailbox -SmtpClientAuthenticationDisabled $false
-        "changed: SMTP AUTH is on for $mailbox"
-    }
-    if ($protocols -contains 'ews' -and -not $switches.EwsEnabled) {
-        Set-CASMailbox -Identity $mailbox -EwsEnabled $true
-        "changed: EWS is on for $mailbox"
-    }
-}
 
 $configuration = Join-Path -Path $PSScriptRoot -ChildPath $configurationName
 if (Test-Path -LiteralPath $configuration) {
@@ -241,6 +171,5 @@ if (Test-Path -LiteralPath $configuration) {
         "changed: $configurationName has the application ID"
     }
 }
-"Application ID: $clientId"
 "Object ID of the service principal: $objectId"
-'Exchange may need up to two hours before it sees a new right. Then run gatepost doctor.'
+"Run this next, in a new PowerShell window: ./exchange-setup.ps1 -Application $clientId -Principal $objectId"
