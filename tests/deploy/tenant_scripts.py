@@ -59,8 +59,8 @@ LANGUAGE = {
 }
 
 # What the scripts for a shell may run, with the options of the Azure CLI.
-PROGRAMS = {"az", "cat", "dirname", "grep"}
-BUILTINS = {"echo", "exit", "local", "printf", "return", "set", "shift", "[", ":"}
+PROGRAMS = {"az", "cat", "dirname", "grep", "sleep"}
+BUILTINS = {"break", "echo", "exit", "local", "printf", "return", "set", "shift", "[", ":"}
 AZ = {"--method", "--resource", "--url", "--query", "--output", "--headers", "--body"}
 
 

@@ -6,8 +6,9 @@
 use std::fmt::Write as _;
 
 use super::answers::PLACEHOLDER;
-use super::powershell::{self, EXCHANGE_SETUP, EXCHANGE_UNDO};
+use super::powershell::{self, CREATED, EXCHANGE_SETUP, EXCHANGE_UNDO};
 use super::tenant::{Kind, Tenant};
+use gatepost_config::Cloud;
 
 /// The files of the scripts.
 pub(super) const SETUP: &str = "tenant-setup.sh";
@@ -69,7 +70,13 @@ fn begin(what: &str, other: &str) -> String {
 }
 
 fn data(script: &mut String, tenant: &Tenant) {
+    let azure_cloud = match tenant.cloud {
+        Cloud::Worldwide => "AzureCloud",
+        Cloud::UsGovGccHigh | Cloud::UsGovDod => "AzureUSGovernment",
+        Cloud::China => "AzureChinaCloud",
+    };
     for (name, value) in [
+        ("azure_cloud", azure_cloud),
         ("tenant", tenant.tenant.as_str()),
         ("graph", tenant.cloud.preset().graph),
         ("client_id", tenant.client_id.as_deref().unwrap_or_default()),
@@ -81,6 +88,7 @@ fn data(script: &mut String, tenant: &Tenant) {
     ] {
         set(script, name, value);
     }
+    let _ = writeln!(script, "record=\"$(dirname -- \"$0\")/{CREATED}\"");
 }
 
 fn set(script: &mut String, name: &str, value: &str) {

@@ -106,6 +106,16 @@ mod azure {
         assert!(second.status.success() && !said(&second).contains("created"), "{}", said(&second));
         assert_eq!(sandbox.applications(), applications);
 
+        // Without the note of the setup script, nobody knows whose the application is.
+        let record = directory.file("tenant-created.txt");
+        let noted = std::fs::read_to_string(&record).unwrap();
+        assert_eq!(noted, format!("{} the application\n", application.client_id));
+        std::fs::remove_file(&record).unwrap();
+        let left = run(&directory, &sandbox, "tenant-undo.sh");
+        assert!(left.status.success() && said(&left).contains("is left as it is"), "{}", said(&left));
+        assert_eq!(sandbox.applications(), applications);
+
+        std::fs::write(&record, noted).unwrap();
         let undone = run(&directory, &sandbox, "tenant-undo.sh");
         assert!(undone.status.success(), "{}", said(&undone));
         let exchange = format!("pwsh exchange-undo.ps1 -Application {}", application.client_id);
@@ -132,7 +142,7 @@ mod azure {
         // One more protocol adds to what was consented to.
         let directory = with_answers(&sandbox, sandbox.tenant_id(), &[&people[..], &["--protocol", "smtp"]].concat());
         let output = run(&directory, &sandbox, "tenant-setup.sh");
-        assert!(said(&output).contains("changed: consent to SMTP.Send"), "{}", said(&output));
+        assert!(said(&output).contains("changed: consent for all users of the tenant to SMTP.Send"), "{}", said(&output));
         let applications = sandbox.applications();
         let [application] = applications.as_slice() else { panic!("{applications:?}") };
         assert!(application.public && application.certificates == 0);
@@ -142,6 +152,9 @@ mod azure {
         let output = run(&elsewhere, &sandbox, "tenant-setup.sh");
         assert!(!output.status.success() && said(&output).contains("signed in at another tenant"), "{}", said(&output));
         assert_eq!(sandbox.applications(), applications);
+        let of_china = with_answers(&sandbox, sandbox.tenant_id(), &[&people[..], &["--cloud", "china"]].concat());
+        let output = run(&of_china, &sandbox, "tenant-setup.sh");
+        assert!(said(&output).contains("az cloud set --name AzureChinaCloud"), "{}", said(&output));
         // The script for Exchange needs the application only where it names it.
         let exchange = std::fs::read_to_string(directory.file("exchange-setup.ps1")).unwrap();
         assert!(!exchange.contains("param("), "{exchange}");

@@ -1,11 +1,31 @@
 
 write_graph() { # write_graph METHOD PATH JSON QUERY
-    az rest --method "$1" --resource "$graph" --url "$graph/v1.0/$2" --headers Content-Type=application/json \
-        --body "$3" --query "$4" --output tsv
+    call_graph "$1" "$2" --headers Content-Type=application/json --body "$3" --query "$4" --output tsv
+}
+
+find_application() { # sets application and client_id; application stays empty if there is none
+    local foreign found try
+    found=$(read_graph "$find_application" 'value[].id')
+    # The search finds a new application a little late. If an earlier run has created one, it gets a minute.
+    for try in {1..12}; do
+        if [ -n "$found" ] || [ ! -f "$record" ]; then break; fi
+        [ "$try" = 1 ] || sleep 5
+        found=$(read_graph "$find_application" 'value[].id')
+    done
+    if [ -z "$client_id" ]; then
+        foreign=$(read_graph "$find_application" "value[?!contains(tags || \`[]\`, 'gatepost-setup')].appId")
+        [ -z "$foreign" ] || fail 'An application of this name exists that gatepost setup did not create. Choose another --name, or name it with --client-id.'
+    fi
+    case $found in
+        *$'\n'*) fail 'There are several applications of this name. Choose one with --client-id.' ;;
+        '') [ -z "$client_id" ] || fail "The tenant has no application $client_id." ;;
+    esac
+    application=$found
+    [ -z "$application" ] || client_id=$(read_graph "$find_application" 'value[0].appId')
 }
 
 ensure_application() {
-    local public
+    local public created
     find_application
     if [ -n "$application" ]; then
         echo "kept: the application $client_id"
@@ -19,8 +39,11 @@ ensure_application() {
         fi
         return
     fi
-    application=$(write_graph post applications "$application_json" id)
-    client_id=$(read_graph "applications/$application" appId)
+    created=$(write_graph post applications "$application_json" '[id, appId]')
+    is_new=yes
+    application=${created%%[[:space:]]*}
+    client_id=${created##*[[:space:]]}
+    echo "$client_id the application" >>"$record"
     echo "created: the application $client_id"
 }
 
@@ -33,8 +56,7 @@ ensure_certificate() {
         return
     fi
     # The list is replaced as a whole, so the certificates that are there are sent again.
-    known=$(az rest --method get --resource "$graph" --url "$graph/v1.0/applications/$application?\$select=keyCredentials" \
-        --query keyCredentials --output json)
+    known=$(call_graph get "applications/$application?\$select=keyCredentials" --query keyCredentials --output json)
     known=${known%"]"*}
     case $known in
         *'}'*) known="$known,$certificate_json]" ;;
@@ -54,6 +76,7 @@ ensure_principal() {
         return
     fi
     principal=$(write_graph post servicePrincipals "{\"appId\":\"$client_id\"}" id)
+    is_new=yes
     echo "created: the service principal $principal"
 }
 
@@ -69,9 +92,10 @@ find_resource() { # find_resource APP_ID: sets resource
 }
 
 ensure_role() { # ensure_role APP_ID ROLE_ID NAME
-    local resource assigned
+    local resource known assigned
     find_resource "$1"
-    [ -n "$(read_graph "servicePrincipals/$resource" "appRoles[?id=='$2' && value=='$3'].id")" ] || fail "$3 has another id in this tenant. Report it."
+    known=$(read_graph "servicePrincipals/$resource" "appRoles[?id=='$2' && value=='$3'].id")
+    [ -n "$known" ] || fail "$3 has another id in this tenant. Report it."
     assigned=$(read_graph "servicePrincipals/$principal/appRoleAssignments" "value[?appRoleId=='$2' && resourceId=='$resource'].id")
     if [ -n "$assigned" ]; then
         echo "kept: the permission $3"
@@ -96,13 +120,13 @@ ensure_scopes() { # ensure_scopes APP_ID SCOPE...
         esac
     done
     if [ -z "$new" ]; then
-        echo "kept: consent to $*"
+        echo "kept: consent for all users of the tenant to $*"
     elif [ -n "$grant" ]; then
         write_graph patch "oauth2PermissionGrants/$grant" "{\"scope\":\"$held$new\"}" @
-        echo "changed: consent to$new"
+        echo "changed: consent for all users of the tenant to$new"
     else
         write_graph post oauth2PermissionGrants "{\"clientId\":\"$principal\",\"consentType\":\"AllPrincipals\",\"resourceId\":\"$resource\",\"scope\":\"${new# }\"}" id >/dev/null
-        echo "created: consent to$new"
+        echo "created: consent for all users of the tenant to$new"
     fi
 }
 

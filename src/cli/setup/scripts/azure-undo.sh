@@ -1,19 +1,19 @@
 
+# Only what the setup script has noted in the file beside it is removed.
 remove_application() {
-    local ours
-    find_application
-    if [ -z "$application" ]; then
-        echo 'note: the application does not exist'
-        return
-    fi
-    ours=$(read_graph "$find_application" "value[?contains(tags || \`[]\`, 'gatepost-setup')].id")
-    if [ -n "$ours" ]; then
-        az rest --method delete --resource "$graph" --url "$graph/v1.0/applications/$application"
-        echo "removed: the application $client_id, with its service principal and consent"
-        [ -z "$exchange_undo" ] || echo "In Exchange Online, run this: pwsh $exchange_undo -Application $client_id"
-    else
-        echo "note: the application $client_id stays, because gatepost setup did not create it. Look at its certificates and permissions."
-    fi
+    local found application
+    found=$(read_graph "$find_application" 'value[].appId')
+    [ -n "$found" ] || echo 'note: the application does not exist'
+    for client_id in $found; do
+        if [ -f "$record" ] && grep -Fxiq -- "$client_id the application" "$record"; then
+            application=$(read_graph "applications?\$filter=appId%20eq%20%27$client_id%27" 'value[0].id')
+            call_graph delete "applications/$application"
+            echo "removed: the application $client_id, with its service principal and consent"
+        else
+            echo "note: ${record##*/} does not have $client_id, so this application is left as it is"
+        fi
+    done
+    [ -z "$exchange_undo" ] || echo "In Exchange Online, run this: pwsh $exchange_undo -Application ${client_id:-ID} (exchange-created.txt has the ID, too)"
 }
 
 # ---- The steps ----

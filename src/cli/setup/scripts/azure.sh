@@ -1,8 +1,25 @@
 
 # ---- What the steps are made of ----
 
+is_new=
+
+call_graph() { # call_graph METHOD PATH ARGUMENT...
+    local try method=$1 url="$graph/v1.0/$2" errors=
+    shift 2
+    for try in {1..13}; do
+        if { errors=$(az rest --method "$method" --resource "$graph" --url "$url" "$@" 2>&1 >&3); } 3>&1; then
+            return 0
+        fi
+        # Entra may need a minute before all of it knows what this run has created.
+        if [ -z "$is_new" ] || [ "$try" = 13 ]; then break; fi
+        grep -Eq 'Request_ResourceNotFound|not a valid reference|must in the local tenant' <<<"$errors" || break
+        sleep 5
+    done
+    fail "$errors"
+}
+
 read_graph() { # read_graph PATH QUERY: one line for each value
-    az rest --method get --resource "$graph" --url "$graph/v1.0/$1" --query "$2" --output tsv
+    call_graph get "$1" --query "$2" --output tsv
 }
 
 fail() {
@@ -11,22 +28,9 @@ fail() {
 }
 
 check_tenant() {
-    local names
+    local names cloud
+    cloud=$(az cloud show --query name --output tsv)
+    [ "$cloud" = "$azure_cloud" ] || fail "The Azure CLI is set to $cloud. Run: az cloud set --name $azure_cloud && az login --allow-no-subscriptions --tenant $tenant"
     names=$(read_graph 'organization?$select=id,verifiedDomains' '[value[].id, value[].verifiedDomains[].name][]')
     grep -Fxiq -- "$tenant" <<<"$names" || fail "The Azure CLI is signed in at another tenant. Sign in with: az login --allow-no-subscriptions --tenant $tenant"
-}
-
-find_application() { # sets application and client_id; both stay empty if there is none
-    local foreign found
-    if [ -z "$client_id" ]; then
-        foreign=$(read_graph "$find_application" "value[?!contains(tags || \`[]\`, 'gatepost-setup')].appId")
-        [ -z "$foreign" ] || fail 'An application of this name exists that gatepost setup did not create. Choose another --name, or name it with --client-id.'
-    fi
-    found=$(read_graph "$find_application" 'value[].id')
-    case $found in
-        *$'\n'*) fail 'There are several applications of this name. Choose one with --client-id.' ;;
-        '') [ -z "$client_id" ] || fail "The tenant has no application $client_id." ;;
-    esac
-    application=$found
-    [ -z "$application" ] || client_id=$(read_graph "$find_application" 'value[0].appId')
 }

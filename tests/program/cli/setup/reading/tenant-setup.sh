@@ -7,6 +7,7 @@ set -euo pipefail
 
 configuration_name='proxy.yaml'
 placeholder='00000000-0000-0000-0000-000000000000'
+azure_cloud='AzureUSGovernment'
 tenant='contoso.onmicrosoft.us'
 graph='https://graph.microsoft.us'
 client_id=''
@@ -15,11 +16,29 @@ application_json='{"displayName":"Ticket system","isFallbackPublicClient":false,
 is_public=''
 certificate='CERTIFICATE'
 certificate_json='{"displayName":"gatepost setup","key":"CERTIFICATE","type":"AsymmetricX509Cert","usage":"Verify"}'
+record="$(dirname -- "$0")/tenant-created.txt"
 
 # ---- What the steps are made of ----
 
+is_new=
+
+call_graph() { # call_graph METHOD PATH ARGUMENT...
+    local try method=$1 url="$graph/v1.0/$2" errors=
+    shift 2
+    for try in {1..13}; do
+        if { errors=$(az rest --method "$method" --resource "$graph" --url "$url" "$@" 2>&1 >&3); } 3>&1; then
+            return 0
+        fi
+        # Entra may need a minute before all of it knows what this run has created.
+        if [ -z "$is_new" ] || [ "$try" = 13 ]; then break; fi
+        grep -Eq 'Request_ResourceNotFound|not a valid reference|must in the local tenant' <<<"$errors" || break
+        sleep 5
+    done
+    fail "$errors"
+}
+
 read_graph() { # read_graph PATH QUERY: one line for each value
-    az rest --method get --resource "$graph" --url "$graph/v1.0/$1" --query "$2" --output tsv
+    call_graph get "$1" --query "$2" --output tsv
 }
 
 fail() {
@@ -28,18 +47,30 @@ fail() {
 }
 
 check_tenant() {
-    local names
+    local names cloud
+    cloud=$(az cloud show --query name --output tsv)
+    [ "$cloud" = "$azure_cloud" ] || fail "The Azure CLI is set to $cloud. Run: az cloud set --name $azure_cloud && az login --allow-no-subscriptions --tenant $tenant"
     names=$(read_graph 'organization?$select=id,verifiedDomains' '[value[].id, value[].verifiedDomains[].name][]')
     grep -Fxiq -- "$tenant" <<<"$names" || fail "The Azure CLI is signed in at another tenant. Sign in with: az login --allow-no-subscriptions --tenant $tenant"
 }
 
-find_application() { # sets application and client_id; both stay empty if there is none
-    local foreign found
+write_graph() { # write_graph METHOD PATH JSON QUERY
+    call_graph "$1" "$2" --headers Content-Type=application/json --body "$3" --query "$4" --output tsv
+}
+
+find_application() { # sets application and client_id; application stays empty if there is none
+    local foreign found try
+    found=$(read_graph "$find_application" 'value[].id')
+    # The search finds a new application a little late. If an earlier run has created one, it gets a minute.
+    for try in {1..12}; do
+        if [ -n "$found" ] || [ ! -f "$record" ]; then break; fi
+        [ "$try" = 1 ] || sleep 5
+        found=$(read_graph "$find_application" 'value[].id')
+    done
     if [ -z "$client_id" ]; then
         foreign=$(read_graph "$find_application" "value[?!contains(tags || \`[]\`, 'gatepost-setup')].appId")
         [ -z "$foreign" ] || fail 'An application of this name exists that gatepost setup did not create. Choose another --name, or name it with --client-id.'
     fi
-    found=$(read_graph "$find_application" 'value[].id')
     case $found in
         *$'\n'*) fail 'There are several applications of this name. Choose one with --client-id.' ;;
         '') [ -z "$client_id" ] || fail "The tenant has no application $client_id." ;;
@@ -48,13 +79,8 @@ find_application() { # sets application and client_id; both stay empty if there 
     [ -z "$application" ] || client_id=$(read_graph "$find_application" 'value[0].appId')
 }
 
-write_graph() { # write_graph METHOD PATH JSON QUERY
-    az rest --method "$1" --resource "$graph" --url "$graph/v1.0/$2" --headers Content-Type=application/json \
-        --body "$3" --query "$4" --output tsv
-}
-
 ensure_application() {
-    local public
+    local public created
     find_application
     if [ -n "$application" ]; then
         echo "kept: the application $client_id"
@@ -68,8 +94,11 @@ ensure_application() {
         fi
         return
     fi
-    application=$(write_graph post applications "$application_json" id)
-    client_id=$(read_graph "applications/$application" appId)
+    created=$(write_graph post applications "$application_json" '[id, appId]')
+    is_new=yes
+    application=${created%%[[:space:]]*}
+    client_id=${created##*[[:space:]]}
+    echo "$client_id the application" >>"$record"
     echo "created: the application $client_id"
 }
 
@@ -82,8 +111,7 @@ ensure_certificate() {
         return
     fi
     # The list is replaced as a whole, so the certificates that are there are sent again.
-    known=$(az rest --method get --resource "$graph" --url "$graph/v1.0/applications/$application?\$select=keyCredentials" \
-        --query keyCredentials --output json)
+    known=$(call_graph get "applications/$application?\$select=keyCredentials" --query keyCredentials --output json)
     known=${known%"]"*}
     case $known in
         *'}'*) known="$known,$certificate_json]" ;;
@@ -103,6 +131,7 @@ ensure_principal() {
         return
     fi
     principal=$(write_graph post servicePrincipals "{\"appId\":\"$client_id\"}" id)
+    is_new=yes
     echo "created: the service principal $principal"
 }
 
@@ -118,9 +147,10 @@ find_resource() { # find_resource APP_ID: sets resource
 }
 
 ensure_role() { # ensure_role APP_ID ROLE_ID NAME
-    local resource assigned
+    local resource known assigned
     find_resource "$1"
-    [ -n "$(read_graph "servicePrincipals/$resource" "appRoles[?id=='$2' && value=='$3'].id")" ] || fail "$3 has another id in this tenant. Report it."
+    known=$(read_graph "servicePrincipals/$resource" "appRoles[?id=='$2' && value=='$3'].id")
+    [ -n "$known" ] || fail "$3 has another id in this tenant. Report it."
     assigned=$(read_graph "servicePrincipals/$principal/appRoleAssignments" "value[?appRoleId=='$2' && resourceId=='$resource'].id")
     if [ -n "$assigned" ]; then
         echo "kept: the permission $3"
@@ -145,13 +175,13 @@ ensure_scopes() { # ensure_scopes APP_ID SCOPE...
         esac
     done
     if [ -z "$new" ]; then
-        echo "kept: consent to $*"
+        echo "kept: consent for all users of the tenant to $*"
     elif [ -n "$grant" ]; then
         write_graph patch "oauth2PermissionGrants/$grant" "{\"scope\":\"$held$new\"}" @
-        echo "changed: consent to$new"
+        echo "changed: consent for all users of the tenant to$new"
     else
         write_graph post oauth2PermissionGrants "{\"clientId\":\"$principal\",\"consentType\":\"AllPrincipals\",\"resourceId\":\"$resource\",\"scope\":\"${new# }\"}" id >/dev/null
-        echo "created: consent to$new"
+        echo "created: consent for all users of the tenant to$new"
     fi
 }
 

@@ -6,6 +6,7 @@
 set -euo pipefail
 
 exchange_undo='exchange-undo.ps1'
+azure_cloud='AzureUSGovernment'
 tenant='contoso.onmicrosoft.us'
 graph='https://graph.microsoft.us'
 client_id=''
@@ -14,11 +15,29 @@ application_json='{"displayName":"Ticket system","isFallbackPublicClient":false,
 is_public=''
 certificate='CERTIFICATE'
 certificate_json='{"displayName":"gatepost setup","key":"CERTIFICATE","type":"AsymmetricX509Cert","usage":"Verify"}'
+record="$(dirname -- "$0")/tenant-created.txt"
 
 # ---- What the steps are made of ----
 
+is_new=
+
+call_graph() { # call_graph METHOD PATH ARGUMENT...
+    local try method=$1 url="$graph/v1.0/$2" errors=
+    shift 2
+    for try in {1..13}; do
+        if { errors=$(az rest --method "$method" --resource "$graph" --url "$url" "$@" 2>&1 >&3); } 3>&1; then
+            return 0
+        fi
+        # Entra may need a minute before all of it knows what this run has created.
+        if [ -z "$is_new" ] || [ "$try" = 13 ]; then break; fi
+        grep -Eq 'Request_ResourceNotFound|not a valid reference|must in the local tenant' <<<"$errors" || break
+        sleep 5
+    done
+    fail "$errors"
+}
+
 read_graph() { # read_graph PATH QUERY: one line for each value
-    az rest --method get --resource "$graph" --url "$graph/v1.0/$1" --query "$2" --output tsv
+    call_graph get "$1" --query "$2" --output tsv
 }
 
 fail() {
@@ -27,41 +46,28 @@ fail() {
 }
 
 check_tenant() {
-    local names
+    local names cloud
+    cloud=$(az cloud show --query name --output tsv)
+    [ "$cloud" = "$azure_cloud" ] || fail "The Azure CLI is set to $cloud. Run: az cloud set --name $azure_cloud && az login --allow-no-subscriptions --tenant $tenant"
     names=$(read_graph 'organization?$select=id,verifiedDomains' '[value[].id, value[].verifiedDomains[].name][]')
     grep -Fxiq -- "$tenant" <<<"$names" || fail "The Azure CLI is signed in at another tenant. Sign in with: az login --allow-no-subscriptions --tenant $tenant"
 }
 
-find_application() { # sets application and client_id; both stay empty if there is none
-    local foreign found
-    if [ -z "$client_id" ]; then
-        foreign=$(read_graph "$find_application" "value[?!contains(tags || \`[]\`, 'gatepost-setup')].appId")
-        [ -z "$foreign" ] || fail 'An application of this name exists that gatepost setup did not create. Choose another --name, or name it with --client-id.'
-    fi
-    found=$(read_graph "$find_application" 'value[].id')
-    case $found in
-        *$'\n'*) fail 'There are several applications of this name. Choose one with --client-id.' ;;
-        '') [ -z "$client_id" ] || fail "The tenant has no application $client_id." ;;
-    esac
-    application=$found
-    [ -z "$application" ] || client_id=$(read_graph "$find_application" 'value[0].appId')
-}
-
+# Only what the setup script has noted in the file beside it is removed.
 remove_application() {
-    local ours
-    find_application
-    if [ -z "$application" ]; then
-        echo 'note: the application does not exist'
-        return
-    fi
-    ours=$(read_graph "$find_application" "value[?contains(tags || \`[]\`, 'gatepost-setup')].id")
-    if [ -n "$ours" ]; then
-        az rest --method delete --resource "$graph" --url "$graph/v1.0/applications/$application"
-        echo "removed: the application $client_id, with its service principal and consent"
-        [ -z "$exchange_undo" ] || echo "In Exchange Online, run this: pwsh $exchange_undo -Application $client_id"
-    else
-        echo "note: the application $client_id stays, because gatepost setup did not create it. Look at its certificates and permissions."
-    fi
+    local found application
+    found=$(read_graph "$find_application" 'value[].appId')
+    [ -n "$found" ] || echo 'note: the application does not exist'
+    for client_id in $found; do
+        if [ -f "$record" ] && grep -Fxiq -- "$client_id the application" "$record"; then
+            application=$(read_graph "applications?\$filter=appId%20eq%20%27$client_id%27" 'value[0].id')
+            call_graph delete "applications/$application"
+            echo "removed: the application $client_id, with its service principal and consent"
+        else
+            echo "note: ${record##*/} does not have $client_id, so this application is left as it is"
+        fi
+    done
+    [ -z "$exchange_undo" ] || echo "In Exchange Online, run this: pwsh $exchange_undo -Application ${client_id:-ID} (exchange-created.txt has the ID, too)"
 }
 
 # ---- The steps ----

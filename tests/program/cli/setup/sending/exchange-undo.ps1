@@ -37,7 +37,7 @@ function Test-Created([string] $What) {
 
 Connect-ExchangeOnline
 
-$organization = @(Get-AcceptedDomain).ForEach({ "$($_.DomainName)" }) + "$(@(Get-ConnectionInformation)[-1].TenantID)"
+$organization = "$((Get-AcceptedDomain).DomainName)".Split(' ') + "$(@(Get-ConnectionInformation)[-1].TenantID)"
 if ($organization -notcontains $tenant) {
     throw "Exchange Online is signed in at another organization than $tenant. Run Disconnect-ExchangeOnline, then this script again."
 }
