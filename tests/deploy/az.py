@@ -1,5 +1,6 @@
 """Stands in for the Azure CLI where a test runs the script of `gatepost setup`: `az rest` against the Graph
-of the embedded Microsoft 365. GRAPH is its address, TOKEN the administrator's token, CA its authority."""
+of the embedded Microsoft 365. GRAPH is its address, TOKEN the administrator's token, CA its authority, LATE a
+file that lets one change fail."""
 
 import argparse
 import json
@@ -40,6 +41,10 @@ def main():
     if given.headers:
         name, value = given.headers.split("=", 1)
         headers[name] = value
+    # As Entra does for what is new, one change is refused if the test says so.
+    if given.method == "patch" and os.path.exists(os.environ["LATE"]):
+        os.remove(os.environ["LATE"])
+        sys.exit("az: 404 Request_ResourceNotFound")
     body = None
     if given.body:
         json.loads(given.body)

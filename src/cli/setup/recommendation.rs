@@ -46,6 +46,11 @@ pub(super) fn told(answers: &Answers) -> Vec<String> {
         lines.push("EWS: Microsoft ends it on 1 April 2027. Use IMAP, SMTP or Graph where the program can.".to_owned());
     }
     if answers.sign_in != SignInBy::Nobody {
+        lines.push(
+            "consent: the tenant consents for all its users, not only for these mailboxes. To limit it, assign users to the \
+             enterprise application and turn on `Assignment required`."
+                .to_owned(),
+        );
         return lines;
     }
     if confines_smtp_by_role(answers) {

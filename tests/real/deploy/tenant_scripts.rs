@@ -44,6 +44,7 @@ mod azure {
             .env("GRAPH", format!("https://localhost:{}", sandbox.graph().port()))
             .env("TOKEN", token.expose())
             .env("CA", directory.file("ca.pem"))
+            .env("LATE", directory.file("late"))
             .output()
             .unwrap()
     }
@@ -89,8 +90,10 @@ mod azure {
             sandbox.tenant_id(),
             &["--protocol", "imap", "--protocol", "smtp", "--sign-in", "nobody"],
         );
+        directory.write("late", "");
         let first = run(&directory, &sandbox, "tenant-setup.sh");
         assert!(first.status.success(), "{}", said(&first));
+        assert!(!directory.file("late").exists());
         let applications = sandbox.applications();
         let [application] = applications.as_slice() else { panic!("{applications:?}") };
         assert_eq!((application.certificates, application.public), (1, false));
@@ -142,7 +145,11 @@ mod azure {
         // One more protocol adds to what was consented to.
         let directory = with_answers(&sandbox, sandbox.tenant_id(), &[&people[..], &["--protocol", "smtp"]].concat());
         let output = run(&directory, &sandbox, "tenant-setup.sh");
-        assert!(said(&output).contains("changed: consent for all users of the tenant to SMTP.Send"), "{}", said(&output));
+        assert!(
+            said(&output).contains("changed: consent for all users of the tenant to SMTP.Send"),
+            "{}",
+            said(&output)
+        );
         let applications = sandbox.applications();
         let [application] = applications.as_slice() else { panic!("{applications:?}") };
         assert!(application.public && application.certificates == 0);

@@ -24,7 +24,12 @@ const CASES: [Case; 3] = [
         &["tickets@contoso.com"],
         &["imap", "smtp", "ews"],
     ),
-    ("people", &["proxy.yaml", "tenant-setup.ps1", "tenant-undo.ps1", "exchange-setup.ps1", "exchange-undo.ps1"], &[], &["imap", "graph"]),
+    (
+        "people",
+        &["proxy.yaml", "tenant-setup.ps1", "tenant-undo.ps1", "exchange-setup.ps1", "exchange-undo.ps1"],
+        &[],
+        &["imap", "graph"],
+    ),
 ];
 
 /// The certificate of the application as the scripts have it.
