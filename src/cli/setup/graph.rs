@@ -15,9 +15,16 @@ use gatepost_core::account::is_guid;
 use gatepost_core::escape::escaped;
 use gatepost_core::secret::AccessToken;
 
-/// A new object is not everywhere in Entra at once: pauses and attempts of what needs it.
-const PAUSE: Duration = Duration::from_secs(2);
-const ATTEMPTS: usize = 5;
+/// A new object is not everywhere in Entra at once: pauses and attempts of what needs it, which are a
+/// minute together.
+const PAUSE: Duration = Duration::from_secs(3);
+const ATTEMPTS: usize = 21;
+
+/// How often the application is searched for before one is created.
+const SEARCHES: usize = 2;
+
+/// Most pages of a list.
+const PAGES: usize = 100;
 
 /// Longest name of the tenant's that is shown, in bytes.
 const SHOWN: usize = 80;
@@ -69,6 +76,7 @@ struct Entra<'a> {
 /// What a request is for, and thereby which role it needs.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Need {
+    Organization,
     Applications,
     Roles,
     Scopes,
@@ -100,7 +108,7 @@ impl Entra<'_> {
 
     /// A token of another tenant would set up the wrong one.
     async fn check_tenant(&self) -> Result<(), String> {
-        let found = self.list(Need::Applications, "organization?$select=id,verifiedDomains").await?;
+        let found = self.list(Need::Organization, "organization?$select=id,verifiedDomains").await?;
         let wanted = &self.tenant.tenant;
         let is_it = |organization: &Value| {
             let domains = organization["verifiedDomains"].as_array().map_or(&[][..], Vec::as_slice);
@@ -115,10 +123,12 @@ impl Entra<'_> {
 
     /// Finds the application, or creates it.
     async fn application(&mut self) -> Result<Value, String> {
-        let found = self.list(Need::Applications, &self.tenant.find_application()).await?;
+        let found = self.find_application().await?;
         let (name, named) = (self.tenant.name.clone(), self.tenant.client_id.clone());
         match (found.as_slice(), &named) {
-            ([], Some(id)) => Err(format!("the tenant has no application {id}. Correct `--client-id`, or remove it")),
+            ([], Some(id)) => Err(format!(
+                "the tenant has no application {id}. Correct the ID in `--client-id` or in the configuration"
+            )),
             ([], None) => {
                 self.agree(&format!("Create the application `{name}` in Entra?"))?;
                 let body = self.tenant.application();
@@ -157,6 +167,18 @@ impl Entra<'_> {
         }
     }
 
+    /// Searches again when nothing is found, because a run may have created it a moment ago.
+    async fn find_application(&self) -> Result<Vec<Value>, String> {
+        for _ in 1..SEARCHES {
+            let found = self.list(Need::Applications, &self.tenant.find_application()).await?;
+            if !found.is_empty() {
+                return Ok(found);
+            }
+            sleep(PAUSE).await;
+        }
+        self.list(Need::Applications, &self.tenant.find_application()).await
+    }
+
     /// An application that somebody else has created is not used unless a person says so.
     fn take_over(&mut self, name: &str, client_id: &str) -> Result<(), String> {
         let remedy = format!("To use it, add `--client-id {client_id}`. For a new one, choose another `--name`");
@@ -183,8 +205,7 @@ impl Entra<'_> {
         let Some(credential) = self.tenant.key_credential() else { return Ok(()) };
         let path = format!("applications/{id}");
         let with_keys = format!("{path}?$select=keyCredentials");
-        let shown = self.after_creation(async |this: &Self| this.request(Method::GET, &with_keys, None).await).await;
-        let shown = shown.map_err(|error| self.told(Need::Applications, error))?;
+        let shown = self.get(Need::Applications, &with_keys).await?;
         let known = shown.get("keyCredentials").and_then(Value::as_array);
         let mut keys = known.cloned().unwrap_or_default();
         if keys.iter().any(|known| known.get("key") == credential.get("key")) {
@@ -209,10 +230,7 @@ impl Entra<'_> {
         }
         self.agree("Create the service principal of the application?")?;
         let body = json!({"appId": client_id});
-        let created = self
-            .after_creation(async |this: &Self| this.request(Method::POST, "servicePrincipals", Some(&body)).await)
-            .await
-            .map_err(|error| self.told(Need::Applications, error))?;
+        let created = self.post(Need::Applications, "servicePrincipals", &body).await?;
         let id = guid(&created, "id")?;
         self.confirm.tell(&format!("created: the service principal {id}"));
         Ok(id)
@@ -258,9 +276,7 @@ impl Entra<'_> {
         self.agree(&format!("Give the application the permission {value}, with consent for the tenant?"))?;
         let body = json!({"principalId": object_id, "resourceId": resource_id, "appRoleId": id});
         let path = format!("servicePrincipals/{object_id}/appRoleAssignments");
-        self.after_creation(async |this: &Self| this.request(Method::POST, &path, Some(&body)).await)
-            .await
-            .map_err(|error| self.told(Need::Roles, error))?;
+        self.post(Need::Roles, &path, &body).await?;
         self.confirm.tell(&format!("created: the permission {value}, with consent"));
         Ok(())
     }
@@ -290,11 +306,7 @@ impl Entra<'_> {
                 let body = json!({
                     "clientId": object_id, "consentType": "AllPrincipals", "resourceId": resource_id, "scope": all,
                 });
-                self.after_creation(async |this: &Self| {
-                    this.request(Method::POST, "oauth2PermissionGrants", Some(&body)).await
-                })
-                .await
-                .map_err(|error| self.told(Need::Scopes, error))?;
+                self.post(Need::Scopes, "oauth2PermissionGrants", &body).await?;
             }
         }
         self.confirm.tell(&format!("created: consent to {shown}"));
@@ -308,38 +320,43 @@ impl Entra<'_> {
         }
     }
 
+    /// Returns all pages of a list.
     async fn list(&self, need: Need, path: &str) -> Result<Vec<Value>, String> {
-        let answer = self.get(need, path).await?;
-        match answer.get("value") {
-            Some(Value::Array(values)) => Ok(values.clone()),
-            _ => Err(format!("{} answered without a list", self.graph.origin())),
+        let (mut all, mut path) = (Vec::new(), path.to_owned());
+        for _ in 0..PAGES {
+            let answer = self.get(need, &path).await?;
+            let Some(Value::Array(values)) = answer.get("value") else {
+                return Err(format!("{} answered without a list", self.graph.origin()));
+            };
+            all.extend(values.iter().cloned());
+            let Some(next) = answer.get("@odata.nextLink").and_then(Value::as_str) else { return Ok(all) };
+            // Only the path is taken, so that the token goes to no other server.
+            let (_, next) = next
+                .split_once("/v1.0/")
+                .ok_or_else(|| format!("{} answered with a next page that is not one of Graph", self.graph.origin()))?;
+            next.clone_into(&mut path);
         }
+        Err(format!("{} answered with more than {PAGES} pages", self.graph.origin()))
     }
 
     async fn get(&self, need: Need, path: &str) -> Result<Value, String> {
-        self.request(Method::GET, path, None).await.map_err(|error| self.told(need, error))
+        self.known(Method::GET, path, None).await.map_err(|error| self.told(need, error))
     }
 
     async fn post(&self, need: Need, path: &str, body: &Value) -> Result<Value, String> {
-        self.request(Method::POST, path, Some(body)).await.map_err(|error| self.told(need, error))
+        self.known(Method::POST, path, Some(body)).await.map_err(|error| self.told(need, error))
     }
 
     async fn patch(&self, need: Need, path: &str, body: &Value) -> Result<(), String> {
-        self.request(Method::PATCH, path, Some(body)).await.map(drop).map_err(|error| self.told(need, error))
+        self.known(Method::PATCH, path, Some(body)).await.map(drop).map_err(|error| self.told(need, error))
     }
 
-    async fn request(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value, DirectoryError> {
-        self.graph.directory(self.token, &method, path, body).await
-    }
-
-    /// Repeats a request about an object that was just created, until Entra knows it everywhere.
-    async fn after_creation(
-        &self,
-        request: impl AsyncFn(&Self) -> Result<Value, DirectoryError>,
-    ) -> Result<Value, DirectoryError> {
+    /// Repeats a request about an object that may just have been created, until Entra knows it
+    /// everywhere.
+    async fn known(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value, DirectoryError> {
         let mut attempts = 1;
         loop {
-            match request(self).await {
+            match self.graph.directory(self.token, &method, path, body).await {
                 Err(DirectoryError::Refused(answer)) if attempts < ATTEMPTS && is_not_known_yet(&answer) => {
                     sleep(PAUSE).await;
                     attempts += 1;
@@ -360,6 +377,10 @@ impl Entra<'_> {
             (401, _) => {
                 format!("Graph refused the token ({words}). Sign in again, so that the command prints a new one")
             }
+            (403, Need::Organization) => format!(
+                "the token may not read to which tenant it belongs ({words}). A token of another tool than the Azure CLI needs \
+                 Organization.Read.All"
+            ),
             (403, Need::Applications) => format!(
                 "the token may not register applications ({words}). Sign in with the role Cloud Application Administrator or \
                  Application Administrator. A token of another tool needs Application.ReadWrite.All"
@@ -380,8 +401,13 @@ impl Entra<'_> {
 
 /// Whether it is the answer about an object that has not reached every server yet.
 fn is_not_known_yet(answer: &Answer) -> bool {
-    answer.status == 404 && answer.says(&["Request_ResourceNotFound"])
-        || answer.status == 400 && answer.message.contains("does not reference a valid application object")
+    let says = |words: &str| answer.message.contains(words);
+    match answer.status {
+        404 => answer.says(&["Request_ResourceNotFound"]),
+        400 => says("does not reference a valid application object") || says("not a valid reference"),
+        403 => says("the backing application of the service principal being created must in the local tenant"),
+        _ => false,
+    }
 }
 
 fn principal_of(client_id: &str) -> String {

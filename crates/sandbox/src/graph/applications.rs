@@ -24,6 +24,9 @@ const EVERYTHING: &str = "Directory.AccessAsUser.All";
 const PROPERTIES: [&str; 6] =
     ["displayName", "signInAudience", "isFallbackPublicClient", "tags", "requiredResourceAccess", "keyCredentials"];
 
+/// Most role assignments of a page; Graph has more.
+const PAGE: usize = 2;
+
 /// What a path names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Target {
@@ -108,6 +111,8 @@ type Outcome = Result<Answer, GraphError>;
 
 impl Request<'_> {
     fn perform(&self, target: &Target) -> Outcome {
+        const ORGANIZATION: &str = "Organization.Read.All";
+        const OWN_PROFILE: &str = "User.Read";
         const APPLICATIONS: &str = "Application.ReadWrite.All";
         const ROLES: &str = "AppRoleAssignment.ReadWrite.All";
         const GRANTS: &str = "DelegatedPermissionGrant.ReadWrite.All";
@@ -115,7 +120,7 @@ impl Request<'_> {
         let (read, post) = (*method == Method::GET, *method == Method::POST);
         let (patch, delete) = (*method == Method::PATCH, *method == Method::DELETE);
         match target {
-            Target::Organization if read => self.organization(),
+            Target::Organization if read => self.needs_one_of(&[ORGANIZATION, OWN_PROFILE])?.organization(),
             Target::Applications if read => self.needs(APPLICATIONS)?.list_applications(),
             Target::Applications if post => self.needs(APPLICATIONS)?.create_application(),
             Target::Application(id) if read => self.needs(APPLICATIONS)?.show_application(id),
@@ -139,7 +144,11 @@ impl Request<'_> {
     }
 
     fn needs(&self, permission: &str) -> Result<&Self, GraphError> {
-        let permitted = self.claims.permits(permission) || self.claims.permits(EVERYTHING);
+        self.needs_one_of(&[permission])
+    }
+
+    fn needs_one_of(&self, permissions: &[&str]) -> Result<&Self, GraphError> {
+        let permitted = permissions.iter().chain([&EVERYTHING]).any(|permission| self.claims.permits(permission));
         permitted.then_some(self).ok_or_else(|| {
             GraphError::new(403, "Authorization_RequestDenied", "Insufficient privileges to complete the operation.")
         })
@@ -257,7 +266,7 @@ impl Request<'_> {
         self.of_principal(id, |application| {
             let assignments = application.principal.iter().flat_map(|principal| &principal.assignments);
             let shown: Vec<Value> = assignments.map(|assignment| shown_assignment(id, assignment)).collect();
-            Ok(json_answer(StatusCode::OK, &json!({"value": shown})))
+            Ok(self.page(shown))
         })
     }
 
@@ -385,6 +394,18 @@ impl Request<'_> {
             let (client, grant) = found.ok_or_else(|| not_found(id))?;
             work(client, grant)
         })
+    }
+
+    /// One page of a list. The query of the next one says how many were shown.
+    fn page(&self, values: Vec<Value>) -> Answer {
+        let skipped = self.option("$skiptoken").and_then(|text| text.parse().ok()).unwrap_or(0_usize);
+        let (host, path) = (self.call.header("host").unwrap_or("graph.microsoft.com"), self.call.head.uri.path());
+        let mut body = json!({});
+        if values.len() > skipped + PAGE {
+            body["@odata.nextLink"] = json!(format!("https://{host}{path}?$skiptoken={}", skipped + PAGE));
+        }
+        body["value"] = values.into_iter().skip(skipped).take(PAGE).collect();
+        json_answer(StatusCode::OK, &body)
     }
 
     fn option(&self, name: &str) -> Option<String> {
