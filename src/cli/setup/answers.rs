@@ -181,8 +181,9 @@ pub(super) fn complete(mut given: SetupAnswers, dialogue: Option<&mut Dialogue<'
     contradictions(&given)?;
     if let Some(dialogue) = dialogue {
         dialogue.complete(&mut given).map_err(|why| vec![why])?;
-        contradictions(&given)?;
     }
+    given.cloud.get_or_insert(Cloud::Worldwide);
+    contradictions(&given)?;
     let mut missing = Vec::new();
     let mut miss = |flag: &str, what: &str| missing.push(format!("missing: {what}. Add `{flag}`"));
     if given.tenant.is_none() {
@@ -231,7 +232,10 @@ fn word(choice: impl ValueEnum) -> String {
 }
 
 /// Checks what is given so far.
-fn contradictions(given: &SetupAnswers) -> Result<(), Vec<String>> {
+///
+/// # Errors
+/// Each contradiction with the remedy.
+pub(super) fn contradictions(given: &SetupAnswers) -> Result<(), Vec<String>> {
     let mut found = Vec::new();
     let has = |protocol| given.protocols.contains(&protocol);
     if let Some(tenant) = &given.tenant {
@@ -302,8 +306,7 @@ fn tenant_flaw(tenant: &str, cloud: Option<Cloud>) -> Option<String> {
                 .to_owned(),
         );
     }
-    let cloud = cloud.unwrap_or(Cloud::Worldwide);
-    let (_, clouds) = DOMAINS.into_iter().find(|(ending, _)| tenant.ends_with(ending))?;
+    let (cloud, clouds) = (cloud?, clouds_of(&tenant)?);
     if clouds.contains(&cloud) {
         return None;
     }
@@ -314,6 +317,12 @@ fn tenant_flaw(tenant: &str, cloud: Option<Cloud>) -> Option<String> {
         name(cloud),
         remedy.join(" or ")
     ))
+}
+
+/// The clouds in which a tenant can be, if its name says so.
+pub(super) fn clouds_of(tenant: &str) -> Option<&'static [Cloud]> {
+    let (_, clouds) = DOMAINS.into_iter().find(|(ending, _)| tenant.to_lowercase().ends_with(ending))?;
+    Some(clouds)
 }
 
 /// Whether it may be the application's name, and part of names in Exchange.

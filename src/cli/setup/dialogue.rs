@@ -4,6 +4,7 @@ use std::io::{self, BufRead, Read as _, Write};
 
 use clap::ValueEnum as _;
 
+use super::answers::{clouds_of, contradictions};
 use crate::cli::parse::{address, cloud, protocol, yes_or_no};
 use crate::cli::setup_options::{SetupAnswers, SignInBy};
 use gatepost_config::Cloud;
@@ -31,18 +32,24 @@ impl<'a> Dialogue<'a> {
     /// A sentence: the input has ended, or no answer is valid.
     pub(super) fn complete(&mut self, given: &mut SetupAnswers) -> Result<(), String> {
         if given.tenant.is_none() {
-            given.tenant = Some(self.ask("Tenant (directory ID or verified domain)", None, |text| match text {
-                "" => Err("write a directory ID or a domain, such as contoso.com".to_owned()),
-                text => Ok(text.to_owned()),
-            })?);
+            self.answer(given, "Tenant (directory ID or verified domain)", None, |text, given| {
+                given.tenant = Some(text.to_owned());
+                Ok(())
+            })?;
             if given.cloud.is_none() {
-                let preset = Some(Cloud::Worldwide.preset().name);
-                given.cloud = Some(self.ask("Cloud", preset, cloud)?);
+                let of_tenant = given.tenant.as_deref().and_then(clouds_of).and_then(|clouds| clouds.first());
+                let preset = of_tenant.copied().unwrap_or(Cloud::Worldwide).preset().name;
+                let question = "Cloud: worldwide, us-gov-gcc-high, us-gov-dod or china";
+                self.answer(given, question, Some(preset), |text, given| {
+                    cloud(text).map(|cloud| given.cloud = Some(cloud))
+                })?;
             }
         }
         if given.protocols.is_empty() {
             let question = "What do the programs speak? imap, pop3, smtp, ews, graph (several with commas)";
-            given.protocols = self.ask(question, None, |text| list(text, protocol))?;
+            self.answer(given, question, None, |text, given| {
+                list(text, protocol).map(|protocols| given.protocols = protocols)
+            })?;
         }
         if given.leaves_open_whether_send_only() {
             given.send_only = Some(self.ask("Do the programs only send? (yes or no)", Some("yes"), yes_or_no)?);
@@ -57,6 +64,23 @@ impl<'a> Dialogue<'a> {
                             password  programs keep the Microsoft password, which works without MFA only\n";
             given.sign_in = Some(self.ask(question, Some("nobody"), |text| SignInBy::from_str(text, true))?);
         }
+        Ok(())
+    }
+
+    /// Asks for one answer, which must not contradict the others.
+    fn answer(
+        &mut self,
+        given: &mut SetupAnswers,
+        question: &str,
+        preset: Option<&str>,
+        take: impl Fn(&str, &mut SetupAnswers) -> Result<(), String>,
+    ) -> Result<(), String> {
+        *given = self.ask(question, preset, |text| {
+            let mut with_it = given.clone();
+            take(text, &mut with_it)?;
+            contradictions(&with_it).map_err(|found| found.join("\n  "))?;
+            Ok(with_it)
+        })?;
         Ok(())
     }
 
@@ -126,6 +150,23 @@ mod tests {
         assert_eq!(shown.matches("What do the programs speak?").count(), 2, "{shown}");
         let (_, shown) = asked("", given);
         assert_eq!(shown, "");
+    }
+
+    #[test]
+    fn an_answer_that_contradicts_another_is_asked_again_at_once() {
+        let (given, shown) = asked(
+            "common\n\ncontoso.onmicrosoft.us\nworldwide\nus-gov-dod\nimap\na@contoso.us\n\n",
+            SetupAnswers::default(),
+        );
+        let given = given.unwrap();
+        assert_eq!(given.tenant.as_deref(), Some("contoso.onmicrosoft.us"));
+        assert_eq!((given.cloud, given.mailboxes.len()), (Some(Cloud::UsGovDod), 1));
+        assert_eq!((shown.matches("Tenant (").count(), shown.matches("Cloud: worldwide, us-gov").count()), (3, 2));
+        assert!(shown.contains("or china [us-gov-gcc-high]: "), "{shown}");
+        let given = SetupAnswers { send_only: Some(true), ..given };
+        let (given, shown) = asked("imap\nsmtp\n", SetupAnswers { protocols: Vec::new(), ..given });
+        assert!(shown.contains("`--send-only` and `--protocol imap` contradict each other"), "{shown}");
+        assert_eq!(given.unwrap().protocols, [Protocol::Smtp]);
     }
 
     #[test]
