@@ -20,9 +20,12 @@ pub struct SetupOptions {
     /// Take further answers from this YAML file
     #[arg(long, value_name = "FILE")]
     pub answers: Option<PathBuf>,
-    /// Replace files that exist
+    /// Replace configuration and scripts that exist
     #[arg(long)]
     pub replace: bool,
+    /// Replace the application's key and certificate
+    #[arg(long)]
+    pub renew_key: bool,
     /// Set up Entra with the token that this command prints [run without a shell]
     #[arg(long, value_name = "COMMAND")]
     pub graph_token: Option<String>,

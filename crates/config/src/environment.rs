@@ -341,7 +341,11 @@ pub fn run_command(command: &[String], hidden: &[String]) -> Result<Vec<u8>, Str
     run_command_within(command, hidden, COMMAND_DEADLINE)
 }
 
-fn run_command_within(command: &[String], hidden: &[String], deadline: Duration) -> Result<Vec<u8>, String> {
+/// As [`run_command`], with a deadline of its own.
+///
+/// # Errors
+/// As for [`run_command`].
+pub fn run_command_within(command: &[String], hidden: &[String], deadline: Duration) -> Result<Vec<u8>, String> {
     let Some((program, arguments)) = command.split_first() else { return Err("no command is named".to_owned()) };
     let clock = Clock::system();
     let started = clock.now();

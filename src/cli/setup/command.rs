@@ -9,7 +9,9 @@ use super::answers::{self, Answers, PLACEHOLDER};
 use super::configuration;
 use super::dialogue::Dialogue;
 use super::files::{self, Wanted};
+use super::identity::Application;
 use super::online::{self, NotRegistered};
+use super::powershell::Ids;
 use super::tenant::Tenant;
 use super::{azure, identity, powershell, recommendation};
 use crate::cli::doctor;
@@ -18,6 +20,8 @@ use crate::cli::output::{complain, report, show};
 use crate::cli::setup_options::{ClientTls, ScriptLanguage, SetupOptions, SignInBy};
 use gatepost_config::load::DEFAULT_FILE;
 use gatepost_config::{Purpose, suggestion};
+use gatepost_core::account::is_guid;
+use gatepost_core::secret::AccessToken;
 use gatepost_core::system_error::Plain;
 use gatepost_telemetry::stderr;
 
@@ -63,11 +67,21 @@ fn run(options: &SetupOptions) -> Result<u8, Stop> {
     for line in recommendation::told(&answers) {
         show(line);
     }
+    if options.renew_key && answers.sign_in != SignInBy::Nobody {
+        return Err(usage(vec![
+            "`--renew-key` and `--sign-in` contradict each other: the application has a key only with `--sign-in nobody`"
+                .to_owned(),
+        ]));
+    }
+    // Without a token, nothing is written.
+    let token = command.as_deref().map(online::token).transpose().map_err(Stop::failed)?;
     let files = prepare(options, answers)?;
-    match command {
-        Some(command) => set_up(options, files, &command),
+    match token {
+        Some(token) => set_up(options, files, &token),
         None => {
             let scripts = scripts(&files);
+            files::check(&scripts, options.replace).map_err(Stop::failed)?;
+            renew(&files)?;
             write(&scripts, options)?;
             told_next(&files, scripts.first(), true);
             Ok(DONE)
@@ -81,8 +95,20 @@ struct Prepared {
     /// The configuration.
     path: PathBuf,
     directory: PathBuf,
-    /// The application's certificate in base64.
-    certificate: Option<String>,
+    /// The application's key and certificate, if it has them.
+    application: Option<Application>,
+}
+
+impl Prepared {
+    fn certificate(&self) -> Option<String> {
+        self.application.as_ref().map(|application| application.certificate.clone())
+    }
+}
+
+/// Writes the new key, if there is one to be written.
+fn renew(files: &Prepared) -> Result<(), Stop> {
+    let renewed = files.application.as_ref().and_then(|application| application.renewed.as_ref());
+    renewed.map_or(Ok(()), |pair| pair.write().map(show).map_err(Stop::failed))
 }
 
 /// Creates key, certificates and configuration.
@@ -95,17 +121,17 @@ fn prepare(options: &SetupOptions, mut answers: Answers) -> Result<Prepared, Sto
     }
     let configuration = configuration(&path, &mut answers, options.replace)?;
     files::check(std::slice::from_ref(&configuration), options.replace).map_err(Stop::failed)?;
-    let certificate = match answers.sign_in {
+    let application = match answers.sign_in {
         SignInBy::Nobody => {
-            let (certificate, told) =
-                identity::application(&directory, &answers.name, options.replace).map_err(Stop::failed)?;
+            let (application, told) =
+                identity::application(&directory, &answers.name, options.renew_key).map_err(Stop::failed)?;
             show(told);
-            Some(certificate)
+            Some(application)
         }
         SignInBy::Person | SignInBy::Password => None,
     };
     if answers.tls != ClientTls::None {
-        show(identity::for_clients(&directory, &answers.hosts, options.replace).map_err(Stop::failed)?);
+        show(identity::for_clients(&directory, &answers.hosts).map_err(Stop::failed)?);
     }
     let absolute = std::path::absolute(&path).unwrap_or_else(|_| path.clone());
     if let Err(problems) = configuration::check(&answers, &absolute) {
@@ -116,22 +142,23 @@ fn prepare(options: &SetupOptions, mut answers: Answers) -> Result<Prepared, Sto
         ));
     }
     write(&[configuration], options)?;
-    Ok(Prepared { answers, path, directory, certificate })
+    Ok(Prepared { answers, path, directory, application })
 }
 
-/// The configuration as it is wanted. An id that is in it already is taken over into the answers, unless
-/// everything is made again.
+/// The configuration as it is wanted. An id that is in it already is taken over into the answers.
 fn configuration(path: &Path, answers: &mut Answers, replace: bool) -> Result<Wanted, Stop> {
     let there = files::read(path).map_err(Stop::failed)?;
     let written_id = there.as_deref().and_then(|there| configuration::client_id_of(there, answers));
-    if answers.client_id.is_none() && !replace {
-        answers.client_id = written_id.clone().filter(|id| id != PLACEHOLDER);
+    if answers.client_id.is_none() {
+        let others = || there.as_deref().and_then(|there| configuration::client_id_for(there, answers));
+        let id = written_id.clone().filter(|id| id != PLACEHOLDER);
+        answers.client_id = id.or_else(|| replace.then(others).flatten());
     }
     Ok(Wanted {
         path: path.to_path_buf(),
         content: configuration::text(answers),
         or: None,
-        instead_of: written_id.filter(|id| id == PLACEHOLDER).and(there),
+        instead_of: written_id.filter(|id| id == PLACEHOLDER).and(there).into_iter().collect(),
     })
 }
 
@@ -143,12 +170,19 @@ fn write(wanted: &[Wanted], options: &SetupOptions) -> Result<(), Stop> {
 }
 
 /// The scripts for the tenant, and those that undo them, in the order in which they are run.
-fn scripts(Prepared { answers, path, directory, certificate }: &Prepared) -> Vec<Wanted> {
-    let tenant = Tenant::new(answers, certificate.clone());
+fn scripts(files: &Prepared) -> Vec<Wanted> {
+    let Prepared { answers, path, directory, application } = files;
+    let tenant = Tenant::new(answers, files.certificate());
     // The script that an earlier run wrote does not know the application yet, and finds it.
     let unknown = Tenant { client_id: None, ..tenant.clone() };
+    // With a new key, the scripts of the old one have served.
+    let before = application.as_ref().and_then(|application| application.before.clone());
+    let outdated: Vec<Tenant> = before.map_or_else(Vec::new, |before| {
+        [&tenant, &unknown].map(|tenant| Tenant { certificate: Some(before.clone()), ..tenant.clone() }).to_vec()
+    });
     let script = |name: &str, write: &dyn Fn(&Tenant) -> String| Wanted {
         or: Some(write(&unknown)),
+        instead_of: outdated.iter().map(write).collect(),
         ..Wanted::new(directory, name, write(&tenant))
     };
     let configuration = file_name(path);
@@ -168,38 +202,71 @@ fn scripts(Prepared { answers, path, directory, certificate }: &Prepared) -> Vec
     }
 }
 
-/// Sets up Entra from here, writes what Exchange still needs, and examines the whole way.
-fn set_up(options: &SetupOptions, mut files: Prepared, command: &[String]) -> Result<u8, Stop> {
-    let tenant = Tenant::new(&files.answers, files.certificate.clone());
-    let registered = match online::set_up(options, &files.answers, &tenant, command) {
+/// The scripts for Exchange alone. Those of an earlier run, with parameters or with other ids, are
+/// brought up to date.
+fn exchange_scripts(files: &Prepared, tenant: &Tenant, ids: Ids<'_>) -> Result<[Wanted; 2], Stop> {
+    let script = |name: &str, write: &dyn Fn(Ids<'_>) -> String| {
+        let wanted = Wanted::new(&files.directory, name, write(ids));
+        let there = files::read(&wanted.path).map_err(Stop::failed)?.unwrap_or_default();
+        Ok(Wanted { instead_of: vec![write(None), with_ids_of(&there, write)], ..wanted })
+    };
+    Ok([
+        script(powershell::EXCHANGE_SETUP, &|ids| powershell::exchange_setup(tenant, ids))?,
+        script(powershell::EXCHANGE_UNDO, &|ids| powershell::exchange_undo(tenant, ids))?,
+    ])
+}
+
+/// What is written for the ids that stand in a text at their places. All ids are equally long.
+fn with_ids_of(there: &str, write: &dyn Fn(Ids<'_>) -> String) -> String {
+    const MARKS: [&str; 2] = ["11111111-1111-4111-8111-111111111111", "22222222-2222-4222-8222-222222222222"];
+    let marked = write(Some((MARKS[0], MARKS[1])));
+    let [client_id, object_id] = MARKS.map(|mark| {
+        let found = marked.find(mark).and_then(|place| there.get(place..place + mark.len()));
+        found.filter(|id| is_guid(id)).unwrap_or(mark)
+    });
+    write(Some((client_id, object_id)))
+}
+
+/// Sets up Entra from here, and writes what Exchange still needs. Once that has been there, the whole
+/// way is examined.
+fn set_up(options: &SetupOptions, mut files: Prepared, token: &AccessToken) -> Result<u8, Stop> {
+    let tenant = Tenant::new(&files.answers, files.certificate());
+    files::check(&exchange_scripts(&files, &tenant, None)?, options.replace).map_err(Stop::failed)?;
+    let registered = match online::set_up(options, &files.answers, &tenant, token) {
         Ok(registered) => registered,
         Err(NotRegistered::Configuration(problems)) => return Ok(report(&problems)),
         Err(NotRegistered::Failed(why)) => return Err(Stop::failed(why)),
     };
-    let ids = Some((registered.client_id.as_str(), registered.object_id.as_str()));
+    renew(&files)?;
     files.answers.client_id = Some(registered.client_id.clone());
-    let scripts = [
-        Wanted::new(&files.directory, powershell::EXCHANGE_SETUP, powershell::exchange_setup(&tenant, ids)),
-        Wanted::new(&files.directory, powershell::EXCHANGE_UNDO, powershell::exchange_undo(&tenant, ids)),
-    ];
     write(&[configuration(&files.path, &mut files.answers, options.replace)?], options)?;
+    let ids = Some((registered.client_id.as_str(), registered.object_id.as_str()));
+    let scripts = exchange_scripts(&files, &tenant, ids)?;
+    let were_there = files::check(&scripts, options.replace).map_err(Stop::failed)?;
     write(&scripts, options)?;
     let mut lacks_passwords = false;
     if files.answers.sign_in == SignInBy::Nobody {
-        match options.settings.load(Purpose::Store, std::env::vars_os()) {
-            Ok(config) => {
-                if let Err(why) = online::first_passwords(config, &files.answers) {
-                    show(format_args!("No device password was created: {why}"));
-                    lacks_passwords = true;
+        // What is not shown on a terminal may be kept in a log.
+        lacks_passwords = !io::stdout().is_terminal();
+        if !lacks_passwords {
+            match options.settings.load(Purpose::Store, std::env::vars_os()) {
+                Ok(config) => {
+                    if let Err(why) = online::first_passwords(config, &files.answers) {
+                        show(format_args!("No device password was created: {why}"));
+                        lacks_passwords = true;
+                    }
                 }
+                Err(problems) => return Ok(report(&problems)),
             }
-            Err(problems) => return Ok(report(&problems)),
         }
     }
     show("\nEntra is set up.");
     told_next(&files, scripts.first(), lacks_passwords);
     if !options.settings.set.is_empty() {
         show("- values of `--set` hold for this command only. Add them to the configuration");
+    }
+    if !were_there {
+        return Ok(DONE);
     }
     show("");
     Ok(doctor::examine_alone(options.settings.clone()))

@@ -45,9 +45,25 @@ pub(super) fn check(answers: &Answers, path: &Path) -> Result<(), Problems> {
 /// The application in a text that [`text`] wrote for the same answers, or the placeholder; `None` for
 /// any other text.
 pub(super) fn client_id_of(written: &str, answers: &Answers) -> Option<String> {
+    id_in(written).filter(|id| with_id(answers, id) == written).map(str::to_owned)
+}
+
+/// The application in a text that was written for other mailboxes, protocols and the like, if tenant
+/// and grant are the same.
+pub(super) fn client_id_for(written: &str, answers: &Answers) -> Option<String> {
+    let wanted = text(answers);
+    let value = |text: &str, key: &str| {
+        let line = text.lines().find_map(|line| line.strip_prefix(key))?;
+        line.split_whitespace().next().map(str::to_owned)
+    };
+    let is_same = |key: &str| value(written, key).is_some_and(|found| value(&wanted, key) == Some(found));
+    let id = id_in(written).filter(|id| *id != PLACEHOLDER)?;
+    ["  tenant: ", "  grant: "].into_iter().all(is_same).then(|| id.to_owned())
+}
+
+fn id_in(written: &str) -> Option<&str> {
     let (_, behind) = written.split_once("\n  client_id: ")?;
-    let id = behind.split_whitespace().next().filter(|id| is_guid(id))?;
-    (with_id(answers, id) == written).then(|| id.to_owned())
+    behind.split_whitespace().next().filter(|id| is_guid(id))
 }
 
 fn plan(answers: &Answers, client_id: &str) -> Plan {

@@ -11,13 +11,13 @@ pub(super) struct Wanted {
     pub(super) content: String,
     /// Another content that serves as well, if the file is there.
     pub(super) or: Option<String>,
-    /// A content that this one replaces, because an earlier run wrote it.
-    pub(super) instead_of: Option<String>,
+    /// Contents that this one replaces, because an earlier run wrote them.
+    pub(super) instead_of: Vec<String>,
 }
 
 impl Wanted {
     pub(super) fn new(directory: &Path, name: &str, content: String) -> Self {
-        Self { path: directory.join(name), content, or: None, instead_of: None }
+        Self { path: directory.join(name), content, or: None, instead_of: Vec::new() }
     }
 }
 
@@ -30,12 +30,14 @@ enum Step {
     Replace,
 }
 
-/// Checks that no file is there with another content, unless it may be replaced.
+/// Checks that no file is there with another content, unless it may be replaced. Returns whether all
+/// are there as they are wanted.
 ///
 /// # Errors
 /// A sentence with the file.
-pub(super) fn check(wanted: &[Wanted], replace: bool) -> Result<(), String> {
-    wanted.iter().try_for_each(|wanted| step(wanted, replace).map(drop))
+pub(super) fn check(wanted: &[Wanted], replace: bool) -> Result<bool, String> {
+    let steps: Vec<Step> = wanted.iter().map(|wanted| step(wanted, replace)).collect::<Result<_, _>>()?;
+    Ok(steps.iter().all(|step| *step == Step::Keep))
 }
 
 /// Writes all files, or none if one is there with another content. Returns what was done, a line for
@@ -66,7 +68,7 @@ fn step(Wanted { path, content, or, instead_of }: &Wanted, replace: bool) -> Res
     let Some(there) = read(path)? else { return Ok(Step::Create) };
     Ok(match () {
         () if there == *content || Some(&there) == or.as_ref() => Step::Keep,
-        () if Some(&there) == instead_of.as_ref() => Step::Update,
+        () if instead_of.contains(&there) => Step::Update,
         () if replace => Step::Replace,
         () => {
             return Err(format!(

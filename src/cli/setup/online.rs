@@ -3,6 +3,7 @@
 
 use std::io::{self, IsTerminal as _};
 use std::sync::Arc;
+use std::time::Duration;
 
 use zeroize::Zeroizing;
 
@@ -17,9 +18,9 @@ use crate::cli::{output, owner, run};
 use crate::client_settings::{Scope, client_settings};
 use crate::graph::GraphClient;
 use crate::login::enrol::{FIRST, first_password};
-use gatepost_config::environment::run_command;
+use gatepost_config::environment::run_command_within;
 use gatepost_config::problem::Problems;
-use gatepost_config::{Config, Origin, Purpose, secret_line};
+use gatepost_config::{Config, Origin, Purpose, secret_line, suggestion};
 use gatepost_core::clock::Clock;
 use gatepost_core::secret::AccessToken;
 use gatepost_net::dial::Dialer;
@@ -28,6 +29,9 @@ use gatepost_proto::http::rules::HttpService;
 
 /// The port of HTTPS.
 const HTTPS: u16 = 443;
+
+/// How long the command may take. The Azure CLI takes long when it has not run for a while.
+const TOKEN_DEADLINE: Duration = Duration::from_secs(60);
 
 /// Why Entra was not set up.
 pub(super) enum NotRegistered {
@@ -50,13 +54,23 @@ pub(super) fn command(text: &str) -> Result<Vec<String>, String> {
         );
     }
     let words: Vec<String> = text.split_whitespace().map(str::to_owned).collect();
+    // JWTs begin with `{"` in base64. It is not shown, because it is a secret.
+    if words.iter().any(|word| word.starts_with("eyJ") && word.contains('.')) {
+        return Err("`--graph-token` takes the command that prints the token, and not the token".to_owned());
+    }
     if words.is_empty() { Err("`--graph-token` names no command".to_owned()) } else { Ok(words) }
 }
 
-/// Runs the command, which takes ten seconds at most.
-fn token(command: &[String]) -> Result<AccessToken, String> {
-    let printed = run_command(command, &[]).map(Zeroizing::new);
-    let printed = printed.map_err(|why| format!("the command of `--graph-token` gave no token: {why}"))?;
+/// Runs the command, and returns the token that it prints. Nothing of the command is shown.
+///
+/// # Errors
+/// A sentence.
+pub(super) fn token(command: &[String]) -> Result<AccessToken, String> {
+    let printed = run_command_within(command, &[], TOKEN_DEADLINE).map(Zeroizing::new);
+    let printed = printed.map_err(|why| {
+        let program = command.first().map(|program| suggestion::quoted(program)).unwrap_or_default();
+        format!("the command of `--graph-token` gave no token: {}", why.replace(&program, "its program"))
+    })?;
     let line = secret_line(&printed).filter(|line| line.bytes().all(|byte| byte.is_ascii_graphic()));
     let line = line.ok_or("the command of `--graph-token` has to print one line, which is the token alone")?;
     Ok(AccessToken::new(line.to_owned()))
@@ -70,18 +84,17 @@ pub(super) fn set_up(
     options: &SetupOptions,
     answers: &Answers,
     tenant: &Tenant,
-    command: &[String],
+    token: &AccessToken,
 ) -> Result<Registered, NotRegistered> {
     let config = options.settings.load(Purpose::SignIn, std::env::vars_os()).map_err(NotRegistered::Configuration)?;
     let origin = origin(options.graph.as_deref(), answers).map_err(NotRegistered::Failed)?;
-    let token = token(command).map_err(NotRegistered::Failed)?;
     let config = Arc::new(config);
     let runtime = run::runtime().map_err(|_| NotRegistered::Failed("nothing was changed in Entra".to_owned()))?;
     let registered = runtime.block_on(async {
         let trust = Arc::new(UpstreamTrust::new(config.trust.clone()));
         let dialer = Arc::new(Dialer::new(Arc::clone(&config), Arc::clone(&trust)));
         let graph = GraphClient::new(origin, dialer, trust, &config.limits);
-        register(&graph, &token, tenant, &mut Person { yes: options.yes }).await
+        register(&graph, token, tenant, &mut Person { yes: options.yes }).await
     });
     // Connections that close need not be waited for.
     runtime.shutdown_background();
@@ -168,6 +181,8 @@ mod tests {
     fn a_command_is_split_at_spaces_and_nothing_of_a_shell_is_taken() {
         let words = command("az account get-access-token --query accessToken -o tsv").unwrap();
         assert_eq!((words.len(), words[0].as_str(), words[6].as_str()), (7, "az", "tsv"));
+        let given = command("eyJ0eXAi.eyJhdWQi.c2ln").unwrap_err();
+        assert!(given.contains("takes the command") && !given.contains("eyJ"), "{given}");
         for text in ["", "  ", "echo $TOKEN", "sh -c 'x'", "a | b", "a; b", "a \"b\"", "a > b", "$(a)"] {
             assert!(command(text).is_err(), "{text}");
         }

@@ -178,12 +178,69 @@ fn nothing_that_is_there_is_overwritten_unless_it_may_be() {
     assert_eq!(code(&output), 0, "{}", stderr(&output));
     assert!(stdout(&output).contains("replaced: `tenant-setup.sh`"), "{}", stdout(&output));
     let after: Vec<String> = ["app.key", "certs/server.pem"].map(|name| read(&directory, name)).to_vec();
-    assert!(before.iter().zip(&after).all(|(before, after)| before != after));
+    assert_eq!(before, after);
 
+    assert_eq!(code(&setup(&["--renew-key"])), 0);
     directory.write("app.key", &before[0]);
     let output = setup(&[]);
     assert_eq!(code(&output), 1);
     assert!(stderr(&output).contains("the private key does not belong to the certificate"), "{}", stderr(&output));
+}
+
+#[test]
+fn another_mailbox_keeps_the_application_its_key_and_the_ca() {
+    let directory = with_answers("reading");
+    let setup = |more: &[&str]| directory.gatepost(&[&["setup", "--answers", "answers.yaml"], more].concat());
+    assert_eq!(code(&setup(&["--client-id", CLIENT_ID])), 0);
+    let kept = || ["app.key", "app.pem", "certs/ca.pem", "certs/server.pem"].map(|name| read(&directory, name));
+    let before = kept();
+    let another = ["--mailbox", "tickets@contoso.com", "--mailbox", "sales@contoso.com"];
+    let output = setup(&another);
+    assert_eq!(code(&output), 1, "{}", stdout(&output));
+    assert!(stderr(&output).contains("add `--replace`"), "{}", stderr(&output));
+    let output = setup(&[&another[..], &["--replace"]].concat());
+    assert_eq!(code(&output), 0, "{}", stderr(&output));
+    let yaml = read(&directory, "proxy.yaml");
+    assert!(yaml.contains(CLIENT_ID) && yaml.contains("sales@contoso.com"), "{yaml}");
+    assert_eq!(kept(), before);
+    // An application belongs to its tenant.
+    assert_eq!(code(&setup(&["--replace", "--tenant", "fabrikam.onmicrosoft.us"])), 0);
+    assert!(read(&directory, "proxy.yaml").contains(PLACEHOLDER));
+}
+
+#[test]
+fn a_renewed_key_leaves_the_old_one_beside_it() {
+    let directory = with_answers("reading");
+    let setup = |more: &[&str]| directory.gatepost(&[&["setup", "--answers", "answers.yaml"], more].concat());
+    let pair = |end: &str| ["app.key", "app.pem"].map(|name| read(&directory, &format!("{name}{end}")));
+    assert_eq!(code(&setup(&[])), 0);
+    let before = pair("");
+    let old_certificate = certificate(&directory).unwrap();
+
+    // Nothing is renewed where something else cannot be written.
+    let script = read(&directory, "tenant-setup.sh");
+    directory.write("tenant-setup.sh", "mine\n");
+    assert_eq!(code(&setup(&["--renew-key"])), 1);
+    assert_eq!(pair(""), before);
+    directory.write("tenant-setup.sh", &script);
+
+    let output = setup(&["--renew-key"]);
+    assert_eq!(code(&output), 0, "{}", stderr(&output));
+    for line in ["renewed: `app.pem` and `app.key`", "kept: `proxy.yaml`", "updated: `tenant-setup.sh`"] {
+        assert!(stdout(&output).contains(line), "{line}: {}", stdout(&output));
+    }
+    assert_eq!(pair(".old"), before);
+    assert!(pair("")[0] != before[0] && pair("")[1] != before[1]);
+    let script = read(&directory, "tenant-setup.sh");
+    assert!(script.contains(&certificate(&directory).unwrap()) && !script.contains(&old_certificate));
+
+    // The tenant may know the old one alone.
+    let output = setup(&["--renew-key"]);
+    assert_eq!(code(&output), 1, "{}", stdout(&output));
+    assert!(stderr(&output).contains("`app.key.old` is there from an earlier renewal"), "{}", stderr(&output));
+    assert_eq!(pair(".old"), before);
+    let output = setup(&["--renew-key", "--sign-in", "person"]);
+    assert_eq!(code(&output), 2, "{}", stdout(&output));
 }
 
 #[test]
