@@ -649,7 +649,7 @@ _gatepost() {
             return 0
             ;;
         gatepost__subcmd__setup)
-            opts="-c -h --tenant --cloud --protocol --mailbox --send-only --sign-in --name --client-id --allow-from --tls --host --state --script --answers --replace --graph-token --graph --yes --config --set --log-format --log-level --help"
+            opts="-c -h --tenant --cloud --protocol --mailbox --send-only --graph-for --sign-in --name --client-id --allow-from --tls --host --state --script --answers --replace --renew-key --graph-token --graph --yes --config --set --log-format --log-level --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -673,6 +673,10 @@ _gatepost() {
                     ;;
                 --send-only)
                     COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --graph-for)
+                    COMPREPLY=($(compgen -W "send read both" -- "${cur}"))
                     return 0
                     ;;
                 --sign-in)

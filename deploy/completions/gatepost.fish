@@ -125,6 +125,9 @@ complete -c gatepost -n "__fish_gatepost_using_subcommand setup" -l cloud -d 'wo
 complete -c gatepost -n "__fish_gatepost_using_subcommand setup" -l protocol -d 'Protocol of the programs: imap, pop3, smtp, ews or graph (repeatable)' -r
 complete -c gatepost -n "__fish_gatepost_using_subcommand setup" -l mailbox -d 'Mailbox that the programs use (repeatable)' -r
 complete -c gatepost -n "__fish_gatepost_using_subcommand setup" -l send-only -d 'Programs send and never read [yes or no]' -r
+complete -c gatepost -n "__fish_gatepost_using_subcommand setup" -l graph-for -d 'What programs do over Graph' -r -f -a "send\t'send, and read nothing'
+read\t'read, and change or send nothing'
+both\t'send, read and change'"
 complete -c gatepost -n "__fish_gatepost_using_subcommand setup" -l sign-in -d 'Who signs in at Microsoft' -r -f -a "nobody\t'a server works alone'
 person\t'somebody signs in once for each mailbox, also with MFA'
 password\t'programs keep the Microsoft password, without MFA'"
@@ -145,7 +148,8 @@ complete -c gatepost -n "__fish_gatepost_using_subcommand setup" -s c -l config 
 complete -c gatepost -n "__fish_gatepost_using_subcommand setup" -l set -d 'Set one key, over file and environment (repeatable)' -r
 complete -c gatepost -n "__fish_gatepost_using_subcommand setup" -l log-format -d 'Log format: text, json or journal (same as --set log.format=…)' -r
 complete -c gatepost -n "__fish_gatepost_using_subcommand setup" -l log-level -d 'Log level: error, warn, info, debug or trace (same as --set log.level=…)' -r
-complete -c gatepost -n "__fish_gatepost_using_subcommand setup" -l replace -d 'Replace files that exist'
+complete -c gatepost -n "__fish_gatepost_using_subcommand setup" -l replace -d 'Replace configuration and scripts that exist'
+complete -c gatepost -n "__fish_gatepost_using_subcommand setup" -l renew-key -d 'Replace the application\'s key and certificate'
 complete -c gatepost -n "__fish_gatepost_using_subcommand setup" -l yes -d 'Do not ask for confirmation'
 complete -c gatepost -n "__fish_gatepost_using_subcommand setup" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c gatepost -n "__fish_gatepost_using_subcommand password; and not __fish_seen_subcommand_from add list revoke hash" -s h -l help -d 'Print help'

@@ -59,6 +59,9 @@ pub struct SetupAnswers {
     #[arg(long, value_name = "YES_OR_NO", num_args = 0..=1, require_equals = true, default_missing_value = "yes",
         value_parser = yes_or_no)]
     pub send_only: Option<bool>,
+    /// What programs do over Graph
+    #[arg(long, value_name = "USE")]
+    pub graph_for: Option<GraphUse>,
     /// Who signs in at Microsoft
     #[arg(long, value_name = "WHO")]
     pub sign_in: Option<SignInBy>,
@@ -86,11 +89,24 @@ pub struct SetupAnswers {
 }
 
 impl SetupAnswers {
-    /// Whether it has to be asked if the programs only send. Everything but SMTP and Graph reads.
-    pub(super) fn leaves_open_whether_send_only(&self) -> bool {
-        let sends = |protocol: &Protocol| matches!(protocol, Protocol::Smtp | Protocol::Graph);
-        self.send_only.is_none() && self.protocols.contains(&Protocol::Graph) && self.protocols.iter().all(sends)
+    /// Whether it has to be asked what Graph is for, which has a permission for each use.
+    pub(super) fn leaves_open_what_graph_is_for(&self) -> bool {
+        self.send_only.is_none() && self.graph_for.is_none() && self.protocols.contains(&Protocol::Graph)
     }
+}
+
+/// What programs do over Microsoft Graph.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum GraphUse {
+    /// Send.
+    #[value(help = "send, and read nothing")]
+    Send,
+    /// Read.
+    #[value(help = "read, and change or send nothing")]
+    Read,
+    /// Send, read and change.
+    #[value(help = "send, read and change")]
+    Both,
 }
 
 /// Who can sign in at Microsoft for the mailboxes.

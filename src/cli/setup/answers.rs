@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::dialogue::Dialogue;
 use crate::cli::parse::Host;
-use crate::cli::setup_options::{ClientTls, ScriptLanguage, SetupAnswers, SignInBy};
+use crate::cli::setup_options::{ClientTls, GraphUse, ScriptLanguage, SetupAnswers, SignInBy};
 use gatepost_config::Cloud;
 use gatepost_config::suggestion::quoted;
 use gatepost_core::account::{MailAddress, is_guid};
@@ -48,7 +48,8 @@ pub(super) struct Answers {
     pub(super) protocols: Vec<Protocol>,
     /// Each once.
     pub(super) mailboxes: Vec<MailAddress>,
-    pub(super) sends_only: bool,
+    /// Without Graph, it means nothing.
+    pub(super) graph_for: GraphUse,
     pub(super) sign_in: SignInBy,
     /// The name of the application: letters, digits, spaces, `.`, `_` and `-`.
     pub(super) name: String,
@@ -78,7 +79,7 @@ impl Answers {
         flags.extend(self.mailboxes.iter().map(|mailbox| ("mailbox", mailbox.to_string())));
         flags.push(("sign-in", word(self.sign_in)));
         if self.uses(Protocol::Graph) {
-            flags.push(("send-only", if self.sends_only { "yes" } else { "no" }.to_owned()));
+            flags.push(("graph-for", word(self.graph_for)));
         }
         flags.push(("name", self.name.clone()));
         flags.extend(self.allow_from.iter().map(|network| ("allow-from", network.to_string())));
@@ -161,6 +162,7 @@ fn merged(first: SetupAnswers, second: SetupAnswers) -> SetupAnswers {
         protocols: list(first.protocols, second.protocols),
         mailboxes: list(first.mailboxes, second.mailboxes),
         send_only: first.send_only.or(second.send_only),
+        graph_for: first.graph_for.or(second.graph_for),
         sign_in: first.sign_in.or(second.sign_in),
         name: first.name.or(second.name),
         client_id: first.client_id.or(second.client_id),
@@ -198,8 +200,8 @@ pub(super) fn complete(mut given: SetupAnswers, dialogue: Option<&mut Dialogue<'
     if given.sign_in.is_none() {
         miss("--sign-in WHO", "who signs in at Microsoft: nobody, person or password");
     }
-    if given.leaves_open_whether_send_only() {
-        miss("--send-only=yes` or `--send-only=no", "whether the programs only send");
+    if given.leaves_open_what_graph_is_for() {
+        miss("--graph-for USE", "what the programs do over Graph: send, read or both");
     }
     let (Some(tenant), Some(sign_in), true) = (given.tenant, given.sign_in, missing.is_empty()) else {
         return Err(missing);
@@ -212,7 +214,10 @@ pub(super) fn complete(mut given: SetupAnswers, dialogue: Option<&mut Dialogue<'
     Ok(Answers {
         tenant: tenant.to_lowercase(),
         cloud: given.cloud.unwrap_or(Cloud::Worldwide),
-        sends_only: given.send_only.unwrap_or(protocols == [Protocol::Smtp]),
+        graph_for: given.graph_for.unwrap_or(match given.send_only {
+            Some(true) => GraphUse::Send,
+            _ => GraphUse::Both,
+        }),
         protocols,
         mailboxes,
         sign_in,
@@ -263,6 +268,18 @@ pub(super) fn contradictions(given: &SetupAnswers) -> Result<(), Vec<String>> {
              or `--protocol pop3`, or remove `--send-only=no`"
                 .to_owned(),
         );
+    }
+    if let Some(used) = given.graph_for {
+        if !given.protocols.is_empty() && !has(Protocol::Graph) {
+            found.push("`--graph-for` needs `--protocol graph`. Add it, or remove `--graph-for`".to_owned());
+        }
+        if given.send_only == Some(true) && used != GraphUse::Send {
+            let used = word(used);
+            found.push(format!(
+                "`--send-only` and `--graph-for {used}` contradict each other: reading needs another permission. Remove one \
+                 of them"
+            ));
+        }
     }
     for protocol in [Protocol::Ews, Protocol::Graph] {
         if given.tls == Some(ClientTls::Starttls) && has(protocol) {
@@ -353,7 +370,6 @@ mod tests {
         assert_eq!((answers.tenant.as_str(), answers.cloud), ("contoso.com", Cloud::Worldwide));
         assert_eq!(answers.protocols, [Protocol::Imap, Protocol::Smtp]);
         assert_eq!(answers.mailboxes.len(), 1);
-        assert!(!answers.sends_only);
         assert_eq!(answers.allow_from, ["192.168.7.0/24".parse().unwrap()]);
         for (yaml, told) in [
             ("tenan: x", "unexpected argument '--tenan' found"),
@@ -405,7 +421,7 @@ mod tests {
         }
         assert_eq!(missing.len(), 4);
         let open = of(&WHOLE.replace("imap", "graph")).map(drop).unwrap_err();
-        assert_eq!(open, ["missing: whether the programs only send. Add `--send-only=yes` or `--send-only=no`"]);
+        assert_eq!(open, ["missing: what the programs do over Graph: send, read or both. Add `--graph-for USE`"]);
     }
 
     #[test]
@@ -432,6 +448,8 @@ mod tests {
             ("ews", "send-only: yes", "EWS has no permission for sending alone"),
             ("smtp", "send-only: no", "SMTP cannot read"),
             ("graph", "send-only: yes\ntls: starttls", "HTTP has no STARTTLS"),
+            ("graph", "send-only: yes\ngraph-for: read", "`--send-only` and `--graph-for read` contradict each other"),
+            ("imap", "graph-for: read", "`--graph-for` needs `--protocol graph`"),
         ] {
             let yaml = WHOLE.replace("[smtp, imap, smtp]", protocols);
             let told_all = of(&format!("{yaml}{more}\n")).map(drop).unwrap_err();

@@ -6,7 +6,7 @@ use clap::ValueEnum as _;
 
 use super::answers::{clouds_of, contradictions};
 use crate::cli::parse::{address, cloud, protocol, yes_or_no};
-use crate::cli::setup_options::{SetupAnswers, SignInBy};
+use crate::cli::setup_options::{GraphUse, SetupAnswers, SignInBy};
 use gatepost_config::Cloud;
 
 /// Longest line that is read, in bytes.
@@ -51,8 +51,11 @@ impl<'a> Dialogue<'a> {
                 list(text, protocol).map(|protocols| given.protocols = protocols)
             })?;
         }
-        if given.leaves_open_whether_send_only() {
-            given.send_only = Some(self.ask("Do the programs only send? (yes or no)", Some("yes"), yes_or_no)?);
+        if given.leaves_open_what_graph_is_for() {
+            let question = "What do the programs do over Graph? send, read or both";
+            self.answer(given, question, Some("send"), |text, given| {
+                GraphUse::from_str(text, true).map(|used| given.graph_for = Some(used))
+            })?;
         }
         if given.mailboxes.is_empty() {
             given.mailboxes = self.ask("Mailboxes (several with commas)", None, |text| list(text, address))?;
@@ -145,7 +148,7 @@ mod tests {
         let given = given.unwrap();
         assert_eq!(given.tenant.as_deref(), Some("contoso.com"));
         assert_eq!(given.protocols, [Protocol::Smtp, Protocol::Graph]);
-        assert_eq!((given.send_only, given.sign_in), (Some(true), Some(SignInBy::Person)));
+        assert_eq!((given.graph_for, given.sign_in), (Some(GraphUse::Send), Some(SignInBy::Person)));
         assert_eq!(given.mailboxes.len(), 2);
         assert_eq!(shown.matches("What do the programs speak?").count(), 2, "{shown}");
         let (_, shown) = asked("", given);

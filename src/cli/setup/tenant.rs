@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::answers::Answers;
 use super::recommendation::{confines_smtp_by_role, grant};
-use crate::cli::setup_options::SignInBy;
+use crate::cli::setup_options::{GraphUse, SignInBy};
 use gatepost_config::cloud::EXCHANGE_ID;
 use gatepost_config::{Cloud, Grant};
 use gatepost_core::account::MailAddress;
@@ -92,6 +92,7 @@ const SMTP_SCOPE: Permission =
 const EWS_SCOPE: Permission =
     permission(Api::Exchange, Kind::Scope, "EWS.AccessAsUser.All", "3b5f3d61-589b-4a3c-a359-5dd4b5ee5bd5");
 const SEND_SCOPE: Permission = permission(Api::Graph, Kind::Scope, "Mail.Send", "e383f46e-2787-4529-855e-0e479a3ffac0");
+const READ_SCOPE: Permission = permission(Api::Graph, Kind::Scope, "Mail.Read", "570282fd-fa5c-430d-a7fd-fc8dc98a9dca");
 const READ_WRITE_SCOPE: Permission =
     permission(Api::Graph, Kind::Scope, "Mail.ReadWrite", "024d486e-b451-40bb-833d-3e66d98c5c73");
 const OFFLINE: Permission =
@@ -146,7 +147,8 @@ impl Tenant {
             protocols: answers.protocols.iter().copied().filter(|protocol| *protocol != Protocol::Graph).collect(),
         };
         let (mut permissions, mut unwanted) = (Vec::new(), Vec::new());
-        let reads_graph = uses(Protocol::Graph) && !answers.sends_only;
+        let graph_for = uses(Protocol::Graph).then_some(answers.graph_for);
+        let sends_graph = matches!(graph_for, Some(GraphUse::Send | GraphUse::Both));
         if answers.sign_in == SignInBy::Nobody {
             let by_role = confines_smtp_by_role(answers);
             for (protocol, role) in
@@ -161,8 +163,9 @@ impl Tenant {
             for (needed, role) in [
                 (by_role, "Application SMTP.SendAsApp"),
                 (uses(Protocol::Ews), "Application EWS.AccessAsApp"),
-                (uses(Protocol::Graph), "Application Mail.Send"),
-                (reads_graph, "Application Mail.ReadWrite"),
+                (sends_graph, "Application Mail.Send"),
+                (graph_for == Some(GraphUse::Read), "Application Mail.Read"),
+                (graph_for == Some(GraphUse::Both), "Application Mail.ReadWrite"),
             ] {
                 exchange.roles.extend(needed.then_some(role));
             }
@@ -176,8 +179,9 @@ impl Tenant {
                 (uses(Protocol::Pop3), POP_SCOPE),
                 (uses(Protocol::Smtp), SMTP_SCOPE),
                 (uses(Protocol::Ews), EWS_SCOPE),
-                (uses(Protocol::Graph), SEND_SCOPE),
-                (reads_graph, READ_WRITE_SCOPE),
+                (sends_graph, SEND_SCOPE),
+                (graph_for == Some(GraphUse::Read), READ_SCOPE),
+                (graph_for == Some(GraphUse::Both), READ_WRITE_SCOPE),
                 (grant(answers) == Grant::DeviceCode, OFFLINE),
             ] {
                 permissions.extend(needed.then_some(scope));
@@ -279,12 +283,12 @@ mod tests {
     use crate::cli::setup::answers::complete;
     use crate::cli::setup_options::SetupAnswers;
 
-    fn tenant(protocols: &[Protocol], send_only: Option<bool>, sign_in: SignInBy) -> Tenant {
+    fn tenant(protocols: &[Protocol], graph_for: Option<GraphUse>, sign_in: SignInBy) -> Tenant {
         let given = SetupAnswers {
             tenant: Some("contoso.com".into()),
             protocols: protocols.to_vec(),
             mailboxes: vec![MailAddress::parse("scan@contoso.com").unwrap()],
-            send_only,
+            graph_for,
             sign_in: Some(sign_in),
             ..SetupAnswers::default()
         };
@@ -309,19 +313,20 @@ mod tests {
     #[test]
     fn each_answer_has_its_rights_and_no_more() {
         use Protocol::{Ews, Graph, Imap, Pop3, Smtp};
-        let nobody = |protocols: &[Protocol], send_only| {
-            let Tenant { permissions, exchange, .. } = tenant(protocols, send_only, SignInBy::Nobody);
+        let nobody = |protocols: &[Protocol], graph_for| {
+            let Tenant { permissions, exchange, .. } = tenant(protocols, graph_for, SignInBy::Nobody);
             let values = values(&permissions).join(" ");
             (values, exchange.full_access, exchange.send_as, exchange.roles.join(", "))
         };
-        for (protocols, send_only, expected) in [
+        for (protocols, graph_for, expected) in [
             (&[Imap][..], None, ("IMAP.AccessAsApp", true, false, "")),
             (&[Pop3, Smtp], None, ("POP.AccessAsApp SMTP.SendAsApp", true, true, "")),
-            (&[Graph], Some(true), ("", false, false, "Application Mail.Send")),
-            (&[Graph], Some(false), ("", false, false, "Application Mail.Send, Application Mail.ReadWrite")),
+            (&[Graph], Some(GraphUse::Send), ("", false, false, "Application Mail.Send")),
+            (&[Graph], Some(GraphUse::Read), ("", false, false, "Application Mail.Read")),
+            (&[Graph], Some(GraphUse::Both), ("", false, false, "Application Mail.Send, Application Mail.ReadWrite")),
             (&[Ews, Smtp], None, ("", false, false, "Application SMTP.SendAsApp, Application EWS.AccessAsApp")),
         ] {
-            let (values, full, send, roles) = nobody(protocols, send_only);
+            let (values, full, send, roles) = nobody(protocols, graph_for);
             assert_eq!((values.as_str(), full, send, roles.as_str()), expected, "{protocols:?}");
         }
         let person = tenant(&[Imap, Smtp], None, SignInBy::Person);
@@ -331,6 +336,8 @@ mod tests {
             ("IMAP.AccessAsUser.All SMTP.Send", "offline_access")
         );
         assert!(!person.exchange.needs_principal() && person.unwanted.is_empty());
+        let reader = tenant(&[Graph], Some(GraphUse::Read), SignInBy::Person);
+        assert_eq!(values(&reader.permissions), ["Mail.Read", "offline_access"]);
         let password = tenant(&[Imap], None, SignInBy::Password);
         assert_eq!(values(&password.permissions), ["IMAP.AccessAsUser.All"]);
         assert_eq!(password.application()["isFallbackPublicClient"], true);
