@@ -4,7 +4,7 @@ use std::io::{self, BufRead, Read as _, Write};
 
 use clap::ValueEnum as _;
 
-use super::answers::{clouds_of, contradictions};
+use super::contradictions::{clouds_of, contradictions};
 use crate::cli::parse::{address, cloud, protocol, yes_or_no};
 use crate::cli::setup_options::{GraphUse, SetupAnswers, SignInBy};
 use gatepost_config::Cloud;
