@@ -32,9 +32,13 @@ use gatepost_telemetry::log;
 mod client;
 mod page;
 mod scene;
+#[cfg(unix)]
+mod tenant;
 mod web;
 
 use scene::{Client, DEVICE, Ports};
+#[cfg(unix)]
+use tenant::Tenant;
 
 /// A person, whose password Entra knows.
 const ALICE: &str = "alice@contoso.example";
@@ -106,7 +110,12 @@ async fn serve(port_base: Option<u16>) -> anyhow::Result<u8> {
     }
     page::closing(&ports, &alice, &scanner, &directory.0.join(EWS_REQUEST));
     #[cfg(unix)]
-    show_status_page(&directory.0.join(SOCKET)).await?;
+    {
+        let port = |wanted| free(wanted).or_else(|_| free(0));
+        let tenant = Tenant::write(&directory.0, &sandbox, &authority, [port(2143)?, port(2587)?])?;
+        page::tenant(&sandbox, &tenant, SCANNER);
+        show_status_page(&directory.0.join(SOCKET)).await?;
+    }
     page::last();
     serving.await.context("serve")?;
     sandbox.shutdown().await;

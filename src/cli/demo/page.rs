@@ -4,6 +4,8 @@ use std::io::{IsTerminal, stdout};
 use std::path::Path;
 
 use super::scene::{Client, DEVICE, EWS_PATH, GRAPH_PATH, Ports};
+#[cfg(unix)]
+use super::tenant::Tenant;
 use crate::cli::output::show;
 use gatepost_sandbox::Sandbox;
 
@@ -83,6 +85,23 @@ pub(super) fn closing(ports: &Ports, alice: &Client<'_>, scanner: &Client<'_>, e
     show("or, as the device, SMTP alone:");
     show(format_args!("  user name   {device}"));
     show(format_args!("  password    {devices}"));
+}
+
+/// Shows how to set up another Gatepost for this Microsoft 365, as for a tenant of one's own.
+#[cfg(unix)]
+pub(super) fn tenant(sandbox: &Sandbox, tenant: &Tenant, mailbox: &str) {
+    let Tenant { settings, token } = tenant;
+    show(format_args!("\n{}", bold("Or set up a tenant from nothing, in an empty directory:")));
+    show(format_args!("  . {}", settings.display()));
+    show(format_args!(
+        "  gatepost setup --tenant {} --protocol imap --protocol smtp --mailbox {mailbox} --sign-in nobody \
+         --state state --graph localhost:{} --graph-token '/bin/cat {}'",
+        sandbox.tenant_id(),
+        sandbox.graph().port(),
+        token.display()
+    ));
+    show(format_args!("  gatepost password add {mailbox} --name scanner"));
+    show("  the second line again: it finds what is there, and tests the way to the mailbox");
 }
 
 /// Shows how to see the service at work.

@@ -2,10 +2,12 @@
 //! worked.
 
 use std::io::{BufRead as _, BufReader};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
 
+use crate::common::directory::Directory;
 use crate::service::log_in;
 
 /// Nothing in the demonstration takes that long.
@@ -26,6 +28,26 @@ impl Drop for Demonstration {
     fn drop(&mut self) {
         let _ = self.0.kill();
         let _ = self.0.wait();
+    }
+}
+
+/// Runs the lines that set up a tenant, as a reader would.
+fn sets_up_a_tenant(shown: &str) {
+    let (_, lines) = shown.split_once("Or set up a tenant from nothing, in an empty directory:\n").unwrap();
+    let lines: Vec<&str> = lines.lines().map_while(|line| line.strip_prefix("  ")).collect();
+    let [environment, setup, password, again, ..] = lines[..] else { panic!("{shown}") };
+    assert!(again.starts_with("the second line again"), "{shown}");
+    let directory = Directory::new();
+    let program = Path::new(env!("CARGO_BIN_EXE_gatepost")).parent().unwrap();
+    let path = format!("{}:{}", program.display(), std::env::var("PATH").unwrap());
+    let script = format!("set -e\n{environment}\n{setup} --yes\n{password}\n{setup} --yes\n");
+    let mut shell = Command::new("sh");
+    let output = shell.args(["-c", &script]).env("PATH", path).current_dir(directory.path()).output().unwrap();
+    let told = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{told}\n{}", String::from_utf8_lossy(&output.stderr));
+    for expected in ["created: the application ", "created: the permission IMAP.AccessAsApp", "\nMailboxes       OK\n"]
+    {
+        assert!(told.contains(expected), "{expected}\n{told}");
     }
 }
 
@@ -65,6 +87,7 @@ fn the_demonstration_shows_every_protocol_and_ends_when_told() {
     assert_eq!(line.replace(":1143/", &format!(":{port}/")), printed);
     let (user, password) = line.split('\'').nth(1).unwrap().split_once(':').unwrap();
     assert!(log_in(port.parse().unwrap(), user, password).1.starts_with("OK"));
+    sets_up_a_tenant(&shown);
     demonstration.end();
     // Its output ends with it.
     let ended = std::iter::repeat_with(|| lines.recv_timeout(PATIENCE)).find_map(Result::err);
