@@ -57,9 +57,9 @@ pub(super) fn cloud(text: &str) -> Result<Cloud, String> {
 }
 
 pub(super) fn yes_or_no(text: &str) -> Result<bool, String> {
-    match text {
-        "yes" | "true" => Ok(true),
-        "no" | "false" => Ok(false),
+    match text.to_ascii_lowercase().as_str() {
+        "yes" | "y" | "true" => Ok(true),
+        "no" | "n" | "false" => Ok(false),
         _ => Err("write yes or no".to_owned()),
     }
 }

@@ -209,7 +209,7 @@ impl Postfix {
                  maillog_file = {log}\nmaillog_file_prefixes = {at}\n\
                  myhostname = relay.example\nmydestination =\nmynetworks = 127.0.0.0/8\ninet_protocols = ipv4\n\
                  alias_maps =\nlocal_recipient_maps =\nsmtpd_relay_restrictions = permit_mynetworks, reject\n\
-                 message_size_limit = 0\nmailbox_size_limit = 0\nminimal_backoff_time = 1s\nmaximal_backoff_time = 2s\n\
+                 message_size_limit = 0\nmailbox_size_limit = 0\nminimal_backoff_time = 3s\nmaximal_backoff_time = 3s\n\
                  queue_run_delay = 1s\nrelayhost = [127.0.0.1]:{smarthost}\nsmtp_tls_security_level = none\n\
                  smtp_sasl_auth_enable = {auth}\nsmtp_sasl_password_maps = texthash:{passwords}\n\
                  smtp_sasl_security_options =\nsmtp_sasl_mechanism_filter = plain, login\n",

@@ -180,8 +180,10 @@ mod tests {
 
     #[test]
     fn without_an_answer_nothing_is_confirmed() {
-        let mut output = Vec::new();
-        assert_eq!(Dialogue::new(&mut "\n".as_bytes(), &mut output).confirm("Create it?"), Ok(false));
-        assert_eq!(Dialogue::new(&mut "yes\n".as_bytes(), &mut output).confirm("Create it?"), Ok(true));
+        for (answer, confirmed) in [("\n", false), ("no\n", false), ("yes\n", true), ("Y\n", true)] {
+            let mut output = Vec::new();
+            let told = Dialogue::new(&mut answer.as_bytes(), &mut output).confirm("Create it?");
+            assert_eq!(told, Ok(confirmed), "{answer}");
+        }
     }
 }
