@@ -84,9 +84,21 @@ impl<'a> Browser<'a> {
             let found = self.try_post("/element", &json!({"using": "css selector", "value": selector}));
             match found {
                 Ok(found) => return format!("/element/{}", found[ELEMENT].as_str().unwrap()),
-                Err(_) if Instant::now() < deadline => std::thread::sleep(Duration::from_millis(50)),
+                Err(_) if Instant::now() < deadline => {
+                    self.reload_if_interrupted();
+                    std::thread::sleep(Duration::from_millis(50));
+                }
                 Err(error) => panic!("{selector}: {error}\n{}\n{}", self.get("/url"), self.get("/source")),
             }
+        }
+    }
+
+    /// Loads the page again if Chromium gave it up because a network of this machine came or went, as
+    /// those of other tests do.
+    fn reload_if_interrupted(&self) {
+        let source = self.send(self.client.get(format!("{}/source", self.session))).unwrap_or_default();
+        if source.as_str().is_some_and(|source| source.contains("ERR_NETWORK_CHANGED")) {
+            self.post("/refresh", &json!({}));
         }
     }
 
