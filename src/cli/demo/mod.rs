@@ -273,7 +273,7 @@ impl Directory {
 
 impl Drop for Directory {
     fn drop(&mut self) {
-        // Anything left in the temporary directory holds no secret.
+        // Anything left there opens only the embedded Microsoft 365, which is gone.
         let _left = fs::remove_dir_all(&self.0);
     }
 }
