@@ -7,7 +7,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 /// Most questions at once. The services of Microsoft take more, and clients need their share.
 const AT_ONCE: usize = 8;
 
-/// The right to ask, shared by all examinations, whoever has begun them.
+/// The right to ask, shared by all examinations of the page and the socket.
 #[derive(Clone, Debug)]
 pub(crate) struct Slots(Arc<Semaphore>);
 

@@ -390,8 +390,8 @@ impl Sandbox {
         self.shared.exchange.set_licence(address, assigned);
     }
 
-    /// Whether whoever signs in to a mailbox may send as it (`Add-RecipientPermission`); otherwise
-    /// its messages are refused with 554 5.2.252.
+    /// Whether the person who signs in to a mailbox may send as it (`Add-RecipientPermission`).
+    /// Otherwise its messages are refused with 554 5.2.252.
     pub fn set_send_as(&self, address: &str, allowed: bool) {
         self.shared.exchange.set_send_as(address, allowed);
     }

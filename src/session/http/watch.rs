@@ -151,7 +151,7 @@ impl Answered {
                 failure(Cause::RequestDenied, "refused a request for")
             }
             (503, _) => failure(Cause::UpstreamUnavailable, "is not available for"),
-            // A SOAP fault has status 500 whoever is at fault.
+            // A SOAP fault has status 500 for faults of both sides.
             (500.., code) if code.starts_with("Error") && !code.starts_with("ErrorInternalServer") => {
                 failure(Cause::RequestRefused, "did not accept a request for")
                     .map(|failure| failure.by(Actor::ClientOwner).to_do("correct the request as Microsoft's code says"))
