@@ -35,6 +35,8 @@ pub struct Counters {
     pub calls: BTreeMap<(Service, String, String), u64>,
     /// The most calls that were under way together, by service and mailbox.
     pub concurrent_calls: BTreeMap<(Service, String), u64>,
+    /// The SMTP sessions that are logged in: now, and the most at once, by mailbox.
+    pub smtp_sessions: BTreeMap<String, (u64, u64)>,
     /// Messages handed over for sending, by service and mailbox.
     pub submissions: BTreeMap<(Service, String), Attempts>,
     /// TCP connections accepted.
@@ -62,6 +64,11 @@ impl Counters {
     /// The messages that were handed over for sending out of one mailbox.
     pub fn submissions_of(&self, service: Service, mailbox: &str) -> Attempts {
         self.submissions.get(&(service, mailbox.to_lowercase())).copied().unwrap_or_default()
+    }
+
+    /// The most SMTP sessions of one mailbox that were logged in at once.
+    pub fn most_smtp_sessions_of(&self, mailbox: &str) -> u64 {
+        self.smtp_sessions.get(&mailbox.to_lowercase()).map_or(0, |(_, most)| *most)
     }
 
     /// TCP connections accepted by `service`.
@@ -111,6 +118,18 @@ impl LiveCounters {
                 *peak = now.max(*peak);
             }
         });
+    }
+
+    pub(super) fn smtp_session_opened(&self, mailbox: &str) {
+        self.with(|counters| {
+            let (now, most) = counters.smtp_sessions.entry(mailbox.to_owned()).or_default();
+            *now += 1;
+            *most = (*now).max(*most);
+        });
+    }
+
+    pub(super) fn smtp_session_closed(&self, mailbox: &str) {
+        self.with(|counters| counters.smtp_sessions.entry(mailbox.to_owned()).or_default().0 -= 1);
     }
 
     pub(super) fn submission(&self, service: Service, mailbox: &str, accepted: bool) {

@@ -14,7 +14,8 @@
 //! identities live in, `connection` what the mail services hear; `store` keeps the mail; `service`
 //! accepts connections and applies the [`UpstreamMode`]; `imap`, `pop3` and `smtp` speak; `http`
 //! carries `graph` and `ews`, and its `call` applies the [`HttpFault`]s; `letter` reads messages
-//! for them, `compose` makes some, `submission` sends them.
+//! for them, `compose` makes some, `submission` sends them; `deliveries` records what was sent,
+//! `chaos` draws faults at random.
 // What a stranger sends must not end in a panic, nor in a number that was quietly cut short.
 // (Overflow is checked in every build.) Tests may panic.
 #![cfg_attr(
@@ -41,9 +42,11 @@ mod address;
 mod applications;
 mod calendar;
 mod certificate;
+mod chaos;
 mod compose;
 mod connection;
 mod counters;
+mod deliveries;
 mod directory;
 mod entra;
 mod ews;
@@ -62,6 +65,7 @@ mod random;
 mod registration;
 mod service;
 mod smtp;
+mod smtp_fault;
 mod state;
 mod store;
 mod submission;
@@ -80,11 +84,14 @@ use tokio::net::TcpListener;
 
 pub use applications::RegisteredApplication;
 pub use certificate::CertificateFault;
+pub use chaos::Chaos;
 pub use counters::{Attempts, Counters};
+pub use deliveries::Delivery;
 pub use directory::SandboxAccount;
 pub use http::fault::HttpFault;
 pub use mode::{EntraMode, Service, UpstreamMode};
 pub use registration::{FederatedToken, SandboxSecret};
+pub use smtp_fault::SmtpFault;
 pub use state::SandboxConfig;
 pub use store::OutboundMessage;
 
@@ -343,6 +350,23 @@ impl Sandbox {
         self.shared.http_faults.clear(service);
     }
 
+    /// The next messages over SMTP meet a fault, so many `times`. Several plans are used up in the
+    /// order in which they were made.
+    pub fn fail_smtp(&self, fault: SmtpFault, times: usize) {
+        self.shared.smtp_faults.plan(fault, times);
+    }
+
+    /// Forgets the faults planned for SMTP.
+    pub fn clear_smtp_faults(&self) {
+        self.shared.smtp_faults.clear();
+    }
+
+    /// A share of the calls to Graph or EWS, or of the messages over SMTP, meets a fault at random
+    /// from now on, unless one was planned for it; `None` ends it.
+    pub fn set_chaos(&self, service: Service, chaos: Option<Chaos>) {
+        self.shared.weather.set(service, chaos);
+    }
+
     /// What the administrator has consented to at Graph, for users and for applications, such as
     /// `["Mail.Send"]`; tokens issued from now on say nothing else. `None`, as at the start, is
     /// everything that the sandbox knows.
@@ -475,6 +499,12 @@ impl Sandbox {
     /// What was submitted for recipients outside the sandbox, oldest first; the latest 256 MiB.
     pub fn outbox(&self) -> Vec<OutboundMessage> {
         self.shared.outbox.messages()
+    }
+
+    /// Each message that left a mailbox, as often as it left, whatever the client was told; in
+    /// order.
+    pub fn deliveries(&self) -> Vec<Delivery> {
+        self.shared.deliveries.all()
     }
 
     /// What happened so far.

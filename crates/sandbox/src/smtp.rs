@@ -9,6 +9,7 @@ use tokio::net::TcpStream;
 
 use super::connection::{AFTER_LOGIN, BEFORE_LOGIN, Connection, Heard, handshake, hear};
 use super::mode::{Service, UpstreamMode};
+use super::smtp_fault::SmtpFault;
 use super::state::SandboxState;
 use super::store::{Flags, INBOX, Mailbox, OutboundMessage, SENT_ITEMS};
 use super::xoauth2::{self, Login, LoginVerdict};
@@ -58,8 +59,28 @@ struct SmtpSession<S> {
     mode: UpstreamMode,
     secure: bool,
     greeted: bool,
-    login: Option<Login>,
+    login: Option<LoggedIn>,
     transaction: Option<Transaction>,
+}
+
+/// A login, counted for as long as its session is open.
+struct LoggedIn {
+    shared: Arc<SandboxState>,
+    login: Login,
+}
+
+impl LoggedIn {
+    fn new(shared: Arc<SandboxState>, login: Login) -> Self {
+        // The mailbox exists, so the number of names is bounded.
+        shared.tally.smtp_session_opened(&login.address);
+        Self { shared, login }
+    }
+}
+
+impl Drop for LoggedIn {
+    fn drop(&mut self) {
+        self.shared.tally.smtp_session_closed(&self.login.address);
+    }
 }
 
 /// A mail transaction.
@@ -69,6 +90,12 @@ struct Transaction {
     outside: Vec<String>,
     /// What BDAT has brought; `None` once it is too much.
     chunks: Option<Vec<u8>>,
+    fault: Option<SmtpFault>,
+}
+
+/// The end of a connection without a reply.
+fn closed() -> io::Error {
+    io::Error::other("closed on demand")
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> SmtpSession<S> {
@@ -202,7 +229,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> SmtpSession<S> {
             let Some(response) = self.response(initial, "334 ").await? else { return Ok(false) };
             match xoauth2::judge(&self.shared, Service::Smtp, self.mode, response.as_bytes()) {
                 LoginVerdict::Accepted(login) => {
-                    self.login = Some(login);
+                    self.login = Some(LoggedIn::new(Arc::clone(&self.shared), login));
                     self.reply("235 2.7.0 Authentication successful");
                 }
                 LoginVerdict::Denied | LoginVerdict::NotConnected | LoginVerdict::Refused => {
@@ -255,8 +282,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> SmtpSession<S> {
                 _ => return self.reply("501 5.5.4 Unrecognized parameter"),
             }
         }
-        self.transaction =
-            Some(Transaction { sender, local: Vec::new(), outside: Vec::new(), chunks: Some(Vec::new()) });
+        let fault = self.shared.smtp_faults.take().or_else(|| self.shared.weather.smtp());
+        if let Some(SmtpFault::RefuseSender(reply)) = fault {
+            return self.reply(reply);
+        }
+        let (local, outside) = (Vec::new(), Vec::new());
+        self.transaction = Some(Transaction { sender, local, outside, chunks: Some(Vec::new()), fault });
         self.reply("250 2.1.0 Sender OK");
     }
 
@@ -264,6 +295,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> SmtpSession<S> {
         let Some(transaction) = &mut self.transaction else {
             return self.reply("503 5.5.2 Need mail command");
         };
+        if let Some(SmtpFault::RefuseRecipients(reply)) = transaction.fault {
+            return self.reply(reply);
+        }
         let reply = match path(arguments, "TO:") {
             None => "501 5.5.4 Invalid arguments",
             Some(_) if transaction.local.len() + transaction.outside.len() >= RECIPIENTS => {
@@ -299,9 +333,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> SmtpSession<S> {
         }
         self.reply("354 Start mail input; end with <CRLF>.<CRLF>");
         self.connection.flush().await?;
+        if self.transaction.as_ref().is_some_and(|t| t.fault == Some(SmtpFault::CutBeforeContent)) {
+            return Err(closed());
+        }
         let message = self.connection.dot_stuffed(MESSAGE_OCTETS).await?;
-        self.submit(message);
-        Ok(())
+        self.submit(message).await
     }
 
     /// Executes BDAT (RFC 3030). False when the connection is to be closed, because the chunk's end
@@ -320,6 +356,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> SmtpSession<S> {
             return Ok(true);
         }
         if let Some(transaction) = &mut self.transaction {
+            if transaction.fault == Some(SmtpFault::CutBeforeContent) {
+                return Err(closed());
+            }
             transaction.chunks = match transaction.chunks.take() {
                 Some(mut so_far) if so_far.len() + octets <= MESSAGE_OCTETS => {
                     so_far.append(&mut chunk);
@@ -330,41 +369,70 @@ impl<S: AsyncRead + AsyncWrite + Unpin> SmtpSession<S> {
         }
         if last.is_some_and(|word| word.eq_ignore_ascii_case("LAST")) {
             let message = self.transaction.as_mut().and_then(|transaction| transaction.chunks.take());
-            self.submit(message);
+            self.submit(message).await?;
         } else {
             self.reply(&format!("250 2.6.0 CHUNK received OK, {octets} octets"));
         }
         Ok(true)
     }
 
-    /// Takes a whole message, or `None` for one that was too long, and ends the transaction.
-    fn submit(&mut self, message: Option<Vec<u8>>) {
-        let (Some(transaction), Some(login)) = (self.transaction.take(), &self.login) else { return };
+    /// Takes a whole message, or `None` for one that was too long, ends the transaction, and
+    /// replies.
+    async fn submit(&mut self, message: Option<Vec<u8>>) -> io::Result<()> {
+        let Some(transaction) = self.transaction.take() else { return Ok(()) };
+        let fault = transaction.fault;
+        match fault {
+            Some(SmtpFault::RefuseMessage(reply)) => {
+                self.reply(reply);
+                return Ok(());
+            }
+            Some(SmtpFault::Cut) => return Err(closed()),
+            _ => {}
+        }
+        let reply = self.send(transaction, message);
+        match fault {
+            Some(SmtpFault::RefuseWhenDone(refusal)) => self.reply(refusal),
+            Some(SmtpFault::CutWhenDone) => return Err(closed()),
+            Some(SmtpFault::Slow(late)) => {
+                tokio::time::sleep(late).await;
+                self.reply(&reply);
+            }
+            _ => self.reply(&reply),
+        }
+        Ok(())
+    }
+
+    /// Sends a message, and gives the reply.
+    fn send(&self, transaction: Transaction, message: Option<Vec<u8>>) -> String {
+        // Without a login there is no transaction.
+        let Some(LoggedIn { login, .. }) = &self.login else {
+            return "530 5.7.57 Client not authenticated to send mail.".into();
+        };
         let Some(message) = message else {
-            return self.reply("552 5.3.4 Message size exceeds fixed maximum message size");
+            return "552 5.3.4 Message size exceeds fixed maximum message size".into();
         };
         let is_bare = |at: usize| at == 0 || message.get(at - 1) != Some(&b'\r');
         let mut line_feeds = message.iter().enumerate().filter(|(_, octet)| **octet == b'\n');
         if self.mode == UpstreamMode::RefusesBareLf && line_feeds.any(|(at, _)| is_bare(at)) {
-            return self.reply("550 5.6.11 SMTPSEND.BareLinefeedsAreIllegal; message contains bare linefeeds");
+            return "550 5.6.11 SMTPSEND.BareLinefeedsAreIllegal; message contains bare linefeeds".into();
         }
         if !self.shared.directory.may_send_as(&login.address, &transaction.sender) {
-            return self.reply("550 5.7.60 SMTP; Client does not have permissions to send as this sender");
+            return "550 5.7.60 SMTP; Client does not have permissions to send as this sender".into();
         }
         if !self.shared.exchange.may_send_as(&login.address) {
             let (mailbox, sender) = (&login.address, &transaction.sender);
-            return self.reply(&format!(
+            return format!(
                 "554 5.2.252 SendAsDenied; {mailbox} not allowed to send as {sender}; STOREDRV.Submission.Exception:\
                  SendAsDeniedException.MapiExceptionSendAsDenied; Failed to process message due to a permanent exception \
                  with message [BeginDiagnosticData]Cannot submit message."
-            ));
+            );
         }
         let now = self.shared.time.unix_seconds();
         let id = random::guid();
         let date = calendar::message_date(now);
         let message: Arc<[u8]> = message.into();
         if login.mailbox.append(SENT_ITEMS, Arc::clone(&message), Flags::SEEN, now).is_err() {
-            return self.reply("554 5.2.2 mailbox full; STOREDRV.Submission");
+            return "554 5.2.2 mailbox full; STOREDRV.Submission".into();
         }
         let mut delivered =
             format!("Received: from [127.0.0.1] by {HOST} with ESMTPSA\r\n id {id}; {date}\r\n").into_bytes();
@@ -374,11 +442,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> SmtpSession<S> {
             // A full mailbox would bounce later; the submission itself is accepted.
             let _ = mailbox.append(INBOX, Arc::clone(&delivered), Flags::default(), now);
         }
+        self.shared.deliveries.record(Service::Smtp, &login.address, &message);
         if !transaction.outside.is_empty() {
             let Transaction { sender, outside: recipients, .. } = transaction;
             self.shared.outbox.push(OutboundMessage { sender, recipients, content: message });
         }
-        self.reply(&format!("250 2.0.0 OK <{id}@{HOST}> [Hostname={HOST}]"));
+        format!("250 2.0.0 OK <{id}@{HOST}> [Hostname={HOST}]")
     }
 }
 

@@ -11,7 +11,9 @@ use tokio_util::task::TaskTracker;
 
 use super::applications::Applications;
 use super::certificate::Certificates;
+use super::chaos::Weather;
 use super::counters::LiveCounters;
+use super::deliveries::Deliveries;
 use super::directory::{Directory, SandboxAccount};
 use super::entra::id_token_key::IdTokenKey;
 use super::entra::sign_in::SignIns;
@@ -20,6 +22,7 @@ use super::graph::concurrency::ConcurrentCalls;
 use super::http::fault::Faults;
 use super::mode::{EntraMode, Modes};
 use super::platform::Platform;
+use super::smtp_fault::SmtpFaults;
 use super::store::Outbox;
 use super::time::Timekeeper;
 use super::token::{GRAPH_RESOURCES, Mint};
@@ -94,11 +97,14 @@ pub(super) struct SandboxState {
     pub(super) applications: Applications,
     pub(super) exchange: ExchangeSettings,
     pub(super) outbox: Outbox,
+    pub(super) deliveries: Deliveries,
     pub(super) tally: LiveCounters,
     pub(super) certificates: Certificates,
     pub(super) platform: Platform,
     pub(super) modes: Modes,
     pub(super) http_faults: Faults,
+    pub(super) smtp_faults: SmtpFaults,
+    pub(super) weather: Weather,
     pub(super) concurrent_calls: ConcurrentCalls,
     /// `None`: everything that Graph offers here.
     graph_consent: Mutex<Option<Vec<String>>>,
@@ -131,11 +137,14 @@ impl SandboxState {
             applications: Applications::default(),
             exchange: ExchangeSettings::default(),
             outbox: Outbox::default(),
+            deliveries: Deliveries::default(),
             tally: LiveCounters::default(),
             certificates: Certificates::generate(now)?,
             platform: Platform::new(&config.user_assigned_client_id),
             modes: Modes::default(),
             http_faults: Faults::default(),
+            smtp_faults: SmtpFaults::default(),
+            weather: Weather::default(),
             concurrent_calls: ConcurrentCalls::default(),
             graph_consent: Mutex::default(),
             may_read_application: AtomicBool::new(false),

@@ -34,13 +34,14 @@ pub(super) fn send(
     message: &[u8],
     save_copy: bool,
 ) -> Result<(), Unsent> {
-    let result = try_send(shared, (owner, mailbox), message, save_copy);
+    let result = try_send(shared, service, (owner, mailbox), message, save_copy);
     shared.tally.submission(service, owner, result.is_ok());
     result
 }
 
 fn try_send(
     shared: &SandboxState,
+    service: Service,
     (owner, mailbox): (&str, &Mailbox),
     message: &[u8],
     save_copy: bool,
@@ -81,6 +82,7 @@ fn try_send(
     if !outside.is_empty() {
         shared.outbox.push(OutboundMessage { sender, recipients: outside, content: delivered });
     }
+    shared.deliveries.record(service, owner, message);
     Ok(())
 }
 

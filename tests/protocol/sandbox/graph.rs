@@ -29,11 +29,11 @@ impl Client {
         Self { http, base: format!("https://localhost:{}/v1.0", sandbox.graph().port()), token: token.to_owned() }
     }
 
-    fn of(sandbox: &Sandbox, user: &str) -> Self {
+    pub(super) fn of(sandbox: &Sandbox, user: &str) -> Self {
         Self::new(sandbox, sandbox.issue_graph_token(Some(user)).unwrap().expose())
     }
 
-    fn request(&self, method: Method, path: &str) -> RequestBuilder {
+    pub(super) fn request(&self, method: Method, path: &str) -> RequestBuilder {
         self.http.request(method, format!("{}{path}", self.base)).bearer_auth(&self.token)
     }
 

@@ -41,7 +41,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
         self.0.flush().await.unwrap();
     }
 
-    async fn say(&mut self, line: &str) {
+    pub(super) async fn say(&mut self, line: &str) {
         self.write(&format!("{line}\r\n")).await;
     }
 
@@ -117,7 +117,7 @@ async fn imap(sandbox: &Sandbox, user: &str) -> Peer<TlsStream<TcpStream>> {
 }
 
 /// Signed in to SMTP.
-async fn smtp(sandbox: &Sandbox, user: &str) -> Peer<TlsStream<TcpStream>> {
+pub(super) async fn smtp(sandbox: &Sandbox, user: &str) -> Peer<TlsStream<TcpStream>> {
     let mut plain = dial_smtp(sandbox).await;
     let offered = plain.ask("EHLO client.example", "250 ").await;
     assert!(offered.contains(&"250-STARTTLS".to_owned()) && offered.contains(&"250-SIZE 157286400".to_owned()));

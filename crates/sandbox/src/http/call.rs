@@ -38,7 +38,7 @@ impl Call {
     }
 }
 
-/// Does `work`, unless a fault was planned for the call of this name; `refuse` shapes a refusal as
+/// Does `work`, unless a fault meets the call of this name, by plan or by chance; `refuse` shapes a refusal as
 /// the service does.
 pub(crate) async fn perform(
     shared: &Arc<SandboxState>,
@@ -49,7 +49,8 @@ pub(crate) async fn perform(
 ) -> io::Result<Answer> {
     let closed = || Err(io::Error::other("closed on demand"));
     let mut clearing = shared.http_faults.clearing();
-    let Some(fault) = shared.http_faults.take(service, name) else { return Ok(work()) };
+    let fault = shared.http_faults.take(service, name).or_else(|| shared.weather.http(service));
+    let Some(fault) = fault else { return Ok(work()) };
     Ok(match fault {
         HttpFault::Refuse { status, code, retry_after } => refuse(status, code, retry_after),
         HttpFault::RefuseWhenDone(status) => {
