@@ -70,6 +70,7 @@ fn authenticator(grant: Grant, passwords: Vec<String>, accounts: usize) -> Arc<A
         forward_proxy: None,
         trust: Trust { system_roots: false, additional_ca: None, destinations: Vec::new() },
         state: State::Memory,
+        queue: None,
         limits: Limits::default(),
         log: Log { format: LogFormat::Text, level: tracing::Level::ERROR, audit: None },
         notes: Vec::new(),

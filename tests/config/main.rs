@@ -26,6 +26,7 @@ mod documents;
 mod findings;
 mod http;
 mod mistakes;
+mod queue;
 mod reference;
 mod report;
 mod schema;

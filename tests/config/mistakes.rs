@@ -569,7 +569,7 @@ fn every_other_mistake_has_its_sentence() {
         (
             "frobnicate: 1",
             "frobnicate: `frobnicate` is not a known key; the keys here are accounts, admin, confinement, forward_proxy, limits, listeners, \
-             log, microsoft, server_name, state, trust",
+             log, microsoft, queue, server_name, state, trust",
         ),
         (
             "log: {level: loud}",
@@ -719,7 +719,7 @@ fn every_other_mistake_has_its_sentence() {
         ("limits: {imap_line: 64KiB}", "limits.imap_line: `64KiB` is out of range; write a size from 512B to 32KiB"),
         (
             "limits: {imap_line: 8192}",
-            "limits.imap_line: `8192` has no unit; write `8192B` for bytes, or use `KiB`, `MiB`",
+            "limits.imap_line: `8192` has no unit; write `8192B` for bytes, or use `KiB`, `MiB`, `GiB`",
         ),
         (
             "limits: {replicas: 3, replica_index: 3}",

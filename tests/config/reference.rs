@@ -199,8 +199,9 @@ fn each_key_has_the_kind_that_the_reference_names() {
 fn each_key_has_the_default_that_the_reference_names() {
     let parts = |yaml: &str| {
         let read = outside().load(yaml).unwrap_or_else(|problems| panic!("{yaml}\n{problems}"));
-        let Config { listeners, accounts, forward_proxy, trust, state, limits, log, admin, confinement, .. } = read;
-        (listeners, accounts, forward_proxy, trust, state, limits, log, admin, confinement)
+        let Config { listeners, accounts, forward_proxy, trust, state, queue, limits, log, admin, confinement, .. } =
+            read;
+        (listeners, accounts, forward_proxy, trust, state, queue, limits, log, admin, confinement)
     };
     let mut compared = 0;
     for place in places().iter().filter(|place| place.is_of_protocol()) {

@@ -16,7 +16,7 @@ use super::purpose::{Purpose, Secret};
 use super::reader::{Context, Document, Node, Section};
 use super::value::{self, choice};
 use super::{
-    accounts, admin, forward_proxy, limits, listeners, machine, plausible, renewal, secrets, state, submission,
+    accounts, admin, forward_proxy, limits, listeners, machine, plausible, queue, renewal, secrets, state, submission,
 };
 
 const LEVELS: [(&str, tracing::Level); 5] = [
@@ -52,6 +52,7 @@ pub(super) fn check(
     let forward_proxy = forward_proxy::read(&root).map(Arc::new);
     let trust = read_trust(&root.section("trust"));
     let state = state::read(&root, trust.as_ref());
+    let queue = queue::read(&root, state.as_ref(), &listeners);
     let limits = limits::read(&root.section("limits"));
     let clouds = accounts.entries().iter().map(|account| account.application.cloud);
     let counts_together = matches!(state, Some(State::Redis { .. } | State::NotRead));
@@ -79,6 +80,7 @@ pub(super) fn check(
             forward_proxy,
             trust,
             state,
+            queue,
             limits,
             log,
             admin,

@@ -49,6 +49,7 @@ mod plausible;
 pub mod problem;
 mod proxy_authentication;
 mod purpose;
+mod queue;
 mod raw;
 mod reader;
 pub mod reference;
@@ -84,6 +85,7 @@ pub use model::listener::{Bind, Http, Identity, Listener, ListenerBackend, Liste
 pub use model::log::{AuditLog, Confine, Log, LogFormat};
 pub use model::mailboxes::Mailboxes;
 pub use model::no_proxy::{Exempt, NoProxy};
+pub use model::queue::Queue;
 pub use model::sending::{SendAs, SenderRule, Sending};
 pub use model::server::{Origin, Resource, Upstream, UpstreamTls};
 pub use model::state::{RedisServer, State, StateKey};

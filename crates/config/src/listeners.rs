@@ -13,7 +13,7 @@ use super::model::server::{Origin, Upstream, UpstreamTls};
 use super::model::submission::{Deliver, Submission};
 use super::reader::{Node, Section};
 use super::value::{self, wrong};
-use super::{http, mailboxes, plausible, submission};
+use super::{http, mailboxes, plausible, queue, submission};
 use gatepost_core::protocol::{MailProtocol, Protocol};
 use gatepost_proto::http::rules::HttpService;
 use gatepost_proto::sasl::ClientTokens;
@@ -342,6 +342,7 @@ fn read_smtp<'a>(
     // the message.
     let legacy =
         section.get("legacy").is_some_and(|node| node.as_text().is_some_and(|text| value::truth(text) == Ok(true)));
+    let queue = queue::read_switch(section, accounts);
     let deliver = deliver?;
     let smtp = match deliver {
         Deliver::Graph => None,
@@ -352,7 +353,8 @@ fn read_smtp<'a>(
         // while need not remove it.
         let _ = section.get("graph").and_then(|node| node.read(value::host_and_port));
     }
-    if deliver == Deliver::Smtp && !legacy && is_free && trusted_senders.as_ref().is_some_and(Vec::is_empty) {
+    let is_plain = !legacy && is_free && queue == Some(false);
+    if deliver == Deliver::Smtp && is_plain && trusted_senders.as_ref().is_some_and(Vec::is_empty) {
         return smtp.map(ListenerBackend::Relay);
     }
     let graph = match deliver {
@@ -365,8 +367,8 @@ fn read_smtp<'a>(
             read_origin(section, "graph", HttpService::Graph, cloud, destinations)?
         }
     };
-    let (sender, trusted_senders) = (sender?, trusted_senders?);
-    Some(ListenerBackend::Submission(Submission { deliver, smtp, graph, sender, trusted_senders }))
+    let (sender, trusted_senders, queue) = (sender?, trusted_senders?, queue?);
+    Some(ListenerBackend::Submission(Submission { deliver, smtp, graph, sender, trusted_senders, queue }))
 }
 
 fn read_origin<'a>(

@@ -78,8 +78,8 @@ pub(super) fn directory(root: &Section<'_>) -> Option<PathBuf> {
     read_directory(&section)?.filter(|_| is_database)
 }
 
-/// The outer `None`: it is wrong, which has been reported.
-fn read_directory(section: &Section<'_>) -> Option<Option<PathBuf>> {
+/// Reads `directory`, whatever the store. The outer `None`: it is wrong, which has been reported.
+pub(super) fn read_directory(section: &Section<'_>) -> Option<Option<PathBuf>> {
     let context = section.context();
     match section.get("directory") {
         Some(node) => Some(Some(context.path(node.text()?))),

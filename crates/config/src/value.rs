@@ -93,7 +93,7 @@ pub(super) fn count(text: &str, range: &RangeInclusive<u64>) -> Result<u64, Valu
 
 const DURATION_UNITS: [(&str, u64); 5] = [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
 
-/// A whole number with `ms`, `s`, `m`, `h` or `d`.
+/// A whole number with `ms`, `s`, `m`, `h` or `d`. `0` needs no unit.
 ///
 /// # Errors
 /// [`ValueError`] says what to write instead.
@@ -105,6 +105,9 @@ pub fn duration(text: &str, range: &RangeInclusive<Duration>) -> Result<Duration
             "write a whole number with `s`, `m`, `h`, `d` or `ms`, such as `30s`",
         );
     };
+    if text == "0" && range.contains(&Duration::ZERO) {
+        return Ok(Duration::ZERO);
+    }
     if unit.is_empty() {
         return wrong(
             format!("{} has no unit", quoted(text)),
@@ -130,27 +133,27 @@ pub fn show_duration(duration: Duration) -> String {
     unit.map_or_else(|| format!("{}s", millis / 1_000), |(name, size)| format!("{}{name}", millis / size))
 }
 
-const SIZE_UNITS: [(&str, u64); 3] = [("B", 1), ("KiB", 1_024), ("MiB", 1_048_576)];
+const SIZE_UNITS: [(&str, u64); 4] = [("B", 1), ("KiB", 1_024), ("MiB", 1_048_576), ("GiB", 1_073_741_824)];
 
-/// A whole number with `B`, `KiB` or `MiB`.
+/// A whole number with `B`, `KiB`, `MiB` or `GiB`.
 pub(super) fn size(text: &str, range: &RangeInclusive<u64>) -> Result<u64, ValueError> {
     let between = || format!("write a size from {} to {}", show_size(*range.start()), show_size(*range.end()));
     let Some((number, unit)) = number_and_unit(text) else {
         return wrong(
             format!("{} is not a size", quoted(text)),
-            "write a whole number with `B`, `KiB` or `MiB`, such as `8KiB`",
+            "write a whole number with `B`, `KiB`, `MiB` or `GiB`, such as `8KiB`",
         );
     };
     if unit.is_empty() {
         return wrong(
             format!("{} has no unit", quoted(text)),
-            format!("write `{number}B` for bytes, or use `KiB`, `MiB`"),
+            format!("write `{number}B` for bytes, or use `KiB`, `MiB`, `GiB`"),
         );
     }
     let Some((_, octets)) = SIZE_UNITS.iter().find(|(name, _)| *name == unit) else {
         return wrong(
             format!("{} has a unit that is not known", quoted(text)),
-            "use `B`, `KiB` or `MiB`, such as `8KiB`",
+            "use `B`, `KiB`, `MiB` or `GiB`, such as `8KiB`",
         );
     };
     match number.checked_mul(*octets) {
@@ -290,6 +293,8 @@ mod tests {
         assert_eq!(duration("5 m", &range), Ok(Duration::from_secs(300)));
         assert_eq!(duration("250ms", &range), Ok(Duration::from_millis(250)));
         assert_eq!(duration("30", &range).unwrap_err().reason, "`30` has no unit");
+        assert_eq!(duration("0", &range).unwrap_err().reason, "`0` has no unit");
+        assert_eq!(duration("0", &(Duration::ZERO..=Duration::MAX)), Ok(Duration::ZERO));
         assert_eq!(duration("2d", &range).unwrap_err().hint, "write a time from 100ms to 1h");
         assert_eq!(duration("99999999999999999d", &range).unwrap_err().reason, "`99999999999999999d` is out of range");
         for text in ["", "s", "-5s", "1.5s", "5 minutes", "99999999999999999999999s", "٣s"] {
@@ -311,7 +316,7 @@ mod tests {
         let range = 256..=32_768;
         assert_eq!(size("8KiB", &range), Ok(8_192));
         assert_eq!(size("512B", &range), Ok(512));
-        assert_eq!(size("8192", &range).unwrap_err().hint, "write `8192B` for bytes, or use `KiB`, `MiB`");
+        assert_eq!(size("8192", &range).unwrap_err().hint, "write `8192B` for bytes, or use `KiB`, `MiB`, `GiB`");
         assert_eq!(size("8KB", &range).unwrap_err().reason, "`8KB` has a unit that is not known");
         assert_eq!(size("1MiB", &range).unwrap_err().hint, "write a size from 256B to 32KiB");
     }

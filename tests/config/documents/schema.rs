@@ -1,13 +1,15 @@
 //! `proxy.schema.json`, from the reference of the configuration: a JSON Schema of draft 7, which all
 //! editors with the YAML language server understand.
 
+use std::time::Duration;
+
 use gatepost_config::reference::{Block, Form, IfAbsent, Key, Kind, ROOT};
 use gatepost_config::value::{show_duration, show_size};
 use gatepost_core::protocol::Protocol;
 use serde_json::{Map, Value, json};
 
 const TIME: &str = "^[0-9]+\\s*(ms|s|m|h|d)$";
-const SIZE: &str = "^[0-9]+\\s*(B|KiB|MiB)$";
+const SIZE: &str = "^[0-9]+\\s*(B|KiB|MiB|GiB)$";
 
 /// The name of a section in `definitions`.
 fn name(block: &Block) -> String {
@@ -31,6 +33,9 @@ impl Definitions {
             Kind::Truth => json!({ "type": ["boolean", "string"], "pattern": "^(true|false)$" }),
             Kind::Count(least, most) => {
                 json!({ "type": ["integer", "string"], "minimum": least, "maximum": most, "pattern": "^\\+?[0-9]+$" })
+            }
+            Kind::Time(Duration::ZERO, _) => {
+                json!({ "type": ["string", "integer"], "maximum": 0, "pattern": format!("^0$|{TIME}") })
             }
             Kind::Time(..) => json!({ "type": "string", "pattern": TIME }),
             Kind::Size(..) => json!({ "type": "string", "pattern": SIZE }),

@@ -126,7 +126,7 @@ pub enum ListenerBackend {
     /// After the login all bytes are relayed to a mail server.
     Relay(Upstream),
     /// SMTP: Gatepost itself takes each message and delivers it (`deliver: graph`, `deliver: auto`,
-    /// `trusted_senders`, `legacy`, or a rule about the sender here or of an account).
+    /// `trusted_senders`, `legacy`, `queue`, or a rule about the sender here or of an account).
     Submission(Submission),
     /// POP3: the mailbox is read through Microsoft Graph (`upstream: graph`).
     Maildrop(Origin),

@@ -14,6 +14,7 @@ use gatepost_core::server_name::ServerName;
 use limits::Limits;
 use listener::Listener;
 use log::{Confine, Log};
+use queue::Queue;
 use state::State;
 use trust::Trust;
 
@@ -26,6 +27,7 @@ pub(super) mod listener;
 pub(super) mod log;
 pub(super) mod mailboxes;
 pub(super) mod no_proxy;
+pub(super) mod queue;
 pub(super) mod sending;
 pub(super) mod server;
 pub(super) mod state;
@@ -47,6 +49,9 @@ pub struct Config {
     pub trust: Trust,
     /// Where data that outlives the process is kept.
     pub state: State,
+    /// Where the messages wait that listeners with a queue have accepted. There may be some even if no
+    /// listener has a queue any more. `None`: there is no place for a queue.
+    pub queue: Option<Queue>,
     /// Every bound and deadline.
     pub limits: Limits,
     /// The settings of the log.

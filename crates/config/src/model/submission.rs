@@ -21,6 +21,8 @@ pub struct Submission {
     pub sender: SenderRule,
     /// Devices that cannot log in.
     pub trusted_senders: Vec<TrustedSender>,
+    /// Whether messages are accepted into the queue, and delivered at Microsoft's pace.
+    pub queue: bool,
 }
 
 /// How a submitted message is delivered.
@@ -81,6 +83,7 @@ mod tests {
                 rule("192.168.7.21/32", "one@contoso.com"),
                 rule("192.168.0.0/16", "wide@contoso.com"),
             ],
+            queue: false,
         };
         let login = |peer: &str| submission.trusted(peer.parse().unwrap()).map(|rule| rule.login.as_str());
         assert_eq!(login("192.168.7.21"), Some("one@contoso.com"));

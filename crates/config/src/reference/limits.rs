@@ -26,8 +26,8 @@ const fn seconds(number: u64) -> Duration {
 /// The section `limits`.
 pub(super) const LIMITS: &Block = &Block {
     path: "limits",
-    meaning: "Limits and deadlines. Times end in `ms`, `s`, `m`, `h` or `d`. Sizes end in `B`, `KiB` or `MiB`. Counts have no \
-              unit.",
+    meaning: "Limits and deadlines. Times end in `ms`, `s`, `m`, `h` or `d`. Sizes end in `B`, `KiB`, `MiB` or `GiB`. Counts \
+              have no unit.",
     groups: &[
         Group { title: "Connections", keys: CONNECTIONS },
         Group {

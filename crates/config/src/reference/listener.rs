@@ -150,6 +150,14 @@ const SMTP: &[Key] = &[
         "Devices that send without a login. Give them a listener of their own with a narrow `allow_from`.",
     )
     .only(&[Smtp]),
+    Key::new(
+        "queue",
+        Kind::Truth,
+        Value("false"),
+        "Whether Gatepost stores each message on disk before it accepts it, and delivers it at Microsoft's pace. Messages of \
+         accounts with `grant: password` go directly.",
+    )
+    .only(&[Smtp]),
 ];
 
 const HTTP: &[Key] = &[

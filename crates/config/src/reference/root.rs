@@ -7,6 +7,7 @@ use super::limits::LIMITS;
 use super::listener::LISTENER;
 use super::microsoft::{ACCOUNT, MICROSOFT};
 use super::network::{NO_PROXY, PROXY};
+use super::queue::QUEUE;
 use super::service::{ADMIN, LOG, STATE, TRUST};
 
 const SERVER_NAME: &Form =
@@ -51,6 +52,12 @@ pub const ROOT: &Block = &Block {
                 Kind::Block(STATE),
                 Means("`$STATE_DIRECTORY` or `/var/lib/gatepost`, if writable"),
                 "Where sign-ins and device passwords are kept.",
+            ),
+            Key::new(
+                "queue",
+                Kind::Block(QUEUE),
+                Nothing,
+                "Messages that wait on disk, for listeners with `queue: true`.",
             ),
             Key::new("limits", Kind::Block(LIMITS), Nothing, "Limits and deadlines."),
             Key::new("admin", Kind::Block(ADMIN), Nothing, "Status page, metrics and control socket."),
