@@ -1,10 +1,10 @@
 //! Why a store cannot be used.
 
+use super::database::SqliteProblem;
 use super::files::FileProblem;
 use super::key::KeyProblem;
 use super::outcome::StoreError;
 use super::records::Fault;
-use super::sqlite::SqliteProblem;
 
 /// Why a store cannot be opened. Each error says what to do; nothing was overwritten.
 #[derive(Debug, thiserror::Error)]

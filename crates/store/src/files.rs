@@ -263,6 +263,35 @@ fn write_beside(path: &Path, content: &[u8]) -> Result<PathBuf, FileProblem> {
     Ok(temporary)
 }
 
+/// Creates a file that has no name any more when this returns.
+pub(super) fn nameless(directory: &Path) -> io::Result<File> {
+    let mut random = [0; 8];
+    rand::fill(&mut random).map_err(|_| io::Error::from(io::ErrorKind::Other))?;
+    let path = directory.join(format!("{:016x}.temporary", u64::from_be_bytes(random)));
+    let file = options().read(true).write(true).create_new(true).open(&path)?;
+    fs::remove_file(&path)?;
+    Ok(file)
+}
+
+/// Reads from a place in a file, whatever its own position is.
+#[cfg(unix)]
+pub(super) fn read_exact_at(file: &File, into: &mut [u8], offset: u64) -> io::Result<()> {
+    std::os::unix::fs::FileExt::read_exact_at(file, into, offset)
+}
+
+/// Reads from a place in a file.
+#[cfg(windows)]
+pub(super) fn read_exact_at(file: &File, mut into: &mut [u8], mut offset: u64) -> io::Result<()> {
+    while !into.is_empty() {
+        let read = std::os::windows::fs::FileExt::seek_read(file, into, offset)?;
+        if read == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        (into, offset) = (into.split_at_mut(read).1, offset + read as u64);
+    }
+    Ok(())
+}
+
 /// The right to change a file, until it is dropped or the process ends.
 #[derive(Debug)]
 pub(super) struct Lock(#[expect(dead_code, reason = "the lock lasts while its file is open")] File);

@@ -27,6 +27,7 @@
 )]
 #![cfg_attr(test, allow(clippy::disallowed_methods, reason = "tests measure real time"))]
 
+mod database;
 pub mod device_password;
 mod error;
 #[cfg(any(test, feature = "testing"))]
@@ -50,11 +51,13 @@ mod rotate;
 mod sample;
 mod seal;
 mod sealed;
+mod sealed_file;
 mod sealed_store;
 mod shared_tokens;
 mod sign_in;
 mod sqlite;
 
+pub use database::SqliteProblem;
 pub use device_password::{DevicePassword, DevicePasswordId, LastUse, Verifier};
 pub use error::OpenError;
 pub use files::FileProblem;
@@ -67,5 +70,5 @@ pub use outcome::{Lease, StoreError, Stored, Version};
 pub use replicas::{SharedKey, SharedToken, SharedTokens};
 pub use retrying::RetryingStore;
 pub use rotate::{RotateError, Rotation, rotate_key};
+pub use sealed_file::{SEGMENT, SealedFile, SealedWriter};
 pub use sign_in::{SignIn, SignInKey, SignInRefused};
-pub use sqlite::SqliteProblem;

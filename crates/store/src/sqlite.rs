@@ -1,42 +1,36 @@
 //! Sealed records in SQLite: one file that service and command line use at the same time.
 //!
-//! A write is on the disk when it returns (write-ahead log, `synchronous=FULL`). Each change is one
-//! transaction that checks before it writes. Without the state key the file shows only how many
-//! records there are, how long they are, and when they changed.
+//! A write is on the disk when it returns, and each change is one transaction that checks before it
+//! writes: see [`super::database`]. Without the state key the file shows only how many records there
+//! are, how long they are, and when they changed.
 
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::Path;
 use std::time::Duration;
 
-use parking_lot::Mutex;
-use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Row, Transaction, TransactionBehavior, params};
-use tokio::sync::Semaphore;
-use tokio::time::timeout;
+use rusqlite::{Connection, OptionalExtension, Row, Transaction, TransactionBehavior, params};
 
-use super::StoreError;
-use super::files::{self, DATABASE, FileProblem};
+use super::database::{Database, Layout, SqliteProblem};
+use super::files::DATABASE;
 use super::records::{Change, Done, Fault, KeyTable, Record, Records};
 use super::seal::{KEPT, KeyId, Kind, Place};
 use gatepost_core::clock::since_1970;
 
-/// The format that this version writes. A file of a later format is refused.
-const FORMAT: u32 = 1;
-
-/// How long to wait for another process's transaction.
-const BUSY: Duration = Duration::from_secs(2);
-
-/// Limit of a call, including the wait for its turn.
-const DEADLINE: Duration = Duration::from_secs(5);
-
 const LONGEST_LEASE_MS: i64 = 10 * 60 * 1_000;
 
-const SCHEMA: &str = "
+/// The tables. Nothing of an account is in the clear.
+const LAYOUT: Layout = Layout {
+    format: 1,
+    marker: "store",
+    setting: "state.directory",
+    remedy: "sign the accounts in again",
+    schema: "
     CREATE TABLE store (
         id INTEGER PRIMARY KEY CHECK (id = 1),
         format INTEGER NOT NULL,
         revision INTEGER NOT NULL,
         current_key BLOB
     ) STRICT;
+    INSERT INTO store (id, format, revision) VALUES (1, 1, 0);
     CREATE TABLE keys (id BLOB PRIMARY KEY, sealed BLOB NOT NULL) STRICT, WITHOUT ROWID;
     CREATE TABLE records (
         kind INTEGER NOT NULL,
@@ -51,71 +45,25 @@ const SCHEMA: &str = "
         holder BLOB NOT NULL,
         ends_at INTEGER NOT NULL
     ) STRICT, WITHOUT ROWID;
-";
-
-/// Why the file cannot be used. Each problem says what to do.
-#[derive(Debug, thiserror::Error)]
-pub enum SqliteProblem {
-    /// Its mode, its owner, or its path.
-    #[error(transparent)]
-    File(#[from] FileProblem),
-    /// A later version of Gatepost wrote it.
-    #[error(
-        "`{shown}` has format {found}, and this version of Gatepost knows formats up to {FORMAT}. Run the newer \
-         version again, or restore the former store"
-    )]
-    Newer {
-        /// The file.
-        shown: String,
-        /// Its format.
-        found: u32,
-    },
-    /// It is a database of another program.
-    #[error("`{shown}` is a database, but not one of Gatepost. Name another `state.directory`")]
-    Foreign {
-        /// The file.
-        shown: String,
-    },
-    /// An error of SQLite.
-    #[error("{0}")]
-    Store(StoreError),
-}
+",
+};
 
 /// A database file. Cheap to clone.
 #[derive(Clone)]
-pub(super) struct Sqlite(Arc<Shared>);
-
-struct Shared {
-    path: PathBuf,
-    shown: String,
-    /// `None` after a disk error: what a failed write left in memory cannot be trusted, so the file
-    /// is opened again.
-    connection: Mutex<Option<Connection>>,
-    /// One call at a time runs. The others wait here and not in threads.
-    turn: Arc<Semaphore>,
-}
+pub(super) struct Sqlite(Database);
 
 impl Sqlite {
-    /// Opens the file in a directory that has been checked, or creates it. Blocks for [`BUSY`] at
+    /// Opens the file in a directory that has been checked, or creates it. Blocks for two seconds at
     /// most.
     pub(super) fn open(directory: &Path) -> Result<Self, SqliteProblem> {
-        let path = directory.join(DATABASE);
-        let shared = Shared {
-            shown: path.display().to_string(),
-            connection: Mutex::new(None),
-            turn: Arc::new(Semaphore::new(1)),
-            path,
-        };
-        let connection = shared.connect()?;
-        shared.connection.lock().replace(connection);
-        Ok(Self(Arc::new(shared)))
+        Ok(Self(Database::open(directory.join(DATABASE), &LAYOUT)?))
     }
 
     async fn work<T: Send + 'static>(
         &self,
         work: impl FnOnce(&mut Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, Fault> {
-        self.work_or_fault(move |connection| work(connection).map_err(Failed::Sqlite)).await
+        Ok(self.0.work(work).await?)
     }
 
     /// Runs work in an immediate transaction, provided that `current` is the current key.
@@ -124,16 +72,7 @@ impl Sqlite {
         current: KeyId,
         work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, Fault> {
-        self.work_or_fault(move |connection| {
-            let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-            if current_key(&transaction)? != Some(current) {
-                return Err(Failed::OtherKey);
-            }
-            let result = work(&transaction)?;
-            transaction.commit()?;
-            Ok(result)
-        })
-        .await
+        self.under(current, TransactionBehavior::Immediate, work).await
     }
 
     /// Like [`Self::transact`], for work that only reads.
@@ -142,171 +81,26 @@ impl Sqlite {
         current: KeyId,
         work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, Fault> {
-        self.work_or_fault(move |connection| {
-            let transaction = connection.transaction()?;
-            match current_key(&transaction)? == Some(current) {
-                true => Ok(work(&transaction)?),
-                false => Err(Failed::OtherKey),
-            }
-        })
-        .await
+        self.under(current, TransactionBehavior::Deferred, work).await
     }
 
-    async fn work_or_fault<T: Send + 'static>(
+    async fn under<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&mut Connection) -> Result<T, Failed> + Send + 'static,
+        current: KeyId,
+        behavior: TransactionBehavior,
+        work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, Fault> {
-        let shared = Arc::clone(&self.0);
-        let done = async {
-            // The semaphore is never closed.
-            let turn = Arc::clone(&shared.turn).acquire_owned().await.ok();
-            let shared = Arc::clone(&shared);
-            tokio::task::spawn_blocking(move || {
-                // Kept until the work has really ended, even when its caller no longer waits.
-                let _turn = turn;
-                shared.run(work)
-            })
-            .await
-        };
-        match timeout(DEADLINE, done).await {
-            Ok(Ok(result)) => result,
-            Ok(Err(_panicked)) => Err(self.0.unavailable("a call broke off inside of Gatepost").into()),
-            Err(_) => Err(self.0.unavailable("it did not answer in 5 s. Look at the disk that it is on").into()),
-        }
-    }
-}
-
-/// Why a piece of work failed, before it becomes an error message.
-enum Failed {
-    OtherKey,
-    Sqlite(rusqlite::Error),
-}
-
-impl From<rusqlite::Error> for Failed {
-    fn from(error: rusqlite::Error) -> Self {
-        Self::Sqlite(error)
-    }
-}
-
-impl Shared {
-    fn run<T>(&self, work: impl FnOnce(&mut Connection) -> Result<T, Failed>) -> Result<T, Fault> {
-        let mut held = self.connection.lock();
-        if held.is_none() {
-            *held = Some(self.connect().map_err(|problem| match problem {
-                SqliteProblem::Store(error) => error,
-                other => self.unavailable(&other.to_string()),
-            })?);
-        }
-        // It is never `None` here.
-        let Some(connection) = held.as_mut() else { return Err(self.unavailable("it is not open").into()) };
-        work(connection).map_err(|failed| match failed {
-            Failed::OtherKey => Fault::OtherKey,
-            Failed::Sqlite(error) => {
-                let code = error.sqlite_error_code();
-                if !matches!(code, Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked | ErrorCode::DiskFull)) {
-                    *held = None;
-                }
-                self.told(&error).into()
+        let done = self.0.work(move |connection| {
+            let transaction = connection.transaction_with_behavior(behavior)?;
+            if current_key(&transaction)? != Some(current) {
+                return Ok(None);
             }
-        })
+            let result = work(&transaction)?;
+            transaction.commit()?;
+            Ok(Some(result))
+        });
+        done.await?.ok_or(Fault::OtherKey)
     }
-
-    fn connect(&self) -> Result<Connection, SqliteProblem> {
-        if !files::check_file(&self.path)? {
-            // SQLite takes an empty file for an empty database, and gives its other files the same
-            // mode. If another process was faster, its file is used.
-            files::create_private(&self.path, b"")?;
-        }
-        let told = |error: rusqlite::Error| SqliteProblem::Store(self.told(&error));
-        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
-            | OpenFlags::SQLITE_OPEN_NO_MUTEX
-            | OpenFlags::SQLITE_OPEN_NOFOLLOW
-            | OpenFlags::SQLITE_OPEN_EXRESCODE;
-        let mut connection = Connection::open_with_flags(&self.path, flags).map_err(told)?;
-        connection.busy_timeout(BUSY).map_err(told)?;
-        match format(&connection).map_err(told)? {
-            Format::Known => {}
-            Format::Newer(found) => return Err(SqliteProblem::Newer { shown: self.shown.clone(), found }),
-            Format::Foreign => return Err(SqliteProblem::Foreign { shown: self.shown.clone() }),
-            Format::Empty => make(&mut connection).map_err(told)?,
-        }
-        self.prepare(&connection).map_err(told)?;
-        Ok(connection)
-    }
-
-    fn prepare(&self, connection: &Connection) -> rusqlite::Result<()> {
-        connection.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
-        // A commit is on the disk when it returns.
-        connection.pragma_update(None, "synchronous", "FULL")?;
-        // Replaced data is overwritten, so that records under a retired key do not stay in the
-        // file.
-        connection.pragma_update_and_check(None, "secure_delete", "ON", |_| Ok(()))?;
-        let verdict: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
-        if verdict == "ok" {
-            return Ok(());
-        }
-        tracing::debug!(store = self.shown, verdict, "the database is damaged");
-        Err(rusqlite::Error::SqliteFailure(
-            rusqlite::ffi::Error { code: ErrorCode::DatabaseCorrupt, extended_code: rusqlite::ffi::SQLITE_CORRUPT },
-            None,
-        ))
-    }
-
-    fn unavailable(&self, why: &str) -> StoreError {
-        StoreError::Unavailable(format!("`{}`: {why}", self.shown))
-    }
-
-    fn told(&self, error: &rusqlite::Error) -> StoreError {
-        let shown = &self.shown;
-        match error.sqlite_error_code() {
-            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => self
-                .unavailable("another process keeps it locked. Find out which one (`fuser`), and end it if it hangs"),
-            Some(ErrorCode::DiskFull) => StoreError::NotKept(format!("`{shown}`: the disk is full. Make room on it")),
-            Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied | ErrorCode::AuthorizationForStatementDenied) => {
-                StoreError::NotKept(files::denied("write", &self.path))
-            }
-            Some(ErrorCode::SystemIoFailure) => {
-                StoreError::NotKept(format!("`{shown}`: the disk failed ({error}). Check the system's log"))
-            }
-            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => StoreError::Sealed(format!(
-                "`{shown}` is damaged. Restore it from a backup, or move it away and sign the accounts in again"
-            )),
-            Some(ErrorCode::CannotOpen) => StoreError::NotKept(files::denied("open", &self.path)),
-            _ => self.unavailable(&error.to_string()),
-        }
-    }
-}
-
-enum Format {
-    Known,
-    Newer(u32),
-    Foreign,
-    Empty,
-}
-
-/// Reads the format without writing.
-fn format(connection: &Connection) -> rusqlite::Result<Format> {
-    let tables: u32 = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
-    if tables == 0 {
-        return Ok(Format::Empty);
-    }
-    let ours: u32 =
-        connection.query_row("SELECT count(*) FROM sqlite_schema WHERE name = 'store'", [], |row| row.get(0))?;
-    if ours == 0 {
-        return Ok(Format::Foreign);
-    }
-    let found: u32 = connection.query_row("SELECT format FROM store", [], |row| row.get(0))?;
-    Ok(if found > FORMAT { Format::Newer(found) } else { Format::Known })
-}
-
-fn make(connection: &mut Connection) -> rusqlite::Result<()> {
-    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    // Another process may have been faster.
-    if let Format::Empty = format(&transaction)? {
-        transaction.execute_batch(SCHEMA)?;
-        transaction.execute("INSERT INTO store (id, format, revision) VALUES (1, ?1, 0)", [FORMAT])?;
-    }
-    transaction.commit()
 }
 
 fn current_key(connection: &Connection) -> rusqlite::Result<Option<KeyId>> {
@@ -332,7 +126,7 @@ fn now() -> i64 {
 
 impl Records for Sqlite {
     fn shown(&self) -> &str {
-        &self.0.shown
+        self.0.shown()
     }
 
     fn keys(&self) -> Done<'_, KeyTable> {

@@ -7,8 +7,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Instant;
 
 use super::*;
+use crate::database::DEADLINE;
 use crate::sealed::Sealed;
-use crate::{SignInKey, Store, Version, open, sample};
+use crate::{SignInKey, Store, StoreError, Version, open, sample};
 use gatepost_config::StateKey;
 
 struct World {
@@ -42,7 +43,7 @@ impl World {
     }
 
     fn pragma(&self, statement: &str) {
-        let held = self.database.0.connection.lock();
+        let held = self.database.0.connection();
         // Some statements answer with a row, and some do not.
         held.as_ref().unwrap().execute_batch(statement).unwrap();
     }
@@ -105,7 +106,7 @@ async fn a_file_that_breaks_while_it_is_open_is_said_to_be_damaged() {
     world.pragma("PRAGMA wal_checkpoint(TRUNCATE)");
     fs::write(world.directory.join(DATABASE), vec![0xA5; 65_536]).unwrap();
     // The content in memory is dropped first.
-    world.database.0.connection.lock().take();
+    world.database.0.connection().take();
     let error = world.token().await.unwrap_err();
     assert!(matches!(&error, StoreError::Sealed(why) if why.contains("is damaged. Restore it")), "{error}");
 }
