@@ -8,7 +8,6 @@ use crate::session::Backend;
 use crate::session::http::Gateway;
 use crate::session::upstream::Target;
 use gatepost_config::{Deliver, Origin, Resource};
-use gatepost_core::protocol::MailProtocol;
 use gatepost_oauth::claims::MailAccess;
 use gatepost_proto::http::rules::HttpService;
 
@@ -81,6 +80,7 @@ pub(super) fn name(access: MailAccess) -> &'static str {
         MailAccess::Imap => "IMAP",
         MailAccess::Pop3 => "POP3",
         MailAccess::Smtp => "SMTP",
+        MailAccess::HighVolume => "SMTP (HVE)",
         MailAccess::Ews => "EWS",
         MailAccess::GraphSend => "sending through Graph",
         MailAccess::GraphReadWrite => "Graph",
@@ -109,7 +109,7 @@ pub(super) fn destinations(facts: &Facts) -> Vec<Destination> {
             Backend::Submission(ways) => {
                 let deliver = ways.config.deliver;
                 if let Some(target) = &ways.smtp {
-                    add(Door::Mail(Arc::clone(target)), MailAccess::Smtp, name, deliver == Deliver::Auto);
+                    add(Door::Mail(Arc::clone(target)), access(target), name, deliver == Deliver::Auto);
                 }
                 if deliver != Deliver::Smtp {
                     let graph = Door::Graph(Arc::clone(&ways.graph));
@@ -132,9 +132,5 @@ pub(super) fn destinations(facts: &Facts) -> Vec<Destination> {
 }
 
 fn access(target: &Target) -> MailAccess {
-    match target.upstream.protocol {
-        MailProtocol::Imap => MailAccess::Imap,
-        MailProtocol::Pop3 => MailAccess::Pop3,
-        MailProtocol::Smtp => MailAccess::Smtp,
-    }
+    MailAccess::from(&target.upstream)
 }

@@ -21,6 +21,7 @@ use gatepost_config::{Account, Grant, Resource};
 use gatepost_core::account::MailAddress;
 use gatepost_core::cause::Cause;
 use gatepost_core::failure::{Actor, Failure};
+use gatepost_core::protocol::MailProtocol;
 use gatepost_oauth::claims::{MailAccess, TokenClaims};
 use gatepost_oauth::endpoint::guid;
 use gatepost_proto::mail::smtp::Envelope;
@@ -119,7 +120,8 @@ pub(super) async fn visit_all(
     let jobs = visits.into_iter().map(|visit| {
         let (facts, order) = (Arc::clone(facts), Arc::clone(order));
         async move {
-            let sends = matches!(visit.destination.access, MailAccess::Smtp | MailAccess::GraphSend);
+            let sends =
+                matches!(visit.destination.access, MailAccess::Smtp | MailAccess::HighVolume | MailAccess::GraphSend);
             let limit = facts.config.limits.login;
             let most = if sends && order.send.is_some() { limit.max(SEND) } else { limit };
             let _turn = facts.slots.turn().await;
@@ -165,7 +167,7 @@ async fn open(facts: &Facts, order: &Order, visit: &Visit, most: Duration) -> (S
     match &visit.destination.door {
         Door::Mail(target) => {
             let probe = MailboxProbe { shared: &facts.shared, target, end };
-            let message = order.send.as_ref().filter(|_| visit.destination.access == MailAccess::Smtp);
+            let message = order.send.as_ref().filter(|_| target.upstream.protocol == MailProtocol::Smtp);
             let message = message.map(|to| message_of(&visit.admission.bearer.user, to));
             match probe.open(visit.admission.clone(), message.as_ref()).await {
                 Ok(found) => opened(found),
@@ -314,6 +316,7 @@ fn switch_on(access: MailAccess, mailbox: &str) -> String {
         MailAccess::Imap => format!("`Set-CASMailbox {mailbox} -ImapEnabled $true`"),
         MailAccess::Pop3 => format!("`Set-CASMailbox {mailbox} -PopEnabled $true`"),
         MailAccess::Smtp => format!("`Set-CASMailbox {mailbox} -SmtpClientAuthenticationDisabled $false`"),
+        MailAccess::HighVolume => format!("`Get-MailUser -HVEAccount -Identity {mailbox}`"),
         MailAccess::Ews => format!("`Set-CASMailbox {mailbox} -EwsEnabled $true`"),
         MailAccess::GraphSend | MailAccess::GraphReadWrite => format!("`Get-Mailbox {mailbox}`"),
     }

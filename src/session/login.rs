@@ -15,7 +15,7 @@ use crate::session::context::SessionContext;
 use crate::session::drain::drain_grace;
 use crate::session::listener_state::ListenerState;
 use crate::session::registry::SessionGuard;
-use gatepost_config::ListenerTls;
+use gatepost_config::{ListenerTls, Upstream};
 use gatepost_core::cause::Cause;
 use gatepost_core::failure::Failure;
 use gatepost_core::protocol::{MailProtocol, Protocol};
@@ -416,6 +416,15 @@ pub(super) fn min_token_lifetime(protocol: Protocol) -> Duration {
     }
 }
 
+/// The same for a mail server. High Volume Email refuses a token that ends within ten minutes, so it
+/// gets one that still lasts when the client sends several messages.
+pub(super) fn min_token_lifetime_at(server: &Upstream) -> Duration {
+    match server.is_high_volume() {
+        true => Duration::from_secs(20 * 60),
+        false => min_token_lifetime(server.protocol.into()),
+    }
+}
+
 fn rejected(rejection: &Rejection) -> Failure {
     let (cause, message) = match rejection {
         Rejection::Name(bad) => (Cause::BadName, format!("the user name cannot be one: {bad}")),
@@ -444,4 +453,21 @@ fn rejected(rejection: &Rejection) -> Failure {
         ),
     };
     Failure::new(cause, message).delayed()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use gatepost_config::UpstreamTls;
+
+    #[test]
+    fn high_volume_email_gets_tokens_that_last_twenty_minutes() {
+        for (name, minutes) in
+            [("smtp.office365.com", 5), ("smtp.hve.mx.microsoft", 20), ("smtp-hve.office365.com", 20)]
+        {
+            let (host, name) = ("127.0.0.1".to_owned(), name.to_owned());
+            let server = Upstream { protocol: MailProtocol::Smtp, host, port: 587, tls: UpstreamTls::StartTls, name };
+            assert_eq!(min_token_lifetime_at(&server), Duration::from_secs(60 * minutes), "{}", server.name);
+        }
+    }
 }

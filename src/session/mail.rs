@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use super::fresh_token::with_fresh_token;
 use super::incident::Ending;
 use super::journal::Journal;
-use super::login::{Accepted, LoggedIn, Login, LoginHandler, min_token_lifetime, origin};
+use super::login::{Accepted, LoggedIn, Login, LoginHandler, min_token_lifetime_at, origin};
 use super::mail_refusal::MailRefusal;
 use super::upstream::{OpenError, Target};
 use crate::login::{AuthorizedLogin, LoginRequest};
@@ -219,7 +219,7 @@ impl LoginHandler for Relay<'_> {
                     resource: Resource::Exchange,
                 };
                 let authenticator = &self.shared.authenticator;
-                let admit = || authenticator.admit(request, min_token_lifetime(protocol));
+                let admit = || authenticator.admit(request, min_token_lifetime_at(&target.upstream));
                 let admission = admit().await?;
                 // Taken after the password was verified, so that a client that cannot log in takes
                 // no permit.

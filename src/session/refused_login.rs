@@ -103,7 +103,7 @@ fn message(reply: &UpstreamFailure, upstream: &Upstream, what: &str) -> String {
 /// The server did not take the token: because of what it lacks, or because of a right that Exchange
 /// Online itself gives.
 fn token_refused(reply: &UpstreamFailure, upstream: &Upstream, holder: &TokenHolder) -> Failure {
-    let access = MailAccess::from(upstream.protocol);
+    let access = MailAccess::from(upstream);
     let failure = |what: &str| Failure::new(Cause::TokenRefused, message(reply, upstream, what));
     let failure = match holder.permission(access) {
         Permission::Missing(missing) => {
@@ -115,7 +115,20 @@ fn token_refused(reply: &UpstreamFailure, upstream: &Upstream, holder: &TokenHol
     if !holder.fits_commands() {
         return failure;
     }
-    failure.to_do(format!("{}. {JUST_GRANTED}", right_in_exchange(holder, upstream.protocol)))
+    let remedy = match upstream.is_high_volume() {
+        true => right_of_high_volume(holder),
+        false => right_in_exchange(holder, upstream.protocol),
+    };
+    failure.to_do(format!("{remedy}. {JUST_GRANTED}"))
+}
+
+/// The same for an account of High Volume Email, which has a list of applications.
+fn right_of_high_volume(holder: &TokenHolder) -> String {
+    let account = holder.mailbox();
+    match holder.is_app_only() {
+        true => format!("run `Add-HVEAppAccess -Identity {account} -AppIds {}`", holder.object()),
+        false => format!("check that {account} is an HVE account, and that it signed in itself"),
+    }
 }
 
 /// What the administrator of Exchange Online must look at, in the order of how often it is that.
@@ -195,7 +208,7 @@ fn not_understood(
     holder: Option<&TokenHolder>,
 ) -> Failure {
     // Only High Volume Email answers so, which has a host of its own.
-    let is_high_volume = upstream.host.starts_with("smtp-hve.") || reply.detail.contains("5.5.124");
+    let is_high_volume = upstream.is_high_volume() || reply.detail.contains("5.5.124");
     if upstream.protocol == MailProtocol::Smtp && is_high_volume {
         let mailbox = holder.map_or("this mailbox", |holder| holder.mailbox().as_str());
         let what = format!("is for accounts of High Volume Email (HVE) only, and {mailbox} is none");

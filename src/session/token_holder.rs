@@ -74,7 +74,10 @@ impl TokenHolder {
         let claims = self.claims().unwrap_or_default();
         let application = &self.account.application;
         let consent = consent_url(application, application.tenant.of(&self.login));
-        let mut remedy = format!("add {missing} to application {} and grant consent: {consent}", self.application());
+        // Graph has a permission of the same name, which is of no use there.
+        let api = if access == MailAccess::HighVolume { " (Office 365 Exchange Online)" } else { "" };
+        let mut remedy =
+            format!("add {missing}{api} to application {} and grant consent: {consent}", self.application());
         let has_rbac =
             matches!(access, MailAccess::Smtp | MailAccess::Ews | MailAccess::GraphSend | MailAccess::GraphReadWrite);
         if self.is_app_only() && has_rbac && claims.roles.is_empty() {

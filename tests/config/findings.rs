@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-use gatepost_config::{DirectoryState, Holder};
+use gatepost_config::{DirectoryState, Holder, UpstreamTls};
 
 use crate::support::{Machine, Outside};
 
@@ -162,16 +162,58 @@ fn a_scope_without_the_permission_of_a_listener_is_found() {
 
 #[test]
 fn a_host_for_high_volume_email_is_found() {
-    for host in ["smtp-hve.office365.com", "smtp.hve.mx.microsoft"] {
+    let closes = ". Otherwise write `upstream: hve`, because Microsoft will close this host";
+    for (host, closes) in [("smtp-hve.office365.com", closes), ("smtp.hve.mx.microsoft", "")] {
         let yaml = yaml(&format!(", protocol: smtp, upstream: '{host}:587'"), "");
         assert_eq!(
             findings(&yaml),
             [format!(
                 "Warning listeners.imap.upstream: `{host}` accepts only accounts of High Volume Email (HVE); if an account here \
-                 is a normal mailbox, write `upstream: smtp.office365.com:587`"
+                 is a normal mailbox, write `upstream: smtp.office365.com:587`{closes}"
             )]
         );
         assert!(Outside::default().load(&yaml).unwrap().notes.is_empty());
+    }
+}
+
+#[test]
+fn high_volume_email_by_its_word_is_the_current_host_and_noted() {
+    let yaml = yaml(", protocol: smtp, upstream: hve", "");
+    let config = Outside::default().load(&yaml).unwrap();
+    let upstream = config.listeners[0].mail_server().unwrap();
+    assert_eq!((&*upstream.host, upstream.port, upstream.tls), ("smtp.hve.mx.microsoft", 587, UpstreamTls::StartTls));
+    assert!(upstream.is_high_volume() && config.findings.is_empty(), "{:?}", config.findings);
+    assert_eq!(
+        config.notes,
+        [
+            "listener `imap` leads to High Volume Email (HVE), which accepts only HVE accounts, and recipients of the tenant"
+        ]
+    );
+}
+
+#[test]
+fn the_permission_of_high_volume_email_is_another() {
+    let smtp = "https://outlook.office.com/SMTP.Send";
+    let of = |scope: &str| findings(&yaml(", protocol: smtp, upstream: hve", &format!(", scope: '{scope}'")));
+    assert_eq!(
+        of(smtp),
+        ["Problem microsoft.scope: the scope lacks `Mail.Send`, which listener `imap` needs; add \
+          `https://outlook.office.com/Mail.Send`, or remove the key"]
+    );
+    assert_eq!(of("https://outlook.office.com/Mail.Send"), [""; 0]);
+}
+
+#[test]
+fn a_host_that_microsoft_closes_is_found() {
+    for (protocol, host) in [("imap", "imap-legacy.office365.com:993"), ("pop3", "pop-legacy.office365.com:995")] {
+        let name = host.split(':').next().unwrap();
+        assert_eq!(
+            findings(&yaml(&format!(", protocol: {protocol}, upstream: '{host}'"), "")),
+            [format!(
+                "Warning listeners.imap.upstream: Microsoft closes `{name}` on 31 December 2026; remove the key: clients without \
+                 TLS 1.2 can stay, because Gatepost speaks a newer version to Microsoft"
+            )]
+        );
     }
 }
 

@@ -89,6 +89,15 @@ fn every_mistake_of_a_listener_has_its_sentence() {
             "upstream:\n  host: a",
             "listeners.imap.upstream: one value is expected here, not keys with values; write one value behind the key",
         ),
+        (
+            "upstream: hve",
+            "listeners.imap.upstream: High Volume Email (`hve`) only sends, so only SMTP listeners can lead to it; remove the key",
+        ),
+        (
+            "protocol: smtp\nupstream: hve\ndeliver: auto",
+            "listeners.imap: accounts of High Volume Email (HVE) have no mailbox, so Graph cannot send for them; remove `deliver: \
+             auto`",
+        ),
         ("upstream: ''", "listeners.imap.upstream: the value is empty; write a value, or remove the key"),
     ] {
         assert_eq!(mistakes(&listener(lines)), [expected], "{lines}");
@@ -346,6 +355,11 @@ fn what_belongs_to_another_cloud_is_refused() {
             upstream("us-gov-gcc-high", "webmail.apps.mil"),
             "listeners.imap.upstream: tokens of the account `*` are for the cloud `us-gov-gcc-high`, to which \
              `webmail.apps.mil` does not belong; name an upstream of that cloud, such as `outlook.office365.us`, or correct `cloud`. Accounts of two clouds need a Gatepost each",
+        ),
+        (
+            format!("{}{}", microsoft("cloud: us-gov-gcc-high"), listener("protocol: smtp\nupstream: hve")),
+            "listeners.imap.upstream: the cloud `us-gov-gcc-high` has no High Volume Email (`hve`); remove the key. Only the cloud \
+             `worldwide` has it",
         ),
         (
             account("cloud: us-gov-dod\nauthority: https://login.microsoftonline.us/"),

@@ -2,6 +2,7 @@
 //! with those of the same cloud. Pure.
 
 use super::model::account::Cloud;
+use super::model::server::HIGH_VOLUME;
 use gatepost_core::protocol::MailProtocol;
 use gatepost_proto::http::rules::HttpService;
 
@@ -18,6 +19,8 @@ pub struct Preset {
     pub authorities: &'static [&'static str],
     imap_and_pop3: &'static str,
     smtp: &'static str,
+    /// The server of High Volume Email, where the cloud has it.
+    high_volume: Option<&'static str>,
     /// Domains of the mail hosts. A token of this cloud is sent to no other host.
     mail_domains: &'static [&'static str],
     /// Scope (v1.0: resource) of a user's token; Microsoft documents another prefix for it than for
@@ -44,6 +47,7 @@ const WORLDWIDE: Preset = Preset {
     ],
     imap_and_pop3: "outlook.office365.com",
     smtp: "smtp.office365.com",
+    high_volume: Some(HIGH_VOLUME[0]),
     mail_domains: &["office365.com", "outlook.com", "office.com", "hve.mx.microsoft"],
     user_scope: "https://outlook.office.com/.default",
     application_scope: "https://outlook.office365.com/.default",
@@ -57,6 +61,7 @@ const US_GOV_GCC_HIGH: Preset = Preset {
     authorities: &["login.microsoftonline.us", "login.usgovcloudapi.net"],
     imap_and_pop3: "outlook.office365.us",
     smtp: "smtp.office365.us",
+    high_volume: None,
     mail_domains: &["office365.us"],
     user_scope: "https://outlook.office365.us/.default",
     application_scope: "https://outlook.office365.us/.default",
@@ -80,6 +85,7 @@ const CHINA: Preset = Preset {
     authorities: &["login.partner.microsoftonline.cn", "login.chinacloudapi.cn"],
     imap_and_pop3: "partner.outlook.cn",
     smtp: "smtp.partner.outlook.cn",
+    high_volume: None,
     mail_domains: &["partner.outlook.cn"],
     user_scope: "https://partner.outlook.cn",
     application_scope: "https://partner.outlook.cn",
@@ -139,6 +145,11 @@ impl Preset {
             MailProtocol::Pop3 => (self.imap_and_pop3, 995),
             MailProtocol::Smtp => (self.smtp, 587),
         }
+    }
+
+    /// The server of High Volume Email, host and port; only one cloud has it.
+    pub fn high_volume(&self) -> Option<(&'static str, u16)> {
+        self.high_volume.map(|host| (host, 587))
     }
 
     /// The host name of an HTTP service; the port is 443.
@@ -224,6 +235,12 @@ mod tests {
             }
             assert!(Cloud::of_authority(authority).contains(&cloud));
         }
+    }
+
+    #[test]
+    fn one_cloud_has_high_volume_email() {
+        let of = Cloud::ALL.map(|cloud| cloud.preset().high_volume());
+        assert_eq!(of, [Some(("smtp.hve.mx.microsoft", 587)), None, None, None]);
     }
 
     #[test]

@@ -21,6 +21,9 @@ use gatepost_proto::sasl::ClientTokens;
 /// Longest listener name, because it is in every log line.
 const NAME_OCTETS: usize = 64;
 
+/// What `upstream` of an SMTP listener says for the server of High Volume Email.
+const HVE: &str = "hve";
+
 /// Port of the HTTP services.
 const HTTPS: u16 = 443;
 
@@ -348,6 +351,12 @@ fn read_smtp<'a>(
         Deliver::Graph => None,
         Deliver::Smtp | Deliver::Auto => Some(read_upstream(section, MailProtocol::Smtp, cloud, destinations)?),
     };
+    if deliver == Deliver::Auto && smtp.as_ref().is_some_and(Upstream::is_high_volume) {
+        section.problem(
+            "accounts of High Volume Email (HVE) have no mailbox, so Graph cannot send for them",
+            "remove `deliver: auto`",
+        );
+    }
     if deliver == Deliver::Smtp {
         // The key has no use here, but is not wrong: an operator who tries `deliver: smtp` for a
         // while need not remove it.
@@ -415,6 +424,7 @@ fn read_upstream<'a>(
 ) -> Option<Upstream> {
     let node = section.get("upstream");
     let address = match &node {
+        Some(node) if node.as_text() == Some(HVE) => node.read(|_| high_volume(protocol, cloud)),
         Some(node) => node.read(value::host_and_port),
         None => {
             let (host, port) = cloud.preset().upstream(protocol);
@@ -465,6 +475,18 @@ fn read_upstream<'a>(
     note_foreign(&destination);
     destinations.push(destination);
     Some(upstream)
+}
+
+/// The server of High Volume Email.
+fn high_volume(protocol: MailProtocol, cloud: Cloud) -> Result<(String, u16), value::ValueError> {
+    if protocol != MailProtocol::Smtp {
+        return wrong("High Volume Email (`hve`) only sends, so only SMTP listeners can lead to it", "remove the key");
+    }
+    let Some((host, port)) = cloud.preset().high_volume() else {
+        let reason = format!("the cloud `{}` has no High Volume Email (`hve`)", cloud.preset().name);
+        return wrong(reason, "remove the key. Only the cloud `worldwide` has it");
+    };
+    Ok((host.to_owned(), port))
 }
 
 fn report_conflicts(binds: &[(SocketAddr, Node<'_>)]) {

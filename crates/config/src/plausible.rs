@@ -14,7 +14,7 @@ use x509_parser::parse_x509_certificate;
 use super::finding::Severity;
 use super::model::account::{Account, Accounts, Cloud};
 use super::model::listener::{Bind, Http, Listener, ListenerBackend, ListenerTls};
-use super::model::server::Resource;
+use super::model::server::{HIGH_VOLUME, Resource, Upstream};
 use super::model::submission::Deliver;
 use super::reader::{Node, Section};
 use super::value;
@@ -31,8 +31,8 @@ const EXAMPLE_TENANT: &str = "contoso.com";
 /// Domains that nobody can own (RFC 2606).
 const RESERVED: [&str; 7] = ["example", "test", "invalid", "localhost", "example.com", "example.net", "example.org"];
 
-/// Hosts of High Volume Email (Microsoft, "Manage high volume emails").
-const HVE: [&str; 2] = ["smtp-hve.office365.com", "smtp.hve.mx.microsoft"];
+/// Hosts for clients without TLS 1.2, which Microsoft closes (message MC1293480).
+const LEGACY: [&str; 2] = ["imap-legacy.office365.com", "pop-legacy.office365.com"];
 
 /// Hosts of Outlook.com, which have tokens of Entra as well.
 const OUTLOOK_COM: [&str; 3] = ["imap-mail.outlook.com", "pop-mail.outlook.com", "smtp-mail.outlook.com"];
@@ -160,7 +160,8 @@ fn known_hosts(protocol: Option<Protocol>) -> Vec<&'static str> {
         known.push(preset.origin(HttpService::Graph));
     }
     known.extend(OUTLOOK_COM);
-    known.extend(HVE);
+    known.extend(HIGH_VOLUME);
+    known.extend(LEGACY);
     known
 }
 
@@ -175,18 +176,41 @@ fn check_destination(section: &Section<'_>, listener: &Listener) {
                 format!("did you mean `{name}`?"),
             );
         }
-        if HVE.contains(&host.as_str()) {
+        if LEGACY.contains(&host.as_str()) {
             node.find(
                 Severity::Warning,
-                format!("`{host}` accepts only accounts of High Volume Email (HVE)"),
-                "if an account here is a normal mailbox, write `upstream: smtp.office365.com:587`",
+                format!("Microsoft closes `{host}` on 31 December 2026"),
+                "remove the key: clients without TLS 1.2 can stay, because Gatepost speaks a newer version to Microsoft",
             );
         }
     }
+    if listener.mail_server().is_some_and(Upstream::is_high_volume) {
+        check_high_volume(section, listener);
+    }
+}
+
+/// Reports that the server takes other accounts than Exchange Online, and its old name.
+fn check_high_volume(section: &Section<'_>, listener: &Listener) {
+    let Some(node) = section.get("upstream") else { return };
+    let Some(Ok((host, _))) = node.as_text().map(value::host_and_port) else {
+        // `hve`, which nobody writes by accident.
+        return section.context().note(format!(
+            "listener `{}` leads to High Volume Email (HVE), which accepts only HVE accounts, and recipients of the tenant",
+            listener.name
+        ));
+    };
+    let mut hint = "if an account here is a normal mailbox, write `upstream: smtp.office365.com:587`".to_owned();
+    if HIGH_VOLUME.get(1) == Some(&host.as_str()) {
+        hint.push_str(". Otherwise write `upstream: hve`, because Microsoft will close this host");
+    }
+    node.find(Severity::Warning, format!("`{host}` accepts only accounts of High Volume Email (HVE)"), hint);
 }
 
 /// The permission that a user's token for Exchange Online needs at a listener.
 fn permission(listener: &Listener) -> Option<&'static str> {
+    if listener.mail_server().is_some_and(Upstream::is_high_volume) {
+        return Some("Mail.Send");
+    }
     match &listener.serves {
         ListenerBackend::Relay(upstream) => Some(match upstream.protocol {
             MailProtocol::Imap => "IMAP.AccessAsUser.All",

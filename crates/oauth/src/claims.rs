@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use zeroize::Zeroizing;
 
-use gatepost_config::Grant;
+use gatepost_config::{Grant, Upstream};
 use gatepost_core::account::is_guid;
 use gatepost_core::clock::UnixTime;
 use gatepost_core::escape;
@@ -110,6 +110,8 @@ pub enum MailAccess {
     Pop3,
     /// Sending over SMTP.
     Smtp,
+    /// Sending over SMTP as an account of High Volume Email.
+    HighVolume,
     /// Everything over Exchange Web Services.
     Ews,
     /// Sending over Microsoft Graph.
@@ -130,7 +132,8 @@ impl MailAccess {
             (Self::Smtp, false) => "SMTP.SendAsApp",
             (Self::Ews, true) => "EWS.AccessAsUser.All",
             (Self::Ews, false) => "full_access_as_app",
-            (Self::GraphSend, _) => "Mail.Send",
+            // Of Exchange Online the one, of Graph the other.
+            (Self::HighVolume | Self::GraphSend, _) => "Mail.Send",
             (Self::GraphReadWrite, _) => "Mail.ReadWrite",
         }
     }
@@ -143,6 +146,12 @@ impl From<MailProtocol> for MailAccess {
             MailProtocol::Pop3 => Self::Pop3,
             MailProtocol::Smtp => Self::Smtp,
         }
+    }
+}
+
+impl From<&Upstream> for MailAccess {
+    fn from(upstream: &Upstream) -> Self {
+        if upstream.is_high_volume() { Self::HighVolume } else { upstream.protocol.into() }
     }
 }
 

@@ -25,6 +25,7 @@ struct MailboxSettings {
     switched_off: HashSet<Service>,
     without_licence: bool,
     send_as_denied: bool,
+    is_high_volume: bool,
 }
 
 impl ExchangeSettings {
@@ -76,6 +77,14 @@ impl ExchangeSettings {
 
     pub(super) fn set_licence(&self, address: &str, assigned: bool) {
         self.change(address, |mailbox| mailbox.without_licence = !assigned);
+    }
+
+    pub(super) fn is_high_volume(&self, address: &str) -> bool {
+        self.of(address, |mailbox| mailbox.is_high_volume)
+    }
+
+    pub(super) fn set_high_volume(&self, address: &str) {
+        self.change(address, |mailbox| mailbox.is_high_volume = true);
     }
 
     pub(super) fn may_send_as(&self, address: &str) -> bool {

@@ -420,6 +420,12 @@ impl Sandbox {
         self.shared.exchange.set_send_as(address, allowed);
     }
 
+    /// Makes an account one of High Volume Email (`New-MailUser -HVEAccount`), which the mail
+    /// server in [`UpstreamMode::HighVolume`] accepts with `Mail.Send`.
+    pub fn set_high_volume(&self, address: &str) {
+        self.shared.exchange.set_high_volume(address);
+    }
+
     /// Moves a manual clock: tokens expire, locks open, IMAP sessions end.
     pub fn advance(&self, by: Duration) {
         self.shared.time.advance(by);

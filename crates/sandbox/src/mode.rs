@@ -108,7 +108,8 @@ pub enum UpstreamMode {
     SecurityDefaults,
     /// SMTP only: the same code, because a Conditional Access policy is not met.
     PolicyNotMet,
-    /// SMTP only: this is High Volume Email, which knows no normal account.
+    /// SMTP only: this is High Volume Email, which knows only accounts of its own
+    /// ([`super::Sandbox::set_high_volume`]), and wants ten minutes of a token's life.
     HighVolume,
     /// SMTP only: a message with a bare LF is refused with 550 5.6.11.
     RefusesBareLf,

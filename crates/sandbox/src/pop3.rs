@@ -94,7 +94,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Pop3Session<S> {
                         LoginVerdict::Denied | LoginVerdict::Refused => {
                             self.connection.write("-ERR Authentication failure: unknown user name or bad password.\r\n")
                         }
-                        LoginVerdict::Unavailable | LoginVerdict::Barred(_) | LoginVerdict::OfAnotherKind => {
+                        LoginVerdict::Unavailable
+                        | LoginVerdict::Barred(_)
+                        | LoginVerdict::OfAnotherKind
+                        | LoginVerdict::ExpiresSoon => {
                             self.connection.write("-ERR [SYS/TEMP] Server is temporarily unavailable.\r\n");
                         }
                     }

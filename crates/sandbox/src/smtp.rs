@@ -239,6 +239,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> SmtpSession<S> {
                     self.reply(&format!("535 5.7.139 Authentication unsuccessful, {reason} [{HOST}]"));
                 }
                 LoginVerdict::OfAnotherKind => self.reply("501 5.5.124 Invalid XOAUTH2 auth data"),
+                LoginVerdict::ExpiresSoon => self.reply("535 5.7.142 Token will expire soon"),
                 LoginVerdict::Unavailable => self.reply("454 4.7.0 Temporary authentication failure"),
             }
         } else if mechanism.eq_ignore_ascii_case("LOGIN") {

@@ -10,7 +10,7 @@ use super::directory::{Directory, MailboxAccess};
 use super::mode::{Service, UpstreamMode};
 use super::state::SandboxState;
 use super::store::Mailbox;
-use super::token::EXCHANGE_RESOURCES;
+use super::token::{Claims, EXCHANGE_RESOURCES};
 
 /// A session's right to a mailbox.
 pub(super) struct Login {
@@ -35,8 +35,10 @@ pub(super) enum LoginVerdict {
     Unavailable,
     /// SMTP AUTH is barred; Microsoft's reason.
     Barred(&'static str),
-    /// The service is in [`UpstreamMode::HighVolume`].
+    /// The service is in [`UpstreamMode::HighVolume`], and the account is none of its own.
     OfAnotherKind,
+    /// The same, and the token ends too soon.
+    ExpiresSoon,
 }
 
 /// Judges a client's response and counts the login.
@@ -62,6 +64,9 @@ fn decide(
     if !EXCHANGE_RESOURCES.contains(&claims.audience.as_str()) {
         return LoginVerdict::Refused;
     }
+    if service == Service::Smtp && mode == UpstreamMode::HighVolume {
+        return of_high_volume(shared, &claims, user);
+    }
     let is_application = claims.user.is_none();
     let of_service = Directory::permission(&claims, service);
     if is_application && !shared.exchange.has_service_principal() || !shared.exchange.permits(&claims, of_service) {
@@ -73,7 +78,6 @@ fn decide(
         (Service::Smtp, UpstreamMode::SmtpAuthDisabled) => return LoginVerdict::Barred(OFF_FOR_TENANT),
         (Service::Smtp, UpstreamMode::SecurityDefaults) => return LoginVerdict::Barred(SECURITY_DEFAULTS),
         (Service::Smtp, UpstreamMode::PolicyNotMet) => return LoginVerdict::Barred(POLICY_NOT_MET),
-        (Service::Smtp, UpstreamMode::HighVolume) => return LoginVerdict::OfAnotherKind,
         (Service::Smtp, _) if switched_off => return LoginVerdict::Barred(OFF_FOR_MAILBOX),
         _ if switched_off => return LoginVerdict::Refused,
         _ => {}
@@ -83,6 +87,28 @@ fn decide(
     }
     LoginVerdict::Accepted(Login { address: user.to_lowercase(), mailbox, expires_at: claims.expires_at() })
 }
+
+/// The rules of High Volume Email. They do not heed the switches for SMTP AUTH.
+fn of_high_volume(shared: &SandboxState, claims: &Claims, user: &str) -> LoginVerdict {
+    if !shared.exchange.is_high_volume(user) {
+        return LoginVerdict::OfAnotherKind;
+    }
+    if claims.expires_at() < shared.time.unix().saturating_add(HIGH_VOLUME_LIFETIME) {
+        return LoginVerdict::ExpiresSoon;
+    }
+    if !shared.exchange.permits(claims, "Mail.Send") {
+        return LoginVerdict::Refused;
+    }
+    match shared.directory.enter(claims, user) {
+        MailboxAccess::Open(mailbox) => {
+            LoginVerdict::Accepted(Login { address: user.to_lowercase(), mailbox, expires_at: claims.expires_at() })
+        }
+        _ => LoginVerdict::Denied,
+    }
+}
+
+/// The life that High Volume Email wants a token to have left.
+const HIGH_VOLUME_LIFETIME: Duration = Duration::from_secs(600);
 
 const OFF_FOR_TENANT: &str = "SmtpClientAuthentication is disabled for the Tenant. Visit https://aka.ms/smtp_auth_disabled for more information.";
 const OFF_FOR_MAILBOX: &str = "SmtpClientAuthentication is disabled for the Mailbox. Visit https://aka.ms/smtp_auth_disabled for more information.";

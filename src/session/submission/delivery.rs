@@ -12,7 +12,7 @@ use crate::login::{AuthorizedLogin, LoginRequest, Principal};
 use crate::session::connection_info::ConnectionInfo;
 use crate::session::context::SessionContext;
 use crate::session::fresh_token::{HasToken, with_fresh_token};
-use crate::session::login::{min_token_lifetime, origin};
+use crate::session::login::{min_token_lifetime, min_token_lifetime_at, origin};
 use crate::session::mail::clients_own_token;
 use crate::session::mailbox_slots::MailboxPermit;
 use crate::session::sign_in::Claimant;
@@ -205,7 +205,10 @@ impl<'a> DeliveryRouter<'a> {
     /// client brought it. It must be judged before it is used.
     async fn admit(&self, resource: Resource) -> Result<Admitted, Failure> {
         let authenticator = &self.shared.authenticator;
-        let min_token_lifetime = min_token_lifetime(Protocol::Smtp);
+        let min_token_lifetime = match (&self.ways.smtp, resource) {
+            (Some(target), Resource::Exchange) => min_token_lifetime_at(&target.upstream),
+            _ => min_token_lifetime(Protocol::Smtp),
+        };
         let credentials = match &self.sender {
             Sender::Proved(principal) => {
                 let Principal { account, login, mailbox } = &**principal;

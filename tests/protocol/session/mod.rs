@@ -15,6 +15,7 @@ mod graph_faults;
 mod graph_mail;
 mod graph_origin;
 mod handshakes;
+mod high_volume;
 mod http;
 mod limits;
 mod logins;

@@ -26,6 +26,10 @@ pub(super) fn authority(host: &str, port: u16) -> String {
     if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
 }
 
+/// The servers of High Volume Email (HVE) (Microsoft, "Manage high volume emails"). The first is the
+/// current one, the other will be closed.
+pub(crate) const HIGH_VOLUME: [&str; 2] = ["smtp.hve.mx.microsoft", "smtp-hve.office365.com"];
+
 /// The resource of a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Resource {
@@ -48,6 +52,14 @@ pub struct Upstream {
     pub tls: UpstreamTls,
     /// The name that its certificate must carry.
     pub name: String,
+}
+
+impl Upstream {
+    /// Whether it is a server of High Volume Email, which differs from others in its accounts, its
+    /// permission, and the life that a token must have left.
+    pub fn is_high_volume(&self) -> bool {
+        HIGH_VOLUME.contains(&self.name.as_str())
+    }
 }
 
 /// TLS with an upstream; there is no "none".

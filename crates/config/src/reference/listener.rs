@@ -100,9 +100,10 @@ const CLIENTS: &[Key] = &[
 const UPSTREAM: &[Key] = &[
     Key::new(
         "upstream",
-        Kind::Either(&[Kind::Word(&["graph"]), Kind::Text(HOST_PORT)]),
+        Kind::Either(&[Kind::Word(&["graph", "hve"]), Kind::Text(HOST_PORT)]),
         Means("by protocol and `microsoft.cloud`"),
-        "Server that logins lead to. With POP3, `graph` reads the Inbox through Microsoft Graph, which needs Mail.ReadWrite.",
+        "Server that logins lead to. With POP3, `graph` reads the Inbox through Microsoft Graph, which needs Mail.ReadWrite. \
+         With SMTP, `hve` is High Volume Email, which takes only HVE accounts.",
     ),
     Key::new(
         "upstream_tls",

@@ -59,9 +59,9 @@ fn permissions(account: &Account, prefix: &str, resource: Resource, config: &Con
     let of = |access: MailAccess| access.permission(account.grant);
     for listener in &config.listeners {
         match (&listener.serves, resource) {
-            (ListenerBackend::Relay(upstream), Resource::Exchange) => ask(of(upstream.protocol.into())),
+            (ListenerBackend::Relay(upstream), Resource::Exchange) => ask(of(upstream.into())),
             (ListenerBackend::Submission(submission), Resource::Exchange) if submission.deliver != Deliver::Graph => {
-                ask(of(MailAccess::Smtp));
+                ask(of(submission.smtp.as_ref().map_or(MailAccess::Smtp, MailAccess::from)));
             }
             (ListenerBackend::Submission(submission), Resource::Graph) if submission.deliver != Deliver::Smtp => {
                 ask(of(MailAccess::GraphSend));

@@ -269,9 +269,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> ImapSession<S> {
                 Reply::completed("AUTHENTICATE")
             }
             LoginVerdict::Refused => Reply::no("AUTHENTICATE failed."),
-            LoginVerdict::Unavailable | LoginVerdict::Barred(_) | LoginVerdict::OfAnotherKind => {
-                Reply::no("[UNAVAILABLE] Server Unavailable. 15")
-            }
+            LoginVerdict::Unavailable
+            | LoginVerdict::Barred(_)
+            | LoginVerdict::OfAnotherKind
+            | LoginVerdict::ExpiresSoon => Reply::no("[UNAVAILABLE] Server Unavailable. 15"),
         }))
     }
 

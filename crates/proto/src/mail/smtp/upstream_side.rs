@@ -108,6 +108,10 @@ impl Smtp {
                 let status = challenge.and_then(|challenge| challenge.status);
                 let words = reply::after_challenge(status.as_deref(), &reply.words());
                 let kind = match (kind_of_refusal(reply), reply.code) {
+                    // High Volume Email: "Token will expire soon".
+                    (Kind::Protocol, 501) if is_first && reply.words().starts_with(b"501 5.5.127") => {
+                        Kind::TokenRefused
+                    }
                     (Kind::Protocol, 500 | 501) if is_first => self.wire.not_understood(),
                     (kind, _) => kind,
                 };
