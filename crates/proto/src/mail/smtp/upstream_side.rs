@@ -108,10 +108,6 @@ impl Smtp {
                 let status = challenge.and_then(|challenge| challenge.status);
                 let words = reply::after_challenge(status.as_deref(), &reply.words());
                 let kind = match (kind_of_refusal(reply), reply.code) {
-                    // High Volume Email: "Token will expire soon".
-                    (Kind::Protocol, 501) if is_first && reply.words().starts_with(b"501 5.5.127") => {
-                        Kind::TokenRefused
-                    }
                     (Kind::Protocol, 500 | 501) if is_first => self.wire.not_understood(),
                     (kind, _) => kind,
                 };
@@ -248,8 +244,9 @@ mod tests {
             ("421 4.3.2 Concurrent connections limit exceeded", Kind::Limit),
             ("432 4.3.2 Concurrent connections limit exceeded", Kind::Limit),
             ("504 5.7.4 Unrecognized authentication type", Kind::NoXoauth2),
-            ("501 5.5.127 Invalid XOAUTH2 auth data - Token will expire soon", Kind::TokenRefused),
             ("501 5.5.124 Invalid XOAUTH2 auth data", NOT_UNDERSTOOD),
+            ("501 5.5.127 Invalid XOAUTH2 auth data - Token will expire soon", Kind::TokenRefused),
+            ("535 5.7.142 Token will expire soon", Kind::TokenRefused),
             ("500 5.3.3 Unrecognized command", NOT_UNDERSTOOD),
             ("503 5.5.1 Bad sequence of commands", Kind::Protocol),
             ("250 2.0.0 fine", Kind::Protocol),
