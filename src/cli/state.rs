@@ -20,7 +20,7 @@ pub fn rotate_key(settings: &Settings) -> u8 {
 
 fn try_rotate(config: &Config) -> anyhow::Result<String> {
     let runtime = Builder::new_current_thread().enable_all().build()?;
-    let rotation = runtime.block_on(rotate(&config.state))?;
+    let rotation = runtime.block_on(rotate(&config.state, None))?;
     let shown = match &config.state {
         State::Memory | State::NotRead => String::new(),
         State::Sqlite { key, .. } | State::Redis { key, .. } => key.shown(),

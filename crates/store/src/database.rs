@@ -30,7 +30,7 @@ pub(super) struct Layout {
     pub(super) schema: &'static str,
     /// The configuration key that names the directory of the file.
     pub(super) setting: &'static str,
-    /// What to do after a damaged file was moved away.
+    /// What to do about a damaged file.
     pub(super) remedy: &'static str,
 }
 
@@ -105,6 +105,14 @@ impl Database {
     #[cfg(test)]
     pub(super) fn connection(&self) -> parking_lot::MutexGuard<'_, Option<Connection>> {
         self.0.connection.lock()
+    }
+
+    /// Runs work on the connection. Blocks.
+    pub(super) fn work_now<T>(
+        &self,
+        work: impl FnOnce(&mut Connection) -> rusqlite::Result<T>,
+    ) -> Result<T, StoreError> {
+        self.0.run(work)
     }
 
     /// Runs work on the connection.
@@ -214,10 +222,9 @@ impl Shared {
             Some(ErrorCode::SystemIoFailure) => {
                 StoreError::NotKept(format!("`{shown}`: the disk failed ({error}). Check the system's log"))
             }
-            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => StoreError::Sealed(format!(
-                "`{shown}` is damaged. Restore it from a backup, or move it away and {}",
-                self.layout.remedy
-            )),
+            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
+                StoreError::Sealed(format!("`{shown}` is damaged. {}", self.layout.remedy))
+            }
             Some(ErrorCode::CannotOpen) => StoreError::NotKept(files::denied("open", &self.path)),
             _ => self.unavailable(&error.to_string()),
         }

@@ -25,6 +25,17 @@ pub enum OpenError {
         /// Where the key came from.
         key: String,
     },
+    /// The index of a queue is gone, and its messages are not.
+    #[error(
+        "`{index}` is missing, and {left} messages beside it cannot be read without it. Restore the whole directory from a \
+         backup, or move it away to begin with an empty queue"
+    )]
+    IndexLost {
+        /// The index.
+        index: String,
+        /// How many files there are.
+        left: usize,
+    },
     /// The address of the store was not read.
     #[error("the address of the store is a secret that was not read")]
     NotRead,

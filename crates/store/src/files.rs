@@ -273,6 +273,49 @@ pub(super) fn nameless(directory: &Path) -> io::Result<File> {
     Ok(file)
 }
 
+/// Creates a file, and locks it so that nobody takes it for a leftover.
+pub(super) fn create_locked(path: &Path) -> io::Result<File> {
+    let file = options().read(true).write(true).create_new(true).open(path)?;
+    file.try_lock()?;
+    // Somebody may have locked and removed it before.
+    match path.exists() {
+        true => Ok(file),
+        false => Err(io::ErrorKind::Interrupted.into()),
+    }
+}
+
+/// Locks a file that is there. `None`: it is gone, or somebody else has it locked.
+pub(super) fn lock_present(path: &Path) -> io::Result<Option<File>> {
+    let file = match options().read(true).write(true).open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    match file.try_lock() {
+        Ok(()) => Ok(Some(file)),
+        Err(TryLockError::WouldBlock) => Ok(None),
+        Err(TryLockError::Error(error)) => Err(error),
+    }
+}
+
+/// Opens a file for reading.
+pub(super) fn open_private(path: &Path) -> io::Result<File> {
+    options().read(true).open(path)
+}
+
+/// Octets that this user may still write to the disk of a path.
+#[cfg(unix)]
+pub(super) fn free_space(path: &Path) -> io::Result<u64> {
+    let disk = rustix::fs::statvfs(path)?;
+    Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
+}
+
+/// Not known here.
+#[cfg(not(unix))]
+pub(super) fn free_space(_path: &Path) -> io::Result<u64> {
+    Ok(u64::MAX)
+}
+
 /// Reads from a place in a file, whatever its own position is.
 #[cfg(unix)]
 pub(super) fn read_exact_at(file: &File, into: &mut [u8], offset: u64) -> io::Result<()> {
@@ -317,7 +360,7 @@ fn beside(path: &Path, suffix: &str) -> PathBuf {
 }
 
 /// A new name is durable only after its directory is synced.
-fn sync_directory(path: &Path) -> io::Result<()> {
+pub(super) fn sync_directory(path: &Path) -> io::Result<()> {
     if cfg!(unix) {
         let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         File::open(directory)?.sync_all()?;

@@ -41,6 +41,7 @@ mod memory;
 mod open;
 mod outcome;
 mod plain;
+pub mod queue;
 mod records;
 mod redis;
 mod register;

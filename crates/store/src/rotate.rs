@@ -9,6 +9,9 @@
 //! 4. The store forgets the old key.
 //! 5. The key file forgets the old key.
 //!
+//! The key of the queue of messages is sealed under both keys after the first step, and under the
+//! new one alone after the last.
+//!
 //! After a crash the same command continues where it stopped. At every moment the key file opens
 //! every record.
 //!
@@ -16,6 +19,7 @@
 //! because it would only add another key in front of the new one. Where each replica has its own
 //! key file, the database makes sure that only one key follows another.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use super::StoreError;
@@ -23,6 +27,7 @@ use super::error::OpenError;
 use super::files::blocking;
 use super::key::{KeyProblem, OwnKeyFile};
 use super::open::unproved;
+use super::queue::follow_key;
 use super::records::Fault;
 use super::seal::Kind;
 use super::sealed::{Ring, Sealed, TRIES};
@@ -93,18 +98,21 @@ impl From<KeyProblem> for RotateError {
 }
 
 /// Puts a new state key into use, or continues an interrupted rotation. The service may run, and
-/// follows by itself.
+/// follows by itself. `queue`: the directory of the queue of messages, which need not exist.
 ///
 /// # Errors
 /// See [`RotateError`].
-pub async fn rotate_key(state: &State) -> Result<Rotation, RotateError> {
+pub async fn rotate_key(state: &State, queue: Option<&Path>) -> Result<Rotation, RotateError> {
     let store = unproved(state).await?.ok_or(RotateError::NoStore)?;
     store.start().await?;
     let shown = store.source().shown();
     let StateKey::File(path) = store.source() else {
         return match store.ring().await?.keys.ids().len() {
             1 => Err(RotateError::OneKey { shown }),
-            _ => Ok(Rotation::Done { records: reseal(&store).await?, old_is_left: true }),
+            _ => {
+                follow(queue, store.source()).await?;
+                Ok(Rotation::Done { records: reseal(&store).await?, old_is_left: true })
+            }
         };
     };
     let path = path.clone();
@@ -115,14 +123,25 @@ pub async fn rotate_key(state: &State) -> Result<Rotation, RotateError> {
     if ring.keys.ids().len() == 1 {
         let (file, current) = (Arc::clone(&file), ring.current);
         blocking(move || file.add_before(current)).await?;
+        follow(queue, store.source()).await?;
         if let State::Redis { .. } = state {
             return Ok(Rotation::Prepared);
         }
     }
     let records = reseal(&store).await?;
+    // An interrupted rotation may have left it out.
+    follow(queue, store.source()).await?;
     let current = store.ring().await?.current;
     blocking(move || file.keep_only(current)).await?;
+    follow(queue, store.source()).await?;
     Ok(Rotation::Done { records, old_is_left: false })
+}
+
+/// Lets the queue follow the keys of the source.
+async fn follow(queue: Option<&Path>, source: &StateKey) -> Result<(), OpenError> {
+    let Some(directory) = queue.map(Path::to_path_buf) else { return Ok(()) };
+    let source = source.clone();
+    blocking(move || follow_key(&directory, &source)).await
 }
 
 /// The keys as they are now.

@@ -53,6 +53,12 @@ pub(super) enum Kind {
     Guesses = 5,
     /// The list of device passwords: see [`super::register`].
     Register = 6,
+    /// Not a record of the store: the key of a queue (see [`super::queue`]).
+    QueueKey = 7,
+    /// What a queue keeps of a message.
+    QueuedMessage = 8,
+    /// What became of a message of a queue.
+    QueueNote = 9,
 }
 
 /// The kinds that a database keeps until they are removed. They are sealed again when the state key
@@ -195,7 +201,7 @@ impl fmt::Debug for IndexKey {
 
 const CHECK: Place = Place { kind: Kind::Check, name: [0; 32] };
 
-fn expand(root: &Prk, label: &[u8], out: &mut [u8]) -> Result<(), Unspecified> {
+pub(super) fn expand(root: &Prk, label: &[u8], out: &mut [u8]) -> Result<(), Unspecified> {
     struct Length(usize);
     impl KeyType for Length {
         fn len(&self) -> usize {

@@ -22,7 +22,7 @@ const LAYOUT: Layout = Layout {
     format: 1,
     marker: "store",
     setting: "state.directory",
-    remedy: "sign the accounts in again",
+    remedy: "Restore it from a backup, or move it away and sign the accounts in again",
     schema: "
     CREATE TABLE store (
         id INTEGER PRIMARY KEY CHECK (id = 1),

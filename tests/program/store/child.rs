@@ -58,7 +58,7 @@ fn child() {
             "fill" => fill(directory).await,
             "rotate" => {
                 println!("\nat work");
-                rotate_key(&state(&directory)).await.unwrap();
+                rotate_key(&state(&directory), None).await.unwrap();
                 println!("\nrotated");
             }
             "log-in" => replicas::log_in(&argument, number).await,

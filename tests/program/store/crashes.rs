@@ -149,7 +149,7 @@ pub(crate) async fn rotate_two_by_two(state: State) {
     for round in 0..200 {
         let rotations = [0; 2].map(|_| {
             let state = Arc::clone(&state);
-            tokio::spawn(async move { rotate_key(&state).await })
+            tokio::spawn(async move { rotate_key(&state, None).await })
         });
         let command = Arc::clone(&state);
         let command = tokio::spawn(async move { gatepost_store::open(&command).await.map(drop) });

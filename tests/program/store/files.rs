@@ -288,11 +288,11 @@ async fn the_key_may_come_from_elsewhere_and_is_rotated_there() {
     let told = refusal(&command(&["false"])).await;
     assert!(told.contains("the command of `state.key` did not give a key"), "{told}");
 
-    let told = rotate_key(&cat).await.unwrap_err();
+    let told = rotate_key(&cat, None).await.unwrap_err();
     assert!(matches!(told, RotateError::OneKey { .. }), "{told}");
     fs::write(aside.file("credential"), line(2) + &line(1)).unwrap();
     let running = gatepost_store::open(&cat).await.unwrap();
-    assert_eq!(rotate_key(&cat).await.unwrap(), Rotation::Done { records: 1, old_is_left: true });
+    assert_eq!(rotate_key(&cat, None).await.unwrap(), Rotation::Done { records: 1, old_is_left: true });
     assert_eq!(token_of(&*running, "alice").await.as_deref(), Some("one"));
     // Who knows the old key only reads what it has in memory, and writes nothing under the old key.
     assert!(old.put_sign_in(&key("alice"), &sign_in("two"), None).await.is_err());

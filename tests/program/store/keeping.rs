@@ -98,7 +98,7 @@ async fn counts_outlive_the_process_and_a_rotation_and_are_replaced_only_as_they
     drop((store, other));
 
     if let State::Sqlite { .. } = state {
-        rotate_key(state).await.unwrap();
+        rotate_key(state, None).await.unwrap();
     }
     let store = gatepost_store::open(state).await.unwrap();
     assert_eq!(store.counts(7).await.unwrap(), (two, Some(second)));

@@ -260,9 +260,9 @@ async fn the_key_is_rotated_once_every_replica_has_it() {
     let counts = Counts { guesses: vec![guess], ..Counts::default() };
     let counted = there.put_counts(7, &counts, None).await.unwrap();
 
-    assert_eq!(rotate_key(&first).await.unwrap(), Rotation::Prepared);
+    assert_eq!(rotate_key(&first, None).await.unwrap(), Rotation::Prepared);
     copy();
-    assert_eq!(rotate_key(&first).await.unwrap(), Rotation::Done { records: 2, old_is_left: false });
+    assert_eq!(rotate_key(&first, None).await.unwrap(), Rotation::Done { records: 2, old_is_left: false });
     assert_eq!(here.counts(7).await.unwrap(), (counts, Some(counted)));
     let (_, version) = there.sign_in(&key("alice")).await.unwrap().unwrap();
     there.put_sign_in(&key("alice"), &sign_in("two"), Some(version)).await.unwrap();
@@ -316,12 +316,12 @@ async fn replicas_that_rotate_at_once_come_to_the_same_key() {
     for round in 0..50 {
         // Each makes a key of its own, and the operator copies one of them.
         for state in [&first, &second] {
-            assert_eq!(rotate_key(state).await.unwrap(), Rotation::Prepared, "round {round}");
+            assert_eq!(rotate_key(state, None).await.unwrap(), Rotation::Prepared, "round {round}");
         }
         copy();
         let both = [&first, &second].map(|state| {
             let state = Arc::clone(state);
-            tokio::spawn(async move { rotate_key(&state).await })
+            tokio::spawn(async move { rotate_key(&state, None).await })
         });
         for rotation in both {
             let rotation = rotation.await.unwrap().unwrap_or_else(|error| panic!("round {round}: {error}"));
@@ -337,10 +337,10 @@ async fn replicas_that_rotate_at_once_come_to_the_same_key() {
     // Keys that nobody copied do no harm: one of them comes into use, and the other replica is
     // told.
     for state in [&first, &second] {
-        assert_eq!(rotate_key(state).await.unwrap(), Rotation::Prepared);
+        assert_eq!(rotate_key(state, None).await.unwrap(), Rotation::Prepared);
     }
-    assert_eq!(rotate_key(&first).await.unwrap(), Rotation::Done { records: 1, old_is_left: false });
-    assert!(matches!(rotate_key(&second).await, Err(RotateError::Open(OpenError::OtherKey { .. }))));
+    assert_eq!(rotate_key(&first, None).await.unwrap(), Rotation::Done { records: 1, old_is_left: false });
+    assert!(matches!(rotate_key(&second, None).await, Err(RotateError::Open(OpenError::OtherKey { .. }))));
     copy();
     assert_eq!(token_of(&*gatepost_store::open(&second).await.unwrap(), "alice").await.as_deref(), Some("one"));
 }
@@ -359,11 +359,11 @@ async fn a_replica_with_both_keys_opens_the_store_at_every_moment_of_a_rotation(
     fs::create_dir(two.path()).unwrap();
     gatepost_store::open(&first).await.unwrap();
     for round in 0..50 {
-        assert_eq!(rotate_key(&first).await.unwrap(), Rotation::Prepared);
+        assert_eq!(rotate_key(&first, None).await.unwrap(), Rotation::Prepared);
         fs::copy(one.file("state.key"), two.file("state.key")).unwrap();
         let rotating = tokio::spawn({
             let first = Arc::clone(&first);
-            async move { rotate_key(&first).await }
+            async move { rotate_key(&first, None).await }
         });
         let rotated = Arc::new(AtomicBool::new(false));
         let readers: Vec<_> = (0..16)

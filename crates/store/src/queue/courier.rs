@@ -1,0 +1,225 @@
+//! The right to deliver the messages of a queue.
+
+use std::collections::HashSet;
+use std::fs;
+use std::io;
+use std::sync::Arc;
+
+use super::error::QueueError;
+use super::index::{self, Change, Row};
+use super::key::FileName;
+use super::message::{NewMessage, Note, Outcome, Pending, QueueId, State};
+use super::points::Point;
+use super::spool::{Queue, Shared, on_disk};
+use crate::files::{self, Lock};
+use crate::seal::Kind;
+use gatepost_core::clock::UnixTime;
+use gatepost_core::failure::Actor;
+
+/// Messages that are read from the index at once.
+const PAGE: usize = 1_000;
+
+/// The one that delivers: no other process does while this exists.
+pub struct Courier {
+    queue: Queue,
+    left_behind: usize,
+    _lock: Lock,
+}
+
+impl Courier {
+    pub(super) async fn new(queue: &Queue) -> Result<Option<Self>, QueueError> {
+        let path = queue.0.directory.join("courier");
+        let locked = crate::files::blocking(move || files::lock(&path)).await;
+        let locked = locked.map_err(|problem| crate::StoreError::NotKept(problem.to_string()))?;
+        let Some(lock) = locked else { return Ok(None) };
+        let now = queue.0.now();
+        let left_behind = queue.0.change(move |transaction| index::leave_sending(transaction, now)).await?;
+        let courier = Self { queue: queue.clone(), left_behind, _lock: lock };
+        courier.sweep().await?;
+        Ok(Some(courier))
+    }
+
+    /// The queue.
+    pub fn queue(&self) -> &Queue {
+        &self.queue
+    }
+
+    /// How many messages a former process was handing over when it ended. They are
+    /// [`State::Looking`] now.
+    pub fn left_behind(&self) -> usize {
+        self.left_behind
+    }
+
+    /// The messages behind `after` that are to be delivered or looked up, in the order of their
+    /// acceptance; at most a thousand, and none when there are no more. A message whose record is
+    /// damaged fails.
+    ///
+    /// # Errors
+    /// Those of the index.
+    pub async fn pending(&self, after: QueueId) -> Result<Vec<Pending>, QueueError> {
+        let mut after = after;
+        loop {
+            const STATES: [State; 2] = [State::Waiting, State::Looking];
+            let rows = self.shared().work(move |connection| index::list(connection, &STATES, after, PAGE)).await?;
+            let Some(last) = rows.last() else { return Ok(Vec::new()) };
+            after = last.id;
+            let mut found = Vec::with_capacity(rows.len());
+            for row in rows {
+                match self.of(&row) {
+                    Some(pending) => found.push(pending),
+                    None => self.fail(row.id, "its record in the index is damaged").await?,
+                }
+            }
+            if !found.is_empty() {
+                return Ok(found);
+            }
+        }
+    }
+
+    fn of(&self, row: &Row) -> Option<Pending> {
+        let message: NewMessage = self.shared().key.open_record(Kind::QueuedMessage, row.file, &row.record)?;
+        Some(Pending {
+            id: row.id,
+            state: row.state,
+            mailbox: message.mailbox,
+            device: message.device,
+            accepted_at: row.accepted_at,
+            retry_from: row.retry_from,
+            due_at: row.due_at,
+            bytes: row.bytes,
+            attempts: row.attempts,
+        })
+    }
+
+    /// Marks a message as being handed over; false when it no longer waits. It is durable when this
+    /// returns. The step that cannot be taken back comes after it.
+    ///
+    /// # Errors
+    /// Those of the index. The message may then be marked, and must be settled.
+    pub async fn hand_over(&self, id: QueueId) -> Result<bool, QueueError> {
+        let shared = Arc::clone(self.shared());
+        let handed = self.shared().change(move |transaction| {
+            shared.faults.pass(Point::HandOver).map_err(index::failed)?;
+            let (from, at): (&[State], _) = (&[State::Waiting], shared.now());
+            let change = Change { from, to: State::Sending, at, due: None, note: None, counts: false };
+            index::change(transaction, id, &change)
+        });
+        handed.await
+    }
+
+    /// Keeps the outcome of an attempt or a look. Returns false and keeps nothing when somebody has
+    /// changed the message meanwhile.
+    ///
+    /// # Errors
+    /// Those of the index. The message then stays as it is, or the outcome is kept after all.
+    pub async fn settle(&self, id: QueueId, outcome: Outcome) -> Result<bool, QueueError> {
+        const TRIED: &[State] = &[State::Waiting, State::Sending, State::Looking];
+        const HANDED_OVER: &[State] = &[State::Sending, State::Looking];
+        let at = self.shared().now();
+        let (from, to, due, note) = match outcome {
+            Outcome::Sent { keep: false, .. } => return self.remove(id, TRIED).await,
+            Outcome::Sent { keep: true, note } => (TRIED, State::Sent, None, note),
+            Outcome::Again { due, note } => (TRIED, State::Waiting, Some(due), note),
+            Outcome::Look { due, note } => (HANDED_OVER, State::Looking, Some(due), note),
+            Outcome::Failed { note } => (TRIED, State::Failed, None, Some(note)),
+            Outcome::Unknown { note } => (HANDED_OVER, State::Unknown, None, Some(note)),
+        };
+        let shared = Arc::clone(self.shared());
+        let settled = self.shared().change(move |transaction| {
+            shared.faults.pass(Point::Settle).map_err(index::failed)?;
+            let Some(row) = index::get(transaction, id)? else { return Ok(false) };
+            let note = note.and_then(|note| shared.key.seal_record(Kind::QueueNote, row.file, &note).ok());
+            index::change(transaction, id, &Change { from, to, at, due, note, counts: true })
+        });
+        settled.await
+    }
+
+    async fn remove(&self, id: QueueId, states: &'static [State]) -> Result<bool, QueueError> {
+        let shared = Arc::clone(self.shared());
+        let removed = self.shared().change(move |transaction| {
+            shared.faults.pass(Point::Settle).map_err(index::failed)?;
+            index::remove(transaction, id, states)
+        });
+        let file = removed.await?;
+        self.shared().unlink(file).await;
+        Ok(file.is_some())
+    }
+
+    /// Removes messages that were sent before a time and kept since. Returns how many.
+    ///
+    /// # Errors
+    /// Those of the index.
+    pub async fn forget_sent(&self, before: UnixTime) -> Result<usize, QueueError> {
+        let files = self.shared().change(move |transaction| index::remove_sent(transaction, before)).await?;
+        let forgotten = files.len();
+        self.shared().unlink(files).await;
+        Ok(forgotten)
+    }
+
+    /// Removes files that belong to no message, lets messages fail whose file is gone, and follows
+    /// the state key. To be called once an hour.
+    ///
+    /// # Errors
+    /// Those of the index and the disk.
+    pub async fn sweep(&self) -> Result<(), QueueError> {
+        if let Err(error) = self.queue.follow_key().await {
+            tracing::warn!("the queue could not follow the state key: {error}");
+        }
+        let shared = Arc::clone(self.shared());
+        let present = on_disk(&self.shared().messages, move || names(&shared)).await?;
+        let rows = self.shared().work(|connection| index::files(connection)).await?;
+        let known: HashSet<FileName> = rows.iter().map(|(file, ..)| *file).collect();
+        let orphans: Vec<FileName> = present.iter().filter(|name| !known.contains(name)).copied().collect();
+        for (file, id, state) in rows.into_iter().filter(|(file, ..)| !present.contains(file)) {
+            // It may be newer than the list of files.
+            let tried = matches!(state, State::Waiting | State::Looking);
+            if tried && !self.shared().path(file).exists() {
+                self.fail(id, "its file is gone").await?;
+            }
+        }
+        for orphan in orphans {
+            self.remove_orphan(orphan).await?;
+        }
+        Ok(())
+    }
+
+    async fn remove_orphan(&self, file: FileName) -> Result<(), QueueError> {
+        let path = self.shared().path(file);
+        let lock = {
+            let path = path.clone();
+            on_disk(&self.shared().messages, move || files::lock_present(&path)).await?
+        };
+        // The process that writes it has it locked until its row is there.
+        let Some(_lock) = lock else { return Ok(()) };
+        if !self.shared().work(move |connection| index::has(connection, file)).await? {
+            tracing::info!(path = %path.display(), "removed a message that was never accepted");
+            self.shared().unlink([file]).await;
+        }
+        Ok(())
+    }
+
+    async fn fail(&self, id: QueueId, what: &str) -> Result<(), QueueError> {
+        let note = Note {
+            at: self.shared().now(),
+            cause: None,
+            code: None,
+            what: what.to_owned(),
+            action_by: Some(Actor::GatepostAdmin.name().to_owned()),
+            to_do: Some("restore the whole queue directory from a backup, or discard the message".to_owned()),
+        };
+        self.settle(id, Outcome::Failed { note }).await.map(drop)
+    }
+
+    fn shared(&self) -> &Arc<Shared> {
+        &self.queue.0
+    }
+}
+
+/// The files of messages that are there.
+fn names(shared: &Shared) -> io::Result<HashSet<FileName>> {
+    let mut names = HashSet::new();
+    for entry in fs::read_dir(&shared.messages)? {
+        names.extend(entry?.file_name().to_str().and_then(FileName::parse));
+    }
+    Ok(names)
+}

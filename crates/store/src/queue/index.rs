@@ -1,0 +1,326 @@
+//! The index of a queue, as SQL.
+
+use std::io;
+
+use rusqlite::{Connection, ErrorCode, OptionalExtension, Transaction, TransactionBehavior, ffi, params};
+
+use super::key::{FileName, QueueKey};
+use super::message::{QueueId, State, Total, Totals};
+use crate::database::Layout;
+use crate::key::Keys;
+use crate::seal::KeyId;
+use gatepost_core::clock::UnixTime;
+
+/// Most messages of a queue, so that its list fits into memory.
+pub(super) const MOST_MESSAGES: i64 = 100_000;
+
+pub(super) const LAYOUT: Layout = Layout {
+    format: 1,
+    marker: "queue",
+    setting: "queue.directory",
+    remedy: "Restore the whole directory from a backup, or move it away to begin with an empty queue",
+    schema: "
+    CREATE TABLE queue (id INTEGER PRIMARY KEY CHECK (id = 1), format INTEGER NOT NULL) STRICT;
+    INSERT INTO queue (id, format) VALUES (1, 1);
+    CREATE TABLE keys (id BLOB PRIMARY KEY, sealed BLOB NOT NULL) STRICT, WITHOUT ROWID;
+    CREATE TABLE messages (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        file BLOB NOT NULL UNIQUE,
+        state TEXT NOT NULL,
+        since INTEGER NOT NULL,
+        accepted_at INTEGER NOT NULL,
+        retry_from INTEGER NOT NULL,
+        due_at INTEGER NOT NULL,
+        bytes INTEGER NOT NULL,
+        attempts INTEGER NOT NULL,
+        record BLOB NOT NULL,
+        note BLOB
+    ) STRICT;
+    CREATE INDEX messages_by_state ON messages (state, id);
+    CREATE TABLE totals (state TEXT PRIMARY KEY, messages INTEGER NOT NULL, bytes INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+    INSERT INTO totals VALUES
+        ('waiting', 0, 0), ('sending', 0, 0), ('looking', 0, 0), ('failed', 0, 0), ('unknown', 0, 0), ('sent', 0, 0);
+    CREATE TRIGGER message_added AFTER INSERT ON messages BEGIN
+        UPDATE totals SET messages = messages + 1, bytes = bytes + new.bytes WHERE state = new.state;
+    END;
+    CREATE TRIGGER message_removed AFTER DELETE ON messages BEGIN
+        UPDATE totals SET messages = messages - 1, bytes = bytes - old.bytes WHERE state = old.state;
+    END;
+    CREATE TRIGGER message_moved AFTER UPDATE OF state ON messages BEGIN
+        UPDATE totals SET messages = messages - 1, bytes = bytes - old.bytes WHERE state = old.state;
+        UPDATE totals SET messages = messages + 1, bytes = bytes + new.bytes WHERE state = new.state;
+    END;
+",
+};
+
+/// A row of the index.
+pub(super) struct Row {
+    pub(super) id: QueueId,
+    pub(super) file: FileName,
+    pub(super) state: State,
+    pub(super) since: UnixTime,
+    pub(super) accepted_at: UnixTime,
+    pub(super) retry_from: UnixTime,
+    pub(super) due_at: UnixTime,
+    pub(super) bytes: u64,
+    pub(super) attempts: u32,
+    pub(super) record: Vec<u8>,
+    pub(super) note: Option<Vec<u8>>,
+}
+
+fn time(row: &rusqlite::Row<'_>, column: &str) -> rusqlite::Result<UnixTime> {
+    row.get::<_, i64>(column).map(|seconds| UnixTime(seconds.cast_unsigned()))
+}
+
+impl Row {
+    fn read(row: &rusqlite::Row<'_>) -> rusqlite::Result<Self> {
+        let state: String = row.get("state")?;
+        Ok(Self {
+            id: QueueId(row.get::<_, i64>("id")?.cast_unsigned()),
+            file: FileName(row.get("file")?),
+            // A later version would have another format.
+            state: State::of_name(&state).unwrap_or(State::Unknown),
+            since: time(row, "since")?,
+            accepted_at: time(row, "accepted_at")?,
+            retry_from: time(row, "retry_from")?,
+            due_at: time(row, "due_at")?,
+            bytes: row.get::<_, i64>("bytes")?.cast_unsigned(),
+            attempts: row.get("attempts")?,
+            record: row.get("record")?,
+            note: row.get("note")?,
+        })
+    }
+}
+
+/// A change of a row's state.
+pub(super) struct Change {
+    /// The states that it may have before.
+    pub(super) from: &'static [State],
+    pub(super) to: State,
+    pub(super) at: UnixTime,
+    pub(super) due: Option<UnixTime>,
+    /// `None`: the note stays.
+    pub(super) note: Option<Vec<u8>>,
+    /// Whether it is the outcome of an attempt.
+    pub(super) counts: bool,
+}
+
+/// The error of SQLite that stands for an error of the system.
+pub(super) fn failed(_: io::Error) -> rusqlite::Error {
+    let code = ffi::Error { code: ErrorCode::SystemIoFailure, extended_code: ffi::SQLITE_IOERR };
+    rusqlite::Error::SqliteFailure(code, None)
+}
+
+fn whole(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+/// The result of [`fit_keys`].
+pub(super) enum Fitted {
+    Key(QueueKey),
+    /// The index has no key yet.
+    New,
+    /// It is sealed under another state key.
+    Other,
+}
+
+/// Opens the key of the queue, and keeps it sealed under exactly the present state keys.
+pub(super) fn fit_keys(connection: &mut Connection, keys: &Keys) -> rusqlite::Result<Fitted> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let kept: Vec<(KeyId, Vec<u8>)> = transaction
+        .prepare("SELECT id, sealed FROM keys")?
+        .query_map([], |row| Ok((KeyId(row.get(0)?), row.get(1)?)))?
+        .collect::<Result<_, _>>()?;
+    if kept.is_empty() {
+        return Ok(Fitted::New);
+    }
+    let opened = kept.iter().find_map(|(id, sealed)| QueueKey::open(keys.get(*id)?, sealed).ok());
+    let Some(key) = opened else { return Ok(Fitted::Other) };
+    keep_under(&transaction, keys, &key)?;
+    transaction.commit()?;
+    Ok(Fitted::Key(key))
+}
+
+/// Keeps a key that is in use sealed under exactly the present state keys.
+pub(super) fn follow_keys(connection: &mut Connection, keys: &Keys, key: &QueueKey) -> rusqlite::Result<()> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    keep_under(&transaction, keys, key)?;
+    transaction.commit()
+}
+
+fn keep_under(transaction: &Transaction<'_>, keys: &Keys, key: &QueueKey) -> rusqlite::Result<()> {
+    let kept: Vec<KeyId> = transaction
+        .prepare("SELECT id FROM keys")?
+        .query_map([], |row| Ok(KeyId(row.get(0)?)))?
+        .collect::<Result<_, _>>()?;
+    let present = keys.ids();
+    for id in present.iter().filter(|id| !kept.contains(id)) {
+        let sealed = keys.get(*id).and_then(|under| key.seal(under).ok());
+        transaction.execute("INSERT INTO keys (id, sealed) VALUES (?1, ?2)", params![id.0, sealed])?;
+    }
+    // Somebody may have put a wrong key there, which is corrected again.
+    if kept.iter().any(|id| present.contains(id)) {
+        for id in kept.iter().filter(|id| !present.contains(id)) {
+            transaction.execute("DELETE FROM keys WHERE id = ?1", [id.0])?;
+        }
+    }
+    Ok(())
+}
+
+/// Gives an index its first key, unless another process was faster.
+pub(super) fn found(connection: &mut Connection, keys: &Keys, key: &QueueKey) -> rusqlite::Result<()> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    if transaction.prepare("SELECT 1 FROM keys LIMIT 1")?.exists([])? {
+        return Ok(());
+    }
+    keep_under(&transaction, keys, key)?;
+    transaction.commit()
+}
+
+/// Adds a message, if the queue then has `size` octets at most and is not full of messages.
+pub(super) fn insert(
+    connection: &Connection,
+    file: FileName,
+    now: UnixTime,
+    bytes: u64,
+    size: u64,
+    record: &[u8],
+) -> rusqlite::Result<Option<QueueId>> {
+    connection
+        .query_row(
+            "INSERT INTO messages (file, state, since, accepted_at, retry_from, due_at, bytes, attempts, record)
+             SELECT ?1, 'waiting', ?2, ?2, ?2, ?2, ?3, 0, ?4
+             WHERE (SELECT sum(bytes) <= ?5 - ?3 AND sum(messages) < ?6 FROM totals)
+             RETURNING id",
+            params![file.0, whole(now.0), whole(bytes), record, whole(size), MOST_MESSAGES],
+            |row| row.get::<_, i64>(0),
+        )
+        .optional()
+        .map(|id| id.map(|id| QueueId(id.cast_unsigned())))
+}
+
+/// Takes back a message that is not accepted. Returns its number if it is too late for that.
+pub(super) fn withdraw(connection: &Connection, file: FileName) -> rusqlite::Result<Option<QueueId>> {
+    connection.execute("DELETE FROM messages WHERE file = ?1 AND state = 'waiting'", [file.0])?;
+    connection
+        .query_row("SELECT id FROM messages WHERE file = ?1", [file.0], |row| row.get::<_, i64>(0))
+        .optional()
+        .map(|id| id.map(|id| QueueId(id.cast_unsigned())))
+}
+
+/// Whether there is a row for this file.
+pub(super) fn has(connection: &Connection, file: FileName) -> rusqlite::Result<bool> {
+    connection.prepare("SELECT 1 FROM messages WHERE file = ?1")?.exists([file.0])
+}
+
+pub(super) fn get(connection: &Connection, id: QueueId) -> rusqlite::Result<Option<Row>> {
+    connection.prepare("SELECT * FROM messages WHERE id = ?1")?.query_row([whole(id.0)], Row::read).optional()
+}
+
+/// The rows behind `after` that have one of these states, in order.
+pub(super) fn list(
+    connection: &Connection,
+    states: &[State],
+    after: QueueId,
+    limit: usize,
+) -> rusqlite::Result<Vec<Row>> {
+    // The words are ours.
+    let names: Vec<String> = states.iter().map(|state| format!("'{}'", state.name())).collect();
+    let sql = format!("SELECT * FROM messages WHERE state IN ({}) AND id > ?1 ORDER BY id LIMIT ?2", names.join(", "));
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    connection.prepare(&sql)?.query_map(params![whole(after.0), limit], Row::read)?.collect()
+}
+
+/// All files that have a row, with its number and state.
+pub(super) fn files(connection: &Connection) -> rusqlite::Result<Vec<(FileName, QueueId, State)>> {
+    let mut rows = connection.prepare("SELECT file, id, state FROM messages")?;
+    let rows = rows.query_map([], |row| {
+        let state: String = row.get(2)?;
+        let id = QueueId(row.get::<_, i64>(1)?.cast_unsigned());
+        Ok((FileName(row.get(0)?), id, State::of_name(&state).unwrap_or(State::Unknown)))
+    })?;
+    rows.collect()
+}
+
+/// Changes the state of a message; false when its state is none of those it may have.
+pub(super) fn change(connection: &Connection, id: QueueId, change: &Change) -> rusqlite::Result<bool> {
+    let names: Vec<String> = change.from.iter().map(|state| format!("'{}'", state.name())).collect();
+    let sql = format!(
+        "UPDATE messages SET state = ?2, since = iif(state = ?2, since, ?3), due_at = coalesce(?4, due_at),
+             note = coalesce(?5, note), attempts = attempts + (?6 AND state IN ('waiting', 'sending'))
+         WHERE id = ?1 AND state IN ({})",
+        names.join(", ")
+    );
+    let due = change.due.map(|due| whole(due.0));
+    let changed = connection.prepare(&sql)?.execute(params![
+        whole(id.0),
+        change.to.name(),
+        whole(change.at.0),
+        due,
+        change.note,
+        change.counts
+    ])?;
+    Ok(changed > 0)
+}
+
+/// Lets messages be tried again from the beginning. `None` stands for all that failed.
+pub(super) fn retry(connection: &Connection, id: Option<QueueId>, now: UnixTime) -> rusqlite::Result<Vec<QueueId>> {
+    let sql = "UPDATE messages SET due_at = ?2, state = 'waiting', since = iif(state = 'waiting', since, ?2),
+             retry_from = iif(state = 'waiting', retry_from, ?2), attempts = iif(state = 'waiting', attempts, 0)
+         WHERE id = coalesce(?1, id) AND (state = 'failed' OR ?1 IS NOT NULL AND state IN ('waiting', 'looking', 'unknown'))
+         RETURNING id";
+    let mut rows = connection.prepare(sql)?;
+    let ids = rows.query_map(params![id.map(|id| whole(id.0)), whole(now.0)], |row| row.get::<_, i64>(0))?;
+    ids.map(|id| id.map(|id| QueueId(id.cast_unsigned()))).collect()
+}
+
+/// Removes the row of a message that is not being handed over. Returns its file.
+pub(super) fn remove(
+    connection: &Connection,
+    id: QueueId,
+    states: &'static [State],
+) -> rusqlite::Result<Option<FileName>> {
+    let names: Vec<String> = states.iter().map(|state| format!("'{}'", state.name())).collect();
+    let sql = format!("DELETE FROM messages WHERE id = ?1 AND state IN ({}) RETURNING file", names.join(", "));
+    connection.prepare(&sql)?.query_row([whole(id.0)], |row| row.get(0).map(FileName)).optional()
+}
+
+/// Removes messages that were sent before a time. Returns their files.
+pub(super) fn remove_sent(connection: &Connection, before: UnixTime) -> rusqlite::Result<Vec<FileName>> {
+    let mut rows = connection.prepare("DELETE FROM messages WHERE state = 'sent' AND since <= ?1 RETURNING file")?;
+    rows.query_map([whole(before.0)], |row| row.get(0).map(FileName))?.collect()
+}
+
+/// Whatever was being handed over is to be looked up from now on.
+pub(super) fn leave_sending(connection: &Connection, now: UnixTime) -> rusqlite::Result<usize> {
+    connection.execute(
+        "UPDATE messages SET state = 'looking', since = ?1, due_at = ?1, attempts = attempts + 1
+         WHERE state = 'sending'",
+        [whole(now.0)],
+    )
+}
+
+pub(super) fn totals(connection: &Connection) -> rusqlite::Result<Totals> {
+    let mut totals = Totals::default();
+    let mut rows = connection.prepare("SELECT state, messages, bytes FROM totals")?;
+    let mut rows = rows.query([])?;
+    while let Some(row) = rows.next()? {
+        let name: String = row.get(0)?;
+        let total =
+            Total { messages: row.get::<_, i64>(1)?.cast_unsigned(), bytes: row.get::<_, i64>(2)?.cast_unsigned() };
+        for (_, of) in State::ALL.iter().zip(&mut totals.by_state).filter(|(state, _)| state.name() == name) {
+            *of = total;
+        }
+    }
+    let mut first = connection.prepare("SELECT accepted_at FROM messages WHERE state = ?1 ORDER BY id LIMIT 1")?;
+    for state in [State::Waiting, State::Sending, State::Looking] {
+        let found = first.query_row([state.name()], |row| time(row, "accepted_at")).optional()?;
+        totals.oldest = totals.oldest.into_iter().chain(found).min();
+    }
+    Ok(totals)
+}
+
+/// Changes when another connection has written.
+pub(super) fn data_version(connection: &Connection) -> rusqlite::Result<i64> {
+    connection.query_row("PRAGMA data_version", [], |row| row.get(0))
+}

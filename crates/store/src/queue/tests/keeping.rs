@@ -1,0 +1,169 @@
+//! Acceptance, delivery and the acts of people, on a disk that works.
+
+use std::fs;
+use std::time::Duration;
+
+use super::world::{SIZE, World, message};
+use crate::queue::{Acted, Note, Outcome, QueueError, QueueId, State};
+use gatepost_core::clock::UnixTime;
+
+fn note(what: &str) -> Note {
+    Note {
+        at: UnixTime(1_800_000_000),
+        cause: Some("throttled".into()),
+        code: Some("432 4.3.2".into()),
+        what: what.into(),
+        action_by: Some("none".into()),
+        to_do: None,
+    }
+}
+
+#[tokio::test]
+async fn a_message_is_accepted_delivered_and_gone() {
+    let world = World::new().await;
+    let content: Vec<u8> = (0..200_000_u32).map(|at| (at % 253) as u8).collect();
+    let id = world.accept(&content).await.unwrap();
+    assert_eq!(id, QueueId(1));
+    let courier = world.queue.courier().await.unwrap().unwrap();
+    assert_eq!(courier.left_behind(), 0);
+    let pending = courier.pending(QueueId(0)).await.unwrap();
+    assert_eq!(pending.len(), 1);
+    assert_eq!((pending[0].id, pending[0].bytes, pending[0].device.as_str()), (id, 200_000, "192.0.2.7"));
+    let entry = world.queue.show(id).await.unwrap().unwrap();
+    assert_eq!(entry.message, Some(message()));
+    assert_eq!(world.content(id).await.unwrap(), content);
+    assert!(courier.hand_over(id).await.unwrap());
+    assert!(!courier.hand_over(id).await.unwrap(), "it is handed over once");
+    assert_eq!(world.states().await, [(1, State::Sending)]);
+    assert!(courier.settle(id, Outcome::Sent { keep: false, note: None }).await.unwrap());
+    assert!(!courier.settle(id, Outcome::Sent { keep: false, note: None }).await.unwrap());
+    assert!(world.all().await.is_empty() && world.files().is_empty());
+    assert_eq!(world.queue.totals().await.unwrap(), Default::default());
+    // Its number is not used again.
+    assert_eq!(world.accept(b"next").await.unwrap(), QueueId(2));
+}
+
+#[tokio::test]
+async fn nothing_of_a_message_is_in_the_clear() {
+    let world = World::new().await;
+    let id = world.accept(b"Subject: a secret offer\r\n").await.unwrap();
+    let courier = world.queue.courier().await.unwrap().unwrap();
+    let again = Outcome::Again { due: UnixTime(0), note: Some(note("alice has no mailbox")) };
+    assert!(courier.settle(id, again).await.unwrap());
+    let mut seen = 0;
+    for directory in [world.queue_directory(), world.queue_directory().join("messages")] {
+        for path in fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.is_file()) {
+            let raw = fs::read(&path).unwrap();
+            for word in ["secret", "alice", "contoso", "192.0.2.7", "scanner"] {
+                assert!(!raw.windows(word.len()).any(|window| window == word.as_bytes()), "{word} in {path:?}");
+            }
+            seen += 1;
+        }
+    }
+    assert!(seen >= 3, "{seen} files");
+}
+
+#[tokio::test]
+async fn an_outcome_that_comes_too_late_changes_nothing() {
+    let world = World::new().await;
+    let id = world.accept(b"one").await.unwrap();
+    let courier = world.queue.courier().await.unwrap().unwrap();
+    assert_eq!(world.queue.discard(id).await.unwrap(), Acted::Done);
+    assert!(!courier.hand_over(id).await.unwrap());
+    assert!(!courier.settle(id, Outcome::Failed { note: note("refused") }).await.unwrap());
+    assert!(world.files().is_empty());
+    // A message that nobody handed over cannot be unknown.
+    let id = world.accept(b"two").await.unwrap();
+    assert!(!courier.settle(id, Outcome::Unknown { note: note("silence") }).await.unwrap());
+    assert_eq!(world.queue.discard(QueueId(1)).await.unwrap(), Acted::Missing);
+    assert!(courier.hand_over(id).await.unwrap());
+    assert_eq!(world.queue.discard(id).await.unwrap(), Acted::Refused(State::Sending));
+    assert_eq!(world.queue.retry(id).await.unwrap(), Acted::Refused(State::Sending));
+    assert_eq!(world.states().await, [(2, State::Sending)]);
+}
+
+#[tokio::test]
+async fn a_person_lets_failed_and_unknown_messages_be_tried_from_the_beginning() {
+    let world = World::new().await;
+    let courier = world.queue.courier().await.unwrap().unwrap();
+    for _ in 0..4 {
+        world.accept(b"content").await.unwrap();
+    }
+    let accepted_at = world.clock.unix_time();
+    let before = world.queue.revision().await.unwrap();
+    assert_eq!(before.accepted, 4);
+    for id in [1, 2] {
+        courier.settle(QueueId(id), Outcome::Failed { note: note("refused") }).await.unwrap();
+    }
+    courier.hand_over(QueueId(3)).await.unwrap();
+    courier.settle(QueueId(3), Outcome::Unknown { note: note("silence") }).await.unwrap();
+    assert_eq!(world.queue.revision().await.unwrap(), before, "what the courier does is no news to it");
+    assert!(courier.pending(QueueId(0)).await.unwrap().iter().map(|pending| pending.id.0).eq([4]));
+    world.clock.advance(Duration::from_secs(3_600));
+    assert_eq!(world.queue.retry_failed().await.unwrap(), [QueueId(1), QueueId(2)]);
+    assert_eq!(world.queue.retry(QueueId(3)).await.unwrap(), Acted::Done);
+    assert_ne!(world.queue.revision().await.unwrap(), before);
+    let pending = courier.pending(QueueId(0)).await.unwrap();
+    assert!(pending.iter().map(|pending| pending.id.0).eq([1, 2, 3, 4]));
+    let again = &pending[2];
+    assert_eq!((again.attempts, again.accepted_at, again.state), (0, accepted_at, State::Waiting));
+    assert_eq!(again.retry_from.since(accepted_at), Duration::from_secs(3_600));
+    // The note of the last failure stays until there is another one.
+    assert_eq!(world.queue.show(QueueId(3)).await.unwrap().unwrap().note, Some(note("silence")));
+}
+
+#[tokio::test]
+async fn a_sent_message_is_kept_as_long_as_wanted() {
+    let world = World::new().await;
+    let id = world.accept(b"content").await.unwrap();
+    let courier = world.queue.courier().await.unwrap().unwrap();
+    courier.hand_over(id).await.unwrap();
+    courier.settle(id, Outcome::Sent { keep: true, note: None }).await.unwrap();
+    let sent_at = world.clock.unix_time();
+    assert_eq!(courier.forget_sent(UnixTime(sent_at.0 - 1)).await.unwrap(), 0);
+    assert_eq!(world.content(id).await.unwrap(), b"content");
+    assert_eq!(world.queue.retry(id).await.unwrap(), Acted::Refused(State::Sent));
+    assert_eq!(courier.forget_sent(sent_at).await.unwrap(), 1);
+    assert!(world.all().await.is_empty() && world.files().is_empty());
+}
+
+#[tokio::test]
+async fn totals_count_every_state_and_find_the_oldest() {
+    let world = World::new().await;
+    let courier = world.queue.courier().await.unwrap().unwrap();
+    let first = world.clock.unix_time();
+    world.accept(b"1").await.unwrap();
+    world.clock.advance(Duration::from_secs(60));
+    world.accept(b"22").await.unwrap();
+    world.accept(b"333").await.unwrap();
+    let totals = world.queue.totals().await.unwrap();
+    assert_eq!((totals.of(State::Waiting).messages, totals.all().bytes, totals.oldest), (3, 6, Some(first)));
+    courier.settle(QueueId(1), Outcome::Failed { note: note("refused") }).await.unwrap();
+    courier.hand_over(QueueId(2)).await.unwrap();
+    let totals = world.queue.totals().await.unwrap();
+    let counts = State::ALL.map(|state| totals.of(state).messages);
+    assert_eq!(counts, [1, 1, 0, 1, 0, 0]);
+    assert_eq!(totals.oldest, Some(first.after(Duration::from_secs(60))));
+}
+
+#[tokio::test]
+async fn a_full_queue_takes_no_message_and_a_reservation_holds_its_room() {
+    let world = World::new().await;
+    let reserved = world.queue.reserve(Some(SIZE - 10)).await.unwrap();
+    assert!(matches!(world.queue.reserve(Some(11)).await, Err(QueueError::Full(why)) if why.contains("`queue.size`")));
+    // A message of unknown length meets the limit while it comes.
+    assert!(matches!(world.accept(b"eleven octets").await, Err(QueueError::Full(_))));
+    assert!(world.files().is_empty());
+    drop(reserved);
+    world.accept(b"eleven octets").await.unwrap();
+    // Two processes do not know each other's reservations: the index has the last word.
+    let other = world.other().await.unwrap();
+    let mut writer = other.writer(other.reserve(None).await.unwrap()).await.unwrap();
+    writer.write(&vec![7; 900_000]).await.unwrap();
+    let big = world.writer(&vec![7; 900_000]).await.unwrap();
+    writer.commit(&message()).await.unwrap();
+    assert!(matches!(big.commit(&message()).await, Err(QueueError::Full(_))));
+    assert_eq!(world.files().len(), 2);
+    world.sql("UPDATE totals SET messages = 100000 WHERE state = 'failed'");
+    assert!(matches!(world.queue.reserve(None).await, Err(QueueError::Full(why)) if why.contains("100000")));
+}

@@ -1,0 +1,110 @@
+//! A queue in a directory of its own.
+
+use std::fs;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use crate::OpenError;
+use crate::queue::{Entry, MessageWriter, NewMessage, Queue, QueueError, QueueId, Recipient, State};
+use gatepost_config::StateKey;
+use gatepost_core::clock::Clock;
+
+pub(super) const SIZE: u64 = 1_000_000;
+
+pub(super) struct World {
+    pub(super) directory: PathBuf,
+    pub(super) clock: Clock,
+    pub(super) queue: Queue,
+}
+
+impl World {
+    pub(super) async fn new() -> Self {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let directory = std::env::temp_dir().join(format!("gatepost-queue-{}-{number}", std::process::id()));
+        let _ = fs::remove_dir_all(&directory);
+        Self::at(directory).await
+    }
+
+    pub(super) async fn at(directory: PathBuf) -> Self {
+        let clock = Clock::manual();
+        let queue = Queue::open(&directory.join("queue"), SIZE, &key(&directory), clock.clone()).await.unwrap();
+        Self { directory, clock, queue }
+    }
+
+    /// The same queue as another process sees it.
+    pub(super) async fn other(&self) -> Result<Queue, OpenError> {
+        Queue::open(&self.queue_directory(), SIZE, &self.key(), self.clock.clone()).await
+    }
+
+    pub(super) fn key(&self) -> StateKey {
+        key(&self.directory)
+    }
+
+    pub(super) fn queue_directory(&self) -> PathBuf {
+        self.directory.join("queue")
+    }
+
+    pub(super) async fn writer(&self, content: &[u8]) -> Result<MessageWriter, QueueError> {
+        let reservation = self.queue.reserve(None).await?;
+        let mut writer = self.queue.writer(reservation).await?;
+        writer.write(content).await?;
+        Ok(writer)
+    }
+
+    pub(super) async fn accept(&self, content: &[u8]) -> Result<QueueId, QueueError> {
+        self.writer(content).await?.commit(&message()).await
+    }
+
+    pub(super) async fn content(&self, id: QueueId) -> Result<Vec<u8>, QueueError> {
+        let file = self.queue.read(id).await?.unwrap();
+        let mut content = Vec::new();
+        while content.len() < usize::try_from(file.length()).unwrap() {
+            content.extend_from_slice(&file.chunk_at(content.len() as u64).await.unwrap());
+        }
+        Ok(content)
+    }
+
+    pub(super) async fn all(&self) -> Vec<Entry> {
+        self.queue.list(&State::ALL, QueueId(0), 1_000).await.unwrap()
+    }
+
+    pub(super) async fn states(&self) -> Vec<(u64, State)> {
+        self.all().await.into_iter().map(|entry| (entry.id.0, entry.state)).collect()
+    }
+
+    pub(super) fn files(&self) -> Vec<PathBuf> {
+        let entries = fs::read_dir(self.queue_directory().join("messages")).unwrap();
+        entries.map(|entry| entry.unwrap().path()).collect()
+    }
+
+    pub(super) fn sql(&self, statements: &str) {
+        let connection = rusqlite::Connection::open(self.queue_directory().join("index.sqlite")).unwrap();
+        connection.execute_batch(statements).unwrap();
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.directory);
+    }
+}
+
+pub(super) fn key(directory: &std::path::Path) -> StateKey {
+    StateKey::File(directory.join("state.key"))
+}
+
+pub(super) fn message() -> NewMessage {
+    NewMessage {
+        listener: "scanners".into(),
+        login: "scanner@contoso.example".into(),
+        mailbox: "scanner@contoso.example".into(),
+        device: "192.0.2.7".into(),
+        sender: Some("scanner@contoso.example".into()),
+        body: Some("8BITMIME".into()),
+        smtputf8: false,
+        dsn: vec!["RET=HDRS".into()],
+        recipients: vec![Recipient { address: "alice@contoso.example".into(), dsn: vec!["NOTIFY=FAILURE".into()] }],
+        message_id: Some("<1@scanner.example>".into()),
+    }
+}

@@ -1,0 +1,225 @@
+//! Acceptance of a message.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use rusqlite::{Connection, TransactionBehavior};
+
+use super::error::QueueError;
+use super::index::{self, MOST_MESSAGES};
+use super::key::FileName;
+use super::message::{NewMessage, QueueId};
+use super::points::Point;
+use super::spool::{Shared, on_disk};
+use crate::files::{self, blocking};
+use crate::seal::Kind;
+use crate::sealed_file::SealedWriter;
+
+/// Octets of the disk that messages leave free for the index and for the store.
+const LEFT_FREE: u64 = 16 * 1_024 * 1_024;
+
+/// Octets by which the room of a message of unknown length grows.
+const STEP: u64 = 1_024 * 1_024;
+
+/// Room for one message. It is free again when this is dropped.
+pub struct Reservation {
+    shared: Arc<Shared>,
+    bytes: u64,
+}
+
+impl Reservation {
+    pub(super) async fn new(shared: &Arc<Shared>, declared: Option<u64>) -> Result<Self, QueueError> {
+        let bytes = declared.unwrap_or_default();
+        let kept = shared.work(|connection| index::totals(connection)).await?.all();
+        {
+            let mut reserved = shared.reserved.lock();
+            if kept.messages.saturating_add(reserved.messages) >= MOST_MESSAGES.unsigned_abs() {
+                return Err(QueueError::Full(format!(
+                    "the queue has {MOST_MESSAGES} messages, the most that it takes"
+                )));
+            }
+            if kept.bytes.saturating_add(reserved.bytes).saturating_add(bytes) > shared.size.load(Ordering::Relaxed) {
+                return Err(full(shared));
+            }
+            reserved.messages = reserved.messages.saturating_add(1);
+            reserved.bytes = reserved.bytes.saturating_add(bytes);
+        }
+        let reservation = Self { shared: Arc::clone(shared), bytes };
+        reservation.free_space(bytes.saturating_add(LEFT_FREE)).await?;
+        Ok(reservation)
+    }
+
+    /// Makes room for a message that has this many octets by now.
+    async fn grow_to(&mut self, bytes: u64) -> Result<(), QueueError> {
+        if bytes <= self.bytes {
+            return Ok(());
+        }
+        let more = bytes.saturating_sub(self.bytes).max(STEP);
+        let kept = self.shared.work(|connection| index::totals(connection)).await?.all();
+        {
+            let mut reserved = self.shared.reserved.lock();
+            let needed = kept.bytes.saturating_add(reserved.bytes).saturating_add(bytes.saturating_sub(self.bytes));
+            if needed > self.shared.size.load(Ordering::Relaxed) {
+                return Err(full(&self.shared));
+            }
+            reserved.bytes = reserved.bytes.saturating_add(more);
+            self.bytes = self.bytes.saturating_add(more);
+        }
+        self.free_space(LEFT_FREE).await
+    }
+
+    async fn free_space(&self, needed: u64) -> Result<(), QueueError> {
+        let path = self.shared.messages.clone();
+        let free = on_disk(&self.shared.messages, move || files::free_space(&path)).await?;
+        match free >= needed {
+            true => Ok(()),
+            false => Err(QueueError::of_file(&io::ErrorKind::StorageFull.into(), &self.shared.messages)),
+        }
+    }
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        let mut reserved = self.shared.reserved.lock();
+        reserved.messages = reserved.messages.saturating_sub(1);
+        reserved.bytes = reserved.bytes.saturating_sub(self.bytes);
+    }
+}
+
+fn full(shared: &Shared) -> QueueError {
+    let size = shared.size.load(Ordering::Relaxed);
+    QueueError::Full(format!("the queue `{}` is full: see `queue.size` ({size} bytes)", shared.directory.display()))
+}
+
+/// A message that is being received. If it is dropped before [`MessageWriter::commit`], nothing of
+/// it stays.
+pub struct MessageWriter {
+    reservation: Reservation,
+    name: FileName,
+    path: PathBuf,
+    writer: Option<SealedWriter>,
+    /// Whether the file must stay when this is dropped, because its row may exist.
+    kept: bool,
+}
+
+impl MessageWriter {
+    pub(super) async fn new(reservation: Reservation) -> Result<Self, QueueError> {
+        let shared = Arc::clone(&reservation.shared);
+        let name = FileName::random().map_err(|_| QueueError::no_random())?;
+        let path = shared.path(name);
+        let mut message = Self { reservation, name, path: path.clone(), writer: None, kept: false };
+        let writer = on_disk(&message.path, move || {
+            shared.faults.pass(Point::Create)?;
+            let file = files::create_locked(&path)?;
+            SealedWriter::new(file, shared.key.file(name).map_err(|_| io::Error::from(io::ErrorKind::Other))?)
+        });
+        message.writer = Some(writer.await?);
+        Ok(message)
+    }
+
+    /// How many octets were written.
+    pub fn length(&self) -> u64 {
+        self.writer.as_ref().map_or(0, SealedWriter::length)
+    }
+
+    /// Appends to the content.
+    ///
+    /// # Errors
+    /// [`QueueError::Full`], and those of the disk. The message is then lost.
+    ///
+    /// # Cancel safety
+    /// If the call is dropped, the message is lost.
+    pub async fn write(&mut self, octets: &[u8]) -> Result<(), QueueError> {
+        self.reservation.grow_to(self.length().saturating_add(octets.len() as u64)).await?;
+        let failed = |error: io::Error| QueueError::of_file(&error, &self.path);
+        self.reservation.shared.faults.pass(Point::Write).map_err(failed)?;
+        let writer = self.writer.as_mut().ok_or_else(|| failed(io::ErrorKind::BrokenPipe.into()))?;
+        writer.write(octets).await.map_err(failed)
+    }
+
+    /// Accepts the message. It is durable when this returns.
+    ///
+    /// # Errors
+    /// [`QueueError::Full`], and those of the disk and the index. Nothing of the message stays.
+    ///
+    /// # Cancel safety
+    /// If the call is dropped, the message is either accepted or gone.
+    pub async fn commit(mut self, message: &NewMessage) -> Result<QueueId, QueueError> {
+        let shared = Arc::clone(&self.reservation.shared);
+        let (name, path, bytes) = (self.name, self.path.clone(), self.length());
+        let sealed = shared.key.seal_record(Kind::QueuedMessage, name, message).map_err(|_| QueueError::no_random())?;
+        let writer = self.writer.take().ok_or_else(|| QueueError::of_file(&io::ErrorKind::BrokenPipe.into(), &path))?;
+        let synced = {
+            let shared = Arc::clone(&shared);
+            on_disk(&self.path, move || {
+                let file = writer.finish_now()?;
+                shared.faults.pass(Point::SyncFile)?;
+                file.sync()?;
+                shared.faults.pass(Point::SyncDirectory)?;
+                files::sync_directory(&path)?;
+                Ok(file)
+            })
+        };
+        let file = synced.await?;
+        self.kept = true;
+        let insert = {
+            let shared = Arc::clone(&shared);
+            move |connection: &mut Connection| {
+                // Its lock lasts until the row is there, so that it is not taken for a leftover.
+                let _locked = file;
+                let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+                shared.faults.pass(Point::Insert).map_err(index::failed)?;
+                let size = shared.size.load(Ordering::Relaxed);
+                let id = index::insert(&transaction, name, shared.now(), bytes, size, &sealed)?;
+                transaction.commit()?;
+                shared.faults.pass(Point::Inserted).map_err(index::failed)?;
+                if id.is_some() {
+                    shared.accepted.fetch_add(1, Ordering::AcqRel);
+                    shared.stirred.notify_one();
+                }
+                Ok(id)
+            }
+        };
+        let error = match shared.work(insert).await {
+            Ok(Some(id)) => return Ok(id),
+            Ok(None) => full(&shared),
+            // The row may be there all the same.
+            Err(error) => match self.withdraw().await {
+                Some(id) => return Ok(id),
+                None => error,
+            },
+        };
+        let path = self.path.clone();
+        blocking(move || std::fs::remove_file(path)).await.unwrap_or_else(|error| {
+            tracing::debug!(%error, "could not remove the file of a message that was not accepted");
+        });
+        Err(error)
+    }
+
+    /// Takes the row back, behind the call that may have inserted it. Returns its number if the
+    /// message is being delivered already.
+    async fn withdraw(&self) -> Option<QueueId> {
+        let (shared, name) = (Arc::clone(&self.reservation.shared), self.name);
+        let withdrawn = self.reservation.shared.change(move |transaction| {
+            shared.faults.pass(Point::Withdraw).map_err(index::failed)?;
+            index::withdraw(transaction, name)
+        });
+        withdrawn.await.unwrap_or_else(|error| {
+            tracing::warn!(
+                "a message that was not accepted may be listed as failed, because its file is removed: {error}"
+            );
+            None
+        })
+    }
+}
+
+impl Drop for MessageWriter {
+    fn drop(&mut self) {
+        if !self.kept {
+            // What cannot be removed is removed later: see `Courier::sweep`.
+            let _gone = std::fs::remove_file(&self.path);
+        }
+    }
+}
