@@ -115,8 +115,8 @@ async fn a_rotation_of_the_key_survives_kills_and_the_service_goes_on() {
 
     // Once more to the end: it goes on with what was interrupted, and one key is left, which is not
     // the first one.
-    rotate_key(&directory.state()).await.unwrap();
-    let rotation = rotate_key(&directory.state()).await.unwrap();
+    rotate_key(&directory.state(), None).await.unwrap();
+    let rotation = rotate_key(&directory.state(), None).await.unwrap();
     assert_eq!(rotation, Rotation::Done { records: 301, old_is_left: false });
     let last = fs::read_to_string(directory.file("state.key")).unwrap();
     assert_eq!(last.lines().count(), 1);
