@@ -60,7 +60,7 @@ LANGUAGE = {
 
 # What the scripts for a shell may run, with the options of the Azure CLI.
 PROGRAMS = {"az", "cat", "dirname", "grep", "sleep"}
-BUILTINS = {"break", "echo", "exit", "local", "printf", "return", "set", "shift", "[", ":"}
+BUILTINS = {"break", "echo", "exit", "local", "printf", "read", "return", "set", "shift", "[", ":"}
 AZ = {"--method", "--resource", "--url", "--query", "--output", "--headers", "--body"}
 
 

@@ -88,7 +88,7 @@ mod azure {
         let directory = with_answers(
             &sandbox,
             sandbox.tenant_id(),
-            &["--protocol", "imap", "--protocol", "smtp", "--sign-in", "nobody"],
+            &["--protocol", "imap", "--protocol", "pop3", "--protocol", "smtp", "--sign-in", "nobody"],
         );
         directory.write("late", "");
         let first = run(&directory, &sandbox, "tenant-setup.sh");
@@ -97,7 +97,8 @@ mod azure {
         let applications = sandbox.applications();
         let [application] = applications.as_slice() else { panic!("{applications:?}") };
         assert_eq!((application.certificates, application.public), (1, false));
-        assert_eq!(application.roles, ["IMAP.AccessAsApp", "SMTP.SendAsApp"]);
+        // More than the sandbox shows on one page.
+        assert_eq!(application.roles, ["IMAP.AccessAsApp", "POP.AccessAsApp", "SMTP.SendAsApp"]);
         let told = said(&first);
         let next =
             format!("-Application {} -Principal {}", application.client_id, application.principal.clone().unwrap());

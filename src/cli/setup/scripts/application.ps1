@@ -1,8 +1,8 @@
-$found = @((Read-Graph $findApplication).value)
+$found = @(Read-List $findApplication)
 # The search finds a new application a little late. If an earlier run has created one, it gets a minute.
 for ($try = 1; -not $found -and $try -le 12 -and (Test-Path -LiteralPath $record); $try++) {
     Start-Sleep -Seconds 5
-    $found = @((Read-Graph $findApplication).value)
+    $found = @(Read-List $findApplication)
 }
 if (-not $clientId -and @($found.Where({ $_.tags -notcontains 'gatepost-setup' }))) {
     throw 'An application of this name exists that gatepost setup did not create. Choose another --name, or name it with --client-id.'
@@ -54,7 +54,7 @@ if ($principal) {
     "created: the service principal $($principal.id)"
 }
 
-$assigned = @((Read-Graph "servicePrincipals/$($principal.id)/appRoleAssignments").value)
+$assigned = @(Read-List "servicePrincipals/$($principal.id)/appRoleAssignments")
 foreach ($permission in $unwanted.Where({ $assigned.appRoleId -contains $_.Id })) {
     "warning: the application has the permission $($permission.Value) in Entra, $($permission.Harm). Remove it there."
 }
@@ -75,7 +75,7 @@ foreach ($api in $apis) {
         }
     }
     if ($api.Scopes) {
-        $grants = @((Read-Graph ('oauth2PermissionGrants?$filter=clientId%20eq%20%27' + $principal.id + '%27')).value)
+        $grants = @(Read-List ('oauth2PermissionGrants?$filter=clientId%20eq%20%27' + $principal.id + '%27'))
         $grant = @($grants.Where({ $_.resourceId -eq $resource.id -and $_.consentType -eq 'AllPrincipals' }))[0]
         $held = @("$($grant.scope)".Split(' ').Where({ $_ }))
         $new = @($api.Scopes.Split(' ').Where({ $held -notcontains $_ }))

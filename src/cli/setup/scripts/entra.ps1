@@ -18,12 +18,21 @@ function Read-Graph([string] $Path) {
     Invoke-Graph @{ Method = 'GET'; Uri = "v1.0/$Path" }
 }
 
+function Read-List([string] $Path) {
+    $next = "v1.0/$Path"
+    while ($next) {
+        $page = Invoke-Graph @{ Method = 'GET'; Uri = $next }
+        $page.value
+        $next = $page.'@odata.nextLink'
+    }
+}
+
 function Write-Graph([string] $Method, [string] $Path, [string] $Json) {
     Invoke-Graph @{ Method = $Method; Uri = "v1.0/$Path"; Body = $Json; ContentType = 'application/json' }
 }
 
 function Get-Principal([string] $AppId) {
-    @((Read-Graph ('servicePrincipals?$filter=appId%20eq%20%27' + $AppId + '%27')).value)
+    @(Read-List ('servicePrincipals?$filter=appId%20eq%20%27' + $AppId + '%27'))
 }
 
 $isNew = $false

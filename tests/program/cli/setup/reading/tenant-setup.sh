@@ -37,8 +37,18 @@ call_graph() { # call_graph METHOD PATH ARGUMENT...
     fail "$errors"
 }
 
-read_graph() { # read_graph PATH QUERY: one line for each value
-    call_graph get "$1" --query "$2" --output tsv
+read_graph() { # read_graph PATH QUERY: one line for each value of all pages
+    local next=$1 page line
+    while [ -n "$next" ]; do
+        page=$(call_graph get "$next" --query "[$2, \"@odata.nextLink\"][]" --output tsv) || exit 1
+        next=
+        while IFS= read -r line; do
+            case $line in
+                "$graph/v1.0/"*) next=${line#"$graph/v1.0/"} ;;
+                ?*) printf '%s\n' "$line" ;;
+            esac
+        done <<<"$page"
+    done
 }
 
 fail() {

@@ -55,22 +55,31 @@ function Read-Graph([string] $Path) {
     Invoke-Graph @{ Method = 'GET'; Uri = "v1.0/$Path" }
 }
 
+function Read-List([string] $Path) {
+    $next = "v1.0/$Path"
+    while ($next) {
+        $page = Invoke-Graph @{ Method = 'GET'; Uri = $next }
+        $page.value
+        $next = $page.'@odata.nextLink'
+    }
+}
+
 function Write-Graph([string] $Method, [string] $Path, [string] $Json) {
     Invoke-Graph @{ Method = $Method; Uri = "v1.0/$Path"; Body = $Json; ContentType = 'application/json' }
 }
 
 function Get-Principal([string] $AppId) {
-    @((Read-Graph ('servicePrincipals?$filter=appId%20eq%20%27' + $AppId + '%27')).value)
+    @(Read-List ('servicePrincipals?$filter=appId%20eq%20%27' + $AppId + '%27'))
 }
 
 $isNew = $false
 Connect-MgGraph -TenantId $tenant -Environment $graphEnvironment -Scopes $graphScopes -NoWelcome
 
-$found = @((Read-Graph $findApplication).value)
+$found = @(Read-List $findApplication)
 # The search finds a new application a little late. If an earlier run has created one, it gets a minute.
 for ($try = 1; -not $found -and $try -le 12 -and (Test-Path -LiteralPath $record); $try++) {
     Start-Sleep -Seconds 5
-    $found = @((Read-Graph $findApplication).value)
+    $found = @(Read-List $findApplication)
 }
 if (-not $clientId -and @($found.Where({ $_.tags -notcontains 'gatepost-setup' }))) {
     throw 'An application of this name exists that gatepost setup did not create. Choose another --name, or name it with --client-id.'
@@ -122,7 +131,7 @@ if ($principal) {
     "created: the service principal $($principal.id)"
 }
 
-$assigned = @((Read-Graph "servicePrincipals/$($principal.id)/appRoleAssignments").value)
+$assigned = @(Read-List "servicePrincipals/$($principal.id)/appRoleAssignments")
 foreach ($permission in $unwanted.Where({ $assigned.appRoleId -contains $_.Id })) {
     "warning: the application has the permission $($permission.Value) in Entra, $($permission.Harm). Remove it there."
 }
@@ -143,7 +152,7 @@ foreach ($api in $apis) {
         }
     }
     if ($api.Scopes) {
-        $grants = @((Read-Graph ('oauth2PermissionGrants?$filter=clientId%20eq%20%27' + $principal.id + '%27')).value)
+        $grants = @(Read-List ('oauth2PermissionGrants?$filter=clientId%20eq%20%27' + $principal.id + '%27'))
         $grant = @($grants.Where({ $_.resourceId -eq $resource.id -and $_.consentType -eq 'AllPrincipals' }))[0]
         $held = @("$($grant.scope)".Split(' ').Where({ $_ }))
         $new = @($api.Scopes.Split(' ').Where({ $held -notcontains $_ }))
