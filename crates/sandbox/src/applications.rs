@@ -197,6 +197,27 @@ impl Applications {
         })
     }
 
+    /// Adds an application with a client id of its own, with consent to every permission of applications.
+    pub(super) fn add_known(&self, directory: &Directory, client_id: &str, registration: Registration) {
+        let assignments = APIS.iter().flat_map(|api| {
+            let resource = directory.object_id(api.app_id);
+            let assignment =
+                move |role: &str| Assignment { id: random::guid(), resource: resource.clone(), role: role.to_owned() };
+            api.roles.iter().map(move |(_, role)| assignment(role))
+        });
+        let principal =
+            Principal { id: directory.object_id(client_id), assignments: assignments.collect(), grants: Vec::new() };
+        let application = Application {
+            id: random::guid(),
+            client_id: client_id.to_lowercase(),
+            properties: serde_json::Map::new(),
+            keys: Vec::new(),
+            registration: Arc::new(registration),
+            principal: Some(principal),
+        };
+        self.with(|all| all.push(application));
+    }
+
     /// The application of this client id, if it exists in the tenant.
     pub(super) fn client(&self, client_id: &str) -> Option<Client> {
         self.with(|all| {

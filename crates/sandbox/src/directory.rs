@@ -205,7 +205,7 @@ impl Directory {
         self.with_users(|users| users.get(&address.to_lowercase()).map(|user| Arc::clone(&user.mailbox)))
     }
 
-    /// Whether mail for `domain` stays in the sandbox.
+    /// Whether a domain is one of the tenant's, so that mail for it stays in the sandbox.
     pub(super) fn is_local(&self, domain: &str) -> bool {
         let domain = domain.to_lowercase();
         domain == self.tenant_domain

@@ -265,6 +265,18 @@ impl Sandbox {
         self.shared.directory.registration.add_certificate(pem)
     }
 
+    /// Registers a further application, with a certificate and consent to every permission of
+    /// applications.
+    ///
+    /// # Errors
+    /// When it is no certificate in PEM form.
+    pub fn add_application(&self, client_id: &str, certificate: &str) -> io::Result<()> {
+        let registration = registration::Registration::without_secret();
+        registration.add_certificate(certificate)?;
+        self.shared.applications.add_known(&self.shared.directory, client_id, registration);
+        Ok(())
+    }
+
     /// Strikes all certificates of the confidential application.
     pub fn remove_certificates(&self) {
         self.shared.directory.registration.remove_certificates();

@@ -30,6 +30,13 @@ pub(super) const GRAPH_RESOURCES: [&str; 4] = [
     "https://microsoftgraph.chinacloudapi.cn",
 ];
 
+/// The issuer of access tokens, and of the ID tokens of the v1.0 endpoint: 21Vianet has its own.
+pub(super) fn issuer(resource: &str, tenant_id: &str) -> String {
+    let of_china = [EXCHANGE_RESOURCES[3], GRAPH_RESOURCES[3]].contains(&resource);
+    let host = if of_china { "sts.chinacloudapi.cn" } else { "sts.windows.net" };
+    format!("https://{host}/{tenant_id}/")
+}
+
 /// Octets of random filling: they bring a token to the 1.8 KiB that Entra's usually have.
 const FILLING: usize = 720;
 

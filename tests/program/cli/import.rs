@@ -11,17 +11,17 @@ const SECRET: &str = "hunter2";
 const CLIENT_ID: &str = "0f1e2d3c-4b5a-4968-8776-655443322110";
 
 /// A file of another proxy, and what is needed beside it.
-struct Case {
-    file: &'static str,
+pub(crate) struct Case {
+    pub(crate) file: &'static str,
     /// Flags of `import`.
-    flags: &'static [&'static str],
+    pub(crate) flags: &'static [&'static str],
     /// Accounts that need a device password before `check` accepts them.
-    passwords: &'static [&'static str],
+    pub(crate) passwords: &'static [&'static str],
     /// What standard error has to say, besides.
     told: &'static [&'static str],
 }
 
-const CASES: [Case; 12] = [
+pub(crate) const CASES: [Case; 12] = [
     Case {
         file: "email-oauth2-proxy/desktop.config",
         flags: &[],
@@ -208,7 +208,7 @@ fn world(file: &str) -> (Directory, String) {
     (directory, name)
 }
 
-fn read(file: &str) -> String {
+pub(crate) fn read(file: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/program/cli/import").join(file);
     std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }

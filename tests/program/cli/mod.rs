@@ -14,7 +14,7 @@ mod demo;
 #[cfg(feature = "sandbox")]
 mod device_passwords;
 mod gone_reader;
-mod import;
+pub(crate) mod import;
 #[cfg(all(unix, feature = "sandbox"))]
 mod readme;
 mod setup;

@@ -1,102 +1,329 @@
-//! Configurations of other proxies, imported and put in front of the embedded Microsoft 365.
+//! All files of other proxies, imported and put in front of an embedded Microsoft 365 that plays the
+//! tenant which the file names. Hosts, ports and the authority are replaced, and nothing else.
 
-use super::support::{ALICE, SCANNER, World};
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
+
+use gatepost_core::secret::{ClientSecret, ProxyPassword};
+use gatepost_proto::tunnel::credentials::NtlmCredentials;
+use gatepost_sandbox::{Sandbox, SandboxAccount, SandboxConfig};
+use serde_json::Value;
+
+use super::ntlm_proxy::NtlmProxy;
+use super::support::Report;
+use crate::cli::import::{CASES, Case, read};
+use crate::common::directory::Directory;
 use crate::common::port::free_port;
+use crate::sign_in::browser::{Answer, Browser};
+use crate::sign_in::running::Running;
 
-/// An import: the text of the other proxy's file, further flags, the listeners of the result with
-/// what leads to the sandbox, and the account with whether it needs a device password.
-struct Import {
-    text: String,
-    flags: Vec<String>,
-    listeners: &'static [(&'static str, &'static str)],
-    account: (&'static str, bool),
+/// Of every user.
+const PASSWORD: &str = "correct-horse-battery";
+const PROXY_PASSWORD: &str = "hunter2é#";
+
+/// How an account is examined alone.
+#[derive(Clone, Copy)]
+enum Alone {
+    /// As it is.
+    Ready(&'static str),
+    /// With its password.
+    Password(&'static str),
+    /// After its sign-in, in a browser or with a device code.
+    SignedIn(&'static str),
 }
 
-fn imports(tenant: &str, client: &str, public: &str) -> Vec<Import> {
-    vec![
-        Import {
-            text: format!(
-                "[IMAP-1993]\nserver_address = outlook.office365.com\nserver_port = 993\n\n\
-                 [SMTP-1587]\nserver_address = smtp.office365.com\nserver_port = 587\nserver_starttls = True\n\n\
-                 [{SCANNER}]\ntoken_url = https://login.microsoftonline.com/{tenant}/oauth2/v2.0/token\n\
-                 oauth2_scope = https://outlook.office365.com/.default\noauth2_flow = client_credentials\n\
-                 client_id = {client}\nclient_secret = sandbox-secret\n"
-            ),
-            flags: Vec::new(),
-            listeners: &[("imap", "upstream"), ("smtp", "upstream")],
-            account: (SCANNER, true),
-        },
-        Import {
-            text: format!(
-                "davmail.mode=O365Modern\ndavmail.imapPort=1143\ndavmail.smtpPort=1025\ndavmail.popPort=1110\n\
-                 davmail.oauth.tenantId={tenant}\ndavmail.oauth.clientId={public}\ndavmail.userWhiteList={ALICE}\n"
-            ),
-            flags: Vec::new(),
-            listeners: &[("imap", "upstream"), ("pop3", "upstream"), ("smtp", "upstream")],
-            account: (ALICE, false),
-        },
-        Import {
-            text: format!(
-                "[pop-client]\nclient-id={client}\ndirectory-id={tenant}\nmailbox={SCANNER}\npassword=sandbox-secret\n\
-                 scope=https://graph.microsoft.com/.default\ntype=GRAPH\n\n\
-                 [smtp-client]\nclient-id={client}\ndirectory-id={tenant}\nuser={SCANNER}\npassword=sandbox-secret\n\
-                 grant-type=client_credentials\nserver-type=GRAPH\n"
-            ),
-            flags: Vec::new(),
-            listeners: &[("imap", "upstream"), ("smtp", "upstream")],
-            account: (SCANNER, true),
-        },
-        Import {
-            text: "TLS_SOURCE=off\nREQUIRE_TLS=false\n".to_owned(),
-            flags: ["--tenant", tenant, "--client-id", client, "--mailbox", SCANNER].map(str::to_owned).to_vec(),
-            listeners: &[("smtp", "graph")],
-            account: (SCANNER, true),
-        },
-    ]
+/// The tenant that a file names.
+struct Tenant {
+    file: &'static str,
+    id: &'static str,
+    domain: &'static str,
+    /// The application without a credential.
+    public: &'static str,
+    /// The application with a secret.
+    confidential: (&'static str, &'static str),
+    /// Its accounts, with what opens their mailboxes.
+    accounts: &'static [(Alone, &'static [&'static str])],
+}
+
+const NONE: &str = "00000000-0000-0000-0000-000000000000";
+const CONTOSO: &str = "7d3e9f10-aaaa-4bbb-8ccc-0123456789ab";
+const FIRST: &str = "6f1d2c3b-0a9b-4c8d-b7e6-5a4f3e2d1c0b";
+const SECOND: &str = "0b1c2d3e-4f50-4162-8374-95a6b7c8d9e0";
+const THIRD: &str = "0f1e2d3c-4b5a-4968-8776-655443322110";
+const RELAYED: (&str, &str) = (THIRD, "hunter2-relay");
+
+use Alone::{Password, Ready, SignedIn};
+
+const TENANTS: [Tenant; 12] = [
+    Tenant {
+        file: "email-oauth2-proxy/desktop.config",
+        id: "2b5c1a40-91d8-4d0c-a6f5-1f2e3d4c5b6a",
+        domain: "contoso.com",
+        public: NONE,
+        confidential: (FIRST, "Qx8~hunter2-desktop"),
+        accounts: &[
+            (SignedIn("anna@contoso.com"), &["IMAP", "POP3", "SMTP"]),
+            (SignedIn("office@contoso.com"), &["IMAP", "POP3", "SMTP"]),
+        ],
+    },
+    Tenant {
+        file: "email-oauth2-proxy/server.config",
+        id: CONTOSO,
+        domain: "contoso.com",
+        public: NONE,
+        confidential: (FIRST, "hunter2%server"),
+        accounts: &[
+            (Ready("scanner@contoso.com"), &["IMAP", "SMTP"]),
+            (Ready("archive@fabrikam.com"), &["IMAP", "SMTP"]),
+        ],
+    },
+    Tenant {
+        file: "email-oauth2-proxy/government.config",
+        id: CONTOSO,
+        domain: "adatum.com",
+        public: FIRST,
+        confidential: (SECOND, "hunter2-fax"),
+        accounts: &[(SignedIn("clerk@adatum.com"), &["POP3", "SMTP"]), (Password("fax@adatum.com"), &["SMTP"])],
+    },
+    Tenant {
+        file: "davmail/workstation.properties",
+        id: CONTOSO,
+        domain: "contoso.com",
+        public: FIRST,
+        confidential: (NONE, ""),
+        accounts: &[(SignedIn("anna@contoso.com"), &["IMAP", "POP3", "SMTP"])],
+    },
+    Tenant {
+        file: "davmail/server.properties",
+        id: CONTOSO,
+        domain: "contoso.com",
+        public: THIRD,
+        confidential: (NONE, ""),
+        accounts: &[
+            (Password("anna@contoso.com"), &["IMAP", "SMTP"]),
+            (Password("scanner@fabrikam.com"), &["IMAP", "SMTP"]),
+        ],
+    },
+    Tenant {
+        file: "davmail/china.properties",
+        id: CONTOSO,
+        domain: "contoso.cn",
+        public: FIRST,
+        confidential: (NONE, ""),
+        accounts: &[(SignedIn("li@contoso.cn"), &["IMAP", "SMTP"])],
+    },
+    Tenant {
+        file: "genesys/imap.cfg",
+        id: CONTOSO,
+        domain: "contoso.com",
+        public: FIRST,
+        confidential: (NONE, ""),
+        accounts: &[
+            (Password("info@contoso.com"), &["IMAP", "SMTP"]),
+            (Password("sales@contoso.com"), &["IMAP", "SMTP"]),
+        ],
+    },
+    Tenant {
+        file: "genesys/graph.cfg",
+        id: CONTOSO,
+        domain: "contoso.com",
+        public: NONE,
+        confidential: (FIRST, "hunter2~graph"),
+        accounts: &[(Ready("support@contoso.com"), &["IMAP", "SMTP"])],
+    },
+    Tenant {
+        file: "genesys/mixed.cfg",
+        id: CONTOSO,
+        domain: "contoso.com",
+        public: SECOND,
+        confidential: (FIRST, "hunter2-hotline"),
+        accounts: &[
+            (Ready("hotline@contoso.com"), &["POP3", "IMAP"]),
+            (Password("orders@fabrikam.com"), &["POP3", "IMAP"]),
+        ],
+    },
+    Tenant {
+        file: "smtp-oauth-relay/production.env",
+        id: CONTOSO,
+        domain: "contoso.com",
+        public: NONE,
+        confidential: RELAYED,
+        accounts: &[(Ready("scanner@contoso.com"), &["sending through Graph"])],
+    },
+    Tenant {
+        file: "smtp-oauth-relay/keyvault.env",
+        id: CONTOSO,
+        domain: "contoso.com",
+        public: NONE,
+        confidential: RELAYED,
+        accounts: &[(Ready("scanner@contoso.com"), &["sending through Graph"])],
+    },
+    Tenant {
+        file: "smtp-oauth-relay/development.env",
+        id: CONTOSO,
+        domain: "contoso.com",
+        public: NONE,
+        confidential: RELAYED,
+        accounts: &[(Ready("scanner@contoso.com"), &["sending through Graph"])],
+    },
+];
+
+impl Alone {
+    fn login(self) -> &'static str {
+        match self {
+            Ready(login) | Password(login) | SignedIn(login) => login,
+        }
+    }
+}
+
+/// An imported configuration, and the tenant that it names.
+struct World<'a> {
+    tenant: &'a Tenant,
+    directory: Directory,
+    sandbox: Sandbox,
+    /// Hosts, ports and the authority, as flags.
+    settings: Vec<String>,
+}
+
+impl<'a> World<'a> {
+    async fn new(tenant: &'a Tenant) -> Self {
+        let accounts = tenant.accounts.iter().map(|(alone, _)| SandboxAccount::new(alone.login(), PASSWORD));
+        let sandbox = SandboxConfig {
+            tenant_id: tenant.id.to_owned(),
+            tenant_domain: tenant.domain.to_owned(),
+            public_client_id: tenant.public.to_owned(),
+            confidential_client_id: tenant.confidential.0.to_owned(),
+            client_secret: ClientSecret::new(tenant.confidential.1.to_owned()),
+            accounts: accounts.collect(),
+            device_code_interval: Duration::from_secs(1),
+            ..SandboxConfig::default()
+        };
+        let sandbox = Sandbox::start(sandbox).await.unwrap();
+        let directory = Directory::new();
+        directory.write("ca.pem", sandbox.ca_pem());
+        Self { tenant, directory, sandbox, settings: Vec::new() }
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_gatepost"));
+        let secrets =
+            [("GATEPOST_CLIENT_SECRET", self.tenant.confidential.1), ("GATEPOST_PROXY_PASSWORD", PROXY_PASSWORD)];
+        let settings = self.settings.iter().flat_map(|setting| ["--set", setting]);
+        command.args(arguments).args(settings).current_dir(self.directory.path()).env_clear().envs(secrets);
+        command
+    }
+
+    fn run(&self, arguments: &[&str], input: &str) -> Output {
+        self.directory.write("input", input);
+        let input = std::fs::File::open(self.directory.file("input")).unwrap();
+        self.command(arguments).stdin(Stdio::from(input)).output().unwrap()
+    }
+
+    fn succeed(&self, arguments: &[&str]) {
+        let output = self.run(arguments, "");
+        assert!(output.status.success(), "{}: {}", self.tenant.file, String::from_utf8_lossy(&output.stderr));
+    }
+
+    /// Imports the file, and lets what it names lead to the sandbox.
+    fn import(&mut self, case: &Case, proxy: Option<u16>) {
+        let (name, text) = (case.file.rsplit_once('/').unwrap().1, read(case.file));
+        // An RSA key takes a while.
+        if text.contains("certs/") || case.flags.contains(&"--certificate") {
+            self.succeed(&["cert", "--directory", "certs", "--key", "rsa"]);
+        }
+        self.directory.write(name, text);
+        self.succeed(&[&["import", name, "-o", "proxy.yaml"], case.flags].concat());
+        let yaml: Value =
+            serde_saphyr::from_str(&std::fs::read_to_string(self.directory.file("proxy.yaml")).unwrap()).unwrap();
+        self.settings = vec![
+            format!("microsoft.authority={}", self.sandbox.authority()),
+            "trust.system_roots=false".to_owned(),
+            "trust.additional_ca=ca.pem".to_owned(),
+            "state.directory=state".to_owned(),
+        ];
+        for (name, listener) in yaml["listeners"].as_object().unwrap() {
+            let (key, port) = match (listener["protocol"].as_str().unwrap_or(name), listener["deliver"].as_str()) {
+                (_, Some("graph")) => ("graph", self.sandbox.graph().port()),
+                ("imap", _) => ("upstream", self.sandbox.imap().port()),
+                ("pop3", _) => ("upstream", self.sandbox.pop3().port()),
+                _ => ("upstream", self.sandbox.smtp().port()),
+            };
+            self.settings.push(format!("listeners.{name}.{key}=localhost:{port}"));
+            self.settings.push(format!("listeners.{name}.bind=127.0.0.1:{}", free_port()));
+        }
+        assert_eq!(yaml.get("forward_proxy").is_some(), proxy.is_some());
+        self.settings.extend(proxy.map(|port| format!("forward_proxy.url=http://127.0.0.1:{port}")));
+    }
+
+    /// Signs a person in, as the import says.
+    async fn sign_in(&self, login: &str) {
+        let (browser, answer) = (Browser::new(&self.sandbox), Answer::SignIn(login, PASSWORD));
+        let mut running = Running::start(self.command(&["login", login]));
+        let address = running.address();
+        if address.ends_with("/devicelogin") {
+            let code = running.line("  code  ");
+            browser.enter(&address, &code, answer).await;
+        } else {
+            let redirect = browser.answer(&address, answer).await.unwrap();
+            browser.get(redirect.as_str()).await;
+        }
+        let (code, told) = running.end();
+        assert_eq!(code, 0, "{} {login}: {told}", self.tenant.file);
+    }
+
+    /// Examines. Returns what is open, after nothing but `expected` has failed.
+    fn examine(&self, arguments: &[&str], input: &str, expected: &[&str]) -> Vec<String> {
+        let report = Report::read(&self.run(&[&["doctor", "--json"], arguments].concat(), input));
+        let failed: Vec<&str> = report.with("failed").iter().filter_map(|step| step["text"].as_str()).collect();
+        let what = format!("{} {arguments:?}: {:#?}", self.tenant.file, report.steps());
+        assert_eq!((failed.as_slice(), report.code), (expected, i32::from(!expected.is_empty())), "{what}");
+        let visited = report.with("ok").into_iter().filter(|step| step["section"] == "mailboxes");
+        let kind = |step: &Value| step["text"].as_str().unwrap().split(':').next().unwrap().to_owned();
+        visited.map(kind).collect()
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_imported_works_against_microsoft_365() {
-    let world = World::new().await;
-    let sandbox = &world.sandbox;
-    let imports = imports(sandbox.tenant_id(), sandbox.confidential_client_id(), sandbox.public_client_id());
-    for (number, Import { text, flags, listeners, account: (account, needs_password) }) in imports.iter().enumerate() {
-        let (state, secrets) = (format!("state.directory=state-{number}"), format!("secrets-{number}"));
-        world.directory.write("theirs", text);
-        let mut import = vec!["import", "theirs", "-o", "proxy.yaml", "--force", "--write-secrets", &secrets];
-        import.extend(flags.iter().map(String::as_str));
-        let imported = world.gatepost(&import, "");
-        let told = String::from_utf8_lossy(&imported.stderr);
-        assert_eq!(imported.status.code(), Some(0), "{told}");
-        assert!(!told.contains("sandbox-secret"), "{told}");
-        if text.starts_with("TLS_SOURCE") {
-            // Only its clients had the secret.
-            world.directory.write(&format!("{secrets}/client-secret"), "sandbox-secret\n");
+    for (case, tenant) in CASES.iter().zip(&TENANTS) {
+        assert_eq!(case.file, tenant.file);
+        let mut world = World::new(tenant).await;
+        let user = NtlmCredentials {
+            username: "svc-mail".to_owned(),
+            domain: "CONTOSO".to_owned(),
+            password: ProxyPassword::new(PROXY_PASSWORD.to_owned()),
+        };
+        let proxy = match case.file {
+            "davmail/server.properties" => Some(NtlmProxy::start(user).await),
+            _ => None,
+        };
+        world.import(case, proxy.as_ref().map(|proxy| proxy.port));
+        if case.file == "email-oauth2-proxy/server.config" {
+            let certificate = std::fs::read_to_string(world.directory.file("certs/server.pem")).unwrap();
+            world.sandbox.add_application(SECOND, &certificate).unwrap();
         }
-
-        let mut settings = vec![
-            format!("microsoft.authority={}", sandbox.authority()),
-            "trust.system_roots=false".to_owned(),
-            "trust.additional_ca=ca.pem".to_owned(),
-            state,
-        ];
-        for (name, key) in *listeners {
-            let port = match (*name, *key) {
-                (_, "graph") => sandbox.graph().port(),
-                ("imap", _) => sandbox.imap().port(),
-                ("pop3", _) => sandbox.pop3().port(),
-                _ => sandbox.smtp().port(),
+        for login in case.passwords {
+            world.succeed(&["password", "add", login, "--name", "Test"]);
+        }
+        world.succeed(&["check"]);
+        for (alone, _) in tenant.accounts {
+            if let SignedIn(login) = alone {
+                world.sign_in(login).await;
+            }
+        }
+        world.examine(&[], "", &[]);
+        for (alone, open) in tenant.accounts {
+            let found = match alone {
+                Password(login) => {
+                    // Its own scope sends only, and another account's listener is for reading.
+                    let lacks = "POP.AccessAsUser.All is not in the token (it has SMTP.Send), listener `pop3` needs it";
+                    let expected = if *login == "fax@adatum.com" { &[lacks][..] } else { &[] };
+                    world.examine(&["--login", login], &format!("{PASSWORD}\n"), expected)
+                }
+                Ready(login) | SignedIn(login) => world.examine(&[login], "", &[]),
             };
-            settings.push(format!("listeners.{name}.{key}=localhost:{port}"));
-            settings.push(format!("listeners.{name}.bind=127.0.0.1:{}", free_port()));
+            assert_eq!(found, *open, "{} {}", case.file, alone.login());
         }
-        let settings: Vec<&str> = settings.iter().flat_map(|setting| ["--set", setting]).collect();
-        if *needs_password {
-            let added = world.gatepost(&[&["password", "add", account, "--name", "Test"], &*settings].concat(), "");
-            assert!(added.status.success(), "{}", String::from_utf8_lossy(&added.stderr));
-        }
-        let report = world.examine(&settings, "");
-        assert_eq!(report.with("failed"), Vec::<&serde_json::Value>::new(), "{text}");
-        assert_eq!(report.code, 0, "{text}: {:#?}", report.steps());
+        assert!(proxy.is_none_or(|proxy| proxy.tunnels() > 0));
     }
 }

@@ -7,6 +7,7 @@ mod imported;
 mod listeners;
 mod mailboxes;
 mod network;
+mod ntlm_proxy;
 mod page;
 #[cfg(unix)]
 mod service;

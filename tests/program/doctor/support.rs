@@ -111,11 +111,7 @@ impl World {
     /// Examines, and returns the report with the exit code.
     pub(crate) fn examine(&self, arguments: &[&str], input: &str) -> Report {
         let all: Vec<&str> = ["doctor", "--json"].iter().chain(arguments).copied().collect();
-        let output = self.gatepost(&all, input);
-        let told = String::from_utf8_lossy(&output.stdout).into_owned();
-        let document: Value =
-            serde_json::from_str(&told).unwrap_or_else(|_| panic!("{told}{}", String::from_utf8_lossy(&output.stderr)));
-        Report { code: output.status.code().unwrap(), document }
+        Report::read(&self.gatepost(&all, input))
     }
 
     /// Makes a device password for each account.
@@ -144,6 +140,14 @@ pub(crate) struct Report {
 }
 
 impl Report {
+    /// Reads what `gatepost doctor --json` has written.
+    pub(crate) fn read(output: &Output) -> Self {
+        let told = String::from_utf8_lossy(&output.stdout);
+        let document: Value =
+            serde_json::from_str(&told).unwrap_or_else(|_| panic!("{told}{}", String::from_utf8_lossy(&output.stderr)));
+        Self { code: output.status.code().unwrap(), document }
+    }
+
     pub(crate) fn steps(&self) -> &[Value] {
         self.document["steps"].as_array().unwrap()
     }

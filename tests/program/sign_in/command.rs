@@ -1,9 +1,8 @@
 //! `gatepost login` and `gatepost logout` as processes, with a person in front of them and a
 //! service beside them.
 
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use gatepost_core::clock::Clock;
@@ -15,6 +14,7 @@ use crate::common::port::free_port;
 use crate::common::wait::wait_until;
 use crate::service::{Service, log_in, shown};
 use crate::sign_in::browser::{Answer, Browser};
+use crate::sign_in::running::Running;
 
 const ANNA: &str = "anna@contoso.example";
 const ANNAS: &str = "anna's secret";
@@ -81,10 +81,8 @@ impl World {
 
     fn start_with(&self, arguments: &[&str], variables: &[(&str, &str)]) -> Running {
         let mut command = self.command(arguments);
-        command.envs(variables.iter().copied()).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().unwrap();
-        let (input, output) = (child.stdin.take(), BufReader::new(child.stdout.take().unwrap()));
-        Running { child, input, output, said: String::new() }
+        command.envs(variables.iter().copied());
+        Running::start(command)
     }
 
     /// Exit code and what was written.
@@ -124,51 +122,6 @@ impl World {
 
     fn refreshes(&self, user: &str) -> Attempts {
         self.sandbox.counters().token_requests_of("refresh_token", user)
-    }
-}
-
-/// A command that a person sits in front of.
-struct Running {
-    child: Child,
-    input: Option<ChildStdin>,
-    output: BufReader<ChildStdout>,
-    said: String,
-}
-
-impl Running {
-    /// The next line that begins so, without that beginning.
-    fn line(&mut self, beginning: &str) -> String {
-        loop {
-            let mut line = String::new();
-            if self.output.read_line(&mut line).unwrap() == 0 {
-                panic!("no `{beginning}` in: {}{}", self.complaint(), self.said);
-            }
-            self.said.push_str(&line);
-            if let Some(rest) = line.strip_prefix(beginning) {
-                return rest.trim_end().to_owned();
-            }
-        }
-    }
-
-    fn address(&mut self) -> String {
-        format!("https://{}", self.line("  https://"))
-    }
-
-    fn type_in(&mut self, line: &str) {
-        writeln!(self.input.as_mut().unwrap(), "{line}").unwrap();
-    }
-
-    fn complaint(&mut self) -> String {
-        let mut text = String::new();
-        self.child.stderr.take().unwrap().read_to_string(&mut text).unwrap();
-        text
-    }
-
-    fn end(mut self) -> (i32, String) {
-        self.output.read_to_string(&mut self.said).unwrap();
-        let complaint = self.complaint();
-        let code = self.child.wait().unwrap().code().unwrap();
-        (code, format!("{}{complaint}", self.said))
     }
 }
 

@@ -4,3 +4,4 @@
 pub(crate) mod browser;
 mod command;
 mod entra;
+pub(crate) mod running;

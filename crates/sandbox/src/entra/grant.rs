@@ -13,7 +13,7 @@ use super::request::{
 use crate::applications::Client;
 use crate::registration::{self, JWT_BEARER, PresentedAssertion};
 use crate::state::SandboxState;
-use crate::token::{Claims, EXCHANGE_RESOURCES, GRAPH_RESOURCES};
+use crate::token::{Claims, EXCHANGE_RESOURCES, GRAPH_RESOURCES, issuer};
 use gatepost_core::secret::AccessToken;
 
 /// The name of the registrations.
@@ -128,7 +128,7 @@ impl TokenRequest {
     fn issue_to(&self, shared: &SandboxState, client_id: String, consent: Consent) -> std::io::Result<Issued> {
         let Consent { user, ask, nonce, refresh_token } = consent;
         let id_token = match ask.openid {
-            true => Some(id_token::issue(shared, self.version, &client_id, &user, nonce.as_deref())?),
+            true => Some(id_token::issue(shared, (self.version, &ask.resource), &client_id, &user, nonce.as_deref())?),
             false => None,
         };
         let issued = issue(shared, client_id, Some(user), ask)?;
@@ -213,7 +213,8 @@ pub(super) fn check_tenant(shared: &SandboxState, tenant: &str, grant: Grant) ->
         ("common" | "consumers", _) => Err(Refusal::new(9_001_023)),
         ("organizations", Grant::ClientCredentials) => Err(Refusal::new(50059)),
         ("organizations", _) => Ok(()),
-        (tenant, _) if tenant == shared.directory.tenant_id || tenant == shared.directory.tenant_domain => Ok(()),
+        // Entra lets users have addresses of verified domains only, and each such domain names the tenant.
+        (tenant, _) if tenant == shared.directory.tenant_id || shared.directory.is_local(tenant) => Ok(()),
         _ => Err(Refusal::new(90002)),
     }
 }
@@ -231,7 +232,7 @@ fn issue(
     let scope = user.is_some().then(|| ask.permissions.join(" "));
     let claims = Claims {
         audience: ask.resource.clone(),
-        issuer: format!("https://sts.windows.net/{}/", shared.directory.tenant_id),
+        issuer: issuer(&ask.resource, &shared.directory.tenant_id),
         object_id: shared.directory.object_id(user.as_deref().unwrap_or(&client_id)),
         tenant_id: shared.directory.tenant_id.clone(),
         application_name: APPLICATION_NAME.to_owned(),

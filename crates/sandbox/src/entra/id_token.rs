@@ -6,14 +6,15 @@ use serde_json::{Value, json};
 
 use super::request::Version;
 use crate::state::SandboxState;
+use crate::token;
 
 /// How long an ID token is good, in seconds.
 const LIFETIME: u64 = 3_600;
 
-/// Says to the application `client_id` who `user` is.
+/// Says to the application `client_id` who `user` is, beside a token for `resource`.
 pub(super) fn issue(
     shared: &SandboxState,
-    version: Version,
+    (version, resource): (Version, &str),
     client_id: &str,
     user: &str,
     nonce: Option<&str>,
@@ -31,7 +32,7 @@ pub(super) fn issue(
     });
     match version {
         Version::V1 => {
-            claims["iss"] = Value::from(format!("https://sts.windows.net/{tenant_id}/"));
+            claims["iss"] = Value::from(token::issuer(resource, tenant_id));
             claims["ver"] = Value::from("1.0");
             claims["upn"] = Value::from(user);
             claims["unique_name"] = Value::from(user);
