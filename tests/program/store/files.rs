@@ -306,7 +306,10 @@ async fn the_key_may_come_from_elsewhere_and_is_rotated_there() {
 async fn there_is_nothing_to_rotate_without_a_store() {
     assert!(matches!(rotate_key(&State::Memory, None).await, Err(RotateError::NoStore)));
     let directory = Directory::new();
-    assert_eq!(rotate_key(&state(directory.path()), None).await.unwrap(), Rotation::Done { records: 0, old_is_left: false });
+    assert_eq!(
+        rotate_key(&state(directory.path()), None).await.unwrap(),
+        Rotation::Done { records: 0, old_is_left: false }
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

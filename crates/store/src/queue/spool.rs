@@ -16,9 +16,9 @@ use super::courier::Courier;
 use super::error::QueueError;
 use super::index::{self, Fitted, LAYOUT, Row};
 use super::key::{FileName, QueueKey};
-use super::message::{Entry, QueueId, State, Total, Totals};
+use super::message::{Entry, QueueId, State, Totals};
 use super::points::{Faults, Point};
-use super::writer::{MessageWriter, Reservation};
+use super::writer::{MessageWriter, Reservation, Room};
 use crate::database::Database;
 use crate::error::OpenError;
 use crate::files::{self, blocking};
@@ -47,8 +47,8 @@ pub(super) struct Shared {
     source: StateKey,
     pub(super) clock: Clock,
     pub(super) database: Database,
-    /// Room for messages of this process that are not in the index yet.
-    pub(super) reserved: Mutex<Total>,
+
+    pub(super) room: Mutex<Room>,
     pub(super) accepted: AtomicU64,
     acts: AtomicU64,
     pub(super) stirred: Notify,
@@ -94,7 +94,7 @@ impl Queue {
                 source,
                 clock,
                 database,
-                reserved: Mutex::default(),
+                room: Mutex::default(),
                 accepted: AtomicU64::new(0),
                 acts: AtomicU64::new(0),
                 stirred: Notify::new(),

@@ -10,7 +10,7 @@ use rusqlite::{Connection, TransactionBehavior};
 use super::error::QueueError;
 use super::index::{self, MOST_MESSAGES};
 use super::key::FileName;
-use super::message::{NewMessage, QueueId};
+use super::message::{NewMessage, QueueId, Total};
 use super::points::Point;
 use super::spool::{Shared, on_disk};
 use crate::files::{self, blocking};
@@ -20,8 +20,29 @@ use crate::sealed_file::SealedWriter;
 /// Octets of the disk that messages leave free for the index and for the store.
 const LEFT_FREE: u64 = 16 * 1_024 * 1_024;
 
-/// Octets by which the room of a message of unknown length grows.
+/// Octets after which a message of unknown length looks at the free space again.
 const STEP: u64 = 1_024 * 1_024;
+
+/// The room of a queue, as far as this process knows.
+#[derive(Default)]
+pub(super) struct Room {
+    /// Of messages of this process that are not in the index yet.
+    reserved: Total,
+    /// Octets of the messages in the index, when it was last asked.
+    kept: u64,
+}
+
+impl Room {
+    /// Takes room for `more` octets.
+    fn take(&mut self, more: u64, shared: &Shared) -> Result<(), QueueError> {
+        let taken = self.reserved.bytes.saturating_add(more);
+        if self.kept.saturating_add(taken) > shared.size.load(Ordering::Relaxed) {
+            return Err(full(shared));
+        }
+        self.reserved.bytes = taken;
+        Ok(())
+    }
+}
 
 /// Room for one message. It is free again when this is dropped.
 pub struct Reservation {
@@ -34,17 +55,15 @@ impl Reservation {
         let bytes = declared.unwrap_or_default();
         let kept = shared.work(|connection| index::totals(connection)).await?.all();
         {
-            let mut reserved = shared.reserved.lock();
-            if kept.messages.saturating_add(reserved.messages) >= MOST_MESSAGES.unsigned_abs() {
+            let mut room = shared.room.lock();
+            if kept.messages.saturating_add(room.reserved.messages) >= MOST_MESSAGES.unsigned_abs() {
                 return Err(QueueError::Full(format!(
                     "the queue has {MOST_MESSAGES} messages, the most that it takes"
                 )));
             }
-            if kept.bytes.saturating_add(reserved.bytes).saturating_add(bytes) > shared.size.load(Ordering::Relaxed) {
-                return Err(full(shared));
-            }
-            reserved.messages = reserved.messages.saturating_add(1);
-            reserved.bytes = reserved.bytes.saturating_add(bytes);
+            room.kept = kept.bytes;
+            room.take(bytes, shared)?;
+            room.reserved.messages = room.reserved.messages.saturating_add(1);
         }
         let reservation = Self { shared: Arc::clone(shared), bytes };
         reservation.free_space(bytes.saturating_add(LEFT_FREE)).await?;
@@ -56,18 +75,13 @@ impl Reservation {
         if bytes <= self.bytes {
             return Ok(());
         }
-        let more = bytes.saturating_sub(self.bytes).max(STEP);
-        let kept = self.shared.work(|connection| index::totals(connection)).await?.all();
-        {
-            let mut reserved = self.shared.reserved.lock();
-            let needed = kept.bytes.saturating_add(reserved.bytes).saturating_add(bytes.saturating_sub(self.bytes));
-            if needed > self.shared.size.load(Ordering::Relaxed) {
-                return Err(full(&self.shared));
-            }
-            reserved.bytes = reserved.bytes.saturating_add(more);
-            self.bytes = self.bytes.saturating_add(more);
+        self.shared.room.lock().take(bytes.saturating_sub(self.bytes), &self.shared)?;
+        let looks = bytes / STEP > self.bytes / STEP;
+        self.bytes = bytes;
+        if looks {
+            self.free_space(LEFT_FREE).await?;
         }
-        self.free_space(LEFT_FREE).await
+        Ok(())
     }
 
     async fn free_space(&self, needed: u64) -> Result<(), QueueError> {
@@ -82,7 +96,7 @@ impl Reservation {
 
 impl Drop for Reservation {
     fn drop(&mut self) {
-        let mut reserved = self.shared.reserved.lock();
+        let reserved = &mut self.shared.room.lock().reserved;
         reserved.messages = reserved.messages.saturating_sub(1);
         reserved.bytes = reserved.bytes.saturating_sub(self.bytes);
     }
@@ -176,6 +190,8 @@ impl MessageWriter {
                 transaction.commit()?;
                 shared.faults.pass(Point::Inserted).map_err(index::failed)?;
                 if id.is_some() {
+                    let kept = &mut shared.room.lock().kept;
+                    *kept = kept.saturating_add(bytes);
                     shared.accepted.fetch_add(1, Ordering::AcqRel);
                     shared.stirred.notify_one();
                 }

@@ -1,0 +1,77 @@
+//! Two processes at the same queue, here as two handles with connections and locks of their own.
+
+use super::world::{World, message};
+use crate::queue::{Acted, Outcome, Queue, QueueId, State};
+
+async fn accept(queue: &Queue, content: &[u8]) -> QueueId {
+    let mut writer = queue.writer(queue.reserve(None).await.unwrap()).await.unwrap();
+    writer.write(content).await.unwrap();
+    writer.commit(&message()).await.unwrap()
+}
+
+#[tokio::test]
+async fn one_delivers_at_a_time_and_the_next_looks_after_what_it_left() {
+    let world = World::new().await;
+    let other = world.other().await.unwrap();
+    let id = world.accept(b"content").await.unwrap();
+    let courier = world.queue.courier().await.unwrap().unwrap();
+    assert!(other.courier().await.unwrap().is_none());
+    assert!(world.queue.courier().await.unwrap().is_none());
+    courier.hand_over(id).await.unwrap();
+    // The other one accepts meanwhile, and a person acts there.
+    let before = world.queue.revision().await.unwrap();
+    let second = accept(&other, b"second").await;
+    let after = world.queue.revision().await.unwrap();
+    assert_ne!(before.acts, after.acts, "the deliverer learns of it");
+    assert_eq!(other.discard(id).await.unwrap(), Acted::Refused(State::Sending));
+    assert!(courier.pending(QueueId(0)).await.unwrap().iter().any(|pending| pending.id == second));
+    drop(courier);
+    let next = other.courier().await.unwrap().unwrap();
+    assert_eq!(next.left_behind(), 1);
+    assert_eq!(world.states().await, [(1, State::Looking), (2, State::Waiting)]);
+    assert!(next.settle(id, Outcome::Sent { keep: false, note: None }).await.unwrap());
+}
+
+#[tokio::test]
+async fn a_message_that_another_process_receives_is_no_leftover() {
+    let world = World::new().await;
+    let other = world.other().await.unwrap();
+    let mut writer = other.writer(other.reserve(None).await.unwrap()).await.unwrap();
+    writer.write(&[7; 100_000]).await.unwrap();
+    let orphan = world.queue_directory().join("messages").join("0123456789abcdef0123456789abcdef");
+    std::fs::write(&orphan, "left by a crash").unwrap();
+    let courier = world.queue.courier().await.unwrap().unwrap();
+    assert!(!orphan.exists());
+    courier.sweep().await.unwrap();
+    let id = writer.commit(&message()).await.unwrap();
+    courier.sweep().await.unwrap();
+    assert_eq!(world.content(id).await.unwrap(), [7; 100_000]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fifty_devices_at_once_lose_nothing_and_share_no_number() {
+    let world = World::new().await;
+    let other = world.other().await.unwrap();
+    let tasks: Vec<_> = (0..50_usize)
+        .map(|device| {
+            let queue = if device % 2 == 0 { world.queue.clone() } else { other.clone() };
+            tokio::spawn(async move {
+                let mut ids = Vec::new();
+                for turn in 0..4 {
+                    ids.push(accept(&queue, format!("{device} {turn}").as_bytes()).await);
+                }
+                (device, ids)
+            })
+        })
+        .collect();
+    let mut seen = std::collections::HashSet::new();
+    for task in tasks {
+        let (device, ids) = task.await.unwrap();
+        assert!(ids.is_sorted(), "the order of one device");
+        for (turn, id) in ids.into_iter().enumerate() {
+            assert!(seen.insert(id));
+            assert_eq!(world.content(id).await.unwrap(), format!("{device} {turn}").into_bytes());
+        }
+    }
+    assert_eq!(world.queue.totals().await.unwrap().of(State::Waiting).messages, 200);
+}
