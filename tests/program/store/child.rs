@@ -7,8 +7,8 @@ use std::process::{Child, Command, Stdio};
 use gatepost_store::{StoreError, rotate_key};
 
 use crate::common::again::again;
-use crate::store::replicas;
 use crate::store::support::{counter_of, key, sign_in, state};
+use crate::store::{queue, replicas};
 
 const ROLE: &str = "GATEPOST_TEST_ROLE";
 const ARGUMENT: &str = "GATEPOST_TEST_ARGUMENT";
@@ -61,6 +61,11 @@ fn child() {
                 rotate_key(&state(&directory), None).await.unwrap();
                 println!("\nrotated");
             }
+            "queue-work" => queue::work(&directory, number).await,
+            "queue-crash" => queue::crash(&directory, number).await,
+            "queue-fill" => queue::fill(&directory).await,
+            #[cfg(target_os = "linux")]
+            "queue-weigh" => queue::weigh(&directory).await,
             "log-in" => replicas::log_in(&argument, number).await,
             other => panic!("no role {other}"),
         }

@@ -14,14 +14,14 @@ use crate::store::child::spawn;
 use crate::store::support::{Directory, counter_of, key, password, sign_in, token_of};
 
 /// Another moment in each round, spread over `within`.
-fn moment(round: u32, within: Duration) -> Duration {
+pub(crate) fn moment(round: u32, within: Duration) -> Duration {
     // Multiples of the golden ratio fall evenly and never twice on the same place.
     within.mul_f64((f64::from(round) * 0.618_033_988_749_895).fract())
 }
 
 /// Kills the process (SIGKILL) a while after its start, or after it has begun to work, and gives
 /// what it had acknowledged by then.
-fn kill_after(mut child: Child, at_work: bool, wait: Duration) -> String {
+pub(crate) fn kill_after(mut child: Child, at_work: bool, wait: Duration) -> String {
     let (mut said, mut output) = (String::new(), BufReader::new(child.stdout.take().unwrap()));
     while at_work && !said.ends_with("at work\n") {
         assert_ne!(output.read_line(&mut said).unwrap(), 0, "it ended by itself");

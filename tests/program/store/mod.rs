@@ -5,6 +5,7 @@ mod crashes;
 #[cfg(unix)]
 mod files;
 mod keeping;
+mod queue;
 mod redis;
 mod replicas;
 mod support;
