@@ -174,7 +174,7 @@ async fn three_hundred_kills_lose_no_message_and_repeat_none() {
     let directory = Directory::new();
     let (mut waiting, mut done, mut handed_over) = (HashSet::new(), HashSet::new(), 0);
     for round in 0..300_u32 {
-        let wait = moment(round, Duration::from_millis(25));
+        let wait = moment(round, Duration::from_millis(120));
         let said = kill_after(spawn("queue-work", directory.path(), round), true, wait);
         let mut handed = HashSet::new();
         for (act, name) in said.lines().filter_map(|line| line.split_once(' ')) {
