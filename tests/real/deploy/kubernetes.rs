@@ -12,6 +12,7 @@ use crate::deploy::support::{documents, pem, run, said, succeed, text, tool, yam
 const CHART: &str = "deploy/helm/gatepost";
 const STATE_KEY: &str = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=\n";
 const FULL: &str = "tests/deploy/full-values.yaml";
+const QUEUE: &str = "tests/deploy/queue-values.yaml";
 const LEAST: [&str; 4] = [
     "--set",
     "config.microsoft.tenant=contoso.com",
@@ -128,7 +129,7 @@ fn checked(configuration: &str, variables: &[(&str, &str)]) {
 #[test]
 #[ignore = "needs helm"]
 fn helm_finds_nothing_wrong_with_the_chart() {
-    for values in [&LEAST[..], &["--values", FULL]] {
+    for values in [&LEAST[..], &["--values", FULL], &["--values", QUEUE]] {
         let mut arguments = vec!["lint", CHART, "--strict"];
         arguments.extend(values);
         succeed(tool("helm"), &arguments);
@@ -173,6 +174,7 @@ fn kubernetes_takes_what_the_chart_makes() {
     valid(&rendered(&LEAST), 0);
     // The Prometheus Operator's two kinds are none of Kubernetes' own.
     valid(&rendered(&["--values", FULL]), 2);
+    valid(&rendered(&["--values", QUEUE]), 0);
 }
 
 #[test]
@@ -184,10 +186,35 @@ fn kubernetes_takes_the_sidecar() {
 #[test]
 #[ignore = "needs helm"]
 fn pods_of_the_chart_are_restricted() {
-    for values in [&LEAST[..], &["--values", FULL]] {
+    for (values, kind) in
+        [(&LEAST[..], "Deployment"), (&["--values", FULL], "Deployment"), (&["--values", QUEUE], "StatefulSet")]
+    {
         let documents = documents(&rendered(values));
-        restricted(&only(&documents, "Deployment")["spec"]["template"]["spec"], "gatepost");
+        restricted(&only(&documents, kind)["spec"]["template"]["spec"], "gatepost");
     }
+}
+
+#[test]
+#[ignore = "needs helm"]
+fn each_pod_with_a_queue_has_a_disk_that_outlives_it() {
+    let documents = documents(&rendered(&["--values", QUEUE]));
+    assert_eq!(of_kind(&documents, "Deployment"), Vec::<&Value>::new());
+    let spec = &only(&documents, "StatefulSet")["spec"];
+    let [claim] = spec["volumeClaimTemplates"].as_array().unwrap().as_slice() else { panic!("{spec}") };
+    assert_eq!(claim["spec"]["resources"]["requests"]["storage"], "50Gi");
+    let kept = json!({"whenDeleted": "Retain", "whenScaled": "Retain"});
+    assert_eq!(spec["persistentVolumeClaimRetentionPolicy"], kept);
+    let mounts = spec["template"]["spec"]["containers"][0]["volumeMounts"].as_array().unwrap();
+    let mount = mounts.iter().find(|mount| mount["name"] == claim["metadata"]["name"]).unwrap();
+    assert_eq!(mount["readOnly"], Value::Null);
+    // The top of a volume belongs to a group. Gatepost creates its own directory below.
+    let configuration = yaml(only(&documents, "ConfigMap")["data"]["proxy.yaml"].as_str().unwrap());
+    let directory = configuration["state"]["directory"].as_str().unwrap();
+    assert!(directory.starts_with(&format!("{}/", mount["mountPath"].as_str().unwrap())), "{directory}");
+    let services = of_kind(&documents, "Service");
+    let governing = services.iter().find(|service| service["metadata"]["name"] == spec["serviceName"]).unwrap();
+    assert_eq!(governing["spec"]["clusterIP"], "None");
+    assert_eq!(governing["spec"]["selector"], spec["selector"]["matchLabels"]);
 }
 
 #[test]
@@ -238,6 +265,10 @@ fn gatepost_takes_the_configuration_of_the_chart() {
         configuration,
         &[redis, ("CREDENTIALS_DIRECTORY", "MOUNTED"), ("GATEPOST__ADMIN__BIND", "10.244.0.7:9180")],
     );
+    let queue = documents(&rendered(&["--values", QUEUE]));
+    let configuration = only(&queue, "ConfigMap")["data"]["proxy.yaml"].as_str().unwrap();
+    let configuration = configuration.replace("/var/lib/gatepost/state", "state");
+    checked(&configuration, &[redis, ("CREDENTIALS_DIRECTORY", "MOUNTED")]);
     let environment = &only(&full, "Deployment")["spec"]["template"]["spec"]["containers"][0]["env"];
     let names: Vec<&str> = environment.as_array().unwrap().iter().map(|one| one["name"].as_str().unwrap()).collect();
     assert!(names.contains(&redis.0) && names.contains(&"CREDENTIALS_DIRECTORY"), "{names:?}");
@@ -308,6 +339,9 @@ fn values_that_cannot_work_are_refused_with_a_reason() {
     refused(&[&LEAST[..], &["--set", "replicaCount=0"]].concat(), "replicaCount");
     refused(&[&LEAST[..], &["--set", "replicaCount=5"]].concat(), "more than four replicas need a Redis");
     refused(&[&LEAST[..], &["--set", "metrics.enabled=true"]].concat(), "a Secret that holds admin-token");
+    let of_pods =
+        ["--set", "autoscaling.enabled=true,autoscaling.maxReplicas=3,config.listeners.submission.queue=true"];
+    refused(&[&LEAST[..], &of_pods].concat(), "autoscaling.enabled cannot be used with a queue");
     let redis = ["--set", "redis.existingSecret=r"];
     refused(
         &[&LEAST[..], &redis].concat(),

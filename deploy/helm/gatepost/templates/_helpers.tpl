@@ -29,12 +29,29 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- if .Values.autoscaling.enabled }}{{ .Values.autoscaling.maxReplicas }}{{ else }}{{ .Values.replicaCount }}{{ end }}
 {{- end }}
 
+{{- /* Not empty if a listener has a queue, so that each pod needs a disk of its own. */ -}}
+{{- define "gatepost.queued" -}}
+{{- range .Values.config.listeners }}{{ if .queue }}yes{{ end }}{{ end }}
+{{- end }}
+
+{{- /* What keeps the pods running. */ -}}
+{{- define "gatepost.kind" -}}
+{{- if include "gatepost.queued" . }}StatefulSet{{ else }}Deployment{{ end }}
+{{- end }}
+
 {{- /* The configuration with what follows from other values. */ -}}
 {{- define "gatepost.config" -}}
 {{- $limits := dict "drain" (printf "%ds" (int .Values.drainSeconds)) "replicas" (include "gatepost.replicas" . | int) }}
-{{- $own := dict "limits" $limits }}
+{{- $state := dict }}
 {{- if .Values.redis.existingSecret }}
-{{- $_ := set $own "state" (dict "key" (dict "credential" "gatepost.state.key")) }}
+{{- $_ := set $state "key" (dict "credential" "gatepost.state.key") }}
+{{- end }}
+{{- if include "gatepost.queued" . }}
+{{- $_ := set $state "directory" "/var/lib/gatepost/state" }}
+{{- end }}
+{{- $own := dict "limits" $limits }}
+{{- if $state }}
+{{- $_ := set $own "state" $state }}
 {{- end }}
 {{- if .Values.metrics.enabled }}
 {{- $token := dict "credential" "admin-token" }}
