@@ -78,8 +78,8 @@ impl fmt::Display for Address {
 pub struct AddressList {
     /// The addresses in order, without duplicates.
     pub addresses: Vec<Address>,
-    /// The position of the first address's display name in the value.
-    pub display_name: Option<Range<usize>>,
+    /// The position of each address's display name in the value.
+    pub names: Vec<Option<Range<usize>>>,
     /// Whether every reader understands it the same way, because it has no obsolete or merely
     /// common form.
     pub plain: bool,
@@ -222,11 +222,9 @@ impl<'a> Reader<'a> {
         if address.text.starts_with('"') && !matches!(words.first(), Some(Token { kind: Kind::Quoted(_), .. })) {
             self.list.plain = false;
         }
-        if self.list.addresses.is_empty() {
-            self.list.display_name = display;
-        }
         if self.known.insert(address.clone()) {
             self.list.addresses.push(address);
+            self.list.names.push(display);
         }
         Ok(())
     }

@@ -8,17 +8,26 @@
 //! message has no one meaning, it is refused as a [`MimeError`].
 //!
 //! [`Head`] splits the header from the body. [`Address`] and [`AddressList`] parse the fields with
-//! addresses. [`sender`] reads and replaces From. MIME itself (parts, encodings) is never read.
+//! addresses. [`sender`] reads and replaces From. MIME itself (parts, encodings) is read only where a
+//! message is taken apart: [`StructureReader`] finds its parts, [`TransferDecoder`] decodes them, and
+//! [`words`] reads names and subjects.
 
 mod address;
 mod error;
 mod head;
 mod lexer;
+mod parameters;
 mod recipients;
 pub mod sender;
+mod structure;
+mod transfer;
+pub mod words;
 
 pub use address::{Address, AddressList};
 pub use error::MimeError;
 pub use head::{Change, Field, HEAD_OCTETS, Head, check_lines};
 pub use lexer::AddressError;
+pub use parameters::Parameterized;
 pub use recipients::address_to;
+pub use structure::{PARTS, Part, StructureError, StructureReader};
+pub use transfer::{TransferDecoder, TransferEncoding, TransferError};

@@ -144,7 +144,7 @@ fn quoted_string(value: &[u8], tokens: &[Token]) -> Vec<u8> {
 fn renamed(value: &[u8], list: &AddressList, mailbox: &MailAddress) -> Vec<u8> {
     let mut text = b"From:".to_vec();
     // A malformed display name could be read as another address.
-    let name = list.display_name.clone().filter(|_| list.plain).and_then(|name| value.get(name));
+    let name = list.names.first().cloned().flatten().filter(|_| list.plain).and_then(|name| value.get(name));
     match name {
         None => text.extend(format!(" {mailbox}").into_bytes()),
         Some(name) => {

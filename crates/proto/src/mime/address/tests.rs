@@ -129,8 +129,8 @@ fn an_address_alone_is_one_address() {
 }
 
 #[test]
-fn the_display_name_is_the_first_ones() {
+fn each_address_has_its_display_name() {
     let value = " \"A\" B (c) <a@x>, D <d@x>";
-    assert_eq!(&value[list(value).unwrap().display_name.unwrap()], "\"A\" B");
-    assert_eq!(list("a@x, D <d@x>").unwrap().display_name, None);
+    assert_eq!(&value[list(value).unwrap().names[0].clone().unwrap()], "\"A\" B");
+    assert_eq!(list("a@x, D <d@x>").unwrap().names, [None, Some(5..6)]);
 }
