@@ -12,6 +12,8 @@ pub(super) struct Draft {
     pub(super) bcc: Vec<Person>,
     pub(super) reply_to: Vec<Person>,
     pub(super) subject: String,
+    /// With its brackets; a new one if there is none.
+    pub(super) message_id: Option<String>,
     pub(super) html: bool,
     pub(super) body: String,
     /// Further fields of the header.
@@ -35,7 +37,8 @@ impl Draft {
         field("Reply-To", &addresses(&self.reply_to));
         field("Subject", &text::encoded(&self.subject));
         field("Date", &calendar::message_date(now));
-        field("Message-ID", &format!("<{}@sandbox.outlook.office365.com>", random::guid()));
+        let id = || format!("<{}@sandbox.outlook.office365.com>", random::guid());
+        field("Message-ID", &self.message_id.clone().unwrap_or_else(id));
         for (name, value) in &self.fields {
             field(name, &text::encoded(value));
         }
@@ -51,11 +54,15 @@ impl Draft {
         }
         let boundary = format!("_{}_", random::guid());
         out.push_str(&format!("Content-Type: multipart/mixed; boundary=\"{boundary}\"\r\n\r\n--{boundary}\r\n{body}"));
-        for Attachment { name, content_type, content } in &self.attachments {
+        for Attachment { name, content_type, content_id, content } in &self.attachments {
             let name = text::encoded(&name.replace(['"', '\\'], "_"));
+            let (disposition, id) = match content_id {
+                Some(id) => ("inline", format!("Content-ID: <{id}>\r\n")),
+                None => ("attachment", String::new()),
+            };
             out.push_str(&format!(
-                "--{boundary}\r\nContent-Type: {content_type}\r\nContent-Transfer-Encoding: base64\r\n\
-                 Content-Disposition: attachment; filename=\"{name}\"\r\n\r\n{}",
+                "--{boundary}\r\nContent-Type: {content_type}\r\nContent-Transfer-Encoding: base64\r\n{id}\
+                 Content-Disposition: {disposition}; filename=\"{name}\"\r\n\r\n{}",
                 text::base64_lines(content)
             ));
         }
@@ -95,6 +102,7 @@ mod tests {
             attachments: vec![Attachment {
                 name: "ä.bin".into(),
                 content_type: "application/pdf".into(),
+                content_id: None,
                 content: vec![0, 255],
             }],
             ..Draft::default()

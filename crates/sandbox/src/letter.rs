@@ -16,6 +16,8 @@ pub(super) struct Person {
 pub(super) struct Attachment {
     pub(super) name: String,
     pub(super) content_type: String,
+    /// With it, the text shows the file; without brackets.
+    pub(super) content_id: Option<String>,
     pub(super) content: Vec<u8>,
 }
 
@@ -120,6 +122,7 @@ impl<'a> Letter<'a> {
             .map(|part| Attachment {
                 name: self.file_name(part).unwrap_or_else(|| "attachment".to_owned()),
                 content_type: format!("{}/{}", part.media.kind, part.media.subtype),
+                content_id: self.content_id(part),
                 content: self.octets_of(part),
             })
             .collect()
@@ -134,6 +137,11 @@ impl<'a> Letter<'a> {
             .part_field(part, "content-disposition")
             .is_some_and(|value| mime::parameterised(&value).0.eq_ignore_ascii_case("attachment"));
         attached || part.media.kind != "text"
+    }
+
+    fn content_id(&self, part: &Part) -> Option<String> {
+        let id = String::from_utf8_lossy(&self.part_field(part, "content-id")?).into_owned();
+        Some(id.trim().trim_matches(['<', '>']).to_owned())
     }
 
     fn file_name(&self, part: &Part) -> Option<String> {

@@ -19,6 +19,7 @@ use super::entra::id_token_key::IdTokenKey;
 use super::entra::sign_in::SignIns;
 use super::exchange::ExchangeSettings;
 use super::graph::concurrency::ConcurrentCalls;
+use super::graph::drafts::Drafts;
 use super::http::fault::Faults;
 use super::mode::{EntraMode, Modes};
 use super::platform::Platform;
@@ -106,6 +107,7 @@ pub(super) struct SandboxState {
     pub(super) smtp_faults: SmtpFaults,
     pub(super) weather: Weather,
     pub(super) concurrent_calls: ConcurrentCalls,
+    pub(super) drafts: Drafts,
     /// `None`: everything that Graph offers here.
     graph_consent: Mutex<Option<Vec<String>>>,
     may_read_application: AtomicBool,
@@ -146,6 +148,7 @@ impl SandboxState {
             smtp_faults: SmtpFaults::default(),
             weather: Weather::default(),
             concurrent_calls: ConcurrentCalls::default(),
+            drafts: Drafts::default(),
             graph_consent: Mutex::default(),
             may_read_application: AtomicBool::new(false),
             token_lifetime: Mutex::new(config.token_lifetime),

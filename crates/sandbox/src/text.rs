@@ -121,9 +121,9 @@ pub(super) fn encoded(text: &str) -> String {
 
 /// Octets in base64, in lines of 76 (RFC 2045 §6.8), each with its end.
 pub(super) fn base64_lines(octets: &[u8]) -> String {
-    let mut lines = String::new();
+    let mut lines = String::with_capacity(octets.len() / 57 * 78 + 78);
     for line in octets.chunks(57) {
-        lines.push_str(&STANDARD.encode(line));
+        STANDARD.encode_string(line, &mut lines);
         lines.push_str("\r\n");
     }
     lines

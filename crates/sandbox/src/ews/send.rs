@@ -112,6 +112,7 @@ impl EwsSession<'_> {
             bcc: people(message, "BccRecipients"),
             reply_to: people(message, "ReplyTo"),
             subject: message.text_of("Subject").to_owned(),
+            message_id: None,
             html: body.is_some_and(|body| body.attribute("BodyType") == Some("HTML")),
             body: body.map_or("", Element::whole_text).to_owned(),
             fields: Vec::new(),
@@ -136,6 +137,7 @@ fn attachments(message: &Element) -> Result<Vec<Attachment>, EwsError> {
         Ok(Attachment {
             name: attachment.text_of("Name").to_owned(),
             content_type: if content_type.is_empty() { "application/octet-stream" } else { content_type }.to_owned(),
+            content_id: None,
             content: content.map_err(|_| EwsError::schema("the content of an attachment is no base64"))?,
         })
     };

@@ -42,7 +42,7 @@ impl AuthorizedCall<'_> {
     }
 
     /// Where the caller finds this service.
-    fn base(&self) -> String {
+    pub(super) fn base(&self) -> String {
         format!("https://{}", self.call.header("host").unwrap_or("graph.microsoft.com"))
     }
 

@@ -1,4 +1,4 @@
-//! Attachments, to be read.
+//! Attachments, to be read, and those of drafts, to be made.
 
 use std::sync::Arc;
 
@@ -9,10 +9,12 @@ use serde_json::{Value, json};
 
 use super::admitted::AuthorizedCall;
 use super::error::GraphError;
+use super::send;
 use crate::http::body::Answer;
 use crate::http::call::plain;
 use crate::item_id::{Alphabet, ItemId};
 use crate::letter::{Attachment, Letter};
+use crate::store::{Flags, Message};
 
 impl AuthorizedCall<'_> {
     /// Shows all attachments of a message, or one.
@@ -27,7 +29,8 @@ impl AuthorizedCall<'_> {
                 "name": attachment.name,
                 "contentType": attachment.content_type,
                 "size": attachment.content.len(),
-                "isInline": false,
+                "isInline": attachment.content_id.is_some(),
+                "contentId": attachment.content_id,
                 "contentBytes": STANDARD.encode(&attachment.content),
             })
         };
@@ -57,7 +60,38 @@ impl AuthorizedCall<'_> {
         self.mailbox.read(|folders| {
             let found = self.naming().read(id).and_then(|id| id.find(folders));
             let (_, _, message) = found.ok_or_else(GraphError::item_not_found)?;
-            Ok((message.identity, Arc::clone(&message.content)))
+            Ok((message.identity, self.content_of(message)))
+        })
+    }
+
+    /// Returns the octets of a message, which a draft in pieces gets by this.
+    pub(super) fn content_of(&self, message: &Message) -> Arc<[u8]> {
+        let composed = self.shared.drafts.compose(&self.address, message.identity, self.shared.time.unix_seconds());
+        composed.map_or_else(|| Arc::clone(&message.content), Arc::from)
+    }
+
+    /// Attaches a file to a draft.
+    pub(super) fn attach(&self, message: &str) -> Result<Answer, GraphError> {
+        let file = send::attachment(&self.read_json()?, true).ok_or_else(send::no_attachment)?;
+        let identity = self.draft(message)?;
+        let shown = json!({"name": file.name, "contentType": file.content_type, "size": file.content.len()});
+        let index = self.shared.drafts.attach(&self.address, identity, file).ok_or_else(send::no_draft)?;
+        let mut answer = json!({
+            "@odata.type": "#microsoft.graph.fileAttachment",
+            "id": self.attachment_id(identity, index),
+        });
+        if let (Value::Object(answer), Value::Object(shown)) = (&mut answer, shown) {
+            answer.extend(shown);
+        }
+        Ok(self.json(StatusCode::CREATED, &format!("users('{}')/messages/attachments/$entity", self.address), answer))
+    }
+
+    /// Returns the identity of the draft with this id.
+    pub(super) fn draft(&self, id: &str) -> Result<u64, GraphError> {
+        self.mailbox.read(|folders| {
+            let found = self.naming().read(id).and_then(|id| id.find(folders));
+            let (_, _, message) = found.ok_or_else(GraphError::item_not_found)?;
+            if message.flags.intersects(Flags::DRAFT) { Ok(message.identity) } else { Err(send::no_draft()) }
         })
     }
 

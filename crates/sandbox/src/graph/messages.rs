@@ -27,7 +27,10 @@ impl AuthorizedCall<'_> {
                 .iter()
                 .filter(|(name, _)| only.as_ref().is_none_or(|only| only == name))
                 .flat_map(|(_, folder)| folder.by_uid().map(|(uid, message)| (folder.uid_validity, uid, message)))
-                .filter(|(_, _, message)| query.matches(message))
+                .filter(|(_, _, message)| {
+                    query
+                        .matches(message, |of, id, value| self.shared.drafts.has_property(&self.address, of, id, value))
+                })
                 .collect();
             found.sort_by_key(|(_, uid, message)| (message.received_at, *uid));
             if query.newest_first {
@@ -67,7 +70,7 @@ impl AuthorizedCall<'_> {
     pub(super) fn message_value(&self, id: &str) -> Result<Answer, GraphError> {
         let content = self.mailbox.read(|folders| {
             let found = self.naming().read(id).and_then(|id| id.find(folders));
-            found.map(|(_, _, message)| message.content.clone())
+            found.map(|(_, _, message)| self.content_of(message))
         });
         let content = content.ok_or_else(GraphError::item_not_found)?;
         Ok(plain(StatusCode::OK, "text/plain", content.to_vec()))
@@ -103,7 +106,8 @@ impl AuthorizedCall<'_> {
     pub(super) fn delete_message(&self, id: &str, for_good: bool) -> Result<Answer, GraphError> {
         self.mailbox.change(|folders| {
             let found = self.naming().read(id).and_then(|id| id.find(folders));
-            let (folder, uid, _) = found.ok_or_else(GraphError::item_not_found)?;
+            let (folder, uid, message) = found.ok_or_else(GraphError::item_not_found)?;
+            self.shared.drafts.forget(&self.address, message.identity);
             let deleted = folders.get(DELETED_ITEMS).map(|folder| folder.uid_validity);
             if for_good || deleted == Some(folder) {
                 folders.expunge(folder, |candidate, _| candidate == uid);

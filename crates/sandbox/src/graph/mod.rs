@@ -9,6 +9,7 @@ mod admitted;
 mod applications;
 mod attachments;
 pub(super) mod concurrency;
+pub(super) mod drafts;
 mod error;
 mod folders;
 mod keys;
@@ -16,6 +17,7 @@ mod messages;
 mod query;
 mod route;
 mod send;
+mod upload;
 mod view;
 
 use std::io;
@@ -48,6 +50,9 @@ pub(super) async fn respond(shared: &Arc<SandboxState>, call: &Call) -> io::Resu
     let ids = Ids { request, client };
     if let Some(target) = applications::Target::read(call.head.uri.path()) {
         return Ok(with_ids(applications::respond(shared, call, &target, &ids).await?, &ids));
+    }
+    if let Some(answer) = upload::respond(shared, call, &ids).await {
+        return Ok(with_ids(answer?, &ids));
     }
     let answer = match admit(shared, call) {
         Ok(Admitted::ToKeys(claims, target)) => {
@@ -158,6 +163,8 @@ impl AuthorizedCall<'_> {
             (&Method::GET, Target::Attachments(message, one)) => {
                 self.permitted(READ)?.show_attachments(message, one.as_deref())
             }
+            (&Method::POST, Target::Attachments(message, None)) => self.permitted(WRITE)?.attach(message),
+            (&Method::POST, Target::UploadSession(message)) => self.permitted(WRITE)?.create_upload_session(message),
             (&Method::GET, Target::AttachmentValue(message, one)) => {
                 self.permitted(READ)?.attachment_value(message, one)
             }

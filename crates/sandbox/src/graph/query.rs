@@ -32,6 +32,8 @@ pub(super) enum Condition {
     Received(Comparison, i64),
     /// The Message-ID is this one.
     MessageId(String),
+    /// The extended property of this id has this value.
+    Property(String, String),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,11 +72,11 @@ impl Query {
                     parsed.select = value.split(',').map(|name| name.trim().to_ascii_lowercase()).collect();
                 }
                 "$filter" => {
-                    parsed.filter = value
-                        .split(" and ")
-                        .map(condition)
-                        .collect::<Option<_>>()
-                        .ok_or_else(|| bad("filter", &value))?;
+                    let conditions = match property(&value) {
+                        Some(property) => Some(vec![property]),
+                        None => value.split(" and ").map(condition).collect::<Option<_>>(),
+                    };
+                    parsed.filter = conditions.ok_or_else(|| bad("filter", &value))?;
                 }
                 "$orderby" => {
                     let (property, direction) = value.trim().split_once(' ').unwrap_or((value.trim(), "asc"));
@@ -104,10 +106,13 @@ impl Query {
         Ok(parsed)
     }
 
-    pub(super) fn matches(&self, message: &Message) -> bool {
+    /// `has_property` tells of a message's identity whether it has an extended property of this id
+    /// and value.
+    pub(super) fn matches(&self, message: &Message, has_property: impl Fn(u64, &str, &str) -> bool) -> bool {
         self.filter.iter().all(|condition| match condition {
             Condition::IsRead(read) => message.flags.intersects(Flags::SEEN) == *read,
             Condition::MessageId(id) => Letter::read(&message.content).field("message-id").as_ref() == Some(id),
+            Condition::Property(id, value) => has_property(message.identity, id, value),
             Condition::Received(comparison, instant) => match comparison {
                 Comparison::Less => message.received_at < *instant,
                 Comparison::LessOrEqual => message.received_at <= *instant,
@@ -126,6 +131,13 @@ pub(super) fn with_skip(query: &str, skip: usize) -> String {
         next.append_pair(&name, &value);
     }
     next.append_pair("$skip", &skip.to_string()).finish()
+}
+
+/// `singleValueExtendedProperties/any(ep:ep/id eq 'String …' and ep/value eq '…')`.
+fn property(text: &str) -> Option<Condition> {
+    let inner = text.strip_prefix("singleValueExtendedProperties/any(ep:ep/id eq '")?.strip_suffix("')")?;
+    let (id, value) = inner.split_once("' and ep/value eq '")?;
+    Some(Condition::Property(id.to_owned(), value.to_owned()))
 }
 
 fn condition(text: &str) -> Option<Condition> {
@@ -179,6 +191,10 @@ mod tests {
         assert_eq!(filter, [Condition::Received(Comparison::GreaterOrEqual, 10), Condition::IsRead(false)]);
         let filter = Query::parse("$filter=internetMessageId%20eq%20'<o''neil@x>'").unwrap().filter;
         assert_eq!(filter, [Condition::MessageId("<o'neil@x>".into())]);
+        let filter = Query::parse(
+            "$filter=singleValueExtendedProperties/any(ep:ep/id%20eq%20'String%20{x}%20Name%20y'%20and%20ep/value%20eq%20'z')",
+        );
+        assert_eq!(filter.unwrap().filter, [Condition::Property("String {x} Name y".into(), "z".into())]);
         for (query, code) in [
             ("$filter=internetMessageId eq <1@x>", "BadRequest"),
             ("$top=0", "BadRequest"),

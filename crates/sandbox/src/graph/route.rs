@@ -22,6 +22,8 @@ pub(super) enum Target {
     Value(String),
     /// The attachments of a message, or the one of this identifier.
     Attachments(String, Option<String>),
+    /// A session for the upload of an attachment.
+    UploadSession(String),
     /// The octets of an attachment.
     AttachmentValue(String, String),
     /// `move`, `copy`, `send` or `permanentDelete`.
@@ -51,6 +53,7 @@ impl Target {
             Self::Value(_) => "/messages/{id}/$value",
             Self::Attachments(_, None) => "/messages/{id}/attachments",
             Self::Attachments(_, Some(_)) => "/messages/{id}/attachments/{id}",
+            Self::UploadSession(_) => "/messages/{id}/attachments/createUploadSession",
             Self::AttachmentValue(..) => "/messages/{id}/attachments/{id}/$value",
             Self::Action(_, Action::Move) => "/messages/{id}/move",
             Self::Action(_, Action::Copy) => "/messages/{id}/copy",
@@ -115,6 +118,7 @@ fn in_message(rest: &[&str]) -> Option<Target> {
         [attachments, rest @ ..] if attachments.eq_ignore_ascii_case("attachments") => {
             return match rest {
                 [] => Some(Target::Attachments(id, None)),
+                [session] if session.eq_ignore_ascii_case("createUploadSession") => Some(Target::UploadSession(id)),
                 [attachment] => Some(Target::Attachments(id, Some((*attachment).to_owned()))),
                 [attachment, "$value"] => Some(Target::AttachmentValue(id, (*attachment).to_owned())),
                 _ => None,

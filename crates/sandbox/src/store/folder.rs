@@ -118,6 +118,13 @@ impl Folder {
         Some(flags)
     }
 
+    /// Gives a message another content, and returns the length of the one before.
+    pub(super) fn rewrite(&mut self, uid: u32, content: Arc<[u8]>) -> Option<usize> {
+        let message = self.messages.get_mut(&uid)?;
+        self.version += 1;
+        Some(std::mem::replace(&mut message.content, content).len())
+    }
+
     /// `None` when the UIDs are used up.
     pub(super) fn append(&mut self, message: Message) -> Option<u32> {
         let uid = self.uid_next;

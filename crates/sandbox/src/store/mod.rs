@@ -257,6 +257,15 @@ impl Folders {
         Ok((target, pairs))
     }
 
+    /// Gives a message another content.
+    pub(super) fn rewrite(&mut self, uid_validity: u32, uid: u32, content: Arc<[u8]>) {
+        let octets = content.len();
+        let folder = self.by_validity_mut(uid_validity);
+        if let Some(before) = folder.and_then(|folder| folder.rewrite(uid, content)) {
+            self.octets = self.octets - before + octets;
+        }
+    }
+
     /// Removes the messages of a folder that `doomed` picks; gives their UIDs.
     pub(super) fn expunge(&mut self, uid_validity: u32, doomed: impl Fn(u32, &Message) -> bool) -> Vec<u32> {
         let Some(folder) = self.by_validity_mut(uid_validity) else { return Vec::new() };
