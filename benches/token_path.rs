@@ -71,6 +71,7 @@ fn authenticator(grant: Grant, passwords: Vec<String>, accounts: usize) -> Arc<A
         trust: Trust { system_roots: false, additional_ca: None, destinations: Vec::new() },
         state: State::Memory,
         queue: None,
+        spool: None,
         limits: Limits::default(),
         log: Log { format: LogFormat::Text, level: tracing::Level::ERROR, audit: None },
         notes: Vec::new(),

@@ -25,7 +25,8 @@ use gatepost_core::clock::Clock;
 use gatepost_core::escape::escaped;
 use gatepost_core::reloadable::Reloadable;
 use gatepost_core::server_name::ServerName;
-use gatepost_store::Store;
+use gatepost_core::system_error::Plain;
+use gatepost_store::{SealedWriter, Store};
 use gatepost_telemetry::audit::Audit;
 
 /// A service that is bound, but does not serve yet.
@@ -63,6 +64,15 @@ impl App {
         inherited: &mut Inherited,
     ) -> Result<Self, StartError> {
         refuse_unproved(&config, &*store).await?;
+        if let Some(spool) = &config.spool
+            && let Err(error) = SealedWriter::prepare(spool).await
+        {
+            tracing::warn!(
+                directory = %spool.display(),
+                "large messages for Microsoft Graph are refused until their directory can be used: {}",
+                Plain(&error)
+            );
+        }
         let config = Arc::new(config);
         let server_name = server_name(&config);
         let audit = config.log.audit.as_ref().map(|to| Audit::start(to, Clock::system())).transpose()?;

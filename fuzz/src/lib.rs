@@ -12,6 +12,7 @@ mod http_basic;
 mod http_head;
 mod maildrop;
 mod mime_head;
+mod mime_parts;
 mod ntlm_challenge;
 mod proxy_header;
 pub mod recipe;
@@ -30,7 +31,7 @@ use gatepost_core::protocol::MailProtocol;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All of them.
-pub const TARGETS: [Target; 21] = [
+pub const TARGETS: [Target; 22] = [
     ("imap_client", imap_client),
     ("pop3_client", pop3_client),
     ("smtp_client", smtp_client),
@@ -47,6 +48,7 @@ pub const TARGETS: [Target; 21] = [
     ("proxy_header", proxy_header),
     ("token_answer", token_answer),
     ("mime_head", mime_head),
+    ("mime_parts", mime_parts),
     ("http_head", http_head),
     ("http_basic", http_basic),
     ("soap_head", soap_head),
@@ -132,6 +134,11 @@ pub fn token_answer(data: &[u8]) {
 /// A submitted message.
 pub fn mime_head(data: &[u8]) {
     mime_head::check(data);
+}
+
+/// A submitted message that is taken apart.
+pub fn mime_parts(data: &[u8]) {
+    mime_parts::check(data);
 }
 
 /// An HTTP/1 client's octets towards the judge of heads.

@@ -13,6 +13,9 @@ use gatepost_core::protocol::Protocol;
 /// How often the log says how many sessions are left.
 const PROGRESS: Duration = Duration::from_secs(10);
 
+/// How long the end of the service waits for the removal of drafts that were not sent.
+const REMOVALS: Duration = Duration::from_secs(10);
+
 /// Refuses new connections, and waits until the sessions have ended, at most `limits.drain`.
 /// Returns how many were cut.
 pub(crate) async fn drain(running: &Running) -> usize {
@@ -52,6 +55,7 @@ pub(crate) async fn drain(running: &Running) -> usize {
     }
     running.stopping.cancel();
     running.listeners.empty().await;
+    running.generation.get().removed_drafts(REMOVALS).await;
     cut
 }
 

@@ -5,10 +5,12 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::time::Duration;
 
 use rustls::ServerConfig;
 use rustls::pki_types::CertificateDer;
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::error::StartError;
@@ -184,6 +186,14 @@ impl Generation {
         Ok(Self { number, config, shared, services, targets, ways, graphs, presented })
     }
 
+    /// Waits until the drafts of broken-off messages are removed, at most this long.
+    pub(super) async fn removed_drafts(&self, most: Duration) {
+        let end = Instant::now() + most;
+        for graph in self.graphs.values() {
+            graph.removed_drafts(end.saturating_duration_since(Instant::now())).await;
+        }
+    }
+
     /// Returns what differs from `before`, by the names of sections; empty when nothing does.
     pub(super) fn changes(&self, before: &Self) -> Vec<&'static str> {
         let (was, is) = (&before.config, &self.config);
@@ -252,7 +262,13 @@ impl Assembly<'_> {
             ListenerBackend::Submission(config) => {
                 let smtp = config.smtp.as_ref().map(|upstream| self.target(listener, upstream)).transpose()?;
                 let graph = self.graph(&config.graph);
-                let ways = SubmissionBackend::new(config.clone(), smtp, graph, &self.config.limits);
+                let ways = SubmissionBackend::new(
+                    config.clone(),
+                    smtp,
+                    graph,
+                    &self.config.limits,
+                    self.config.spool.as_deref(),
+                );
                 Ok(Backend::Submission(Arc::new(ways)))
             }
             ListenerBackend::Maildrop(origin) => Ok(Backend::Maildrop(self.graph(origin))),

@@ -7,7 +7,7 @@ use crate::graph::GraphClient;
 use crate::session::Backend;
 use crate::session::http::Gateway;
 use crate::session::upstream::Target;
-use gatepost_config::{Deliver, Origin, Resource};
+use gatepost_config::{Deliver, GraphLarge, Origin, Resource};
 use gatepost_oauth::claims::MailAccess;
 use gatepost_proto::http::rules::HttpService;
 
@@ -114,6 +114,10 @@ pub(super) fn destinations(facts: &Facts) -> Vec<Destination> {
                 if deliver != Deliver::Smtp {
                     let graph = Door::Graph(Arc::clone(&ways.graph));
                     add(graph, MailAccess::GraphSend, name, deliver == Deliver::Auto);
+                    if ways.config.graph_large == GraphLarge::Draft {
+                        let graph = Door::Graph(Arc::clone(&ways.graph));
+                        add(graph, MailAccess::GraphReadWrite, name, deliver == Deliver::Auto);
+                    }
                 }
             }
             Backend::Maildrop(graph) => add(Door::Graph(Arc::clone(graph)), MailAccess::GraphReadWrite, name, false),

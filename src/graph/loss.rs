@@ -14,10 +14,26 @@ const NAME_OCTETS: usize = 60;
 /// Nothing depends on the first, and the second has its own place in Exchange.
 const NO_LOSS: [&str; 4] = ["x-mailer", "x-mimeole", "x-priority", "x-msmail-priority"];
 
+/// Fields that only a message keeps that is sent as it is.
+const DROPPED_OF_DRAFTS: [&str; 5] =
+    ["in-reply-to", "references", "disposition-notification-to", "return-receipt-to", "sensitivity"];
+
 /// Returns what the recipients of the message do not get, as a failure for the log: fields that
 /// guard against loops of automatic answers, fields of mailing lists, and those of the sender's own
 /// programs.
 pub(super) fn of(head: &Head<'_>) -> Option<Failure> {
+    named(head, is_dropped)
+}
+
+/// Returns what the recipients of a draft do not get, of which these fields are kept.
+pub(super) fn of_draft(head: &Head<'_>, kept: &[&str]) -> Option<Failure> {
+    named(head, |name| {
+        let is = |words: &[&str]| words.iter().any(|word| word.as_bytes().eq_ignore_ascii_case(name));
+        (is_dropped(name) || is(&DROPPED_OF_DRAFTS)) && !is(kept)
+    })
+}
+
+fn named(head: &Head<'_>, is_dropped: impl Fn(&[u8]) -> bool) -> Option<Failure> {
     let mut lost: Vec<String> = Vec::new();
     for name in head.fields().iter().map(|field| head.name(field)).filter(|name| is_dropped(name)) {
         let name = escaped(name, NAME_OCTETS);
@@ -33,7 +49,13 @@ pub(super) fn of(head: &Head<'_>) -> Option<Failure> {
 fn is_dropped(name: &[u8]) -> bool {
     let name = name.to_ascii_lowercase();
     let is = |words: &[&str]| words.iter().any(|word| word.as_bytes() == name);
-    is(&["auto-submitted", "precedence"]) || name.starts_with(b"list-") || (name.starts_with(b"x-") && !is(&NO_LOSS))
+    is(&["auto-submitted", "precedence"]) || name.starts_with(b"list-") || is_custom(&name)
+}
+
+/// Whether a field is one of a program's own, on which others may depend.
+pub(super) fn is_custom(name: &[u8]) -> bool {
+    let name = name.to_ascii_lowercase();
+    name.starts_with(b"x-") && !NO_LOSS.iter().any(|word| word.as_bytes() == name)
 }
 
 #[cfg(test)]

@@ -29,7 +29,7 @@ const PAGE: usize = 1_000;
 /// Most octets of a page. About 600 for each message are usual.
 const PAGE_OCTETS: usize = 4 * 1_024 * 1_024;
 /// Longest id of a message, and longest address of a page. Graph's ids have about 150 octets.
-const ID_OCTETS: usize = 1_024;
+pub(super) const ID_OCTETS: usize = 1_024;
 const LINK_OCTETS: usize = 8 * 1_024;
 
 /// Time limit for a request and its repetitions, including waits. A mail program hardly waits
@@ -105,6 +105,17 @@ struct ListItem<'a> {
 struct Property<'a> {
     #[serde(borrow)]
     value: Cow<'a, str>,
+}
+
+impl Unserved {
+    /// Returns the failure, for a request that was not about a single message, or a caller for
+    /// which that does not matter.
+    pub(crate) fn into_failure(self) -> Failure {
+        match self {
+            Self::TokenRefused(failure) | Self::Failed(failure) => failure,
+            Self::Gone => Failure::new(Cause::NoInbox, "Microsoft Graph finds no Inbox in this mailbox"),
+        }
+    }
 }
 
 impl NextPage {

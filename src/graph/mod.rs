@@ -3,7 +3,7 @@
 //!
 //! `send` sends a message, after `outgoing` has ensured that its recipients are exactly those of
 //! the envelope. `sent_items` looks for its copy if Graph did not say whether it took the message,
-//! and `loss` says what Graph drops. `directory` asks for other things than mail. [`messages`] reads and deletes what has arrived. [`answer`]
+//! and `loss` says what Graph drops. `large` sends what is too large for `sendMail`. `directory` asks for other things than mail. [`messages`] reads and deletes what has arrived. [`answer`]
 //! reads Graph's error answers. `throttle` pauses requests when Graph asks for it.
 
 use std::error::Error;
@@ -16,6 +16,7 @@ use hyper::header::{ACCEPT, AUTHORIZATION, HeaderValue, InvalidHeaderValue, USER
 use hyper::http::request::Builder;
 use hyper::{Request, Response};
 use tokio::sync::OnceCell;
+use tokio_util::task::TaskTracker;
 use zeroize::Zeroizing;
 
 use body::Base64;
@@ -31,6 +32,7 @@ pub mod answer;
 mod body;
 pub(crate) mod directory;
 mod judge;
+mod large;
 mod loss;
 pub mod messages;
 mod not_sent;
@@ -41,6 +43,8 @@ mod send;
 mod sent_items;
 mod throttle;
 
+pub(crate) use large::check_head;
+pub use large::{LARGE_OCTETS, MessageOctets};
 pub use not_sent::NotSent;
 pub use outgoing::MESSAGE_OCTETS;
 pub use send::Sent;
@@ -58,7 +62,11 @@ pub struct GraphClient {
     connect: Duration,
     answer: Duration,
     client: OnceCell<Client<Content>>,
+    /// For files that go to another server of Microsoft's.
+    uploads: OnceCell<Client<Content>>,
     throttle: Throttle,
+    /// Drafts of messages that were broken off.
+    removals: TaskTracker,
 }
 
 /// Why there was no answer.
@@ -92,7 +100,17 @@ impl GraphClient {
     pub fn new(origin: Origin, dialer: Arc<Dialer>, trust: Arc<UpstreamTrust>, limits: &Limits) -> Self {
         let connect = limits.connect.max(limits.connect_via_proxy);
         let answer = limits.graph_answer;
-        Self { origin, dialer, trust, connect, answer, client: OnceCell::new(), throttle: Throttle::default() }
+        Self {
+            origin,
+            dialer,
+            trust,
+            connect,
+            answer,
+            client: OnceCell::new(),
+            uploads: OnceCell::new(),
+            throttle: Throttle::default(),
+            removals: TaskTracker::new(),
+        }
     }
 
     /// Returns the origin that it sends requests to.
@@ -123,6 +141,16 @@ impl GraphClient {
             .get_or_try_init(|| async {
                 let tls = Arc::new(self.trust.client_config().await?);
                 Ok(http::client(Connector::to_origin(Arc::clone(&self.dialer), tls, self.connect, &self.origin)))
+            })
+            .await
+    }
+
+    /// Returns the client for addresses of uploads, which goes wherever they say.
+    async fn upload_client(&self) -> Result<&Client<Content>, TrustError> {
+        self.uploads
+            .get_or_try_init(|| async {
+                let tls = Arc::new(self.trust.client_config().await?);
+                Ok(http::client(Connector::new(Arc::clone(&self.dialer), tls, self.connect)))
             })
             .await
     }

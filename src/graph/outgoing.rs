@@ -48,8 +48,36 @@ pub(super) fn prepare(mailbox: &MailAddress, envelope: &Envelope, message: &Byte
     if message.len() > MESSAGE_OCTETS {
         return Err(too_large());
     }
+    let message = &with_quoted_names(message);
     mime::check_lines(message).map_err(|flaw| malformed(&flaw))?;
     let head = Head::parse(message).map_err(|flaw| malformed(&flaw))?;
+    let AddressedHead { octets, recipients, message_id, changed } = address(mailbox, envelope, &head)?;
+    let message = match octets {
+        None => Base64([message.clone(), Bytes::new()]),
+        Some(octets) => Base64([octets.into(), message.slice(head.body()..)]),
+    };
+    if message.len() > MESSAGE_OCTETS {
+        return Err(too_large());
+    }
+    Ok(Outgoing { message, recipients, message_id, changed, loss: loss::of(&head) })
+}
+
+/// A header that names exactly the recipients of the envelope.
+#[derive(Debug)]
+pub(super) struct AddressedHead {
+    /// `None` if the header stays as it is.
+    pub(super) octets: Option<Vec<u8>>,
+    /// See [`Outgoing`].
+    pub(super) recipients: Vec<Address>,
+    pub(super) message_id: Option<String>,
+    pub(super) changed: String,
+}
+
+/// Makes a header name the recipients of the envelope. A message without Message-ID gets one.
+///
+/// # Errors
+/// The reply says what is wrong, and is permanent.
+pub(super) fn address(mailbox: &MailAddress, envelope: &Envelope, head: &Head<'_>) -> Result<AddressedHead, NotSent> {
     let mut recipients = Vec::new();
     let mut known = HashSet::new();
     for recipient in &envelope.recipients {
@@ -58,7 +86,7 @@ pub(super) fn prepare(mailbox: &MailAddress, envelope: &Envelope, message: &Byte
             recipients.push(address);
         }
     }
-    let (mut changes, set_aside) = mime::address_to(&head, &recipients);
+    let (mut changes, set_aside) = mime::address_to(head, &recipients);
     let message_id = match head.named("Message-ID").next() {
         Some(field) => searchable(head.value(field)),
         None => {
@@ -67,20 +95,8 @@ pub(super) fn prepare(mailbox: &MailAddress, envelope: &Envelope, message: &Byte
             Some(id)
         }
     };
-    let message = match changes.is_empty() && !head.is_mended() {
-        true => Base64([message.clone(), Bytes::new()]),
-        false => Base64([head.edited(changes).into(), message.slice(head.body()..)]),
-    };
-    if message.len() > MESSAGE_OCTETS {
-        return Err(too_large());
-    }
-    Ok(Outgoing {
-        message,
-        recipients,
-        message_id,
-        changed: changed(head.is_mended(), &set_aside),
-        loss: loss::of(&head),
-    })
+    let octets = (!changes.is_empty() || head.is_mended()).then(|| head.edited(changes));
+    Ok(AddressedHead { octets, recipients, message_id, changed: changed(head.is_mended(), &set_aside) })
 }
 
 /// Says what was changed.
@@ -99,6 +115,15 @@ fn searchable(value: &[u8]) -> Option<String> {
     is_word.then(|| id.to_owned())
 }
 
+/// The message with quotes around display names that Graph would take for a second address.
+fn with_quoted_names(message: &Bytes) -> Bytes {
+    // What is wrong with another header is said where it is read for its recipients.
+    let Ok(head) = Head::parse(message) else { return message.clone() };
+    let Some(mut quoted) = mime::sender::quote_names(&head) else { return message.clone() };
+    quoted.extend_from_slice(message.get(head.body()..).unwrap_or_default());
+    quoted.into()
+}
+
 fn too_large() -> NotSent {
     NotSent::new(
         Reply::new(552, [3, 4], format_args!("Message too large: Microsoft Graph takes {MESSAGE_OCTETS} bytes")),
@@ -109,7 +134,7 @@ fn too_large() -> NotSent {
     )
 }
 
-fn malformed(flaw: &MimeError) -> NotSent {
+pub(super) fn malformed(flaw: &MimeError) -> NotSent {
     NotSent::new(
         Reply::new(554, [6, 0], format_args!("Message not sent: it {flaw}")),
         Failure::new(Cause::MalformedMessage, format!("the message {flaw}")),

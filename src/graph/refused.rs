@@ -11,6 +11,7 @@ use super::not_sent::NotSent;
 use gatepost_config::Origin;
 use gatepost_core::cause::Cause;
 use gatepost_core::failure::{Actor, Failure};
+use gatepost_oauth::MailAccess;
 use gatepost_proto::mail::smtp::Reply;
 
 /// Above this size, Graph was seen to answer 200 and send nothing.
@@ -124,6 +125,7 @@ pub(super) fn no_answer(error: &GraphError, graph: &Origin, id: &str) -> NotSent
             reply: Reply::new(451, [4, 1], "No connection to Microsoft Graph"),
             failure,
             token_refused: false,
+            access: MailAccess::GraphSend,
         },
     }
 }

@@ -115,7 +115,7 @@ impl GraphClient {
 
     /// Looks into Sent Items, because Graph did not say whether it took the message. Returns the
     /// remark for the log.
-    async fn look_for_copy(
+    pub(super) async fn look_for_copy(
         &self,
         bearer: &Bearer,
         sent: Option<HandedOver<'_>>,

@@ -1,8 +1,9 @@
 //! `deliver`, `trusted_senders` and `legacy`.
 
+use std::path::Path;
 use std::time::Duration;
 
-use gatepost_config::{Deliver, ListenerBackend, SenderRule, Submission};
+use gatepost_config::{Deliver, GraphLarge, ListenerBackend, SenderRule, Submission};
 use gatepost_core::account::MailAddress;
 
 use crate::support::{HASH, config as load, mistakes};
@@ -39,6 +40,40 @@ fn every_way_to_deliver() {
     assert!(legacy.bare_lf && legacy.legacy && matches!(legacy.serves, ListenerBackend::Submission(_)));
     let relay = load(&listener(&format!("{local}, deliver: smtp"))).listeners.remove(0);
     assert!(matches!(relay.serves, ListenerBackend::Relay(_)));
+}
+
+#[test]
+fn large_messages_need_a_place() {
+    let listener =
+        |keys: &str| format!("listeners: {{smtp: {{bind: '127.0.0.1:25', {keys}}}}}\naccounts: [{{login: '*'}}]\n");
+    let config =
+        load(&format!("{}state: {{directory: /srv/gatepost}}", listener("deliver: graph, graph_large: draft")));
+    let ListenerBackend::Submission(submission) = &config.listeners[0].serves else { panic!("a relay") };
+    assert_eq!(submission.graph_large, GraphLarge::Draft);
+    assert_eq!(config.spool.as_deref(), Some(Path::new("/srv/gatepost")));
+    assert_eq!(
+        mistakes(&listener("deliver: auto, graph_large: draft")),
+        [
+            "state.directory: `directory` is missing, which `graph_large: draft` needs for large messages on their way; write \
+          `state: {directory: /var/lib/gatepost}`, or remove `graph_large` from the listeners"
+        ]
+    );
+    let notes = |keys: &str| load(&format!("{}state: {{directory: /srv/gatepost}}", listener(keys))).notes;
+    let has = |keys: &str, what: &str| notes(keys).iter().any(|note| note.contains(what));
+    assert!(has(
+        "deliver: smtp, legacy: true, graph_large: draft",
+        "`graph_large` has no effect on the listener `smtp`"
+    ));
+    assert!(!has("deliver: smtp, legacy: true, graph_large: refuse", "graph_large"));
+    assert!(!has("deliver: graph, graph_large: draft", "graph_large"));
+    let cloud = format!(
+        "{}microsoft: {{cloud: us-gov-dod, tenant: contoso.us, client_id: 00000000-0000-0000-0000-000000000001}}",
+        listener("deliver: graph, graph_large: draft")
+    );
+    let notes = load(&format!("{cloud}\nstate: {{directory: /srv/gatepost}}")).notes;
+    assert!(notes.iter().any(|note| note.contains("Microsoft offers no upload")), "{notes:?}");
+    // Without a listener that needs it, there is none.
+    assert_eq!(load(&format!("{}state: {{directory: /srv/gatepost}}", listener("deliver: graph"))).spool, None);
 }
 
 #[test]

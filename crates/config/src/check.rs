@@ -53,6 +53,7 @@ pub(super) fn check(
     let trust = read_trust(&root.section("trust"));
     let state = state::read(&root, trust.as_ref());
     let queue = queue::read(&root, state.as_ref(), &listeners);
+    let spool = submission::read_spool(&root, state.as_ref(), &listeners);
     let limits = limits::read(&root.section("limits"));
     let clouds = accounts.entries().iter().map(|account| account.application.cloud);
     let counts_together = matches!(state, Some(State::Redis { .. } | State::NotRead));
@@ -81,6 +82,7 @@ pub(super) fn check(
             trust,
             state,
             queue,
+            spool,
             limits,
             log,
             admin,

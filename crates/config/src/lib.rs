@@ -89,7 +89,7 @@ pub use model::queue::Queue;
 pub use model::sending::{SendAs, SenderRule, Sending};
 pub use model::server::{Origin, Resource, Upstream, UpstreamTls};
 pub use model::state::{RedisServer, State, StateKey};
-pub use model::submission::{Deliver, Submission, TrustedSender};
+pub use model::submission::{Deliver, GraphLarge, Submission, TrustedSender};
 pub use model::trust::{DestinationTrust, Trust};
 pub use purpose::Purpose;
 pub use secrets::line as secret_line;

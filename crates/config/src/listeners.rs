@@ -347,6 +347,7 @@ fn read_smtp<'a>(
         section.get("legacy").is_some_and(|node| node.as_text().is_some_and(|text| value::truth(text) == Ok(true)));
     let queue = queue::read_switch(section, accounts);
     let deliver = deliver?;
+    let graph_large = submission::read_graph_large(section, deliver, cloud);
     let smtp = match deliver {
         Deliver::Graph => None,
         Deliver::Smtp | Deliver::Auto => Some(read_upstream(section, MailProtocol::Smtp, cloud, destinations)?),
@@ -377,7 +378,8 @@ fn read_smtp<'a>(
         }
     };
     let (sender, trusted_senders, queue) = (sender?, trusted_senders?, queue?);
-    Some(ListenerBackend::Submission(Submission { deliver, smtp, graph, sender, trusted_senders, queue }))
+    let graph_large = graph_large?;
+    Some(ListenerBackend::Submission(Submission { deliver, smtp, graph, sender, trusted_senders, graph_large, queue }))
 }
 
 fn read_origin<'a>(

@@ -2,14 +2,17 @@
 //! `deliver` and `trusted_senders`.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
+use std::path::PathBuf;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
-use super::model::account::{Accounts, Grant, LoginPattern};
+use super::model::account::{Accounts, Cloud, Grant, LoginPattern};
 use super::model::listener::{Listener, ListenerBackend};
 use super::model::sending::SenderRule;
-use super::model::submission::{Deliver, TrustedSender};
+use super::model::state::State;
+use super::model::submission::{Deliver, GraphLarge, TrustedSender};
 use super::reader::{Node, Section};
+use super::state;
 use super::value::{self, wrong};
 use gatepost_core::account::LoginName;
 
@@ -32,6 +35,48 @@ pub(super) fn sends_only(pattern: &LoginPattern, listeners: &[Listener], account
 pub(super) fn read_deliver(section: &Section<'_>) -> Option<Deliver> {
     let words = [("smtp", Deliver::Smtp), ("graph", Deliver::Graph), ("auto", Deliver::Auto)];
     section.get("deliver").map_or(Some(Deliver::Smtp), |node| node.read(|text| value::choice(text, &words)))
+}
+
+/// Reads `graph_large`.
+pub(super) fn read_graph_large(section: &Section<'_>, deliver: Deliver, cloud: Cloud) -> Option<GraphLarge> {
+    let Some(node) = section.get("graph_large") else { return Some(GraphLarge::Refuse) };
+    let words = [("draft", GraphLarge::Draft), ("refuse", GraphLarge::Refuse)];
+    let large = node.read(|text| value::choice(text, &words))?;
+    let name = section.path().trim_start_matches("listeners.");
+    match (large, deliver, cloud) {
+        (GraphLarge::Refuse, ..) => {}
+        (_, Deliver::Smtp, _) => section.context().note(format!(
+            "`graph_large` has no effect on the listener `{name}`, whose messages do not go through Microsoft Graph"
+        )),
+        (_, _, Cloud::UsGovGccHigh | Cloud::UsGovDod) => section.context().note(format!(
+            "Microsoft offers no upload of files of more than 3 MB to messages in this cloud. The listener `{name}` can              send only messages with smaller ones (`graph_large: draft`)"
+        )),
+        _ => {}
+    }
+    Some(large)
+}
+
+/// Returns the directory for large messages, which listeners with `graph_large: draft` need.
+pub(super) fn read_spool(root: &Section<'_>, state: Option<&State>, listeners: &[Listener]) -> Option<PathBuf> {
+    let is_needed = |listener: &Listener| {
+        matches!(&listener.serves, ListenerBackend::Submission(submission)
+            if submission.graph_large == GraphLarge::Draft && submission.deliver != Deliver::Smtp)
+    };
+    if !listeners.iter().any(is_needed) {
+        return None;
+    }
+    let directory = match state? {
+        State::Memory => None,
+        _ => state::read_directory(&root.section("state"))?,
+    };
+    if directory.is_none() {
+        root.section("state").missing(
+            "directory",
+            ", which `graph_large: draft` needs for large messages on their way",
+            "write `state: {directory: /var/lib/gatepost}`, or remove `graph_large` from the listeners",
+        );
+    }
+    directory
 }
 
 /// Notes what a message loses on its way through Graph.

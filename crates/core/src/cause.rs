@@ -456,7 +456,10 @@ causes! {
             "read Microsoft's words. If they do not help, set `deliver: smtp` on this listener",
         /// The message is larger than `limits.message`, or than Microsoft Graph takes.
         MessageTooLarge = "message-too-large": NotAuthorized, ClientOwner,
-            "send smaller messages, or set `deliver: smtp` on this listener",
+            "send smaller messages. For Microsoft Graph, set `graph_large: draft` or `deliver: smtp` on the listener",
+        /// The message is too large for Microsoft Graph as it is, and a draft would lose parts of it.
+        NotADraft = "not-a-draft": NotAuthorized, ClientOwner,
+            "send it as text with attached files and without a signature, or set `deliver: smtp` on this listener",
         /// The message has a NUL.
         Nul = "nul": NotAuthorized, ClientOwner, "remove the NUL byte from the message",
         /// Microsoft did not say whether it took the message: it may have been sent.
@@ -483,6 +486,9 @@ causes! {
         /// The mailbox has sent as much as it may for now.
         SendingLimit = "sending-limit": Unavailable, ClientOwner,
             "send less, or wait. A mailbox can address 10,000 recipients in 24 hours",
+        /// The temporary file of a message cannot be written or read.
+        SpoolFailed = "spool-failed": Unavailable, GatepostAdmin,
+            "make room in the state directory, and check its disk",
         /// Microsoft Graph takes no more requests for the mailbox for now.
         Throttled = "throttled": Unavailable, Nobody,
             "clients retry after the pause. If this recurs, let the client check less often",

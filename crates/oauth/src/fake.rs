@@ -24,6 +24,7 @@ pub fn config(accounts: Accounts, limits: Limits) -> Config {
         trust: Trust { system_roots: false, additional_ca: None, destinations: Vec::new() },
         state: State::Memory,
         queue: None,
+        spool: None,
         limits,
         log: Log { format: LogFormat::Text, level: tracing::Level::INFO, audit: None },
         admin: gatepost_config::Admin::default(),

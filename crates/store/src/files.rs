@@ -7,11 +7,13 @@
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use aws_lc_rs::rand;
 use zeroize::Zeroizing;
 
 use gatepost_config::{suggestion, user};
+use gatepost_core::clock::system_time;
 use gatepost_core::system_error::Plain;
 
 /// Name of the database in the state directory.
@@ -19,6 +21,9 @@ pub(super) const DATABASE: &str = "gatepost.sqlite";
 
 /// Most octets read of a key file.
 const KEY_FILE_OCTETS: usize = 4_096;
+
+/// Age at which a temporary file that still has its name was left by a crash.
+const LEFT_BEHIND: Duration = Duration::from_secs(60);
 
 /// Why a file or directory cannot be used. Each problem says what to do.
 #[derive(Debug, thiserror::Error)]
@@ -261,6 +266,28 @@ fn write_beside(path: &Path, content: &[u8]) -> Result<PathBuf, FileProblem> {
         FileProblem::io("write", path)(error)
     })?;
     Ok(temporary)
+}
+
+/// Creates a directory for [`nameless`] files if it is missing, and removes what is older than a
+/// minute of those that did not lose their names.
+pub(super) fn prepare_nameless(directory: &Path) -> io::Result<()> {
+    private_directory(directory).map_err(io::Error::other)?;
+    for entry in fs::read_dir(directory)? {
+        let path = entry?.path();
+        let stem = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
+        let is_ours = path.extension().is_some_and(|extension| extension == "temporary")
+            && stem.len() == 16
+            && stem.bytes().all(|octet| octet.is_ascii_hexdigit());
+        let is_old = || {
+            let modified = fs::symlink_metadata(&path).and_then(|found| found.modified()).ok();
+            // After the clock was set back, another start removes it.
+            modified.is_some_and(|at| system_time().duration_since(at).is_ok_and(|age| age > LEFT_BEHIND))
+        };
+        if is_ours && is_old() {
+            fs::remove_file(&path)?;
+        }
+    }
+    Ok(())
 }
 
 /// Creates a file that has no name any more when this returns.

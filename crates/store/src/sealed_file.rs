@@ -76,6 +76,16 @@ impl SealedWriter {
         Ok(Self { parts: Some(Box::new(Parts { file, key, segment, number: 0 })), length: 0 })
     }
 
+    /// Prepares a directory for [`SealedWriter::temporary`]: creates it if it is missing, and removes
+    /// files that a crash left in the moment before they lost their names.
+    ///
+    /// # Errors
+    /// Those of the file system.
+    pub async fn prepare(directory: &Path) -> io::Result<()> {
+        let directory = directory.to_path_buf();
+        blocking(move || files::prepare_nameless(&directory)).await
+    }
+
     /// Begins a file without a name in `directory`, which must exist and be private. Its key is in
     /// memory only, and it is gone with the last handle or the process.
     ///
@@ -357,6 +367,27 @@ mod tests {
         writer.write(&content(100_000)).await.unwrap();
         assert_eq!(fs::read_dir(&directory).unwrap().count(), 0);
         assert_eq!(all(&writer.finish().await.unwrap()).unwrap(), content(100_000));
+        fs::remove_dir_all(directory).unwrap();
+    }
+
+    #[tokio::test]
+    async fn what_a_crash_left_is_removed_and_nothing_else() {
+        let directory = directory("left");
+        let files = ["0123456789abcdef.temporary", "0123456789abcde0.temporary", "other.temporary", "state.sqlite"];
+        for (number, name) in files.into_iter().enumerate() {
+            let file = fs::File::create(directory.join(name)).unwrap();
+            if number != 1 {
+                let old = gatepost_core::clock::system_time() - std::time::Duration::from_secs(120);
+                file.set_modified(old).unwrap();
+            }
+        }
+        SealedWriter::prepare(&directory).await.unwrap();
+        let mut left: Vec<_> = fs::read_dir(&directory).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        left.sort();
+        assert_eq!(left, [files[1], files[2], files[3]]);
+        fs::remove_dir_all(&directory).unwrap();
+        SealedWriter::prepare(&directory).await.unwrap();
+        assert_eq!(fs::read_dir(&directory).unwrap().count(), 0);
         fs::remove_dir_all(directory).unwrap();
     }
 

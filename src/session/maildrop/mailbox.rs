@@ -171,14 +171,3 @@ impl Mailbox {
 fn log_in_again(failure: Failure) -> Failure {
     Failure::new(Cause::TokenExpired, failure.message)
 }
-
-impl Unserved {
-    /// Returns the failure, for a request that was not about a single message, or a caller for
-    /// which that does not matter.
-    pub(super) fn into_failure(self) -> Failure {
-        match self {
-            Self::TokenRefused(failure) | Self::Failed(failure) => failure,
-            Self::Gone => Failure::new(Cause::NoInbox, "Microsoft Graph finds no Inbox in this mailbox"),
-        }
-    }
-}

@@ -1,14 +1,15 @@
 //! How messages that Gatepost takes itself are sent, for all sessions of a listener.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tokio::sync::Semaphore;
 
 use super::rates::Rates;
-use crate::graph::{GraphClient, MESSAGE_OCTETS};
+use crate::graph::{GraphClient, LARGE_OCTETS, MESSAGE_OCTETS};
 use crate::session::submission::fallback::GraphFallback;
 use crate::session::upstream::Target;
-use gatepost_config::{Deliver, Limits, Submission as Config};
+use gatepost_config::{Deliver, GraphLarge, Limits, Submission as Config};
 use gatepost_core::account::MailAddress;
 use gatepost_proto::mail::smtp::transaction::Extensions;
 
@@ -20,6 +21,8 @@ pub struct SubmissionBackend {
     pub smtp: Option<Arc<Target>>,
     /// Microsoft Graph.
     pub graph: Arc<GraphClient>,
+    /// Where large messages for Graph are collected; `None` if they are refused.
+    pub(super) drafts: Option<Arc<PathBuf>>,
     pub(super) fallback: GraphFallback,
     pub(super) rates: Rates,
     /// Permits for messages that are collected.
@@ -28,9 +31,24 @@ pub struct SubmissionBackend {
 
 impl SubmissionBackend {
     /// Creates the backend. No message has been sent yet.
-    pub fn new(config: Config, smtp: Option<Arc<Target>>, graph: Arc<GraphClient>, limits: &Limits) -> Self {
+    ///
+    /// `spool` is the directory for large messages.
+    pub fn new(
+        config: Config,
+        smtp: Option<Arc<Target>>,
+        graph: Arc<GraphClient>,
+        limits: &Limits,
+        spool: Option<&Path>,
+    ) -> Self {
         let room = Semaphore::new(limits.graph_messages);
-        Self { config, smtp, graph, fallback: GraphFallback::default(), rates: Rates::default(), room }
+        let drafts = spool.filter(|_| config.graph_large == GraphLarge::Draft).map(|path| Arc::new(path.to_path_buf()));
+        let (fallback, rates) = (GraphFallback::default(), Rates::default());
+        Self { config, smtp, graph, drafts, fallback, rates, room }
+    }
+
+    /// Returns the size of the largest message that goes through Graph.
+    pub(super) fn graph_octets(&self) -> u64 {
+        if self.drafts.is_some() { LARGE_OCTETS as u64 } else { MESSAGE_OCTETS as u64 }
     }
 
     /// Returns what clients are told: [`SubmissionBackend::extensions`], with the size that Graph
@@ -38,7 +56,7 @@ impl SubmissionBackend {
     pub(super) fn announced(&self, limits: &Limits, mailbox: Option<&MailAddress>) -> Extensions {
         let extensions = self.extensions(limits);
         if self.config.deliver == Deliver::Auto && self.fallback.led_through_graph(mailbox) {
-            return Extensions { size: extensions.size.min(MESSAGE_OCTETS as u64), ..extensions };
+            return Extensions { size: extensions.size.min(self.graph_octets()), ..extensions };
         }
         extensions
     }
@@ -51,7 +69,7 @@ impl SubmissionBackend {
         match (self.config.deliver, announced) {
             (Deliver::Graph, _) | (_, None) => {
                 // A message with such addresses is UTF-8 on every route (RFC 6532).
-                Extensions { size: most.min(MESSAGE_OCTETS as u64), dsn: false, smtputf8: true }
+                Extensions { size: most.min(self.graph_octets()), dsn: false, smtputf8: true }
             }
             (deliver, Some(announced)) => {
                 let has = |keyword: &str| {

@@ -6,16 +6,15 @@ use std::mem;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hyper::body::Bytes;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::exchange::Exchange;
-use super::header::{HeaderGate, with_quoted_names};
+use super::header::HeaderGate;
 use super::message::{self, Delivery, Message, Verdict};
 use super::rates::Counted;
 use super::refused::{self, Refused};
-use crate::graph::NotSent;
+use crate::graph::{MessageOctets, NotSent};
 use crate::session::connection_info::SessionUser;
 use crate::session::fresh_token::with_fresh_token;
 use crate::session::incident::{Message as Told, Outcome};
@@ -30,7 +29,6 @@ use gatepost_core::failure::Failure;
 use gatepost_core::protocol::Protocol;
 use gatepost_core::source::Source;
 use gatepost_net::stream::Stream;
-use gatepost_oauth::MailAccess;
 use gatepost_proto::mail::smtp::content::ContentError;
 use gatepost_proto::mail::smtp::submission::{Ending, Event, Submission};
 use gatepost_proto::mail::smtp::transaction::{Mail, Recipient};
@@ -372,7 +370,9 @@ impl<'a> Conversation<'a> {
                 Failure::new(Cause::BareLineEnd, "message refused, because it has a bare CR or LF")
             }
             ContentError::Nul => Failure::new(Cause::Nul, "message refused, because it has a NUL"),
-            ContentError::TooLarge if by_graph => refused::too_large_for_graph().failure,
+            ContentError::TooLarge if by_graph => {
+                refused::too_large_for_graph(self.router.ways.drafts.is_some()).failure
+            }
             ContentError::TooLarge => Failure::new(
                 Cause::MessageTooLarge,
                 "message refused, because it is larger than `limits.message` or than Exchange Online takes",
@@ -420,7 +420,11 @@ impl<'a> Conversation<'a> {
                 Err(error) => ("smtp", refused::unknown(&error).into()),
             },
             (None, Delivery::Graph { admitted, collected, room: _room }) => {
-                ("graph", self.send_through_graph(admitted, &envelope, collected).await)
+                let sent = match collected.finish().await {
+                    Ok(message) => self.send_through_graph(admitted, &envelope, message).await,
+                    Err(refused) => refused.into(),
+                };
+                ("graph", sent)
             }
         };
         let trusted = self.rule().map(|rule| rule.from);
@@ -448,25 +452,24 @@ impl<'a> Conversation<'a> {
         reply
     }
 
-    async fn send_through_graph(&self, admitted: Admitted, envelope: &Envelope, message: Vec<u8>) -> Verdict {
+    async fn send_through_graph(&self, admitted: Admitted, envelope: &Envelope, message: MessageOctets) -> Verdict {
         let no = |failure: Failure| -> Verdict { self.because_of(failure).into() };
         let mailbox = admitted.bearer.user.clone();
         let _place = match self.router.place(Protocol::Graph, &mailbox).await {
             Ok(place) => place,
             Err(failure) => return no(failure),
         };
-        let message = Bytes::from(with_quoted_names(message));
+        let large = self.router.ways.config.graph_large;
         let (graph, authenticator) = (&self.router.ways.graph, &self.router.shared.authenticator);
         let send = |admitted: &Admitted| {
             let (bearer, message) = (admitted.bearer.clone(), message.clone());
             let holder = admitted.admission.as_ref().map(|admission| TokenHolder::new(admission, &bearer.user));
             async move {
-                let sent = graph.send_mail(&bearer, envelope, message).await;
+                let sent = graph.send_message(&bearer, envelope, &message, large).await;
                 sent.map_err(|not_sent| match holder {
-                    Some(holder) => NotSent {
-                        failure: holder.refused_over_https(not_sent.failure, MailAccess::GraphSend),
-                        ..not_sent
-                    },
+                    Some(holder) => {
+                        NotSent { failure: holder.refused_over_https(not_sent.failure, not_sent.access), ..not_sent }
+                    }
                     None => not_sent,
                 })
             }

@@ -83,16 +83,6 @@ impl HeaderGate {
     }
 }
 
-/// The message with quotes around display names that strict readers, such as Microsoft Graph, would
-/// take for a second address.
-pub(super) fn with_quoted_names(message: Vec<u8>) -> Vec<u8> {
-    // What is wrong with another header is said where it is read for its recipients.
-    let Ok(head) = Head::parse(&message) else { return message };
-    let Some(mut quoted) = mime::sender::quote_names(&head) else { return message };
-    quoted.extend_from_slice(message.get(head.body()..).unwrap_or_default());
-    quoted
-}
-
 fn flawed(flaw: MimeError) -> Refused {
     refused::unreadable(&flaw)
 }

@@ -2,10 +2,11 @@
 
 use tokio::sync::SemaphorePermit;
 
+use super::collected::Collected;
 use super::exchange::Exchange;
 use super::header::HeaderGate;
 use super::refused::{self, Refused};
-use crate::graph::{MESSAGE_OCTETS, NotSent, Sent};
+use crate::graph::{NotSent, Sent};
 use crate::session::mail_refusal::MailRefusal;
 use crate::session::submission::delivery::Admitted;
 use gatepost_core::account::MailAddress;
@@ -35,8 +36,8 @@ pub(super) enum Delivery<'a> {
         /// The server awaits content.
         begun: bool,
     },
-    /// It is collected in memory.
-    Graph { admitted: Admitted, collected: Vec<u8>, room: Option<SemaphorePermit<'a>> },
+    /// It is collected.
+    Graph { admitted: Admitted, collected: Box<Collected>, room: Option<SemaphorePermit<'a>> },
     /// The connection is lost.
     Lost,
 }
@@ -88,11 +89,11 @@ impl Message<'_> {
                 }
                 Err(Err(error)) => self.give_up(refused::broke(&error)),
             },
-            // The machine knows this limit only if the route was known when the message began.
-            Delivery::Graph { collected, .. } if collected.len() + piece.len() > MESSAGE_OCTETS => {
-                self.give_up(refused::too_large_for_graph());
+            Delivery::Graph { collected, .. } => {
+                if let Err(refused) = collected.write(piece).await {
+                    self.give_up(refused);
+                }
             }
-            Delivery::Graph { collected, .. } => collected.extend_from_slice(piece),
             Delivery::Undecided { .. } | Delivery::Lost => {}
         }
     }

@@ -3,7 +3,7 @@
 //! Graph. A 250 after a message is Microsoft's own answer.
 //!
 //! `delivery` finds the route for a message. `conversation` sends the client's messages along it,
-//! each a `message` that `opening` begins. `policy` and `header` decide as whom a client may send, `rates` how often a
+//! each a `message` that `opening` begins, for Graph `collected`. `policy` and `header` decide as whom a client may send, `rates` how often a
 //! trusted device may.
 
 use std::net::SocketAddr;
@@ -30,6 +30,7 @@ use gatepost_proto::mail::smtp::submission::{Settings, Submission};
 use gatepost_proto::sasl::Credentials;
 
 pub(super) mod backend;
+mod collected;
 mod conversation;
 mod delivery;
 mod exchange;

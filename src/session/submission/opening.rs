@@ -2,11 +2,11 @@
 
 use tokio::time::{Instant, sleep_until};
 
+use super::collected::Collected;
 use super::conversation::{Conversation, Spare};
 use super::message::{self, Delivery};
 use super::rates::Counted;
 use super::refused::{self, Refused};
-use crate::graph::MESSAGE_OCTETS;
 use crate::session::connection_info::ConnectionInfo;
 use crate::session::mail_refusal::MailRefusal;
 use crate::session::submission::delivery::{Admitted, DeliveryRoute};
@@ -90,14 +90,16 @@ impl<'a> Conversation<'a> {
         }
     }
 
-    /// Accepts a message for Graph, which must be small.
+    /// Accepts a message for Graph, which must be small, or one that can become a draft.
     fn bound_for_graph(&mut self, mail: &Mail, admitted: Admitted) -> Result<(Reply, Delivery<'a>), Refused> {
-        let most = MESSAGE_OCTETS as u64;
+        let ways = self.router.ways;
+        let most = ways.graph_octets();
         if mail.size.is_some_and(|size| size > most) {
-            return Err(refused::too_large_for_graph());
+            return Err(refused::too_large_for_graph(ways.drafts.is_some()));
         }
-        self.machine.limit_message(most);
-        Ok((message::sender_ok(), Delivery::Graph { admitted, collected: Vec::new(), room: None }))
+        self.machine.limit_message(most.min(self.router.shared.limits.message_bytes as u64));
+        let collected = Box::new(Collected::new(ways.drafts.clone()));
+        Ok((message::sender_ok(), Delivery::Graph { admitted, collected, room: None }))
     }
 
     /// Begins a message of which the client has heard that everything is right so far, up to its

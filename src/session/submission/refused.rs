@@ -2,7 +2,7 @@
 
 use std::io;
 
-use crate::graph::{MESSAGE_OCTETS, NotSent};
+use crate::graph::{LARGE_OCTETS, MESSAGE_OCTETS, NotSent};
 use crate::session::mail_refusal::MailRefusal;
 use gatepost_config::TrustedSender;
 use gatepost_core::cause::Cause;
@@ -102,14 +102,29 @@ pub(super) fn outside(recipient: &str, domain: &str, rule: &TrustedSender) -> Re
     Refused { reply: Reply::new(550, [7, 1], format_args!("This device may not send to <{recipient}>")), failure }
 }
 
-/// The message is larger than Graph takes.
-pub(super) fn too_large_for_graph() -> Refused {
-    let words = format_args!("The message is too large. Microsoft Graph takes at most {MESSAGE_OCTETS} bytes");
-    let failure = Failure::new(
-        Cause::MessageTooLarge,
-        format!("message refused, because it has more than the {MESSAGE_OCTETS} bytes that Microsoft Graph takes"),
-    );
+/// The message is larger than Graph takes, also as a draft if those are allowed.
+pub(super) fn too_large_for_graph(drafts: bool) -> Refused {
+    let most = if drafts { LARGE_OCTETS } else { MESSAGE_OCTETS };
+    let words = format_args!("The message is too large. Microsoft Graph takes at most {most} bytes");
+    let message = format!("message refused, because it has more than the {most} bytes that Microsoft Graph takes");
+    let failure = Failure::new(Cause::MessageTooLarge, message);
+    let failure = if drafts { failure.to_do("send smaller messages") } else { failure };
     Refused { reply: Reply::new(552, [3, 4], words), failure }
+}
+
+/// The message is too large for Graph as it is, and a draft cannot hold all of it.
+pub(super) fn unfit(why: &str) -> Refused {
+    let NotSent { reply, failure, .. } = NotSent::not_a_draft(why);
+    Refused { reply, failure }
+}
+
+/// The temporary file of a large message cannot be written.
+pub(super) fn not_spooled(error: &io::Error) -> Refused {
+    let failure = Failure::new(
+        Cause::SpoolFailed,
+        format!("message refused, because its temporary file cannot be written: {}", Plain(error)),
+    );
+    Refused { reply: Reply::new(452, [3, 1], "No room for the message, try again later"), failure }
 }
 
 /// The header of the message cannot be read.

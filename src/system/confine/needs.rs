@@ -47,6 +47,7 @@ impl Needs {
         }
         needs.commands = config.runs_commands;
         needs.store(&config.state);
+        needs.write.extend(config.spool.clone());
         needs.write.extend(config.queue.iter().map(|queue| queue.directory.clone()));
         if let Some(AuditLog::File(file)) = &config.log.audit {
             needs.write.extend(directory(file));

@@ -17,6 +17,7 @@ mod graph_origin;
 mod handshakes;
 mod high_volume;
 mod http;
+mod large_graph;
 mod limits;
 mod logins;
 mod maildrop;

@@ -52,6 +52,9 @@ pub struct Config {
     /// Where the messages wait that listeners with a queue have accepted. There may be some even if no
     /// listener has a queue any more. `None`: there is no place for a queue.
     pub queue: Option<Queue>,
+    /// The directory for large messages on their way to Microsoft Graph: that of the state. `None`: no
+    /// listener needs one.
+    pub spool: Option<PathBuf>,
     /// Every bound and deadline.
     pub limits: Limits,
     /// The settings of the log.

@@ -21,6 +21,8 @@ pub struct Submission {
     pub sender: SenderRule,
     /// Devices that cannot log in.
     pub trusted_senders: Vec<TrustedSender>,
+    /// What becomes of messages that are too large for Graph's `sendMail`.
+    pub graph_large: GraphLarge,
     /// Whether messages are accepted into the queue, and delivered at Microsoft's pace.
     pub queue: bool,
 }
@@ -34,6 +36,15 @@ pub enum Deliver {
     Graph,
     /// SMTP; Graph where SMTP AUTH is switched off or cannot be reached.
     Auto,
+}
+
+/// What becomes of messages that are too large for Graph's `sendMail`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GraphLarge {
+    /// They become drafts with files, which are sent.
+    Draft,
+    /// They are refused.
+    Refuse,
 }
 
 /// Addresses that may send as an account without a login.
@@ -83,6 +94,7 @@ mod tests {
                 rule("192.168.7.21/32", "one@contoso.com"),
                 rule("192.168.0.0/16", "wide@contoso.com"),
             ],
+            graph_large: GraphLarge::Refuse,
             queue: false,
         };
         let login = |peer: &str| submission.trusted(peer.parse().unwrap()).map(|rule| rule.login.as_str());

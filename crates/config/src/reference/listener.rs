@@ -132,8 +132,16 @@ const SMTP: &[Key] = &[
         "deliver",
         Kind::Word(&["smtp", "graph", "auto"]),
         Value("smtp"),
-        "How messages leave. `graph` needs Mail.Send and takes messages up to 3 MB. `auto` uses Graph only where SMTP AUTH \
-         or port 587 is blocked.",
+        "How messages leave. `graph` needs Mail.Send and takes messages up to 3 MB, more with `graph_large`. `auto` uses Graph \
+         only where SMTP AUTH or port 587 is blocked.",
+    )
+    .only(&[Smtp]),
+    Key::new(
+        "graph_large",
+        Kind::Word(&["draft", "refuse"]),
+        Value("refuse"),
+        "What becomes of messages over 3 MB that go through Graph. `draft` sends them as drafts with attached files, up to \
+         150 MB. It needs Mail.ReadWrite and `state.directory`.",
     )
     .only(&[Smtp]),
     Key::new(

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use crate::claims::MailAccess;
 use crate::grant::default_scope;
 use gatepost_config::cloud::Preset;
-use gatepost_config::{Account, Cloud, Config, Deliver, Http, ListenerBackend, Resource};
+use gatepost_config::{Account, Cloud, Config, Deliver, GraphLarge, Http, ListenerBackend, Resource};
 use gatepost_proto::http::rules::HttpService;
 
 /// The scope (v1.0: resource) of an account's tokens for `resource`.
@@ -67,6 +67,12 @@ fn permissions(account: &Account, prefix: &str, resource: Resource, config: &Con
                 ask(of(MailAccess::GraphSend));
                 if !account.sending.send_as.is_empty() {
                     ask("Mail.Send.Shared");
+                }
+                if submission.graph_large == GraphLarge::Draft {
+                    ask(of(MailAccess::GraphReadWrite));
+                    if !account.sending.send_as.is_empty() {
+                        ask("Mail.ReadWrite.Shared");
+                    }
                 }
             }
             (ListenerBackend::Maildrop(_), Resource::Graph) => ask(of(MailAccess::GraphReadWrite)),

@@ -1,0 +1,206 @@
+//! A draft in the mailbox, which is removed unless it is sent.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::Method;
+use serde::Deserialize;
+use tokio::time::{Instant, sleep, timeout};
+
+use super::fields::MARK;
+use crate::graph::GraphClient;
+use crate::graph::messages::{Unserved, encoded, mailbox};
+use gatepost_core::failure::Failure;
+use gatepost_proto::sasl::Bearer;
+
+/// How long the client waits for the removal of a draft. It then goes on without the client.
+const REMOVAL: Duration = Duration::from_secs(20);
+/// Pauses before the looks for a draft whose id is not known. A gateway that stopped waiting may be
+/// ahead of Exchange.
+const LOOKS: [Duration; 3] = [Duration::ZERO, Duration::from_secs(1), Duration::from_secs(4)];
+/// Pauses between further attempts, in the background.
+const PAUSES: [Duration; 5] = [
+    Duration::from_secs(5),
+    Duration::from_secs(30),
+    Duration::from_secs(60),
+    Duration::from_secs(120),
+    Duration::from_secs(300),
+];
+
+/// A draft that exists, or may exist. Dropping it removes it in the background.
+pub(super) struct Draft {
+    graph: Arc<GraphClient>,
+    bearer: Bearer,
+    state: Option<DraftState>,
+}
+
+#[derive(Clone)]
+struct DraftState {
+    mark: String,
+    /// `None` until Graph has told it.
+    id: Option<String>,
+    /// It may be sent already, and its id is then that of the copy in Sent Items.
+    may_be_sent: bool,
+}
+
+#[derive(Deserialize)]
+struct ListBody {
+    value: Vec<Shown>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Shown {
+    #[serde(default)]
+    id: String,
+    #[serde(default)]
+    is_draft: Option<bool>,
+}
+
+impl Draft {
+    /// A draft that is about to be created. It can be found by its mark.
+    pub(super) fn new(graph: Arc<GraphClient>, bearer: Bearer, mark: String) -> Self {
+        Self { graph, bearer, state: Some(DraftState { mark, id: None, may_be_sent: false }) }
+    }
+
+    /// Notes its id.
+    pub(super) fn created(&mut self, id: String) {
+        if let Some(state) = &mut self.state {
+            state.id = Some(id);
+        }
+    }
+
+    /// Notes that the request to send it begins.
+    pub(super) fn sending(&mut self) {
+        if let Some(state) = &mut self.state {
+            state.may_be_sent = true;
+        }
+    }
+
+    /// Notes that it is no draft any more, or never was one.
+    pub(super) fn is_gone(&mut self) {
+        self.state = None;
+    }
+
+    /// Removes it. Returns the id of a draft that remains, and is removed in the background.
+    pub(super) async fn remove(mut self) -> Option<String> {
+        let state = self.state.clone()?;
+        let removed = timeout(REMOVAL, self.graph.remove_draft(&self.bearer, &state)).await;
+        if matches!(removed, Ok(Ok(()))) {
+            self.state = None;
+            return None;
+        }
+        Some(state.id.unwrap_or_else(|| format!("with the mark {}", state.mark)))
+    }
+}
+
+impl Drop for Draft {
+    fn drop(&mut self) {
+        let Some(state) = self.state.take() else { return };
+        // Without a runtime the process is at its end.
+        if tokio::runtime::Handle::try_current().is_err() {
+            return;
+        }
+        let (graph, bearer) = (Arc::clone(&self.graph), self.bearer.clone());
+        self.graph.removals.spawn(async move {
+            let mut outcome = graph.remove_draft(&bearer, &state).await;
+            for pause in PAUSES {
+                let Err(failure) = &outcome else { break };
+                told(&bearer, &state, failure, "Gatepost tries again");
+                sleep(pause.max(graph.throttle.wait(&bearer.user))).await;
+                outcome = graph.remove_draft(&bearer, &state).await;
+            }
+            if let Err(failure) = &outcome {
+                told(&bearer, &state, failure, "delete it in Drafts");
+            }
+        });
+    }
+}
+
+fn told(bearer: &Bearer, state: &DraftState, failure: &Failure, action: &str) {
+    tracing::warn!(
+        mailbox = %bearer.user,
+        draft = state.id.as_deref(),
+        cause = failure.cause.name(),
+        "a draft of a message that was not sent is still in the mailbox: {}. {action}",
+        failure.message
+    );
+}
+
+impl GraphClient {
+    /// Waits until the drafts of broken-off messages are removed, at most this long.
+    pub(crate) async fn removed_drafts(&self, most: Duration) {
+        self.removals.close();
+        let _late = timeout(most, self.removals.wait()).await;
+    }
+
+    async fn remove_draft(&self, bearer: &Bearer, state: &DraftState) -> Result<(), Failure> {
+        if let Some(id) = &state.id {
+            if state.may_be_sent && self.is_draft(bearer, id).await? != Some(true) {
+                return Ok(());
+            }
+            return self.delete_draft(bearer, id).await;
+        }
+        for pause in LOOKS {
+            sleep(pause).await;
+            let found = self.marked_drafts(bearer, &state.mark).await?;
+            for draft in &found {
+                self.delete_draft(bearer, &draft.id).await?;
+            }
+            if !found.is_empty() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a message is still a draft; `None` if there is no such message.
+    pub(super) async fn is_draft(&self, bearer: &Bearer, id: &str) -> Result<Option<bool>, Failure> {
+        let path = format!("{}?$select=isDraft", message(bearer, id));
+        let response = match self.ask(&Method::GET, &path, bearer, 200).await {
+            Ok(response) => response,
+            Err(Unserved::Gone) => return Ok(None),
+            Err(unserved) => return Err(unserved.into_failure()),
+        };
+        let body = self.whole(response).await.map_err(Unserved::into_failure)?;
+        let shown: Option<Shown> = serde_json::from_slice(&body).ok();
+        match shown.and_then(|shown| shown.is_draft) {
+            Some(is_draft) => Ok(Some(is_draft)),
+            None => Err(self.not_graph("a message cannot be read")),
+        }
+    }
+
+    async fn marked_drafts(&self, bearer: &Bearer, mark: &str) -> Result<Vec<Shown>, Failure> {
+        let filter = format!("singleValueExtendedProperties/any(ep:ep/id eq '{MARK}' and ep/value eq '{mark}')");
+        let filter = encoded(&filter).replace('+', "%20");
+        let path = format!("{}/mailFolders/drafts/messages?$select=id&$filter={filter}", mailbox(&bearer.user));
+        let response = self.ask(&Method::GET, &path, bearer, 200).await.map_err(Unserved::into_failure)?;
+        let body = self.whole(response).await.map_err(Unserved::into_failure)?;
+        let listed: Option<ListBody> = serde_json::from_slice(&body).ok();
+        listed.map(|listed| listed.value).ok_or_else(|| self.not_graph("a list of drafts cannot be read"))
+    }
+
+    /// Removes a draft for good. Clouds that cannot do that move it to Deleted Items.
+    async fn delete_draft(&self, bearer: &Bearer, id: &str) -> Result<(), Failure> {
+        let path = message(bearer, id);
+        let for_good = self.ask(&Method::POST, &format!("{path}/permanentDelete"), bearer, 204).await;
+        match for_good {
+            Ok(_) | Err(Unserved::Gone) => return Ok(()),
+            Err(_) => {}
+        }
+        match self.ask(&Method::DELETE, &path, bearer, 204).await {
+            Ok(_) | Err(Unserved::Gone) => Ok(()),
+            Err(unserved) => Err(unserved.into_failure()),
+        }
+    }
+}
+
+/// The path of a message.
+pub(super) fn message(bearer: &Bearer, id: &str) -> String {
+    format!("{}/messages/{}", mailbox(&bearer.user), encoded(id))
+}
+
+/// When the removal of a draft must have begun, so that the client still hears of it.
+pub(super) fn last_request(first: Instant, most: Duration) -> Instant {
+    first + most.saturating_sub(REMOVAL)
+}

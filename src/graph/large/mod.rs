@@ -1,0 +1,21 @@
+//! Sends messages that are too large for `sendMail`: Graph gets a draft, then each file of the
+//! message, and then sends the draft (Microsoft, "Attach large files to Outlook messages or events").
+//!
+//! A message is taken apart for that. `plan` decides which of its parts become the text and which
+//! become files, and refuses a message of which something would be lost. `fields` turns its header
+//! into a draft. `part` decodes the parts, a piece at a time, out of [`MessageOctets`], so that no
+//! large message is in memory. `steps` makes the requests, `failed` explains their answers, and
+//! `draft` removes a draft that is not sent.
+
+mod draft;
+mod failed;
+mod fields;
+mod octets;
+mod part;
+mod plan;
+mod steps;
+mod upload_url;
+
+pub use octets::MessageOctets;
+pub(crate) use plan::check_head;
+pub use steps::LARGE_OCTETS;

@@ -1,0 +1,341 @@
+//! Messages that are too large for `sendMail` and go through Graph as drafts: their files arrive as
+//! they were, and whatever fails in between leaves no draft and gives an honest answer.
+
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use gatepost_core::protocol::MailProtocol::Smtp;
+use gatepost_sandbox::{HttpFault, SandboxAccount, SandboxConfig, Service, UpstreamMode};
+
+use crate::common::directory::Directory;
+use crate::session::support::{ALICE, ALICES, BOB, BOBS, Setup, World};
+
+const BY_GRAPH: &str = "deliver: graph, graph: 'localhost:{graph}', graph_large: draft";
+const AUTO: &str = "deliver: auto, upstream: 'localhost:{smtp}', graph: 'localhost:{graph}', graph_large: draft";
+const REFUSED: &str = "deliver: graph, graph: 'localhost:{graph}'";
+
+/// Bytes of a file that goes in one request, and of one that goes in two ranges.
+const SMALL: usize = 100_000;
+const LARGE: usize = 5_000_000;
+
+async fn start(keys: &str, directory: &Directory) -> World {
+    let users = vec![SandboxAccount::new(ALICE, ALICES), SandboxAccount::new(BOB, BOBS)];
+    let setup = Setup {
+        listeners: format!("\n  smtp: {{bind: '127.0.0.1:0', {keys}}}"),
+        sandbox: SandboxConfig { accounts: users, ..SandboxConfig::default() },
+        sections: format!("state: {{directory: '{}'}}", directory.path().display()),
+        ..Setup::default()
+    };
+    let world = setup.start().await;
+    world.sandbox.empty(BOB);
+    world
+}
+
+/// A file as a scanner writes one: no two bytes in the same place are the same in two files.
+fn file(seed: u32, length: usize) -> Vec<u8> {
+    let mut state = seed.wrapping_mul(2_654_435_761) | 1;
+    let mut file = b"%PDF-1.7\n".to_vec();
+    file.extend((file.len()..length).map(|_| {
+        state ^= state << 13;
+        state ^= state >> 17;
+        state ^= state << 5;
+        state.to_le_bytes()[0]
+    }));
+    file
+}
+
+fn part(head: &str, content: &[u8]) -> Vec<u8> {
+    let mut part = format!("--scan\r\n{head}\r\nContent-Transfer-Encoding: base64\r\n\r\n").into_bytes();
+    for line in content.chunks(57) {
+        part.extend_from_slice(STANDARD.encode(line).as_bytes());
+        part.extend_from_slice(b"\r\n");
+    }
+    part
+}
+
+/// A message with a text and these files.
+fn scan(files: &[(&str, &[u8])]) -> Vec<u8> {
+    let mut message =
+        b"From: Scanner <alice@contoso.example>\r\nTo: Bob <bob@contoso.example>\r\nMessage-ID: <scan-7@x>\r\n\
+        Subject: =?utf-8?B?w5xiZXJzaWNodA==?=\r\nX-Device: 7\r\nContent-Type: multipart/mixed; boundary=scan\r\n\r\n\
+        --scan\r\nContent-Type: text/plain; charset=iso-8859-1\r\n\r\nGr\xFC\xDFe\r\n"
+            .to_vec();
+    for (name, content) in files {
+        let head = format!("Content-Type: application/pdf\r\nContent-Disposition: attachment; {name}");
+        message.extend(part(&head, content));
+    }
+    message.extend_from_slice(b"--scan--\r\n");
+    message
+}
+
+/// The message of most tests: each step of a draft is needed for it.
+fn usual() -> Vec<u8> {
+    scan(&[("filename=small.pdf", &file(1, SMALL)), ("filename=large.pdf", &file(2, LARGE))])
+}
+
+/// The reply to a message from Alice to Bob.
+async fn send(world: &World, content: &[u8]) -> String {
+    let mut client = world.session(Smtp, ALICE, ALICES).await;
+    client.ask(&format!("MAIL FROM:<{ALICE}>"), "250 ").await;
+    client.ask(&format!("RCPT TO:<{BOB}>"), "250 ").await;
+    client.ask("DATA", "354 ").await;
+    client.send([content, b".\r\n"].concat()).await;
+    client.hear("").await
+}
+
+/// The header, the text, and the files of a message that has arrived: each with its header.
+fn arrived(message: &[u8]) -> (String, Vec<(String, Vec<u8>)>) {
+    let end = memchr::memmem::find(message, b"\r\n\r\n").unwrap();
+    let header = String::from_utf8(message[..end].to_vec()).unwrap();
+    let boundary = header.split_once("boundary=\"").unwrap().1.split('"').next().unwrap();
+    let delimiter = format!("--{boundary}");
+    let finder = memchr::memmem::Finder::new(delimiter.as_bytes());
+    let starts: Vec<_> = finder.find_iter(message).collect();
+    let parts = starts.windows(2).map(|at| {
+        let part = &message[at[0] + delimiter.len() + 2..at[1]];
+        let end = memchr::memmem::find(part, b"\r\n\r\n").unwrap();
+        let dense: Vec<u8> = part[end..].iter().copied().filter(|octet| !octet.is_ascii_whitespace()).collect();
+        (String::from_utf8(part[..end].to_vec()).unwrap(), STANDARD.decode(dense).unwrap())
+    });
+    let parts = parts.collect();
+    (header, parts)
+}
+
+/// Nothing of a message is left in the mailbox of the sender, and nobody got it.
+fn nothing_is_left(world: &World, what: &str) {
+    for folder in ["Drafts", "Deleted Items", "Sent Items"] {
+        assert_eq!(world.sandbox.messages(ALICE, folder).len(), 0, "{what}: {folder}");
+    }
+    assert_eq!(world.sandbox.messages(BOB, "INBOX").len(), 0, "{what}");
+}
+
+#[tokio::test]
+async fn a_scan_of_40_mb_arrives_as_it_was() {
+    let directory = Directory::new();
+    let world = start(BY_GRAPH, &directory).await;
+    let content = file(7, 40_000_000);
+    let reply = send(&world, &scan(&[("filename*=utf-8''%C3%9Cbersicht%20M%C3%A4rz.pdf", &content)])).await;
+    assert!(reply.starts_with("250 2.0.0 Accepted by Microsoft Graph, request "), "{reply}");
+    let inbox = world.sandbox.messages(BOB, "INBOX");
+    let (header, parts) = arrived(&inbox[0]);
+    for line in ["Subject: =?utf-8?B?w5xiZXJzaWNodA==?=", "Message-ID: <scan-7@x>", "X-Device: 7"] {
+        assert!(header.lines().any(|found| found.eq_ignore_ascii_case(line)), "{line}: {header}");
+    }
+    let [(text_head, text), (file_head, file)] = parts.as_slice() else { panic!("{} parts", parts.len()) };
+    assert!(text_head.contains("text/plain") && text == "Gr\u{fc}\u{df}e".as_bytes(), "{text_head}");
+    assert!(file_head.contains("application/pdf") && file_head.contains("attachment; filename="), "{file_head}");
+    assert!(*file == content, "the file is another");
+    assert_eq!(
+        (world.sandbox.messages(ALICE, "Drafts").len(), world.sandbox.messages(ALICE, "Sent Items").len()),
+        (0, 1)
+    );
+    let lines = world.log.lines(|line| line.contains("way=graph outcome=sent"));
+    assert!(lines[0].contains("as a draft with 1 file"), "{lines:?}");
+    assert!(!world.log.has("fields-dropped"), "X-Device is kept");
+    // The file in between had no name.
+    let left: Vec<_> = std::fs::read_dir(directory.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(left, ["gatepost.sock"]);
+}
+
+#[tokio::test]
+async fn a_message_of_an_account_without_smtp_goes_the_same_way() {
+    let directory = Directory::new();
+    let world = start(AUTO, &directory).await;
+    world.sandbox.set_upstream_mode(Service::Smtp, UpstreamMode::SmtpAuthDisabled);
+    let reply = send(&world, &usual()).await;
+    assert!(reply.starts_with("250 "), "{reply}");
+    let (_, parts) = arrived(&world.sandbox.messages(BOB, "INBOX")[0]);
+    assert!(parts[1].1 == file(1, SMALL) && parts[2].1 == file(2, LARGE));
+}
+
+/// What may happen to each request, and what the client may hear then.
+fn faults() -> Vec<(HttpFault, bool)> {
+    let refuse = |status, retry_after| HttpFault::Refuse { status, code: None, retry_after };
+    vec![
+        (refuse(429, None), false),
+        (refuse(503, None), false),
+        (refuse(500, None), false),
+        (refuse(504, None), false),
+        (refuse(403, None), false),
+        (HttpFault::RefuseWhenDone(504), true),
+        (HttpFault::Cut, false),
+        (HttpFault::CutWhenDone, true),
+        (HttpFault::CutInAnswer, true),
+        (HttpFault::Html, false),
+        (HttpFault::Redirect, false),
+    ]
+}
+
+#[tokio::test]
+async fn whatever_fails_before_the_draft_is_sent_leaves_nothing() {
+    let directory = Directory::new();
+    let world = start(BY_GRAPH, &directory).await;
+    let message = usual();
+    for call in ["POST /messages", "POST /messages/{id}/attachments", "createUploadSession", "PUT /upload"] {
+        for (fault, _) in faults() {
+            let what = format!("{call}: {fault:?}");
+            world.sandbox.fail_http(Service::Graph, call, fault, 1);
+            let reply = send(&world, &message).await;
+            let expected = if what.contains("403") { "550 5.7.1 " } else { "451 4." };
+            assert!(reply.starts_with(expected) && !reply.starts_with("451 4.4.2"), "{what}: {reply}");
+            nothing_is_left(&world, &what);
+        }
+    }
+    // The second range of the file.
+    let head = scan(&[("filename=large.pdf", &file(2, LARGE))]);
+    world.sandbox.fail_http(Service::Graph, "PUT /upload", HttpFault::Slow(Duration::ZERO), 1);
+    world.sandbox.fail_http(Service::Graph, "PUT /upload", HttpFault::status(500), 1);
+    let reply = send(&world, &head).await;
+    assert!(reply.starts_with("451 4.3.0 "), "{reply}");
+    nothing_is_left(&world, "the second range");
+    // Nothing of all that stands in the way of the next message.
+    let reply = send(&world, &message).await;
+    assert!(reply.starts_with("250 "), "{reply}");
+}
+
+#[tokio::test]
+async fn a_draft_that_is_sent_is_sent_once_whatever_graph_says() {
+    let directory = Directory::new();
+    let world = start(BY_GRAPH, &directory).await;
+    let message = usual();
+    for (fault, is_done) in faults() {
+        let what = format!("{fault:?}");
+        let is_open = is_done || what.contains("500") || what.contains("504") || what == "Cut";
+        world.sandbox.empty(BOB);
+        let before = world.sandbox.messages(ALICE, "Sent Items").len();
+        world.sandbox.fail_http(Service::Graph, "POST /messages/{id}/send", fault, 1);
+        let reply = send(&world, &message).await;
+        let sent = world.sandbox.messages(ALICE, "Sent Items").len() - before;
+        let expected = match (is_done, is_open) {
+            (true, _) => "250 ",
+            (false, true) => "451 4.4.2 ",
+            (false, false) if what.contains("403") => "550 5.7.1 ",
+            (false, false) => "451 4.3.",
+        };
+        assert!(reply.starts_with(expected), "{what}: {reply}");
+        assert_eq!(
+            (sent, world.sandbox.messages(BOB, "INBOX").len()),
+            (usize::from(is_done), usize::from(is_done)),
+            "{what}"
+        );
+        assert_eq!(world.sandbox.messages(ALICE, "Drafts").len(), 0, "{what}");
+    }
+}
+
+#[tokio::test]
+async fn graphs_short_waits_are_waited_for_at_each_step() {
+    let directory = Directory::new();
+    let world = start(BY_GRAPH, &directory).await;
+    for call in ["POST /messages", "/attachments", "createUploadSession", "PUT /upload", "/send"] {
+        world.sandbox.fail_http(Service::Graph, call, HttpFault::throttled(Duration::from_secs(1)), 1);
+    }
+    let reply = send(&world, &usual()).await;
+    assert!(reply.starts_with("250 "), "{reply}");
+    let (_, parts) = arrived(&world.sandbox.messages(BOB, "INBOX")[0]);
+    assert!(parts[1].1 == file(1, SMALL) && parts[2].1 == file(2, LARGE));
+}
+
+#[tokio::test]
+async fn a_draft_that_cannot_be_removed_is_named_and_goes_later() {
+    let directory = Directory::new();
+    let world = start(BY_GRAPH, &directory).await;
+    world.sandbox.fail_http(Service::Graph, "PUT /upload", HttpFault::status(500), 1);
+    world.sandbox.fail_http(Service::Graph, "permanentDelete", HttpFault::status(403), 2);
+    world.sandbox.fail_http(Service::Graph, "DELETE /messages/{id}", HttpFault::status(403), 2);
+    let reply = send(&world, &usual()).await;
+    assert!(reply.starts_with("451 4.3.0 "), "{reply}");
+    assert!(world.log.has("is still in the mailbox, and is removed later"));
+    world
+        .until("it is named", || world.log.has("a draft of a message that was not sent is still in the mailbox"))
+        .await;
+    assert!(world.log.lines(|line| line.contains("Gatepost tries again"))[0].contains("draft="));
+    world.until("it is gone", || world.sandbox.messages(ALICE, "Drafts").is_empty()).await;
+}
+
+#[tokio::test]
+async fn a_session_that_is_cut_leaves_no_draft() {
+    let directory = Directory::new();
+    let world = start(BY_GRAPH, &directory).await;
+    world.sandbox.fail_http(Service::Graph, "PUT /upload", HttpFault::Hang, 1);
+    let mut client = world.session(Smtp, ALICE, ALICES).await;
+    client.ask(&format!("MAIL FROM:<{ALICE}>"), "250 ").await;
+    client.ask(&format!("RCPT TO:<{BOB}>"), "250 ").await;
+    client.ask("DATA", "354 ").await;
+    client.send([usual(), b".\r\n".to_vec()].concat()).await;
+    world
+        .until("the upload begins", || world.sandbox.counters().calls_of(Service::Graph, ALICE, "PUT /upload/{id}") > 0)
+        .await;
+    assert_eq!(world.sandbox.messages(ALICE, "Drafts").len(), 1);
+    world.stop.now();
+    world.until("the draft is gone", || world.sandbox.messages(ALICE, "Drafts").is_empty()).await;
+    assert_eq!(world.sandbox.messages(BOB, "INBOX").len(), 0);
+}
+
+#[tokio::test]
+async fn what_a_draft_cannot_hold_is_refused_with_the_reason() {
+    let directory = Directory::new();
+    let world = start(BY_GRAPH, &directory).await;
+    let padding = String::from_utf8(part("Content-Type: application/pdf", &file(3, 3_000_000))).unwrap();
+    let mixed = |part: &str| {
+        format!(
+            "Subject: s\r\nContent-Type: multipart/mixed; boundary=scan\r\n\r\n--scan\r\n{part}\r\n{padding}--scan--\r\n"
+        )
+    };
+    let signed =
+        format!("Content-Type: multipart/signed; boundary=scan\r\n\r\n--scan\r\n\r\ntext\r\n{padding}--scan--\r\n");
+    let alternative = "Content-Type: multipart/alternative; boundary=a\r\n\r\n--a\r\n\r\nplain\r\n--a\r\nContent-Type: \
+        text/html\r\n\r\n<p>\r\n--a--";
+    let long = format!("Subject: s\r\n\r\n{}", "a line of a long text\r\n".repeat(200_000));
+    for (message, why) in [
+        (signed, "is signed or encrypted"),
+        (mixed(alternative), "has its text in several forms"),
+        (mixed("Content-Type: message/rfc822\r\n\r\nSubject: inner\r\n\r\ntext"), "has another message in it"),
+        (mixed("Content-Type: text/calendar\r\n\r\nBEGIN:VCALENDAR"), "has an invitation"),
+        (mixed("Content-Type: application/pgp-encrypted\r\n\r\nVersion: 1"), "is encrypted"),
+        (mixed("Content-Transfer-Encoding: base64\r\n\r\nno base64!"), "has a text that is not valid base64"),
+        (
+            mixed("Content-Type: image/png\r\nContent-Transfer-Encoding: base64\r\n\r\nYQ"),
+            "has a file that is not valid base64",
+        ),
+        (mixed("\r\ntext").replace("--scan--\r\n", ""), "has a multipart part without its end"),
+        (long, "has a text of more than 1000000 bytes"),
+    ] {
+        let reply = send(&world, message.as_bytes()).await;
+        assert!(reply.starts_with("554 5.6.1 ") && reply.contains(why), "{why}: {reply}");
+        nothing_is_left(&world, why);
+    }
+    assert_eq!(world.sandbox.counters().calls_of(Service::Graph, ALICE, "POST /messages"), 0);
+    assert!(world.log.has("cause=not-a-draft"));
+}
+
+#[tokio::test]
+async fn without_the_key_the_refusal_names_it() {
+    let directory = Directory::new();
+    let world = start(REFUSED, &directory).await;
+    let reply = send(&world, &usual()).await;
+    assert!(reply.starts_with("552 5.3.4 "), "{reply}");
+    assert!(world.log.has("`graph_large: draft`"), "the log names the key");
+    nothing_is_left(&world, "refused");
+    let mut client = world.session(Smtp, ALICE, ALICES).await;
+    client.ask("EHLO client.example", "250 ").await;
+    assert!(String::from_utf8_lossy(&client.heard).contains("SIZE 3000000"));
+    client.ask(&format!("MAIL FROM:<{ALICE}> SIZE=3000001"), "552 5.3.4 ").await;
+
+    let world = start(BY_GRAPH, &directory).await;
+    let mut client = world.session(Smtp, ALICE, ALICES).await;
+    client.ask("EHLO client.example", "250 ").await;
+    assert!(String::from_utf8_lossy(&client.heard).contains("SIZE 150000000"));
+    client.ask(&format!("MAIL FROM:<{ALICE}> SIZE=150000001"), "552 5.3.4 ").await;
+}
+
+#[tokio::test]
+async fn the_missing_permission_is_named() {
+    let directory = Directory::new();
+    let world = start(BY_GRAPH, &directory).await;
+    world.sandbox.set_graph_consent(Some(&["Mail.Send"]));
+    let reply = send(&world, &usual()).await;
+    assert!(reply.starts_with("550 5.7.1 "), "{reply}");
+    assert!(world.log.has("Mail.ReadWrite"), "the log names the permission");
+    nothing_is_left(&world, "without the permission");
+}
