@@ -13,12 +13,16 @@ use crate::daemon::generation::{Generation, Outbound, ProcessState};
 use crate::daemon::inherited::Inherited;
 use crate::daemon::listeners::Listeners;
 use crate::daemon::phase::Phase;
+#[cfg(unix)]
+use crate::daemon::sendmail;
 use crate::daemon::running::{Running, Source, Stop, refuse_unproved};
 use crate::daemon::{StartError, certificates, drain, renewal, watch_files};
 use crate::doctor;
 use crate::session::ListenerState;
 use crate::session::journal::Journal;
 use crate::system::confine::Confinement;
+#[cfg(unix)]
+use crate::system::local_socket::LocalSocket;
 use crate::system::suspend;
 use gatepost_config::{Config, Files};
 use gatepost_core::clock::Clock;
@@ -33,6 +37,8 @@ use gatepost_telemetry::audit::Audit;
 pub struct App {
     running: Arc<Running>,
     admin: admin::Bound,
+    #[cfg(unix)]
+    sendmail: Option<LocalSocket>,
 }
 
 impl App {
@@ -104,7 +110,14 @@ impl App {
             learning: Mutex::default(),
             admin_sockets: admin.sockets().to_vec(),
         };
-        Ok(Self { running: Arc::new(running), admin })
+        #[cfg(unix)]
+        let sendmail = running.generation.get().config.sendmail.as_ref().map(sendmail::open).transpose()?;
+        Ok(Self {
+            running: Arc::new(running),
+            admin,
+            #[cfg(unix)]
+            sendmail,
+        })
     }
 
     /// Sets where reloads read the configuration: from `source`. `files` is what it was read from
@@ -158,7 +171,9 @@ impl App {
     /// # Cancel safety
     /// Dropping the future cuts every session.
     pub async fn serve(self) -> usize {
-        let Self { running, admin } = self;
+        #[cfg(unix)]
+        let socket = self.sendmail;
+        let (running, admin) = (self.running, self.admin);
         let _cut_when_dropped = running.stopping.clone().drop_guard();
         // Served until the last session has ended, because an operator may ask what the process
         // waits for. A process that has taken over answers in its place.
@@ -181,6 +196,10 @@ impl App {
             seeding.learn(&seeding.generation.get());
         });
         running.listeners.open();
+        #[cfg(unix)]
+        if let Some(socket) = socket {
+            running.listeners.accept_beside(sendmail::serve(Arc::clone(&running), socket));
+        }
         running.phase.send_replace(Phase::Ready);
         running.process.draining.cancelled().await;
         let cut = drain::drain(&running).await;

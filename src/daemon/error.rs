@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use gatepost_config::problem::Problems;
@@ -28,6 +29,14 @@ pub enum StartError {
         ours: bool,
         /// The name of the socket unit's socket that has the address.
         unit: Option<Arc<str>>,
+    },
+    /// The socket of `gatepost sendmail` cannot be opened.
+    #[error("sendmail: cannot listen at `{}`: {}. {}", .socket.display(), Plain(.source), socket_hint(.source))]
+    Sendmail {
+        /// The socket.
+        socket: PathBuf,
+        /// The system's error.
+        source: io::Error,
     },
     /// A certificate or key is not usable.
     #[error("listener `{listener}`: {source}")]
@@ -60,6 +69,14 @@ pub enum StartError {
     /// Accounts that anybody who reaches a port could open.
     #[error("{0}")]
     AccountWithoutPassword(Problems),
+}
+
+fn socket_hint(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::NotFound => "create its directory (systemd does so with `RuntimeDirectory=`), or set `sendmail.socket`",
+        io::ErrorKind::AlreadyExists => "remove the file there, or set `sendmail.socket`",
+        _ => "let the service's user write into its directory, or set `sendmail.socket`",
+    }
 }
 
 fn hint(error: &io::Error, ours: bool, unit: Option<&str>) -> Cow<'static, str> {

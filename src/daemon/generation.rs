@@ -203,6 +203,7 @@ impl Generation {
             ("listeners", was.listeners == is.listeners),
             ("certificates", same_certificates),
             ("accounts", was.accounts == is.accounts),
+            ("sendmail", was.sendmail == is.sendmail),
             ("forward_proxy", was.forward_proxy == is.forward_proxy),
             ("trust", was.trust == is.trust),
             ("limits", was.limits == is.limits),

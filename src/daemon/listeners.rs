@@ -103,7 +103,7 @@ pub(crate) struct Prepared(Vec<(Arc<ListenerState>, Endpoint, Vec<Arc<TcpListene
 pub(crate) struct SessionCounts([AtomicUsize; Protocol::ALL.len()]);
 
 /// One running session.
-struct Counted {
+pub(super) struct Counted {
     sessions: Arc<SessionCounts>,
     protocol: Protocol,
 }
@@ -120,7 +120,8 @@ impl SessionCounts {
         }
     }
 
-    fn enter(self: &Arc<Self>, protocol: Protocol) -> Counted {
+    /// Counts a session until the result is dropped.
+    pub(super) fn enter(self: &Arc<Self>, protocol: Protocol) -> Counted {
         self.of(protocol).fetch_add(1, Ordering::Relaxed);
         Counted { sessions: Arc::clone(self), protocol }
     }
@@ -337,6 +338,12 @@ impl Listeners {
                 tokio::spawn(refuse(Arc::clone(&unit.socket), CancellationToken::new()));
             }
         }
+    }
+
+    /// Runs an acceptor of another kind of connection, which a shutdown waits for.
+    #[cfg(unix)]
+    pub(crate) fn accept_beside(&self, acceptor: impl Future<Output = ()> + Send + 'static) {
+        self.acceptors.spawn(acceptor);
     }
 
     /// Returns the counts of running sessions.

@@ -14,6 +14,8 @@ pub mod phase;
 mod reload;
 pub mod renewal;
 pub(crate) mod running;
+#[cfg(unix)]
+pub(crate) mod sendmail;
 pub mod supervision;
 #[cfg(unix)]
 pub mod take_over;

@@ -158,6 +158,10 @@ fn needs_restart(before: &Config, after: &Config) -> Vec<&'static str> {
         // The path of the socket follows from `state` unless it is configured.
         keys.push("admin");
     }
+    let socket = |config: &Config| config.sendmail.as_ref().map(|sendmail| sendmail.socket.clone());
+    if socket(before) != socket(after) {
+        keys.push("sendmail");
+    }
     if before.server_name != after.server_name {
         keys.push("server_name");
     }

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use crate::login::device::{Ending, KnownPassword, Outside};
 use crate::login::lockout_guard::{HeldBack, Spent};
 use crate::login::request::LoginRequest;
+use gatepost_config::TrustedSender;
 use gatepost_core::account::{LoginName, MailAddress, fits_command};
 use gatepost_core::cause::Cause;
 use gatepost_core::clock::UnixTime;
@@ -48,10 +49,11 @@ pub(super) fn account_changed(login: &MailAddress) -> Failure {
 }
 
 /// The rule that let a client send without a login was changed or removed.
-pub(super) fn not_trusted(login: &LoginName) -> Failure {
+pub(super) fn not_trusted(rule: &TrustedSender) -> Failure {
+    let (key, login) = (rule.from.key(), &rule.login);
     Failure::new(
         Cause::NotTrusted,
-        format!("the rule of `trusted_senders` that let this address send as `{login}` was changed or removed"),
+        format!("the rule of `{key}` that let this client send as `{login}` was changed or removed"),
     )
 }
 

@@ -8,7 +8,7 @@ use tokio::sync::watch;
 
 use crate::login::authenticator::Authenticator;
 use crate::login::explain;
-use gatepost_config::{Account, Config, ListenerBackend, TrustedSender};
+use gatepost_config::{Account, Config, ListenerBackend, TrustedSender, TrustedSource};
 use gatepost_core::account::{LoginName, MailAddress};
 use gatepost_core::failure::Failure;
 use gatepost_oauth::endpoint::TokenEndpoint;
@@ -49,17 +49,27 @@ impl Authenticator {
         self.tokens.changes()
     }
 
-    /// Whether the configuration still has this rule for clients of `listener` at this address.
+    /// Whether the configuration still has this rule for clients of `listener`: at this address, or
+    /// of the rule's user.
     ///
     /// # Errors
     /// A [`Failure`] when it has a different rule, or none.
     pub fn trusts(&self, listener: &str, peer: IpAddr, rule: &TrustedSender) -> Result<(), Failure> {
         let config = self.config();
-        let listener = config.listeners.iter().find(|now| *now.name == *listener);
-        let now = listener.and_then(|now| match &now.serves {
-            ListenerBackend::Submission(submission) => submission.trusted(peer),
-            _ => None,
-        });
-        if now == Some(rule) { Ok(()) } else { Err(explain::not_trusted(&rule.login)) }
+        let is_kept = match rule.from {
+            TrustedSource::Network(_) => {
+                let listener = config.listeners.iter().find(|now| *now.name == *listener);
+                let now = listener.and_then(|now| match &now.serves {
+                    ListenerBackend::Submission(submission) => submission.trusted(peer),
+                    _ => None,
+                });
+                now == Some(rule)
+            }
+            TrustedSource::User(id) => {
+                let sendmail = config.sendmail.as_ref().filter(|now| *now.listener == *listener);
+                sendmail.and_then(|now| now.rule_for(id)).as_ref() == Some(rule)
+            }
+        };
+        if is_kept { Ok(()) } else { Err(explain::not_trusted(rule)) }
     }
 }

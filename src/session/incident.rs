@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use ipnet::IpNet;
-
+use gatepost_config::TrustedSource;
 use gatepost_core::account::MailAddress;
 use gatepost_core::cause::Cause;
 use gatepost_core::failure::Failure;
@@ -38,8 +37,8 @@ pub(super) enum Outcome {
 pub(super) struct Message<'a> {
     /// `smtp`, `graph` or `none`.
     pub(super) way: &'static str,
-    /// The rule of `trusted_senders` that let it in.
-    pub(super) trusted: Option<IpNet>,
+    /// The source of the rule that let it in without a login.
+    pub(super) trusted: Option<TrustedSource>,
     /// The mailbox that sends it, when it is not the session's.
     pub(super) mailbox: Option<&'a MailAddress>,
     /// How many recipients were accepted.

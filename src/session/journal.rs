@@ -9,7 +9,6 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ipnet::IpNet;
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::session::connection_info::{ConnectionInfo, SessionUser};
@@ -17,6 +16,7 @@ use crate::session::incident::{Ending, Message, Outcome, RefusedRequest};
 use crate::session::registry::{SessionEntry, SessionGuard, SessionRegistry};
 use crate::session::repeats::Repeats;
 use crate::session::severity::Severity;
+use gatepost_config::TrustedSource;
 use gatepost_core::cause::Cause;
 use gatepost_core::clock::{Clock, UnixTime};
 use gatepost_core::failure::Failure;
@@ -353,7 +353,7 @@ impl Journal {
         &self,
         subject: &ConnectionInfo,
         whose: &SessionUser,
-        trusted: Option<IpNet>,
+        trusted: Option<TrustedSource>,
         reply: &Reply,
         failure: &Failure,
     ) {

@@ -1,5 +1,4 @@
-//! A Unix socket of the service, for its own user and for root. The next process puts its own
-//! socket at the same path.
+//! A Unix socket of the service. The next process puts its own socket at the same path.
 
 use std::fs;
 use std::io;
@@ -15,26 +14,35 @@ use tokio::net::{UnixListener, UnixStream};
 pub(crate) struct LocalSocket {
     listener: UnixListener,
     path: PathBuf,
+    /// Where the socket is until it is put in its place.
+    waiting: Option<PathBuf>,
     inode: u64,
 }
 
 impl LocalSocket {
-    /// Binds the socket and replaces the one at this path, which a former process left behind or an
-    /// ending process still has. The new one appears at once, and with its mode.
+    /// Binds the socket for the service's own user, in its place.
     ///
     /// # Errors
-    /// The directory is not writable, or something other than a socket is there.
+    /// As [`LocalSocket::prepare`].
     pub(crate) fn bind(path: &Path) -> io::Result<Self> {
+        let mut socket = Self::prepare(path, 0o600)?;
+        socket.place()?;
+        Ok(socket)
+    }
+
+    /// Binds the socket with this mode, beside the place that it is for.
+    ///
+    /// # Errors
+    /// The directory is not writable, or something other than a socket is in the place.
+    pub(crate) fn prepare(path: &Path, mode: u32) -> io::Result<Self> {
         if fs::symlink_metadata(path).is_ok_and(|found| !found.file_type().is_socket()) {
             return Err(io::Error::new(io::ErrorKind::AlreadyExists, "something that is no socket is there"));
         }
         let made = beside(path)?;
         let listener = UnixListener::bind(&made)?;
-        let placed = fs::set_permissions(&made, fs::Permissions::from_mode(0o600))
-            .and_then(|()| inode(&made))
-            .and_then(|inode| fs::rename(&made, path).map(|()| inode));
-        match placed {
-            Ok(inode) => Ok(Self { listener, path: path.to_owned(), inode }),
+        let prepared = fs::set_permissions(&made, fs::Permissions::from_mode(mode)).and_then(|()| inode(&made));
+        match prepared {
+            Ok(inode) => Ok(Self { listener, path: path.to_owned(), waiting: Some(made), inode }),
             Err(error) => {
                 let _gone = fs::remove_file(&made);
                 Err(error)
@@ -42,9 +50,35 @@ impl LocalSocket {
         }
     }
 
+    /// Puts the socket in its place, and so replaces one that a former process left behind or an
+    /// ending process still has. The new one appears at once, and with its mode.
+    ///
+    /// # Errors
+    /// As the system reports them.
+    pub(crate) fn place(&mut self) -> io::Result<()> {
+        if let Some(made) = &self.waiting {
+            fs::rename(made, &self.path)?;
+            self.waiting = None;
+        }
+        Ok(())
+    }
+
+    /// Accepts the next connection of any user, and returns it with the id of the user.
+    ///
+    /// # Errors
+    /// As the system reports them.
+    ///
+    /// # Cancel safety
+    /// No connection is lost.
+    pub(crate) async fn accept_any(&self) -> io::Result<(UnixStream, u32)> {
+        let (stream, _) = self.listener.accept().await?;
+        let user = stream.peer_cred()?.uid();
+        Ok((stream, user))
+    }
+
     /// Accepts the next connection, and returns it with the id of its user; `None` for a connection
-    /// of another user, which is closed. Where the system respects the mode of sockets, the mode
-    /// keeps others out already.
+    /// of a user other than root and the service's own, which is closed. Where the system respects
+    /// the mode of sockets, the mode keeps others out already.
     ///
     /// # Errors
     /// As the system reports them.
@@ -52,16 +86,19 @@ impl LocalSocket {
     /// # Cancel safety
     /// No connection is lost.
     pub(crate) async fn accept(&self) -> io::Result<Option<(UnixStream, u32)>> {
-        let (stream, _) = self.listener.accept().await?;
+        let (stream, user) = self.accept_any().await?;
         let own = rustix::process::geteuid().as_raw();
         // Root could do anything anyway.
-        let user = stream.peer_cred().ok().map(|peer| peer.uid()).filter(|&user| user == own || user == 0);
-        Ok(user.map(|user| (stream, user)))
+        Ok((user == own || user == 0).then_some((stream, user)))
     }
 }
 
 impl Drop for LocalSocket {
     fn drop(&mut self) {
+        if let Some(made) = &self.waiting {
+            let _gone = fs::remove_file(made);
+            return;
+        }
         let is_ours = |path: &Path| inode(path).is_ok_and(|found| found == self.inode);
         let Some(aside) = beside(&self.path).ok().filter(|_| is_ours(&self.path)) else { return };
         // Moved first, because another process may put its own socket there between the check and

@@ -16,7 +16,8 @@ use super::purpose::{Purpose, Secret};
 use super::reader::{Context, Document, Node, Section};
 use super::value::{self, choice};
 use super::{
-    accounts, admin, forward_proxy, limits, listeners, machine, plausible, queue, renewal, secrets, state, submission,
+    accounts, admin, forward_proxy, limits, listeners, machine, plausible, queue, renewal, secrets, sendmail, state,
+    submission,
 };
 
 const LEVELS: [(&str, tracing::Level); 5] = [
@@ -46,9 +47,11 @@ pub(super) fn check(
     let root = context.root();
     let accounts::Read { accounts, mut unproved, cloud } = accounts::read(&root);
     let listeners = listeners::read(&root.section("listeners"), cloud, &accounts);
+    let sendmail = sendmail::read(&root, &listeners, &accounts);
     // A device that is trusted by its address needs no password, and nobody else can log in without
     // one.
-    unproved.retain(|unproved| !submission::sends_only(&unproved.pattern, &listeners, &accounts));
+    let local = sendmail.as_ref().and_then(Option::as_ref);
+    unproved.retain(|unproved| !submission::sends_only(&unproved.pattern, &listeners, local, &accounts));
     let forward_proxy = forward_proxy::read(&root).map(Arc::new);
     let trust = read_trust(&root.section("trust"));
     let state = state::read(&root, trust.as_ref());
@@ -73,8 +76,8 @@ pub(super) fn check(
 
     let (mut problems, notes, findings) = context.finish();
     problems.extend(early);
-    match (Problems::new(problems), trust, state, log, admin.zip(confinement)) {
-        (None, Some(trust), Some(state), Some(log), Some((admin, confinement))) => Ok(Config {
+    match (Problems::new(problems), trust, state, log, admin.zip(confinement).zip(sendmail)) {
+        (None, Some(trust), Some(state), Some(log), Some(((admin, confinement), sendmail))) => Ok(Config {
             listeners,
             accounts,
             unproved,
@@ -86,6 +89,7 @@ pub(super) fn check(
             limits,
             log,
             admin,
+            sendmail,
             server_name,
             confinement,
             files: Vec::new(),

@@ -91,6 +91,11 @@ pub trait Environment {
         None
     }
 
+    /// The id of the user with this name, if this machine has it.
+    fn user_id(&self, _name: &str) -> Option<u32> {
+        None
+    }
+
     /// The name of a user.
     fn user(&self, id: u32) -> String {
         id.to_string()
@@ -187,6 +192,10 @@ impl Environment for Recording<'_> {
 
     fn user_of_service(&self) -> Option<u32> {
         self.outside.user_of_service()
+    }
+
+    fn user_id(&self, name: &str) -> Option<u32> {
+        self.outside.user_id(name)
     }
 
     fn user(&self, id: u32) -> String {
@@ -290,6 +299,10 @@ impl Environment for System {
 
     fn user_of_service(&self) -> Option<u32> {
         user::id_of(user::OF_SERVICE)
+    }
+
+    fn user_id(&self, name: &str) -> Option<u32> {
+        user::id_of(name)
     }
 
     fn user(&self, id: u32) -> String {

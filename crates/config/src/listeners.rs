@@ -13,7 +13,7 @@ use super::model::server::{Origin, Upstream, UpstreamTls};
 use super::model::submission::{Deliver, Submission};
 use super::reader::{Node, Section};
 use super::value::{self, wrong};
-use super::{http, mailboxes, plausible, queue, submission};
+use super::{http, mailboxes, plausible, queue, sendmail, submission};
 use gatepost_core::protocol::{MailProtocol, Protocol};
 use gatepost_proto::http::rules::HttpService;
 use gatepost_proto::sasl::ClientTokens;
@@ -363,7 +363,7 @@ fn read_smtp<'a>(
         // while need not remove it.
         let _ = section.get("graph").and_then(|node| node.read(value::host_and_port));
     }
-    let is_plain = !legacy && is_free && queue == Some(false);
+    let is_plain = is_free && !legacy && queue == Some(false) && !takes_local_mail(section);
     if deliver == Deliver::Smtp && is_plain && trusted_senders.as_ref().is_some_and(Vec::is_empty) {
         return smtp.map(ListenerBackend::Relay);
     }
@@ -380,6 +380,18 @@ fn read_smtp<'a>(
     let (sender, trusted_senders, queue) = (sender?, trusted_senders?, queue?);
     let graph_large = graph_large?;
     Some(ListenerBackend::Submission(Submission { deliver, smtp, graph, sender, trusted_senders, graph_large, queue }))
+}
+
+/// Whether `gatepost sendmail` sends through this listener.
+fn takes_local_mail(section: &Section<'_>) -> bool {
+    let root = section.context().root();
+    let listeners = root.section("listeners").entries();
+    let is_smtp = |name: &str, section: &Section<'_>| {
+        let protocol = section.get("protocol");
+        protocol.as_ref().map_or(Some(name), |node| node.as_text()) == Some(Protocol::Smtp.name())
+    };
+    let smtp = listeners.iter().filter(|(name, node)| node.is_table() && is_smtp(name, &node.section()));
+    sendmail::names(&root, section.path().trim_start_matches("listeners."), smtp.count() == 1)
 }
 
 fn read_origin<'a>(

@@ -10,7 +10,7 @@ use super::model::account::{Accounts, Cloud, Grant, LoginPattern};
 use super::model::listener::{Listener, ListenerBackend};
 use super::model::sending::SenderRule;
 use super::model::state::State;
-use super::model::submission::{Deliver, GraphLarge, TrustedSender};
+use super::model::submission::{Deliver, GraphLarge, Sendmail, TrustedSender, TrustedSource};
 use super::reader::{Node, Section};
 use super::state;
 use super::value::{self, wrong};
@@ -20,13 +20,19 @@ use gatepost_core::account::LoginName;
 /// mailbox.
 const MESSAGES_PER_MINUTE: u32 = 30;
 
-/// Whether trusted devices send as this account.
-pub(super) fn sends_only(pattern: &LoginPattern, listeners: &[Listener], accounts: &Accounts) -> bool {
+/// Whether trusted devices or local programs send as this account.
+pub(super) fn sends_only(
+    pattern: &LoginPattern,
+    listeners: &[Listener],
+    sendmail: Option<&Sendmail>,
+    accounts: &Accounts,
+) -> bool {
     let submissions = listeners.iter().filter_map(|listener| match &listener.serves {
         ListenerBackend::Submission(submission) => Some(submission),
         _ => None,
     });
-    let mut rules = submissions.flat_map(|submission| &submission.trusted_senders);
+    let local = sendmail.map(|sendmail| &sendmail.rule);
+    let mut rules = submissions.flat_map(|submission| &submission.trusted_senders).chain(local);
     matches!(pattern, LoginPattern::Address(_))
         && rules.any(|rule| accounts.find(&rule.login).is_some_and(|(account, _)| account.pattern == *pattern))
 }
@@ -113,10 +119,22 @@ fn read_one(item: &Node<'_>, accounts: &Accounts) -> Option<TrustedSender> {
             None
         }
     };
+    let rule = read_rule(&section, from.map(TrustedSource::Network), "the device sends as", accounts);
+    section.finish();
+    rule
+}
+
+/// Reads what somebody may send without a login.
+pub(super) fn read_rule(
+    section: &Section<'_>,
+    from: Option<TrustedSource>,
+    what: &str,
+    accounts: &Accounts,
+) -> Option<TrustedSender> {
     let login = match section.get("login") {
         Some(node) => node.read(|text| sending_account(text, accounts)),
         None => {
-            section.missing("login", "", "name the account that the device sends as");
+            section.missing("login", "", format!("name the account that {what}"));
             None
         }
     };
@@ -132,7 +150,6 @@ fn read_one(item: &Node<'_>, accounts: &Accounts) -> Option<TrustedSender> {
     let messages_per_minute = section
         .get("messages_per_minute")
         .map_or(Some(MESSAGES_PER_MINUTE), |node| node.count().and_then(|count| u32::try_from(count).ok()));
-    section.finish();
     Some(TrustedSender {
         from: from?,
         login: login?,
@@ -224,8 +241,11 @@ pub(super) fn check_reach(section: &Section<'_>, rules: &[TrustedSender], allow_
             "give the devices of `trusted_senders` a listener of their own, with a narrow `allow_from`",
         );
     }
-    let reached = |rule: &&TrustedSender| {
-        allow_from.iter().any(|allowed| allowed.contains(&rule.from) || rule.from.contains(allowed))
+    let reached = |rule: &&TrustedSender| match rule.from {
+        TrustedSource::Network(from) => {
+            allow_from.iter().any(|allowed| allowed.contains(&from) || from.contains(allowed))
+        }
+        TrustedSource::User(_) => true,
     };
     for rule in rules.iter().filter(|rule| !reached(rule)) {
         section.problem(

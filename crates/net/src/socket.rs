@@ -1,4 +1,5 @@
-//! A connection below the TLS of mail and HTTP: a TCP connection, or TLS to a proxy over TCP.
+//! A connection below the TLS of mail and HTTP: a TCP connection, TLS to a proxy over TCP, or a
+//! connection of a program on this machine.
 
 use std::io;
 use std::pin::Pin;
@@ -11,6 +12,8 @@ use rustls::pki_types::ServerName;
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+#[cfg(unix)]
+use tokio::net::UnixStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
@@ -22,6 +25,9 @@ pub enum Socket {
     Tcp(TcpStream),
     /// TLS to a proxy, which can read everything that has no TLS of its own inside.
     Proxy(Box<TlsStream<TcpStream>>),
+    /// A Unix socket.
+    #[cfg(unix)]
+    Local(UnixStream),
 }
 
 impl From<TcpStream> for Socket {
@@ -48,6 +54,9 @@ impl Socket {
         let tcp = match self {
             Self::Tcp(socket) => socket,
             Self::Proxy(stream) => stream.get_ref().0,
+            // It knows no such end.
+            #[cfg(unix)]
+            Self::Local(_) => return,
         };
         // An error means that the socket is closed already.
         let _gone = SockRef::from(tcp).set_linger(Some(Duration::ZERO));
@@ -64,6 +73,8 @@ impl AsyncRead for Socket {
                 Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => Poll::Ready(Ok(())),
                 read => read,
             },
+            #[cfg(unix)]
+            Self::Local(socket) => Pin::new(socket).poll_read(cx, into),
         }
     }
 }
@@ -73,6 +84,8 @@ impl AsyncWrite for Socket {
         match self.get_mut() {
             Self::Tcp(socket) => Pin::new(socket).poll_write(cx, octets),
             Self::Proxy(stream) => Pin::new(stream).poll_write(cx, octets),
+            #[cfg(unix)]
+            Self::Local(socket) => Pin::new(socket).poll_write(cx, octets),
         }
     }
 
@@ -80,6 +93,8 @@ impl AsyncWrite for Socket {
         match self.get_mut() {
             Self::Tcp(socket) => Pin::new(socket).poll_flush(cx),
             Self::Proxy(stream) => Pin::new(stream).poll_flush(cx),
+            #[cfg(unix)]
+            Self::Local(socket) => Pin::new(socket).poll_flush(cx),
         }
     }
 
@@ -87,6 +102,8 @@ impl AsyncWrite for Socket {
         match self.get_mut() {
             Self::Tcp(socket) => Pin::new(socket).poll_shutdown(cx),
             Self::Proxy(stream) => Pin::new(stream).poll_shutdown(cx),
+            #[cfg(unix)]
+            Self::Local(socket) => Pin::new(socket).poll_shutdown(cx),
         }
     }
 }

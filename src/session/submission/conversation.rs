@@ -11,6 +11,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use super::exchange::Exchange;
 use super::header::HeaderGate;
+use super::local;
 use super::message::{self, Delivery, Message, Verdict};
 use super::rates::Counted;
 use super::refused::{self, Refused};
@@ -22,7 +23,7 @@ use crate::session::mail_refusal::MailRefusal;
 use crate::session::registry::SessionGuard;
 use crate::session::submission::delivery::{Admitted, DeliveryRoute, DeliveryRouter, Sender, mailbox_of};
 use crate::session::token_holder::TokenHolder;
-use gatepost_config::{Config, Resource, TrustedSender};
+use gatepost_config::{Config, Resource, TrustedSender, TrustedSource};
 use gatepost_core::account::MailAddress;
 use gatepost_core::cause::Cause;
 use gatepost_core::failure::Failure;
@@ -243,7 +244,10 @@ impl<'a> Conversation<'a> {
             Ok(mailbox) => mailbox,
             Err(refused) => return self.refuse(refused),
         };
-        let mut counted = vec![Counted::Source(Source::of(self.router.subject.peer.ip()))];
+        let mut counted = vec![match self.rule().map(|rule| rule.from) {
+            Some(TrustedSource::User(id)) => Counted::User(id),
+            _ => Counted::Source(Source::of(self.router.subject.peer.ip())),
+        }];
         counted.extend(mailbox.clone().map(Counted::Mailbox));
         if let Err(refused) = self.wait_for_turn(counted).await {
             return self.refuse(refused);
@@ -261,7 +265,12 @@ impl<'a> Conversation<'a> {
         reply
     }
 
-    async fn recipient(&mut self, recipient: Recipient) -> Reply {
+    async fn recipient(&mut self, mut recipient: Recipient) -> Reply {
+        if let Some(TrustedSender { from: TrustedSource::User(_), .. }) = self.rule()
+            && let Err(refused) = local::resolve(&self.router.shared.authenticator.config(), &mut recipient)
+        {
+            return self.refuse(refused);
+        }
         if let Some(rule) = self.rule()
             && !rule.recipient_domains.is_empty()
         {

@@ -4,7 +4,7 @@
 //!
 //! `delivery` finds the route for a message. `conversation` sends the client's messages along it,
 //! each a `message` that `opening` begins, for Graph `collected`. `policy` and `header` decide as whom a client may send, `rates` how often a
-//! trusted device may.
+//! trusted device may. `program` serves programs of this machine.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -17,6 +17,7 @@ use super::login::{Accepted, LoggedIn, Login, LoginHandler};
 use crate::session::connection_info::{ConnectionInfo, SessionUser};
 use crate::session::context::SessionContext;
 use crate::session::listener_state::ListenerState;
+use crate::session::registry::SessionGuard;
 use conversation::Conversation;
 use delivery::{Admitted, DeliveryRoute, DeliveryRouter, Sender, mailbox_of};
 use gatepost_config::SenderRule;
@@ -36,13 +37,18 @@ mod delivery;
 mod exchange;
 mod fallback;
 mod header;
+mod local;
 mod message;
 mod opening;
 mod policy;
+#[cfg(unix)]
+mod program;
 mod rates;
 mod refused;
 
 pub use backend::SubmissionBackend;
+#[cfg(unix)]
+pub(crate) use program::Program;
 
 /// Serves one connection from accept to end.
 pub(super) async fn serve(
@@ -73,8 +79,33 @@ pub(super) async fn serve(
             (Sender::Trusted(rule.clone()), whose, None, live)
         }
     };
+    let arrived = Arrived { stream, leftovers, sender, ready };
+    converse(&shared, &service, &ways, &subject, (&whose, live), arrived, started).await;
+}
+
+/// A client that may send.
+struct Arrived {
+    stream: Stream,
+    /// What it has sent already.
+    leftovers: Vec<u8>,
+    sender: Sender,
+    /// What its login yielded.
+    ready: Option<(Admitted, Option<DeliveryRoute>)>,
+}
+
+/// Takes the messages of a client until the end, and records that.
+async fn converse(
+    shared: &SessionContext,
+    service: &ListenerState,
+    ways: &SubmissionBackend,
+    subject: &ConnectionInfo,
+    (whose, live): (&SessionUser, SessionGuard),
+    arrived: Arrived,
+    started: Instant,
+) {
+    let Arrived { stream, leftovers, sender, ready } = arrived;
     let is_logged_in = !matches!(sender, Sender::Trusted(_));
-    let router = DeliveryRouter { shared: &shared, ways: &ways, subject: &subject, sender };
+    let router = DeliveryRouter { shared, ways, subject, sender };
     let settings = Settings {
         server_name: Arc::clone(&shared.server_name),
         extensions: ways.extensions(&shared.limits),
@@ -87,7 +118,7 @@ pub(super) async fn serve(
     };
     let machine = Submission::new(settings, &leftovers);
     drop(leftovers);
-    let mut conversation = Conversation::new(router, (&whose, &live), stream, machine, ready);
+    let mut conversation = Conversation::new(router, (whose, &live), stream, machine, ready);
     let cause = tokio::select! {
         cause = Box::pin(conversation.run()) => cause,
         () = live.told_to_end() => {
@@ -98,7 +129,7 @@ pub(super) async fn serve(
     drop(conversation);
     let (sent, received) = live.traffic();
     let ending = Ending { cause, duration: started.elapsed(), sent, received };
-    shared.journal.ended(service.listener.protocol, &subject, &whose, live, ending);
+    shared.journal.ended(service.listener.protocol, subject, whose, live, ending);
 }
 
 /// Logs clients in at such a listener.

@@ -31,6 +31,8 @@ impl Default for Rates {
 pub(super) enum Counted {
     /// Where it comes from.
     Source(Source),
+    /// The user of this machine whose program sends it.
+    User(u32),
     /// The mailbox that sends it.
     Mailbox(MailAddress),
 }

@@ -4,7 +4,7 @@ use std::io;
 
 use crate::graph::{LARGE_OCTETS, MESSAGE_OCTETS, NotSent};
 use crate::session::mail_refusal::MailRefusal;
-use gatepost_config::TrustedSender;
+use gatepost_config::{TrustedSender, TrustedSource};
 use gatepost_core::cause::Cause;
 use gatepost_core::escape::escaped;
 use gatepost_core::failure::{Actor, Failure, Refusal};
@@ -64,8 +64,7 @@ pub(super) fn while_stopping() -> Refused {
 
 /// The configuration no longer trusts the client's address while a message waits for its turn.
 pub(super) fn while_not_trusted() -> Refused {
-    let failure =
-        Failure::new(Cause::NotTrusted, "message refused, because the device is no longer in `trusted_senders`");
+    let failure = Failure::new(Cause::NotTrusted, "message refused, because the rule that let its sender in was removed");
     Refused { reply: not_trusted(), failure }
 }
 
@@ -90,16 +89,38 @@ pub(super) fn no_room() -> Refused {
     Refused { reply: Reply::new(451, [3, 2], "Too many messages at once, try again later"), failure }
 }
 
+/// Returns what the client of a rule is.
+fn whom(rule: &TrustedSender) -> &'static str {
+    match rule.from {
+        TrustedSource::Network(_) => "device",
+        TrustedSource::User(_) => "user",
+    }
+}
+
+/// A program sends to a name without a domain, and the configuration has no address for those.
+pub(super) fn local_recipient(recipient: &str) -> Refused {
+    let recipient = escaped(recipient.as_bytes(), SHOWN);
+    let failure = Failure::new(
+        Cause::RecipientNotAllowed,
+        format!("recipient `{recipient}` refused, because there are no mailboxes on this machine"),
+    )
+    .by(Actor::GatepostAdmin)
+    .to_do("set `sendmail.local_mail_to`, or name an address in the program, such as MAILTO in a crontab");
+    let text = format_args!("No mailbox <{recipient}> on this machine. Name an address, or set `sendmail.local_mail_to`");
+    Refused { reply: Reply::new(550, [1, 1], text), failure }
+}
+
 /// A recipient is outside the domains of the rule that trusts the device.
 pub(super) fn outside(recipient: &str, domain: &str, rule: &TrustedSender) -> Refused {
     let (recipient, domain) = (escaped(recipient.as_bytes(), SHOWN), escaped(domain.as_bytes(), SHOWN));
     let message = format!(
-        "recipient `{recipient}` refused, because the rule for {} in `trusted_senders` does not have its domain",
-        rule.from
+        "recipient `{recipient}` refused, because the rule for {} in `{}` does not have its domain",
+        rule.from,
+        rule.from.key()
     );
     let failure = Failure::new(Cause::RecipientNotAllowed, message)
         .to_do(format!("if the device may send there, add `{domain}` to `recipient_domains` of that rule"));
-    Refused { reply: Reply::new(550, [7, 1], format_args!("This device may not send to <{recipient}>")), failure }
+    Refused { reply: Reply::new(550, [7, 1], format_args!("This {} may not send to <{recipient}>", whom(rule))), failure }
 }
 
 /// The message is larger than Graph takes, also as a draft if those are allowed.

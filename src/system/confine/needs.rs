@@ -57,6 +57,9 @@ impl Needs {
             // The place is removed at the end.
             needs.write.extend(config.admin.meeting_place.iter().filter_map(|place| directory(place)));
         }
+        if let Some(sendmail) = &config.sendmail {
+            needs.write.extend(directory(&sendmail.socket));
+        }
         for listener in &config.listeners {
             match &listener.serves {
                 ListenerBackend::Relay(upstream) => needs.port(upstream.port),

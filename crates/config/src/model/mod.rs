@@ -16,6 +16,7 @@ use listener::Listener;
 use log::{Confine, Log};
 use queue::Queue;
 use state::State;
+use submission::Sendmail;
 use trust::Trust;
 
 pub(super) mod account;
@@ -61,6 +62,8 @@ pub struct Config {
     pub log: Log,
     /// The status page and endpoints for the administrator.
     pub admin: Admin,
+    /// The socket of `gatepost sendmail`.
+    pub sendmail: Option<Sendmail>,
     /// The name in greetings and EHLO. `None`: that of the machine.
     pub server_name: Option<ServerName>,
     /// Whether the process confines itself.

@@ -1,12 +1,16 @@
 //! How messages leave an SMTP listener, and who may send them without a login.
 
+use std::fmt;
 use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
 
 use ipnet::IpNet;
 
 use super::sending::SenderRule;
 use super::server::{Origin, Upstream};
-use gatepost_core::account::LoginName;
+use crate::user;
+use gatepost_core::account::{LoginName, MailAddress};
 
 /// How messages leave, and who may send them without a login.
 #[derive(Clone, Debug, PartialEq)]
@@ -47,11 +51,11 @@ pub enum GraphLarge {
     Refuse,
 }
 
-/// Addresses that may send as an account without a login.
+/// Who may send as an account without a login.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TrustedSender {
-    /// Their network.
-    pub from: IpNet,
+    /// Where they are.
+    pub from: TrustedSource,
     /// The account; its grant needs no password of a user.
     pub login: LoginName,
     /// The sender that they may use; never [`SenderRule::Free`].
@@ -62,12 +66,67 @@ pub struct TrustedSender {
     pub messages_per_minute: u32,
 }
 
+/// What is known about somebody who sends without a login.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TrustedSource {
+    /// The address is in this network.
+    Network(IpNet),
+    /// A program of the user with this id, over the socket of `gatepost sendmail`.
+    User(u32),
+}
+
+impl TrustedSource {
+    /// The key of the configuration with the rule.
+    pub fn key(self) -> &'static str {
+        match self {
+            Self::Network(_) => "trusted_senders",
+            Self::User(_) => "sendmail",
+        }
+    }
+}
+
+impl fmt::Display for TrustedSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Network(network) => network.fmt(f),
+            Self::User(id) => write!(f, "user {}", user::name(*id)),
+        }
+    }
+}
+
+/// The socket of `gatepost sendmail`, and whose programs may use it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sendmail {
+    /// The Unix socket.
+    pub socket: PathBuf,
+    /// The SMTP listener whose messages these are.
+    pub listener: Arc<str>,
+    /// Users besides root and the service's own; `None`: every user.
+    pub users: Option<Vec<u32>>,
+    /// Who gets mail for names without a domain, such as `root`.
+    pub local_mail_to: Option<MailAddress>,
+    /// The rule for all of them, whatever its `from`.
+    pub(crate) rule: TrustedSender,
+}
+
+impl Sendmail {
+    /// The rule for the programs of a user; `None` if they may not send.
+    pub fn rule_for(&self, id: u32) -> Option<TrustedSender> {
+        let is_listed = self.users.as_ref().is_none_or(|users| users.contains(&id));
+        let may_send = is_listed || id == 0 || id == user::own();
+        may_send.then(|| TrustedSender { from: TrustedSource::User(id), ..self.rule.clone() })
+    }
+}
+
 impl Submission {
     /// The rule for an address: that of the smallest network that contains it.
     pub fn trusted(&self, peer: IpAddr) -> Option<&TrustedSender> {
         let peer = peer.to_canonical();
-        let around = self.trusted_senders.iter().filter(|rule| rule.from.contains(&peer));
-        around.max_by_key(|rule| rule.from.prefix_len())
+        let around = self.trusted_senders.iter().filter_map(|rule| match rule.from {
+            TrustedSource::Network(network) if network.contains(&peer) => Some((network.prefix_len(), rule)),
+            _ => None,
+        });
+        around.max_by_key(|(prefix, _)| *prefix).map(|(_, rule)| rule)
     }
 }
 
@@ -78,7 +137,7 @@ mod tests {
     #[test]
     fn the_smallest_network_has_the_word() {
         let rule = |from: &str, login: &str| TrustedSender {
-            from: from.parse().unwrap(),
+            from: TrustedSource::Network(from.parse().unwrap()),
             login: LoginName::parse(login).unwrap(),
             sender: SenderRule::Forced,
             recipient_domains: Vec::new(),

@@ -3,12 +3,11 @@
 use super::credential::{FILE, USER};
 use super::kind::IfAbsent::{Means, Nothing, Required, Value};
 use super::kind::{Block, Form, Group, Key, Kind};
-use super::network::{BIND, HOST, HOST_PORT, NETWORK};
+use super::network::{RECIPIENT_DOMAIN, BIND, HOST, HOST_PORT, NETWORK};
 use gatepost_core::protocol::Protocol::{self, Ews, Graph, Imap, Pop3, Smtp};
 
 const PATH_BELOW_MAILBOX: &Form =
     &Form { what: "path below the mailbox", pattern: "^(/|[A-Za-z0-9]+(/[A-Za-z0-9]+)*)$" };
-const RECIPIENT_DOMAIN: &Form = &Form { what: "domain", pattern: "^@?[^\\s@]+$" };
 
 const MAIL: &[Protocol] = &[Imap, Pop3, Smtp];
 

@@ -24,5 +24,8 @@ pub(super) const PROXY: &Form = &Form { what: "URL of a proxy", pattern: "^\\s*(
 /// A mailbox.
 pub(super) const ADDRESS: &Form = &Form { what: "mail address", pattern: "@" };
 
+/// A domain of recipients.
+pub(super) const RECIPIENT_DOMAIN: &Form = &Form { what: "domain", pattern: "^@?[^\\s@]+$" };
+
 /// A domain of mail addresses.
 pub(super) const DOMAIN: &Form = &Form { what: "domain", pattern: "^[^\\s@]+$" };

@@ -8,7 +8,7 @@ use super::listener::LISTENER;
 use super::microsoft::{ACCOUNT, MICROSOFT};
 use super::network::{NO_PROXY, PROXY};
 use super::queue::QUEUE;
-use super::service::{ADMIN, LOG, STATE, TRUST};
+use super::service::{ADMIN, LOG, SENDMAIL, STATE, TRUST};
 
 const SERVER_NAME: &Form =
     &Form { what: "host name, or address in brackets", pattern: "^([A-Za-z0-9.-]*[A-Za-z0-9]|\\[[0-9A-Za-z.:]+\\])$" };
@@ -61,6 +61,7 @@ pub const ROOT: &Block = &Block {
             ),
             Key::new("limits", Kind::Block(LIMITS), Nothing, "Limits and deadlines."),
             Key::new("admin", Kind::Block(ADMIN), Nothing, "Status page, metrics and control socket."),
+            Key::new("sendmail", Kind::Block(SENDMAIL), Nothing, "Mail of programs on this machine, by `gatepost sendmail`."),
             Key::new(
                 "server_name",
                 Kind::Text(SERVER_NAME),

@@ -1,11 +1,13 @@
 //! The keys of `state`, `admin`, `log` and `trust`.
 
-use super::credential::{FILE, PATH, SECRET, SOURCE, STATE_KEY};
+use super::credential::{FILE, PATH, SECRET, SOURCE, STATE_KEY, TEXT, USER};
 use super::kind::IfAbsent::{Means, Nothing, Required, Value};
 use super::kind::{Block, Form, Group, Key, Kind};
-use super::network::{BIND, HOST};
+use super::network::{ADDRESS, BIND, HOST, RECIPIENT_DOMAIN};
 
 const REDIS: &Form = &Form { what: "`redis://` or `rediss://` URL", pattern: "^\\s*rediss?:" };
+
+const LOCAL_USER: &Form = &Form { what: "user of this machine, or `*`", pattern: "^(\\*|[^\\s:*]+)$" };
 
 /// The section `state`.
 pub(super) const STATE: &Block = &Block {
@@ -79,6 +81,70 @@ pub(super) const ADMIN: &Block = &Block {
                 Kind::Truth,
                 Means("`true` on loopback, otherwise `false`"),
                 "Whether `/metrics` can be read without the token.",
+            ),
+        ],
+    }],
+    one_of: &[],
+};
+
+/// The section `sendmail`.
+pub(super) const SENDMAIL: &Block = &Block {
+    path: "sendmail",
+    meaning: "Mail of scripts, cron and other programs on this machine. They call `gatepost sendmail`, and the service sends \
+              their messages as one account, without a login.",
+    groups: &[Group {
+        title: "",
+        keys: &[
+            Key::new(
+                "listener",
+                Kind::Text(TEXT),
+                Means("the only SMTP listener"),
+                "SMTP listener through which the messages leave, with its destination and its queue.",
+            ),
+            Key::new(
+                "login",
+                Kind::Text(USER),
+                Required,
+                "Account that the programs send as, or an alias of it. Its grant must not be `password`.",
+            ),
+            Key::new(
+                "users",
+                Kind::OneOrMore(&Kind::Text(LOCAL_USER)),
+                Value("[]"),
+                "Users of this machine whose programs may send, by name or number, besides root and the user of the service. \
+                 `\"*\"`: every user. With others than these two, the systemd unit needs the drop-in `sendmail.conf`.",
+            ),
+            Key::new(
+                "local_mail_to",
+                Kind::Text(ADDRESS),
+                Means("such mail is refused"),
+                "Address that gets the mail for names without a domain, such as `root`, and for `localhost`.",
+            ),
+            Key::new(
+                "sender",
+                Kind::Word(&["forced", "checked"]),
+                Value("forced"),
+                "Rule for MAIL FROM, From and Sender, as with the key `sender` of a listener.",
+            ),
+            Key::new(
+                "recipient_domains",
+                Kind::OneOrMore(&Kind::Text(RECIPIENT_DOMAIN)),
+                Means("all domains"),
+                "Domains that the programs may send to.",
+            ),
+            Key::new(
+                "messages_per_minute",
+                Kind::Count(1, 10_000),
+                Value("30"),
+                "Messages that the programs of one user, and all of one mailbox, may send in a minute. A further one waits for \
+                 up to a minute.",
+            ),
+            Key::new(
+                "socket",
+                Kind::Text(PATH),
+                Means("`sendmail.sock` in `$RUNTIME_DIRECTORY` or `/run/gatepost`"),
+                "Unix socket of the command. Another path than the default must be told to programs in \
+                 `GATEPOST_SENDMAIL_SOCKET`. A change needs a restart.",
             ),
         ],
     }],
