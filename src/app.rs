@@ -13,9 +13,9 @@ use crate::daemon::generation::{Generation, Outbound, ProcessState};
 use crate::daemon::inherited::Inherited;
 use crate::daemon::listeners::Listeners;
 use crate::daemon::phase::Phase;
+use crate::daemon::running::{Running, Source, Stop, refuse_unproved};
 #[cfg(unix)]
 use crate::daemon::sendmail;
-use crate::daemon::running::{Running, Source, Stop, refuse_unproved};
 use crate::daemon::{StartError, certificates, drain, renewal, watch_files};
 use crate::doctor;
 use crate::session::ListenerState;

@@ -9,9 +9,9 @@ use tracing::Level;
 use super::demo;
 use super::exit::USAGE;
 use super::options::{AccountCommand, Cli, Command, PasswordCommand, RunOptions, StateCommand};
-#[cfg(unix)]
-use super::status;
 use super::{account, cert, check, doctor, import, login, logout, password, reload, run, setup, state};
+#[cfg(unix)]
+use super::{sendmail, status};
 use crate::system::process::hide_memory;
 use gatepost_config::suggestion;
 use gatepost_telemetry::stderr;
@@ -20,6 +20,11 @@ use gatepost_telemetry::stderr;
 pub fn main() -> ExitCode {
     hide_memory();
     stderr::mark_panics();
+    // Its flags are those of sendmail, and are no flags of ours.
+    #[cfg(unix)]
+    if let Some((name, arguments)) = sendmail::called(std::env::args_os()) {
+        return ExitCode::from(sendmail::sendmail(&name, arguments));
+    }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) if error.use_stderr() && stderr::is_journal() => {
@@ -41,6 +46,8 @@ pub fn main() -> ExitCode {
         Command::Logout(options) => logout::logout(&options),
         #[cfg(unix)]
         Command::Status(options) => status::status(&options),
+        #[cfg(unix)]
+        Command::Sendmail { arguments, .. } => sendmail::sendmail("sendmail", arguments),
         Command::Cert(options) => cert::cert(&options),
         Command::Import(options) => import::import(&options),
         Command::Setup(options) => setup::setup(*options),

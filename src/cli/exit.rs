@@ -26,6 +26,10 @@ pub(super) const OF_DOCTOR: &str =
 /// Of `status`.
 #[cfg(unix)]
 pub(super) const OF_STATUS: &str = "Exit codes: 0 done (with --ready: ready), 1 no service, or not ready, 2 wrong command line, 3 wrong configuration.";
+/// Of `sendmail`.
+#[cfg(unix)]
+pub(super) const OF_SENDMAIL: &str = "Exit codes (sysexits.h): 0 taken, 64 wrong command line, 65 wrong message, 67 no such recipient, 69 refused, \
+                                      70 fault of the command, 75 not now, 77 not allowed.";
 /// Of `import`.
 pub(super) const OF_IMPORT: &str = "Exit codes: 0 done, 1 failed, 2 wrong command line, 3 something is missing, so that `gatepost check` refuses the result.";
 /// Of `setup`.

@@ -19,6 +19,8 @@ mod parse;
 pub mod password;
 pub mod reload;
 pub mod run;
+#[cfg(unix)]
+pub mod sendmail;
 mod settings;
 pub mod setup;
 mod setup_options;

@@ -1,5 +1,7 @@
 //! The command line: which commands there are, and what they take.
 
+#[cfg(unix)]
+use std::ffi::OsString;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
@@ -72,6 +74,18 @@ pub enum Command {
     #[cfg(unix)]
     #[command(after_help = exit::OF_STATUS)]
     Status(StatusOptions),
+    /// Send a message of a program, as sendmail does
+    #[cfg(unix)]
+    #[command(after_help = exit::OF_SENDMAIL, disable_help_flag = true)]
+    Sendmail {
+        /// Flags and recipients of sendmail: -t recipients from To, Cc and Bcc; -f ADDRESS envelope sender; -F NAME name for
+        /// a missing From; -i no end at a lone dot; -bs SMTP on standard input; -C FILE socket of the service
+        #[arg(value_name = "ARGUMENT", trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<OsString>,
+        /// Print help
+        #[arg(long, action = clap::ArgAction::Help)]
+        help: Option<bool>,
+    },
     /// Create a local CA and a server certificate
     #[command(after_help = exit::WITHOUT_CONFIGURATION)]
     Cert(CertOptions),
@@ -112,6 +126,8 @@ impl Command {
             Self::Cert(_) | Self::Import(_) | Self::Password(PasswordCommand::Hash { .. }) => return None,
             #[cfg(feature = "sandbox")]
             Self::Demo { .. } => return None,
+            #[cfg(unix)]
+            Self::Sendmail { .. } => return None,
         })
     }
 }

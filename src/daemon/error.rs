@@ -73,7 +73,9 @@ pub enum StartError {
 
 fn socket_hint(error: &io::Error) -> &'static str {
     match error.kind() {
-        io::ErrorKind::NotFound => "create its directory (systemd does so with `RuntimeDirectory=`), or set `sendmail.socket`",
+        io::ErrorKind::NotFound => {
+            "create its directory (systemd does so with `RuntimeDirectory=`), or set `sendmail.socket`"
+        }
         io::ErrorKind::AlreadyExists => "remove the file there, or set `sendmail.socket`",
         _ => "let the service's user write into its directory, or set `sendmail.socket`",
     }

@@ -68,7 +68,11 @@ fn read_listener(section: &Section<'_>, listeners: &[Listener]) -> Option<Arc<st
     match (found.next(), found.next()) {
         (Some(only), None) => Some(Arc::clone(&only.name)),
         _ => {
-            section.missing("listener", "", "name the SMTP listener whose destination and rules hold for these messages");
+            section.missing(
+                "listener",
+                "",
+                "name the SMTP listener whose destination and rules hold for these messages",
+            );
             None
         }
     }

@@ -78,6 +78,16 @@ impl UnixTime {
         format!("{date}T{hour:02}:{minute:02}:{second:02}Z")
     }
 
+    /// As RFC 5322 §3.3 writes it, such as `Sun, 31 Jan 2027 00:00:00 +0000`.
+    pub fn rfc5322(self) -> String {
+        let at = self.calendar();
+        let (hour, minute, second) = at.to_hms();
+        // The names are in English, with at least three letters.
+        let short = |name: String| name.chars().take(3).collect::<String>();
+        let (weekday, month) = (short(at.weekday().to_string()), short(at.month().to_string()));
+        format!("{weekday}, {:02} {month} {} {hour:02}:{minute:02}:{second:02} +0000", at.day(), at.year())
+    }
+
     fn calendar(self) -> OffsetDateTime {
         let seconds = i64::try_from(self.0).ok();
         // All times after the year 9999 are shown as its last day.

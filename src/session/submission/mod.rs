@@ -20,7 +20,7 @@ use crate::session::listener_state::ListenerState;
 use crate::session::registry::SessionGuard;
 use conversation::Conversation;
 use delivery::{Admitted, DeliveryRoute, DeliveryRouter, Sender, mailbox_of};
-use gatepost_config::SenderRule;
+use gatepost_config::{SenderRule, TrustedSource};
 use gatepost_core::cause::Cause;
 use gatepost_core::failure::Failure;
 use gatepost_core::protocol::MailProtocol;
@@ -104,6 +104,8 @@ async fn converse(
     started: Instant,
 ) {
     let Arrived { stream, leftovers, sender, ready } = arrived;
+    // What a person types by hand, or a script writes, with `gatepost sendmail -bs`.
+    let is_of_program = matches!(&sender, Sender::Trusted(rule) if matches!(rule.from, TrustedSource::User(_)));
     let is_logged_in = !matches!(sender, Sender::Trusted(_));
     let router = DeliveryRouter { shared, ways, subject, sender };
     let settings = Settings {
@@ -114,7 +116,7 @@ async fn converse(
         client_tokens: service.listener.client_tokens,
         legacy: service.listener.legacy,
         sender_is_replaced: router.policy().is_ok_and(|policy| policy.rule() == SenderRule::Forced),
-        bare_lf: service.listener.bare_lf && matches!(stream, Stream::Plain(_)),
+        bare_lf: (service.listener.bare_lf || is_of_program) && matches!(stream, Stream::Plain(_)),
     };
     let machine = Submission::new(settings, &leftovers);
     drop(leftovers);

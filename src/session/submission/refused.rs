@@ -64,7 +64,8 @@ pub(super) fn while_stopping() -> Refused {
 
 /// The configuration no longer trusts the client's address while a message waits for its turn.
 pub(super) fn while_not_trusted() -> Refused {
-    let failure = Failure::new(Cause::NotTrusted, "message refused, because the rule that let its sender in was removed");
+    let failure =
+        Failure::new(Cause::NotTrusted, "message refused, because the rule that let its sender in was removed");
     Refused { reply: not_trusted(), failure }
 }
 
@@ -106,7 +107,8 @@ pub(super) fn local_recipient(recipient: &str) -> Refused {
     )
     .by(Actor::GatepostAdmin)
     .to_do("set `sendmail.local_mail_to`, or name an address in the program, such as MAILTO in a crontab");
-    let text = format_args!("No mailbox <{recipient}> on this machine. Name an address, or set `sendmail.local_mail_to`");
+    let text =
+        format_args!("No mailbox <{recipient}> on this machine. Name an address, or set `sendmail.local_mail_to`");
     Refused { reply: Reply::new(550, [1, 1], text), failure }
 }
 
@@ -120,7 +122,10 @@ pub(super) fn outside(recipient: &str, domain: &str, rule: &TrustedSender) -> Re
     );
     let failure = Failure::new(Cause::RecipientNotAllowed, message)
         .to_do(format!("if the device may send there, add `{domain}` to `recipient_domains` of that rule"));
-    Refused { reply: Reply::new(550, [7, 1], format_args!("This {} may not send to <{recipient}>", whom(rule))), failure }
+    Refused {
+        reply: Reply::new(550, [7, 1], format_args!("This {} may not send to <{recipient}>", whom(rule))),
+        failure,
+    }
 }
 
 /// The message is larger than Graph takes, also as a draft if those are allowed.

@@ -3,7 +3,7 @@
 use super::credential::{FILE, USER};
 use super::kind::IfAbsent::{Means, Nothing, Required, Value};
 use super::kind::{Block, Form, Group, Key, Kind};
-use super::network::{RECIPIENT_DOMAIN, BIND, HOST, HOST_PORT, NETWORK};
+use super::network::{BIND, HOST, HOST_PORT, NETWORK, RECIPIENT_DOMAIN};
 use gatepost_core::protocol::Protocol::{self, Ews, Graph, Imap, Pop3, Smtp};
 
 const PATH_BELOW_MAILBOX: &Form =

@@ -61,7 +61,12 @@ pub const ROOT: &Block = &Block {
             ),
             Key::new("limits", Kind::Block(LIMITS), Nothing, "Limits and deadlines."),
             Key::new("admin", Kind::Block(ADMIN), Nothing, "Status page, metrics and control socket."),
-            Key::new("sendmail", Kind::Block(SENDMAIL), Nothing, "Mail of programs on this machine, by `gatepost sendmail`."),
+            Key::new(
+                "sendmail",
+                Kind::Block(SENDMAIL),
+                Nothing,
+                "Mail of programs on this machine, by `gatepost sendmail`.",
+            ),
             Key::new(
                 "server_name",
                 Kind::Text(SERVER_NAME),

@@ -37,9 +37,29 @@ impl Forward {
     /// Creates a machine after a login.
     pub fn new(authenticated: Authenticated) -> Self {
         let announced = authenticated.capabilities().clone();
-        let input = authenticated.into_leftovers().into();
+        Self::with(announced, authenticated.into_leftovers().into())
+    }
+
+    fn with(announced: Capabilities, input: VecDeque<u8>) -> Self {
         let (replies, stuffing) = (Replies::default(), Stuffing::default());
         Self { announced, input, replies, lines: 0, output: Vec::new(), stuffing }
+    }
+
+    /// Creates a machine towards a server that asks for no login. The first reply is its greeting.
+    pub fn without_login() -> Self {
+        Self::with(Capabilities::default(), VecDeque::new())
+    }
+
+    /// Introduces the client, as the first command without a login. The reply goes to
+    /// [`Forward::learn`].
+    pub fn introduce(&mut self, name: &str) {
+        self.line(&format!("EHLO {name}"));
+    }
+
+    /// Takes the extensions from the reply to [`Forward::introduce`].
+    pub fn learn(&mut self, reply: &Reply) {
+        let texts = reply.texts.iter().skip(1).map(|text| String::from_utf8_lossy(text).into_owned());
+        self.announced = Capabilities(texts.collect());
     }
 
     /// Begins a message.
