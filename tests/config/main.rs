@@ -30,6 +30,7 @@ mod queue;
 mod reference;
 mod report;
 mod schema;
+mod sendmail;
 mod state;
 mod submission;
 mod support;

@@ -583,7 +583,7 @@ fn every_other_mistake_has_its_sentence() {
         (
             "frobnicate: 1",
             "frobnicate: `frobnicate` is not a known key; the keys here are accounts, admin, confinement, forward_proxy, limits, listeners, \
-             log, microsoft, queue, server_name, state, trust",
+             log, microsoft, queue, sendmail, server_name, state, trust",
         ),
         (
             "log: {level: loud}",

@@ -65,6 +65,7 @@ fn base(block: &str, protocol: Option<Protocol>, key: &str) -> Vec<&'static str>
         }
         ("listeners.NAME", _, _) => &[("bind", "bind: 'localhost:1143'")],
         ("listeners.NAME.trusted_senders[]", _, _) => &[("from", "from: 127.0.0.1"), ("login", "login: someone")],
+        ("sendmail", _, _) => &[("login", "login: someone")],
         ("microsoft", _, _) => {
             &[("tenant", "tenant: contoso.com"), ("client_id", "client_id: 00000000-0000-0000-0000-000000000000")]
         }
@@ -203,9 +204,9 @@ fn each_key_has_the_kind_that_the_reference_names() {
 fn each_key_has_the_default_that_the_reference_names() {
     let parts = |yaml: &str| {
         let read = outside().load(yaml).unwrap_or_else(|problems| panic!("{yaml}\n{problems}"));
-        let Config { listeners, accounts, forward_proxy, trust, state, queue, limits, log, admin, confinement, .. } =
+        let Config { listeners, accounts, forward_proxy, trust, state, queue, limits, log, admin, sendmail, confinement, .. } =
             read;
-        (listeners, accounts, forward_proxy, trust, state, queue, limits, log, admin, confinement)
+        (listeners, accounts, forward_proxy, trust, state, queue, limits, log, admin, sendmail, confinement)
     };
     let mut compared = 0;
     for place in places().iter().filter(|place| place.is_of_protocol()) {

@@ -49,6 +49,15 @@ pub(super) fn read(root: &Section<'_>, listeners: &[Listener], accounts: &Accoun
         Some(read) => Some(read?),
         None => None,
     };
+    if let (Some(users), Some(rule)) = (&users, &rule) {
+        let who = match users {
+            None => "all users",
+            Some(users) if users.is_empty() => "root and the service's own user",
+            Some(_) => "root, the service's own user, and those of `sendmail.users`",
+        };
+        let note = format!("programs of {who} on this machine send mail as `{}` without a login", rule.login);
+        section.context().note(note);
+    }
     Some(Some(Sendmail { socket: socket?, listener: listener?, users: users?, local_mail_to, rule: rule? }))
 }
 

@@ -30,6 +30,7 @@ pub fn config(accounts: Accounts, limits: Limits) -> Config {
         admin: gatepost_config::Admin::default(),
         notes: Vec::new(),
         findings: Vec::new(),
+        sendmail: None,
         server_name: None,
         confinement: gatepost_config::Confine::Off,
         files: Vec::new(),

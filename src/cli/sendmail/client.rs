@@ -45,7 +45,14 @@ struct Connection {
     machine: Forward,
 }
 
-/// Hands a message over. Nothing is sent unless every recipient is accepted.
+/// A failure, and whether the service may take the message a moment later.
+struct Failed {
+    not_sent: NotSent,
+    may_pass: bool,
+}
+
+/// Hands a message over. Nothing is sent unless every recipient is accepted. If the service ends
+/// before the message does, as at a restart, the next one gets it.
 ///
 /// # Errors
 /// Why the message was not taken.
@@ -55,19 +62,41 @@ pub(super) async fn hand_over(
     letter: &mut Letter,
     full_name: Option<&str>,
 ) -> Result<(), NotSent> {
-    let (mut service, greeting) = Connection::open(socket).await?;
+    let mut end = None;
+    loop {
+        match attempt(socket, envelope, letter, full_name).await {
+            Ok(()) => return Ok(()),
+            Err(failed) => {
+                let end = *end.get_or_insert_with(|| Instant::now() + PATIENCE);
+                if !failed.may_pass || Instant::now() >= end {
+                    return Err(failed.not_sent);
+                }
+            }
+        }
+        sleep(PAUSE).await;
+    }
+}
+
+async fn attempt(
+    socket: &Path,
+    envelope: &Envelope,
+    letter: &mut Letter,
+    full_name: Option<&str>,
+) -> Result<(), Failed> {
+    let mut service = Connection::open(socket).await?;
+    let greeting =
+        timeout(GREETING, service.asked(None)).await.map_err(|_| broken(&io::ErrorKind::TimedOut.into()))??;
+    let mailbox = mailbox_in(&greeting)
+        .ok_or_else(|| NotSent::new(Code::TempFail, format_args!("`{}` is not Gatepost's socket", socket.display())))?;
     service.machine.introduce("localhost");
     let extensions = service.asked(None).await?;
     service.machine.learn(&extensions);
-    let mailbox = mailbox_in(&greeting)
-        .ok_or_else(|| NotSent::new(Code::TempFail, format_args!("`{}` is not Gatepost's socket", socket.display())))?;
     let (content, octets) = letter.finished(&mailbox, full_name, Clock::system().unix_time())?;
     let sender = match &envelope.sender {
         None => Some(mailbox.clone()),
         Some(sender) => Some(sender.clone()).filter(|sender| !sender.is_empty()),
     };
-    let addresses = sender.iter().chain(&envelope.recipients);
-    let smtputf8 = !addresses.fold(true, |ascii, address| ascii && address.is_ascii());
+    let smtputf8 = !sender.iter().chain(&envelope.recipients).all(|address| address.is_ascii());
     let mail = Mail { sender, size: Some(octets), body: Some(Body::EightBit), smtputf8, dsn: Vec::new() };
     service.machine.mail(&mail);
     service.asked(None).await?;
@@ -81,7 +110,7 @@ pub(super) async fn hand_over(
     service.machine.end();
     match service.reply().await {
         Ok(reply) if reply.class() == 2 => {}
-        Ok(reply) => return Err(NotSent::refused(&reply, None)),
+        Ok(reply) => return Err(NotSent::refused(&reply, None).into()),
         Err(error) => {
             return Err(NotSent::new(
                 Code::TempFail,
@@ -90,12 +119,13 @@ pub(super) async fn hand_over(
                      whether the message was sent",
                     Plain(&error)
                 ),
-            ));
+            )
+            .into());
         }
     }
     service.machine.quit();
     // The message is taken, whatever happens now.
-    let _gone = timeout(GREETING, service.flush()).await;
+    let _goodbye = timeout(GREETING, service.reply()).await;
     Ok(())
 }
 
@@ -104,71 +134,54 @@ pub(super) async fn hand_over(
 /// # Errors
 /// The service is not there.
 pub(super) async fn connect(socket: &Path) -> Result<StdUnixStream, NotSent> {
-    let Connection { stream, .. } = Connection::reach(socket, Instant::now() + PATIENCE).await?;
+    let end = Instant::now() + PATIENCE;
+    let stream = loop {
+        match Connection::open(socket).await {
+            Ok(Connection { stream, .. }) => break stream,
+            Err(failed) if !failed.may_pass || Instant::now() >= end => return Err(failed.not_sent),
+            Err(_) => sleep(PAUSE).await,
+        }
+    };
     let waiting = stream.into_std().and_then(|stream| stream.set_nonblocking(false).map(|()| stream));
-    waiting.map_err(|error| broken(&error))
+    waiting.map_err(|error| broken(&error).not_sent)
 }
 
 impl Connection {
-    /// Connects, and reads the greeting. A service that is being restarted or replaced is waited
-    /// for.
-    async fn open(socket: &Path) -> Result<(Self, Reply), NotSent> {
-        let end = Instant::now() + PATIENCE;
-        loop {
-            let mut service = Self::reach(socket, end).await?;
-            let failure = match timeout(GREETING, service.reply()).await {
-                Ok(Ok(greeting)) if greeting.code() == 220 => return Ok((service, greeting)),
-                Ok(Ok(greeting)) if greeting.code() != 421 => return Err(NotSent::refused(&greeting, None)),
-                Ok(Ok(greeting)) => NotSent::refused(&greeting, None),
-                Ok(Err(error)) => NotSent::of_system("the service does not take the message", &error),
-                Err(_) => NotSent::new(Code::TempFail, "message not sent: the service does not answer"),
-            };
-            if Instant::now() + PAUSE >= end {
-                return Err(failure);
-            }
-            sleep(PAUSE).await;
+    async fn open(socket: &Path) -> Result<Self, Failed> {
+        let error = match timeout(GREETING, UnixStream::connect(socket)).await {
+            Ok(Ok(stream)) => return Ok(Self { stream, machine: Forward::without_login() }),
+            Ok(Err(error)) => error,
+            Err(_) => io::ErrorKind::TimedOut.into(),
+        };
+        let place = socket.display();
+        if error.kind() == io::ErrorKind::PermissionDenied {
+            let why = format_args!(
+                "message not sent: this user cannot reach the socket `{place}`. Gatepost admin: let others pass its \
+                 directory (`RuntimeDirectoryMode=0711` in the systemd unit)"
+            );
+            return Err(NotSent::new(Code::NoPerm, why).into());
         }
-    }
-
-    async fn reach(socket: &Path, end: Instant) -> Result<Self, NotSent> {
-        loop {
-            let error = match timeout(GREETING, UnixStream::connect(socket)).await {
-                Ok(Ok(stream)) => return Ok(Self { stream, machine: Forward::without_login() }),
-                Ok(Err(error)) => error,
-                Err(_) => io::ErrorKind::TimedOut.into(),
-            };
-            let place = socket.display();
-            if error.kind() == io::ErrorKind::PermissionDenied {
-                return Err(NotSent::new(
-                    Code::NoPerm,
-                    format_args!(
-                        "message not sent: this user cannot reach the socket `{place}`. Gatepost admin: let others pass its \
-                         directory (`RuntimeDirectoryMode=0711` in the systemd unit)"
-                    ),
-                ));
-            }
-            if Instant::now() + PAUSE >= end {
-                return Err(NotSent::new(
-                    Code::TempFail,
-                    format_args!(
-                        "message not sent: no service listens at `{place}` ({}). Gatepost admin: start Gatepost, and check \
-                         that its configuration has `sendmail`. If it listens elsewhere, name the socket in \
-                         GATEPOST_SENDMAIL_SOCKET",
-                        Plain(&error)
-                    ),
-                ));
-            }
-            sleep(PAUSE).await;
-        }
+        let why = format_args!(
+            "message not sent: no service listens at `{place}` ({}). Gatepost admin: start Gatepost, and check that its \
+             configuration has `sendmail`. If it listens elsewhere, name the socket in GATEPOST_SENDMAIL_SOCKET",
+            Plain(&error)
+        );
+        Err(Failed { not_sent: NotSent::new(Code::TempFail, why), may_pass: true })
     }
 
     /// Sends what is pending, and returns the positive reply.
-    async fn asked(&mut self, recipient: Option<&str>) -> Result<Reply, NotSent> {
+    async fn asked(&mut self, recipient: Option<&str>) -> Result<Reply, Failed> {
         let reply = self.reply().await.map_err(|error| broken(&error))?;
-        if reply.is_positive() { Ok(reply) } else { Err(NotSent::refused(&reply, recipient)) }
+        // 421 ends the session: the service stops, or is replaced.
+        let may_pass = reply.code() == 421;
+        if reply.is_positive() {
+            Ok(reply)
+        } else {
+            Err(Failed { not_sent: NotSent::refused(&reply, recipient), may_pass })
+        }
     }
 
-    async fn send(&mut self, mut content: impl Read) -> Result<(), NotSent> {
+    async fn send(&mut self, mut content: impl Read) -> Result<(), Failed> {
         let mut piece = vec![0; PIECE_OCTETS];
         loop {
             let read = content
@@ -181,7 +194,7 @@ impl Connection {
             if let Err(error) = self.flush().await {
                 // The service may have said why before it closed the connection.
                 return Err(match timeout(GREETING, self.received()).await {
-                    Ok(Ok(reply)) if !reply.is_positive() => NotSent::refused(&reply, None),
+                    Ok(Ok(reply)) if !reply.is_positive() => NotSent::refused(&reply, None).into(),
                     _ => broken(&error),
                 });
             }
@@ -214,8 +227,15 @@ impl Connection {
 }
 
 /// The connection broke before the end of the message, so it was not sent.
-fn broken(error: &io::Error) -> NotSent {
-    NotSent::of_system("message not sent: the connection to the service broke", error)
+fn broken(error: &io::Error) -> Failed {
+    let not_sent = NotSent::of_system("message not sent: the connection to the service broke", error);
+    Failed { not_sent, may_pass: true }
+}
+
+impl From<NotSent> for Failed {
+    fn from(not_sent: NotSent) -> Self {
+        Self { not_sent, may_pass: false }
+    }
 }
 
 /// The mailbox that the service names in its greeting.

@@ -114,7 +114,7 @@ async fn converse(
         recipients: shared.limits.recipients,
         logged_in: is_logged_in,
         client_tokens: service.listener.client_tokens,
-        legacy: service.listener.legacy,
+        legacy: service.listener.legacy || is_of_program,
         sender_is_replaced: router.policy().is_ok_and(|policy| policy.rule() == SenderRule::Forced),
         bare_lf: (service.listener.bare_lf || is_of_program) && matches!(stream, Stream::Plain(_)),
     };

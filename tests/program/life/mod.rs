@@ -12,4 +12,5 @@ mod program;
 mod reload;
 mod renewal;
 mod restart;
+mod sendmail;
 mod systemd;

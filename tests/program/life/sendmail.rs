@@ -1,0 +1,314 @@
+//! `gatepost sendmail`: what programs write to it, the exit codes that they see, and what becomes of a
+//! message when the service is away, is replaced, or refuses.
+
+use std::fmt::Write as _;
+use std::io::{Read as _, Write as _};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
+use std::os::unix::process::CommandExt as _;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use gatepost_sandbox::{Service, UpstreamMode};
+use rustix::process::Signal;
+
+use super::program::{ALICE, GATEPOST, Program, World};
+use crate::common::wait::wait_for;
+
+/// A user that no machine has.
+const STRANGER: u32 = 64_321;
+
+/// Exit codes of sysexits.h.
+const OK: i32 = 0;
+const USAGE: i32 = 64;
+const DATA_ERR: i32 = 65;
+const NO_USER: i32 = 67;
+const UNAVAILABLE: i32 = 69;
+const TEMP_FAIL: i32 = 75;
+const NO_PERM: i32 = 77;
+
+/// A Microsoft 365, and a configuration whose programs send as Alice. `keys` are of the section
+/// `sendmail`.
+async fn world(keys: &str) -> World {
+    let world = World::new().await;
+    configure(&world, keys);
+    world
+}
+
+fn configure(world: &World, keys: &str) {
+    let mut yaml = String::new();
+    let sandbox = &world.sandbox;
+    write!(
+        yaml,
+        "listeners:\n  smtp: {{bind: '{}', upstream: 'localhost:{}'}}\n\
+         microsoft: {{authority: 'https://localhost:{}/', tenant: contoso.example, client_id: {}, \
+         client_secret: sandbox-secret, grant: client_credentials}}\n\
+         accounts: [{{login: {ALICE}}}]\n\
+         trust: {{system_roots: false, additional_ca: ca.pem}}\n\
+         state: {{directory: state}}\n\
+         admin: {{socket: gatepost.sock}}\n\
+         sendmail: {{login: {ALICE}, socket: sendmail.sock{keys}}}\n",
+        world.smtp,
+        sandbox.smtp().port(),
+        sandbox.entra().port(),
+        sandbox.confidential_client_id(),
+    )
+    .unwrap();
+    world.write("proxy.yaml", &yaml);
+}
+
+/// Runs a command that finds the socket of the service, with this text on standard input.
+fn run(mut command: Command, socket: &Path, text: impl AsRef<[u8]>) -> Output {
+    command.env("GATEPOST_SENDMAIL_SOCKET", socket);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    // One that refuses its arguments does not read.
+    let _unread = child.stdin.take().unwrap().write_all(text.as_ref());
+    child.wait_with_output().unwrap()
+}
+
+fn sendmail(world: &World, arguments: &[&str], text: impl AsRef<[u8]>) -> Output {
+    run(world.command(GATEPOST, &[&["sendmail"], arguments].concat()), &world.path("sendmail.sock"), text)
+}
+
+/// Checks the exit code, and returns what the command said.
+fn ended(output: &Output, code: i32) -> String {
+    let said = String::from_utf8(output.stderr.clone()).unwrap();
+    assert_eq!(output.status.code(), Some(code), "{said}");
+    assert_eq!(said.is_empty(), code == OK, "{said}");
+    said
+}
+
+/// Takes what has arrived in Alice's mailbox.
+fn arrived(world: &World) -> Vec<String> {
+    let messages = world.sandbox.messages(ALICE, "INBOX");
+    world.sandbox.empty(ALICE);
+    messages
+        .iter()
+        .map(|message| String::from_utf8(message.to_vec()).unwrap())
+        .filter(|message| !message.contains("<sample-"))
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_program_sends_as_it_does_by_sendmail() {
+    let world = world("").await;
+    let mut gatepost = world.start(&[]);
+    let text = format!("To: {ALICE}\nBcc: Hidden <hidden@example.org>\nSubject: backup\n\n.\n..\ndone\r100%\n");
+    let output = sendmail(&world, &["-t", "-i", "-FBackup job", "-oem"], text);
+    ended(&output, OK);
+    let messages = arrived(&world);
+    let [message] = messages.as_slice() else { panic!("{messages:?}") };
+    for part in [
+        &format!("\r\nFrom: \"Backup job\" <{ALICE}>\r\nDate: "),
+        "\r\nMessage-ID: <",
+        &format!("\r\nTo: {ALICE}\r\nSubject: backup\r\n\r\n.\r\n..\r\ndone\r\n100%\r\n"),
+    ] {
+        assert!(message.contains(part), "{part}: {message}");
+    }
+    assert!(!message.contains("hidden") && !message.contains("Reply-To"), "{message}");
+    let outside = world.sandbox.outbox();
+    assert_eq!(outside.len(), 1, "the blind copy leaves the tenant");
+    gatepost.says("trusted=\"user ");
+
+    // Text alone, and a recipient on the command line. A lone dot ends it.
+    ended(&sendmail(&world, &[ALICE], "hello\n.\nnever\n"), OK);
+    let messages = arrived(&world);
+    assert!(messages[0].ends_with("\r\n\r\nhello\r\n") && !messages[0].contains("never"), "{messages:?}");
+
+    // Under its other names.
+    for name in ["sendmail", "mailq", "newaliases"] {
+        symlink(GATEPOST, world.path(name)).unwrap();
+    }
+    let named = |name: &str, arguments: &[&str]| {
+        let command = world.command(world.path(name).to_str().unwrap(), arguments);
+        run(command, &world.path("sendmail.sock"), format!("To: {ALICE}\n\nlinked\n"))
+    };
+    ended(&named("sendmail", &["-ti"]), OK);
+    assert!(arrived(&world)[0].ends_with("linked\r\n"));
+    assert!(ended(&named("mailq", &[]), UNAVAILABLE).contains("gatepost queue list"));
+    assert_eq!(named("newaliases", &[]).status.code(), Some(OK));
+    assert!(arrived(&world).is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn mail_for_users_of_the_machine_goes_to_the_administrator_or_is_refused() {
+    let world = world(&format!(", local_mail_to: {ALICE}")).await;
+    let mut gatepost = world.start(&[]);
+    let cron = "From: root (Cron Daemon)\nTo: root\nSubject: Cron <root@host> job\n\noutput\n";
+    ended(&sendmail(&world, &["-i", "-FCronDaemon", "-B8BITMIME", "-oem", "root"], cron), OK);
+    ended(&sendmail(&world, &["-FCronDaemon", "-i", "-odi", "-oem", "-oi", "-t", "-f", "root"], cron), OK);
+    let messages = arrived(&world);
+    assert_eq!(messages.len(), 2);
+    assert!(messages.iter().all(|message| message.contains(&format!("\r\nFrom: {ALICE}\r\n"))), "{messages:?}");
+    configure(&world, "");
+    gatepost.signal(Signal::HUP);
+    gatepost.says("configuration reloaded");
+    let said = ended(&sendmail(&world, &["root"], cron), NO_USER);
+    assert!(said.contains("550 5.1.1 No mailbox <root@localhost> on this machine"), "{said}");
+    assert!(arrived(&world).is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_refusal_has_its_exit_code() {
+    let world = world(", sender: checked, recipient_domains: [contoso.example]").await;
+    let mut gatepost = world.start(&[]);
+    let letter = format!("From: {ALICE}\n\nx\n");
+    let of_other = format!("From: boss@contoso.example\nTo: {ALICE}\n\nx\n");
+    for (arguments, text, code, said) in [
+        (&["-t"][..], "Subject: s\n\n", DATA_ERR, "neither To, Cc and Bcc"),
+        (&["-t"], "To: a b@\n\n", DATA_ERR, "the field To: `a b@` cannot be read"),
+        (&[], letter.as_str(), USAGE, "there is no recipient"),
+        (&["-Z", ALICE], &letter, USAGE, "there is no flag `-Z`"),
+        (&["-bd"], "", USAGE, "gatepost run"),
+        (&["nobody@contoso.example"], &letter, NO_USER, "message to <nobody@contoso.example> not sent: 550 5.1.10"),
+        (&["a@example.org"], &letter, NO_PERM, "550 5.7.1 This user may not send to <a@example.org>"),
+        (&["-f", "boss@contoso.example", ALICE], &letter, NO_PERM, "550 5.7.60 Not allowed to send as"),
+        (&["-t"], &of_other, NO_PERM, "550 5.7.60 Not allowed to send as"),
+        (&[ALICE], "a\0b\n", DATA_ERR, "NUL"),
+        // One refused recipient is enough: nothing is sent to the others.
+        (&[ALICE, "nobody@contoso.example"], &letter, NO_USER, "<nobody@contoso.example>"),
+    ] {
+        let told = ended(&sendmail(&world, arguments, text), code);
+        assert!(told.contains(said), "{arguments:?}: {told}");
+    }
+    world.sandbox.set_upstream_mode(Service::Smtp, UpstreamMode::Unavailable);
+    let told = ended(&sendmail(&world, &[ALICE], &letter), TEMP_FAIL);
+    assert!(told.contains("message not sent: 451 "), "{told}");
+    world.sandbox.set_upstream_mode(Service::Smtp, UpstreamMode::Normal);
+    let too_large = format!("{}\n", "x".repeat(99)).repeat(1_600_000);
+    assert!(ended(&sendmail(&world, &[ALICE], &too_large), DATA_ERR).contains("552 5.3.4"));
+    assert!(arrived(&world).is_empty());
+    gatepost.says("cause=sender-not-allowed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_large_message_arrives_complete() {
+    let world = world("").await;
+    let _gatepost = world.start(&[]);
+    let line = "0123456789".repeat(7);
+    let text = format!("To: {ALICE}\nSubject: large\n\n{}", format!("{line}\n").repeat(600_000));
+    ended(&sendmail(&world, &["-t"], &text), OK);
+    let messages = arrived(&world);
+    let (_, body) = messages[0].split_once("\r\n\r\n").unwrap();
+    assert!(body == format!("{line}\r\n").repeat(600_000), "{} octets", body.len());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_that_is_away_or_is_replaced_loses_nothing_silently() {
+    let world = world("").await;
+    let told = ended(&sendmail(&world, &[ALICE], "x\n"), TEMP_FAIL);
+    assert!(told.contains("message not sent: no service listens at `"), "{told}");
+    let socket = world.path("sendmail.sock");
+
+    // The command waits while the service starts.
+    let waiting = {
+        let (command, socket) = (world.command(GATEPOST, &["sendmail", ALICE]), socket.clone());
+        std::thread::spawn(move || run(command, &socket, "early\n"))
+    };
+    let mut first = world.start(&[]);
+    ended(&waiting.join().unwrap(), OK);
+    assert!(arrived(&world)[0].ends_with("early\r\n"));
+
+    // Everybody may connect, and the service decides who sends.
+    let mode = socket.metadata().unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o666);
+
+    // Two processes: the socket of the newer one takes the place at once, and stays when the older
+    // one ends.
+    let before = socket.metadata().unwrap().ino();
+    let second = world.start(&["--take-over"]);
+    first.says("the other Gatepost serves now");
+    wait_for("the newer one has the place", || (socket.metadata().unwrap().ino() != before).then_some(()));
+    ended(&sendmail(&world, &[ALICE], "after\n"), OK);
+    assert!(first.ended().success());
+    ended(&sendmail(&world, &[ALICE], "again\n"), OK);
+    assert_eq!(arrived(&world).len(), 2);
+
+    // A restart while programs send: each is served by one of the two, or waits.
+    let senders: Vec<_> = (0..20)
+        .map(|number| {
+            let (command, socket) = (world.command(GATEPOST, &["sendmail", ALICE]), socket.clone());
+            std::thread::spawn(move || run(command, &socket, format!("number {number}\n")))
+        })
+        .collect();
+    let mut second: Program = second;
+    second.signal(Signal::TERM);
+    assert!(second.ended().success());
+    let third = world.start(&[]);
+    for sender in senders {
+        ended(&sender.join().unwrap(), OK);
+    }
+    assert_eq!(arrived(&world).len(), 20);
+    drop(third);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_program_may_speak_smtp_itself() {
+    let world = world("").await;
+    let _gatepost = world.start(&[]);
+    let dialogue = format!("EHLO x\nMAIL FROM:<{ALICE}>\nRCPT TO:<{ALICE}>\nDATA\nSubject: spoken\n\nx\n.\nQUIT\n");
+    let output = sendmail(&world, &["-bs"], dialogue);
+    ended(&output, OK);
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(said.starts_with("220 ") && said.contains("\r\n250 2.0.0 ") && said.contains("\r\n221 "), "{said}");
+    assert!(arrived(&world)[0].contains("Subject: spoken"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_the_users_of_the_configuration_send() {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let world = world("").await;
+    let mut gatepost = world.start(&[]);
+    // Where others can run it.
+    std::fs::copy(GATEPOST, world.path("gatepost")).unwrap();
+    std::fs::set_permissions(world.path("gatepost"), std::fs::Permissions::from_mode(0o755)).unwrap();
+    let as_stranger = || {
+        let mut command = world.command(world.path("gatepost").to_str().unwrap(), &["sendmail", ALICE]);
+        command.uid(STRANGER).gid(STRANGER);
+        run(command, &world.path("sendmail.sock"), "x\n")
+    };
+    let told = ended(&as_stranger(), NO_PERM);
+    assert!(told.contains(&format!("554 5.7.1 User #{STRANGER} may not send")), "{told}");
+    ended(&as_stranger(), NO_PERM);
+    gatepost.says(&format!("user #{STRANGER} may not send by `gatepost sendmail`"));
+    assert_eq!(gatepost.log().matches("may not send by `gatepost sendmail`").count(), 1, "once is enough");
+    assert!(arrived(&world).is_empty());
+
+    for users in [format!(", users: [{STRANGER}]"), ", users: '*'".to_owned()] {
+        configure(&world, &users);
+        gatepost.signal(Signal::HUP);
+        wait_for("it may send", || (as_stranger().status.code() == Some(OK)).then_some(()));
+        assert!(arrived(&world)[0].contains(&format!("\r\nFrom: {ALICE}\r\n")));
+    }
+    gatepost.says(&format!("trusted=\"user #{STRANGER}\""));
+
+    // A socket that this user cannot reach.
+    std::fs::create_dir(world.path("closed")).unwrap();
+    std::fs::set_permissions(world.path("closed"), std::fs::Permissions::from_mode(0o700)).unwrap();
+    let mut command = world.command(world.path("gatepost").to_str().unwrap(), &["sendmail", ALICE]);
+    command.uid(STRANGER).gid(STRANGER);
+    let told = ended(&run(command, &world.path("closed/sendmail.sock"), "x\n"), NO_PERM);
+    assert!(told.contains("cannot reach the socket"), "{told}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_socket_that_cannot_be_opened_or_moves_is_said() {
+    let world = world("").await;
+    world.write("sendmail.sock", "mine");
+    let (code, said) = world.begin(&[]).failed();
+    assert_ne!(code, Some(0));
+    assert!(said.contains("sendmail: cannot listen at `") && said.contains("remove the file there"), "{said}");
+    let mut kept = String::new();
+    std::fs::File::open(world.path("sendmail.sock")).unwrap().read_to_string(&mut kept).unwrap();
+    assert_eq!(kept, "mine");
+    std::fs::remove_file(world.path("sendmail.sock")).unwrap();
+
+    let mut gatepost = world.start(&[]);
+    let yaml = std::fs::read_to_string(world.path("proxy.yaml")).unwrap();
+    world.write("proxy.yaml", &yaml.replace("socket: sendmail.sock", "socket: other.sock"));
+    gatepost.signal(Signal::HUP);
+    gatepost.says("reload failed");
+    ended(&sendmail(&world, &[ALICE], "x\n"), OK);
+}
