@@ -198,7 +198,7 @@ impl App {
         running.listeners.open();
         #[cfg(unix)]
         if let Some(socket) = socket {
-            running.listeners.accept_beside(sendmail::serve(Arc::clone(&running), socket));
+            sendmail::accept(&running, socket);
         }
         running.phase.send_replace(Phase::Ready);
         running.process.draining.cancelled().await;

@@ -49,6 +49,9 @@ _gatepost() {
             gatepost,run)
                 cmd="gatepost__subcmd__run"
                 ;;
+            gatepost,sendmail)
+                cmd="gatepost__subcmd__sendmail"
+                ;;
             gatepost,setup)
                 cmd="gatepost__subcmd__setup"
                 ;;
@@ -83,7 +86,7 @@ _gatepost() {
 
     case "${cmd}" in
         gatepost)
-            opts="-c -h -V --config --set --log-format --log-level --help --version run reload check doctor demo login logout status cert import setup password account state"
+            opts="-c -h -V --config --set --log-format --log-level --help --version run reload check doctor demo login logout status sendmail cert import setup password account state"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -641,6 +644,20 @@ _gatepost() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        gatepost__subcmd__sendmail)
+            opts="--help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
                 *)
                     COMPREPLY=()
                     ;;

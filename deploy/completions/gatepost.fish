@@ -38,6 +38,7 @@ complete -c gatepost -n "__fish_gatepost_needs_command" -f -a "demo" -d 'Try Gat
 complete -c gatepost -n "__fish_gatepost_needs_command" -f -a "login" -d 'Sign a person in for an account'
 complete -c gatepost -n "__fish_gatepost_needs_command" -f -a "logout" -d 'Delete a sign-in'
 complete -c gatepost -n "__fish_gatepost_needs_command" -f -a "status" -d 'Show service status and a link to the status page'
+complete -c gatepost -n "__fish_gatepost_needs_command" -f -a "sendmail" -d 'Send a message of a program, as sendmail does'
 complete -c gatepost -n "__fish_gatepost_needs_command" -f -a "cert" -d 'Create a local CA and a server certificate'
 complete -c gatepost -n "__fish_gatepost_needs_command" -f -a "import" -d 'Convert the configuration of another proxy'
 complete -c gatepost -n "__fish_gatepost_needs_command" -f -a "setup" -d 'Set up tenant and configuration with least privilege'
@@ -98,6 +99,7 @@ complete -c gatepost -n "__fish_gatepost_using_subcommand status" -l json -d 'Pr
 complete -c gatepost -n "__fish_gatepost_using_subcommand status" -l page -d 'Print only a link to the status page [valid once, for ten minutes]'
 complete -c gatepost -n "__fish_gatepost_using_subcommand status" -l ready -d 'Print readiness and set the exit code (for probes)'
 complete -c gatepost -n "__fish_gatepost_using_subcommand status" -s h -l help -d 'Print help'
+complete -c gatepost -n "__fish_gatepost_using_subcommand sendmail" -l help -d 'Print help'
 complete -c gatepost -n "__fish_gatepost_using_subcommand cert" -l directory -d 'Directory for the files' -r -F
 complete -c gatepost -n "__fish_gatepost_using_subcommand cert" -l host -d 'Another name or address of this machine (repeatable)' -r
 complete -c gatepost -n "__fish_gatepost_using_subcommand cert" -l days -d 'Validity of the server certificate in days' -r

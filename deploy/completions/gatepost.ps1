@@ -38,6 +38,7 @@ Register-ArgumentCompleter -Native -CommandName 'gatepost' -ScriptBlock {
             [CompletionResult]::new('login', 'login', [CompletionResultType]::ParameterValue, 'Sign a person in for an account')
             [CompletionResult]::new('logout', 'logout', [CompletionResultType]::ParameterValue, 'Delete a sign-in')
             [CompletionResult]::new('status', 'status', [CompletionResultType]::ParameterValue, 'Show service status and a link to the status page')
+            [CompletionResult]::new('sendmail', 'sendmail', [CompletionResultType]::ParameterValue, 'Send a message of a program, as sendmail does')
             [CompletionResult]::new('cert', 'cert', [CompletionResultType]::ParameterValue, 'Create a local CA and a server certificate')
             [CompletionResult]::new('import', 'import', [CompletionResultType]::ParameterValue, 'Convert the configuration of another proxy')
             [CompletionResult]::new('setup', 'setup', [CompletionResultType]::ParameterValue, 'Set up tenant and configuration with least privilege')
@@ -136,6 +137,10 @@ Register-ArgumentCompleter -Native -CommandName 'gatepost' -ScriptBlock {
             [CompletionResult]::new('--page', '--page', [CompletionResultType]::ParameterName, 'Print only a link to the status page [valid once, for ten minutes]')
             [CompletionResult]::new('--ready', '--ready', [CompletionResultType]::ParameterName, 'Print readiness and set the exit code (for probes)')
             [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help')
+            [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help')
+            break
+        }
+        'gatepost;sendmail' {
             [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help')
             break
         }

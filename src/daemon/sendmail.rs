@@ -18,6 +18,7 @@ use crate::session::submission::Program;
 use crate::system::local_socket::LocalSocket;
 use gatepost_config::{Sendmail, user};
 use gatepost_core::protocol::Protocol;
+use gatepost_core::system_error::Plain;
 
 /// Everybody may connect. The service asks the system who it is.
 const MODE: u32 = 0o666;
@@ -79,12 +80,16 @@ fn is_seen(map: &str, id: u32) -> bool {
     map.is_empty() || ranges.any(|(first, count)| (first..first + count).contains(&u64::from(id)))
 }
 
-/// Serves programs until the service drains, and then until their messages have ended or are cut.
-pub(crate) async fn serve(running: Arc<Running>, mut socket: LocalSocket) {
-    if let Err(error) = socket.place() {
-        tracing::error!("`gatepost sendmail` cannot reach the service: {error}");
-        return;
+/// Puts the socket in its place, and serves programs from now on.
+pub(crate) fn accept(running: &Arc<Running>, mut socket: LocalSocket) {
+    match socket.place() {
+        Ok(()) => running.listeners.accept_beside(serve(Arc::clone(running), socket)),
+        Err(error) => tracing::error!("`gatepost sendmail` cannot reach the service: {}", Plain(&error)),
     }
+}
+
+/// Serves programs until the service drains, and then until their messages have ended or are cut.
+async fn serve(running: Arc<Running>, socket: LocalSocket) {
     let mut sessions = JoinSet::new();
     let mut refused = HashSet::new();
     loop {

@@ -204,8 +204,20 @@ fn each_key_has_the_kind_that_the_reference_names() {
 fn each_key_has_the_default_that_the_reference_names() {
     let parts = |yaml: &str| {
         let read = outside().load(yaml).unwrap_or_else(|problems| panic!("{yaml}\n{problems}"));
-        let Config { listeners, accounts, forward_proxy, trust, state, queue, limits, log, admin, sendmail, confinement, .. } =
-            read;
+        let Config {
+            listeners,
+            accounts,
+            forward_proxy,
+            trust,
+            state,
+            queue,
+            limits,
+            log,
+            admin,
+            sendmail,
+            confinement,
+            ..
+        } = read;
         (listeners, accounts, forward_proxy, trust, state, queue, limits, log, admin, sendmail, confinement)
     };
     let mut compared = 0;

@@ -55,6 +55,8 @@ mod proxies;
 mod python;
 #[cfg(feature = "sandbox")]
 mod replicas_haproxy;
+#[cfg(feature = "sandbox")]
+mod sendmail;
 mod sink;
 mod squid;
 mod submission;

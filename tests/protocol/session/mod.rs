@@ -19,6 +19,8 @@ mod high_volume;
 mod http;
 mod large_graph;
 mod limits;
+#[cfg(unix)]
+mod local_programs;
 mod logins;
 mod maildrop;
 mod network;

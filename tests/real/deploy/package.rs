@@ -52,7 +52,7 @@ impl Built {
 }
 
 /// The files of both packages, as mode and path, without the pages of `docs/`.
-const FILES: [&str; 14] = [
+const FILES: [&str; 20] = [
     "-rw-r--r-- /etc/logrotate.d/gatepost",
     "-rwxr-xr-x /usr/bin/gatepost",
     "-rw-r--r-- /usr/lib/systemd/system/gatepost-imaps.socket",
@@ -63,6 +63,12 @@ const FILES: [&str; 14] = [
     "-rwxr-xr-x /usr/libexec/gatepost/package-script",
     "-rw-r--r-- /usr/share/bash-completion/completions/gatepost",
     "-rw-r--r-- /usr/share/doc/gatepost/README.md",
+    "-rw-r--r-- /usr/share/doc/gatepost/examples/cron.example",
+    "-rw-r--r-- /usr/share/doc/gatepost/examples/mail-failure@.service",
+    "-rw-r--r-- /usr/share/doc/gatepost/examples/php.ini",
+    "-rw-r--r-- /usr/share/doc/gatepost/examples/report.service",
+    "-rw-r--r-- /usr/share/doc/gatepost/examples/report.timer",
+    "-rw-r--r-- /usr/share/doc/gatepost/examples/sendmail.conf",
     "-rw-r--r-- /usr/share/doc/gatepost/proxy.example.yaml",
     "-rw-r--r-- /usr/share/doc/gatepost/proxy.sample.yaml",
     "-rw-r--r-- /usr/share/doc/gatepost/proxy.schema.json",

@@ -43,6 +43,27 @@ fn the_service_is_exposed_to_at_most_two_of_ten() {
 }
 
 #[test]
+#[ignore = "needs systemd-analyze"]
+fn systemd_finds_nothing_wrong_with_the_examples_for_sendmail() {
+    let directory = Directory::new();
+    let service = text("deploy/systemd/gatepost.service").replace("=gatepost ", "=/bin/true ");
+    directory.write("gatepost.service", service);
+    for name in ["mail-failure@.service", "report.service", "report.timer"] {
+        directory.write(name, text(&format!("deploy/sendmail/{name}")));
+    }
+    directory.write("gatepost.service.d/sendmail.conf", text("deploy/systemd/sendmail.conf"));
+    // Named without a path, the units see each other and the drop-in.
+    let path = format!("SYSTEMD_UNIT_PATH={}:", directory.path().display());
+    let units = ["gatepost.service", "report.service", "report.timer", "mail-failure@report.service.service"];
+    let arguments = [&[&*path, "systemd-analyze", "verify"][..], &units].concat();
+    assert_eq!(succeed("env", &arguments), "", "it has something to say");
+    assert!(text("deploy/systemd/sendmail.conf").contains("[Service]\nPrivateUsers=no\n"));
+    for name in ["gatepost.service", "gatepost@.service"] {
+        assert!(settings(name).contains(&"RuntimeDirectoryMode=0711".to_owned()), "{name}");
+    }
+}
+
+#[test]
 #[ignore = "needs systemd-sysusers"]
 fn the_user_of_the_service_is_one_that_systemd_can_make() {
     let root = Directory::new();
