@@ -2,7 +2,7 @@
 
 use std::env;
 use std::ffi::{OsStr, OsString};
-use std::io;
+use std::io::{self, Read, Write};
 use std::net::Shutdown;
 use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::path::{Path, PathBuf};
@@ -84,14 +84,29 @@ fn run(arguments: &Arguments) -> Result<(), NotSent> {
 
 /// Connects standard input and output to the service, for programs that speak SMTP (`-bs`).
 fn converse(service: UnixStream) -> io::Result<()> {
-    let mut to_service = service.try_clone()?;
+    let to_service = service.try_clone()?;
     // Ends with the input, or with the process.
     thread::spawn(move || {
-        let _gone = io::copy(&mut io::stdin().lock(), &mut to_service);
+        let _gone = pass(io::stdin().lock(), &to_service);
         to_service.shutdown(Shutdown::Write)
     });
-    let (mut service, mut output) = (service, io::stdout().lock());
-    io::copy(&mut service, &mut output).map(drop)
+    pass(service, io::stdout().lock())
+}
+
+/// Passes on what comes, at once: the other side waits for each line.
+fn pass(mut from: impl Read, mut to: impl Write) -> io::Result<()> {
+    let mut buffer = vec![0; 16 * 1024];
+    loop {
+        match from.read(&mut buffer) {
+            Ok(0) => return Ok(()),
+            Ok(read) => {
+                to.write_all(buffer.get(..read).unwrap_or_default())?;
+                to.flush()?;
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
 }
 
 /// Returns the envelope sender. `None`: the mailbox of the service, also in place of a user of this

@@ -2,7 +2,7 @@
 //! message when the service is away, is replaced, or refuses.
 
 use std::fmt::Write as _;
-use std::io::{Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
@@ -246,11 +246,26 @@ async fn a_service_that_is_away_or_is_replaced_loses_nothing_silently() {
 async fn a_program_may_speak_smtp_itself() {
     let world = world("").await;
     let _gatepost = world.start(&[]);
-    let dialogue = format!("EHLO x\nMAIL FROM:<{ALICE}>\nRCPT TO:<{ALICE}>\nDATA\nSubject: spoken\n\nx\n.\nQUIT\n");
-    let output = sendmail(&world, &["-bs"], dialogue);
-    ended(&output, OK);
-    let said = String::from_utf8(output.stdout).unwrap();
-    assert!(said.starts_with("220 ") && said.contains("\r\n250 2.0.0 ") && said.contains("\r\n221 "), "{said}");
+    let mut command = world.command(GATEPOST, &["sendmail", "-bs"]);
+    command.env("GATEPOST_SENDMAIL_SOCKET", world.path("sendmail.sock"));
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let (mut input, output) = (child.stdin.take().unwrap(), BufReader::new(child.stdout.take().unwrap()));
+    let mut replies = output.lines().map(Result::unwrap).filter(|line| !line.starts_with("250-"));
+    assert!(replies.next().unwrap().starts_with("220 "));
+    for (line, reply) in [
+        ("EHLO x", "250 "),
+        (&format!("MAIL FROM:<{ALICE}>"), "250 2.1.0 "),
+        (&format!("RCPT TO:<{ALICE}>"), "250 2.1.5 "),
+        ("DATA", "354 "),
+        ("Subject: spoken\n\nx\n.", "250 2.0.0 "),
+        ("QUIT", "221 "),
+    ] {
+        // As a person types it.
+        writeln!(input, "{line}").unwrap();
+        let said = replies.next().unwrap();
+        assert!(said.starts_with(reply), "{line}: {said}");
+    }
+    assert_eq!(child.wait().unwrap().code(), Some(OK));
     assert!(arrived(&world)[0].contains("Subject: spoken"));
 }
 
