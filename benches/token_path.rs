@@ -76,6 +76,7 @@ fn authenticator(grant: Grant, passwords: Vec<String>, accounts: usize) -> Arc<A
         log: Log { format: LogFormat::Text, level: tracing::Level::ERROR, audit: None },
         notes: Vec::new(),
         findings: Vec::new(),
+        sendmail: None,
         server_name: None,
         confinement: gatepost_config::Confine::Off,
         files: Vec::new(),
