@@ -44,6 +44,7 @@ complete -c gatepost -n "__fish_gatepost_needs_command" -f -a "import" -d 'Conve
 complete -c gatepost -n "__fish_gatepost_needs_command" -f -a "setup" -d 'Set up tenant and configuration with least privilege'
 complete -c gatepost -n "__fish_gatepost_needs_command" -f -a "password" -d 'Create, list and revoke device passwords'
 complete -c gatepost -n "__fish_gatepost_needs_command" -f -a "account" -d 'Unlock an account after too many wrong passwords'
+complete -c gatepost -n "__fish_gatepost_needs_command" -f -a "queue" -d 'List, retry and discard messages of the queue'
 complete -c gatepost -n "__fish_gatepost_needs_command" -f -a "state" -d 'Manage stored sign-ins and device passwords'
 complete -c gatepost -n "__fish_gatepost_using_subcommand run" -s c -l config -d 'Configuration file [default: proxy.yaml]' -r -F
 complete -c gatepost -n "__fish_gatepost_using_subcommand run" -l set -d 'Set one key, over file and environment (repeatable)' -r
@@ -192,6 +193,47 @@ complete -c gatepost -n "__fish_gatepost_using_subcommand account; and __fish_se
 complete -c gatepost -n "__fish_gatepost_using_subcommand account; and __fish_seen_subcommand_from unlock" -l log-format -d 'Log format: text, json or journal (same as --set log.format=…)' -r
 complete -c gatepost -n "__fish_gatepost_using_subcommand account; and __fish_seen_subcommand_from unlock" -l log-level -d 'Log level: error, warn, info, debug or trace (same as --set log.level=…)' -r
 complete -c gatepost -n "__fish_gatepost_using_subcommand account; and __fish_seen_subcommand_from unlock" -s h -l help -d 'Print help'
+complete -c gatepost -n "__fish_gatepost_using_subcommand queue; and not __fish_seen_subcommand_from list show retry discard export" -s h -l help -d 'Print help'
+complete -c gatepost -n "__fish_gatepost_using_subcommand queue; and not __fish_seen_subcommand_from list show retry discard export" -f -a "list" -d 'List the messages and why they wait'
+complete -c gatepost -n "__fish_gatepost_using_subcommand queue; and not __fish_seen_subcommand_from list show retry discard export" -f -a "show" -d 'Show all that is known about a message'
+complete -c gatepost -n "__fish_gatepost_using_subcommand queue; and not __fish_seen_subcommand_from list show retry discard export" -f -a "retry" -d 'Try messages again now'
+complete -c gatepost -n "__fish_gatepost_using_subcommand queue; and not __fish_seen_subcommand_from list show retry discard export" -f -a "discard" -d 'Delete messages without sending them'
+complete -c gatepost -n "__fish_gatepost_using_subcommand queue; and not __fish_seen_subcommand_from list show retry discard export" -f -a "export" -d 'Write a message as its device sent it'
+complete -c gatepost -n "__fish_gatepost_using_subcommand queue; and __fish_seen_subcommand_from list" -l state -d 'List only messages in this state (repeatable)' -r -f -a "waiting\t'tried when it is due'
+sending\t'being sent'
+looking\t'perhaps sent, looked up in Sent Items'
+failed\t'not sent, waits for a person'
+unknown\t'perhaps sent, waits for a person'
+sent\t'sent, kept for `queue.keep_sent`'"
+complete -c gatepost -n "__fish_gatepost_using_subcommand queue; and __fish_seen_subcommand_from list" -s c -l config -d 'Configuration file [default: proxy.yaml]' -r -F
+complete -c gatepost -n "__fish_gatepost_using_subcommand queue; and __fish_seen_subcommand_from list" -l set -d 'Set one key, over file and environment (repeatable)' -r
+complete -c gatepost -n "__fish_gatepost_using_subcommand queue; and __fish_seen_subcommand_from list" -l log-format -d 'Log format: text, json or journal (same as --set log.format=…)' -r
+complete -c gatepost -n "__fish_gatepost_using_subcommand queue; and __fish_seen_subcommand_from list" -l log-level -d 'Log level: error, warn, info, debug or trace (same as --set log.level=…)' -r
+complete -c gatepost -n "__fish_gatepost_using_subcommand queue; and __fish_seen_subcommand_from list" -l json -d 'Print a JSON array'
+complete -c gatepost -n "__fish_gatepost_using_subcommand queue; and __fish_seen_subcommand_from list" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c gatepost -n "__fish_gatepost_using_subcommand queue; and __fish_seen_subcommand_from show" -s c -l config -d 'Configuration file [default: proxy.yaml]' -r -F
+complete -c gatepost -n "__fish_gatepost_using_subcommand queue; and __fish_seen_subcommand_from show" -l set -d 'Set one key, over file and environment (repeatable)' -r
+complete -c gatepost -n "__fish_gatepost_using_subcommand queue; and __fish_seen_subcommand_from show" -l log-format -d 'Log format: text, json or journal (same as --set log.format=…)' -r
+complete -c gatepost -n "__fish_gatepost_using_subcommand queue; and __fish_seen_subcommand_from show" -l log-level -d 'Log level: error, warn, info, debug or trace (same as --set log.level=…)' -r
+complete -c gatepost -n "__fish_gatepost_using_subcommand queue; and __fish_seen_subcommand_from show" -l json -d 'Print one JSON object'
+complete -c gatepost -n "__fish_gatepost_using_subcommand queue; and __fish_seen_subcommand_from show" -s h -l help -d 'Print help'
+complete -c gatepost -n "__fish_gatepost_using_subcommand queue; and __fish_seen_subcommand_from retry" -s c -l config -d 'Configuration file [default: proxy.yaml]' -r -F
+complete -c gatepost -n "__fish_gatepost_using_subcommand queue; and __fish_seen_subcommand_from retry" -l set -d 'Set one key, over file and environment (repeatable)' -r
+complete -c gatepost -n "__fish_gatepost_using_subcommand queue; and __fish_seen_subcommand_from retry" -l log-format -d 'Log format: text, json or journal (same as --set log.format=…)' -r
+complete -c gatepost -n "__fish_gatepost_using_subcommand queue; and __fish_seen_subcommand_from retry" -l log-level -d 'Log level: error, warn, info, debug or trace (same as --set log.level=…)' -r
+complete -c gatepost -n "__fish_gatepost_using_subcommand queue; and __fish_seen_subcommand_from retry" -l all-failed -d 'Try all failed messages [not those of unknown outcome]'
+complete -c gatepost -n "__fish_gatepost_using_subcommand queue; and __fish_seen_subcommand_from retry" -s h -l help -d 'Print help'
+complete -c gatepost -n "__fish_gatepost_using_subcommand queue; and __fish_seen_subcommand_from discard" -s c -l config -d 'Configuration file [default: proxy.yaml]' -r -F
+complete -c gatepost -n "__fish_gatepost_using_subcommand queue; and __fish_seen_subcommand_from discard" -l set -d 'Set one key, over file and environment (repeatable)' -r
+complete -c gatepost -n "__fish_gatepost_using_subcommand queue; and __fish_seen_subcommand_from discard" -l log-format -d 'Log format: text, json or journal (same as --set log.format=…)' -r
+complete -c gatepost -n "__fish_gatepost_using_subcommand queue; and __fish_seen_subcommand_from discard" -l log-level -d 'Log level: error, warn, info, debug or trace (same as --set log.level=…)' -r
+complete -c gatepost -n "__fish_gatepost_using_subcommand queue; and __fish_seen_subcommand_from discard" -s h -l help -d 'Print help'
+complete -c gatepost -n "__fish_gatepost_using_subcommand queue; and __fish_seen_subcommand_from export" -s o -l output -d 'Write to this new file [default: standard output]' -r -F
+complete -c gatepost -n "__fish_gatepost_using_subcommand queue; and __fish_seen_subcommand_from export" -s c -l config -d 'Configuration file [default: proxy.yaml]' -r -F
+complete -c gatepost -n "__fish_gatepost_using_subcommand queue; and __fish_seen_subcommand_from export" -l set -d 'Set one key, over file and environment (repeatable)' -r
+complete -c gatepost -n "__fish_gatepost_using_subcommand queue; and __fish_seen_subcommand_from export" -l log-format -d 'Log format: text, json or journal (same as --set log.format=…)' -r
+complete -c gatepost -n "__fish_gatepost_using_subcommand queue; and __fish_seen_subcommand_from export" -l log-level -d 'Log level: error, warn, info, debug or trace (same as --set log.level=…)' -r
+complete -c gatepost -n "__fish_gatepost_using_subcommand queue; and __fish_seen_subcommand_from export" -s h -l help -d 'Print help'
 complete -c gatepost -n "__fish_gatepost_using_subcommand state; and not __fish_seen_subcommand_from rotate-key" -s h -l help -d 'Print help'
 complete -c gatepost -n "__fish_gatepost_using_subcommand state; and not __fish_seen_subcommand_from rotate-key" -f -a "rotate-key" -d 'Encrypt everything with a new state key [the service may run]'
 complete -c gatepost -n "__fish_gatepost_using_subcommand state; and __fish_seen_subcommand_from rotate-key" -s c -l config -d 'Configuration file [default: proxy.yaml]' -r -F

@@ -92,15 +92,18 @@ async fn unlock(
 }
 
 /// What commands do in the store beside the service: the word for it, and a sentence.
-const ACTS: [(&str, &str); 5] = [
+const ACTS: [(&str, &str); 8] = [
     ("signed-in", "a person has signed in for the account"),
     ("signed-out", "the sign-in of the account was removed"),
     ("password-made", "a device password was created"),
     ("password-revoked", "a device password was revoked"),
     ("account-unlocked", "the account was unlocked"),
+    ("queue-retried", "a message of the queue is tried again"),
+    ("queue-discarded", "a message of the queue was discarded"),
+    ("queue-exported", "a message of the queue was exported"),
 ];
 
-/// Logs what a command has done in the store: the field `done`, with `account` and `device`.
+/// Logs what a command has done in the store: the field `done`, with `account`, `device` and `item`.
 async fn acted(Extension(user): Extension<UserId>, request: Request) -> Page {
     let form = match timeout(FORM, Form::read(request.into_body())).await {
         Ok(Ok(form)) => form,
@@ -111,9 +114,10 @@ async fn acted(Extension(user): Extension<UserId>, request: Request) -> Page {
         return plain(StatusCode::CONFLICT, "this act is not known here");
     };
     let by = user.to_string();
-    let (account, device) = (form.text("account"), form.text("device"));
+    let (account, device, item) = (form.text("account"), form.text("device"), form.text("item"));
     // The command itself writes into the audit log, so that a line is there when it ends.
-    tracing::info!(account, device, done, by, "{message}");
+    let item = if item.is_empty() { String::new() } else { format!(": {item}") };
+    tracing::info!(account, device, done, by, "{message}{item}");
     plain(StatusCode::OK, "noted")
 }
 

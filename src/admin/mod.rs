@@ -24,6 +24,7 @@ mod page;
 mod pending;
 mod places;
 mod plot;
+pub(crate) mod queued;
 mod routes;
 mod server;
 mod sessions;

@@ -9,7 +9,8 @@ use tracing::Level;
 use super::demo;
 use super::exit::USAGE;
 use super::options::{AccountCommand, Cli, Command, PasswordCommand, RunOptions, StateCommand};
-use super::{account, cert, check, doctor, import, login, logout, password, reload, run, setup, state};
+use super::queue_options::QueueCommand;
+use super::{account, cert, check, doctor, import, login, logout, password, queue, reload, run, setup, state};
 #[cfg(unix)]
 use super::{sendmail, status};
 use crate::system::process::hide_memory;
@@ -56,6 +57,11 @@ pub fn main() -> ExitCode {
         Command::Password(PasswordCommand::Revoke(options)) => password::revoke::revoke(&options),
         Command::Password(PasswordCommand::Hash { generate }) => password::hash::hash(generate),
         Command::Account(AccountCommand::Unlock(options)) => account::unlock(&options),
+        Command::Queue(QueueCommand::List(options)) => queue::list(&options),
+        Command::Queue(QueueCommand::Show(options)) => queue::show(&options),
+        Command::Queue(QueueCommand::Retry(options)) => queue::retry(&options),
+        Command::Queue(QueueCommand::Discard(options)) => queue::discard(&options),
+        Command::Queue(QueueCommand::Export(options)) => queue::export(&options),
         Command::State(StateCommand::RotateKey(settings)) => state::rotate_key(&settings),
     };
     ExitCode::from(code)

@@ -17,6 +17,8 @@ mod output;
 mod owner;
 mod parse;
 pub mod password;
+pub mod queue;
+mod queue_options;
 pub mod reload;
 pub mod run;
 #[cfg(unix)]

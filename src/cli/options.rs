@@ -10,6 +10,7 @@ use ipnet::IpNet;
 
 use super::exit;
 use super::parse::{Expiry, Host, address, expiry, host, login, network, protocol};
+use super::queue_options::QueueCommand;
 use super::settings::Settings;
 use super::setup_options::SetupOptions;
 use gatepost_core::account::{LoginName, MailAddress};
@@ -101,6 +102,9 @@ pub enum Command {
     /// Unlock an account after too many wrong passwords
     #[command(subcommand)]
     Account(AccountCommand),
+    /// List, retry and discard messages of the queue
+    #[command(subcommand)]
+    Queue(QueueCommand),
     /// Manage stored sign-ins and device passwords
     #[command(subcommand)]
     State(StateCommand),
@@ -122,6 +126,7 @@ impl Command {
             Self::Password(PasswordCommand::List(options)) => &options.settings,
             Self::Password(PasswordCommand::Revoke(options)) => &options.settings,
             Self::Account(AccountCommand::Unlock(options)) => &options.settings,
+            Self::Queue(command) => command.settings(),
             Self::State(StateCommand::RotateKey(settings)) => settings,
             Self::Cert(_) | Self::Import(_) | Self::Password(PasswordCommand::Hash { .. }) => return None,
             #[cfg(feature = "sandbox")]

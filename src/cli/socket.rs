@@ -20,6 +20,7 @@ use super::exit::CONFIGURATION;
 use super::output::{complain, report};
 use super::owner;
 use super::settings::Settings;
+use super::store_context::Act;
 use crate::admin::TAKE_OVER;
 use crate::daemon::Inherited;
 use crate::daemon::take_over::{self, Predecessor};
@@ -149,8 +150,8 @@ pub(super) async fn command(
 }
 
 /// Tells the running service of an act in its store, for its log. The act counts without that.
-pub(super) async fn tell(places: &[PathBuf], done: &str, account: &str, device: &str) {
-    let fields = [("done", done), ("account", account), ("device", device)];
+pub(super) async fn tell(places: &[PathBuf], act: &Act<'_>) {
+    let fields = [("done", act.outcome), ("account", act.account), ("device", act.device), ("item", act.item)];
     let form = form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
     let request = Request::builder()
         .method(Method::POST)

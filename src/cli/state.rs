@@ -5,7 +5,7 @@ use tokio::runtime::Builder;
 use super::output::report;
 use super::settings::Settings;
 use super::store_context::print_result;
-use gatepost_config::{Config, Purpose, State};
+use gatepost_config::{Config, Purpose, StateKey};
 use gatepost_store::{Rotation, rotate_key as rotate};
 
 /// Rotates the state key of the configuration, or continues an interrupted rotation. Returns the
@@ -20,11 +20,9 @@ pub fn rotate_key(settings: &Settings) -> u8 {
 
 fn try_rotate(config: &Config) -> anyhow::Result<String> {
     let runtime = Builder::new_current_thread().enable_all().build()?;
-    let rotation = runtime.block_on(rotate(&config.state, None))?;
-    let shown = match &config.state {
-        State::Memory | State::NotRead => String::new(),
-        State::Sqlite { key, .. } | State::Redis { key, .. } => key.shown(),
-    };
+    let rotation =
+        runtime.block_on(rotate(&config.state, config.queue.as_ref().map(|queue| queue.directory.as_path())))?;
+    let shown = config.state.key().map(StateKey::shown).unwrap_or_default();
     let sealed = |records| if records == 1 { "1 record".to_owned() } else { format!("{records} records") };
     Ok(match rotation {
         Rotation::Done { records, old_is_left: false } => {

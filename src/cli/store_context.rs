@@ -20,14 +20,31 @@ impl StoreContext {
     /// Tells the running service of an act on the command line, for its log, and records it in
     /// `log.audit`, if configured.
     pub(super) async fn acted(&self, outcome: &'static str, account: &str, device: &str) {
-        #[cfg(unix)]
-        super::socket::tell(&self.config.admin.service_sockets, outcome, account, device).await;
-        let Some(audit) = &self.config.log.audit else { return };
-        let by = by();
-        let entry = Entry { event: "admin", outcome, account, device, by: &by, ..Entry::default() };
-        if let Err(error) = audit::record_once(audit, &entry) {
-            complain(format_args!("gatepost: it was done, but is missing in the audit log: {error}"));
-        }
+        acted(&self.config, &Act { outcome, account, device, item: "" }).await;
+    }
+}
+
+/// What was done on the command line.
+pub(super) struct Act<'a> {
+    /// The word for it.
+    pub(super) outcome: &'static str,
+    /// The account concerned.
+    pub(super) account: &'a str,
+    /// The device password concerned.
+    pub(super) device: &'a str,
+    /// Another thing concerned, such as a message of the queue.
+    pub(super) item: &'a str,
+}
+
+/// Tells the running service of an act, for its log, and records it in `log.audit`, if configured.
+pub(super) async fn acted(config: &Config, act: &Act<'_>) {
+    #[cfg(unix)]
+    super::socket::tell(&config.admin.service_sockets, act).await;
+    let Some(audit) = &config.log.audit else { return };
+    let (by, &Act { outcome, account, device, item }) = (by(), act);
+    let entry = Entry { event: "admin", outcome, account, device, by: &by, message: item, ..Entry::default() };
+    if let Err(error) = audit::record_once(audit, &entry) {
+        complain(format_args!("gatepost: it was done, but is missing in the audit log: {error}"));
     }
 }
 

@@ -9,7 +9,8 @@ use std::path::Path;
 use std::sync::OnceLock;
 
 /// The commands that read a configuration.
-const COMMANDS: [&str; 9] = ["run", "reload", "check", "doctor", "login", "logout", "status", "password", "account"];
+const COMMANDS: [&str; 10] =
+    ["run", "reload", "check", "doctor", "login", "logout", "status", "password", "account", "queue"];
 
 /// `state` is also a word of sentences, and has one command only.
 const ROTATE: &str = "state rotate-key";

@@ -18,6 +18,15 @@ pub enum Actor {
 }
 
 impl Actor {
+    /// All of them.
+    const ALL: [Self; 6] =
+        [Self::ClientOwner, Self::GatepostAdmin, Self::M365Admin, Self::NetworkAdmin, Self::Nobody, Self::Bug];
+
+    /// The actor with this [`Actor::name`].
+    pub fn of_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|actor| actor.name() == name)
+    }
+
     /// The value of `action_by` in logs and JSON.
     pub fn name(self) -> &'static str {
         match self {

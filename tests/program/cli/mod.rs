@@ -15,6 +15,7 @@ mod demo;
 mod device_passwords;
 mod gone_reader;
 pub(crate) mod import;
+mod queue;
 #[cfg(all(unix, feature = "sandbox"))]
 mod readme;
 mod setup;

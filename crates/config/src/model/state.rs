@@ -29,6 +29,16 @@ pub enum State {
     NotRead,
 }
 
+impl State {
+    /// The key that seals what is kept; `None`: nothing is kept, or a check could not read where.
+    pub fn key(&self) -> Option<&StateKey> {
+        match self {
+            Self::Sqlite { key, .. } | Self::Redis { key, .. } => Some(key),
+            Self::Memory | Self::NotRead => None,
+        }
+    }
+}
+
 /// Where the state key comes from.
 #[derive(Clone, Debug, PartialEq)]
 pub enum StateKey {

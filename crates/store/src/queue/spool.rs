@@ -104,9 +104,9 @@ impl Queue {
         .await
     }
 
-    /// Whether a directory has a queue. Creates nothing.
+    /// Whether a directory has a queue, or may have one that this user cannot see. Creates nothing.
     pub fn exists(directory: &Path) -> bool {
-        directory.join(INDEX).exists()
+        directory.join(INDEX).try_exists().unwrap_or(true)
     }
 
     /// The directory, without links.
