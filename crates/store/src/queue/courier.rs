@@ -10,7 +10,8 @@ use super::index::{self, Change, Row};
 use super::key::FileName;
 use super::message::{NewMessage, Note, Outcome, Pending, QueueId, State};
 use super::points::Point;
-use super::spool::{Queue, Shared, on_disk};
+use super::shared::{Shared, on_disk};
+use super::spool::Queue;
 use crate::files::{self, Lock};
 use crate::seal::Kind;
 use gatepost_core::clock::UnixTime;
@@ -26,8 +27,19 @@ pub struct Courier {
     _lock: Lock,
 }
 
+impl Queue {
+    /// Takes the right to deliver, and looks after what a crash left behind. `None`: another process
+    /// has it, or another part of this one.
+    ///
+    /// # Errors
+    /// Those of the index and the disk.
+    pub async fn courier(&self) -> Result<Option<Courier>, QueueError> {
+        Courier::new(self).await
+    }
+}
+
 impl Courier {
-    pub(super) async fn new(queue: &Queue) -> Result<Option<Self>, QueueError> {
+    async fn new(queue: &Queue) -> Result<Option<Self>, QueueError> {
         let path = queue.0.directory.join("courier");
         let locked = crate::files::blocking(move || files::lock(&path)).await;
         let locked = locked.map_err(|problem| crate::StoreError::NotKept(problem.to_string()))?;
@@ -162,7 +174,7 @@ impl Courier {
     /// # Errors
     /// Those of the index and the disk.
     pub async fn sweep(&self) -> Result<(), QueueError> {
-        if let Err(error) = self.queue.follow_key().await {
+        if let Err(error) = self.shared().follow_key().await {
             tracing::warn!("the queue could not follow the state key: {error}");
         }
         let shared = Arc::clone(self.shared());

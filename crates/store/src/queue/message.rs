@@ -210,6 +210,17 @@ pub enum Outcome {
     },
 }
 
+/// What became of a person's wish.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Acted {
+    /// It was done.
+    Done,
+    /// There is no such message.
+    Missing,
+    /// It cannot be done in this state.
+    Refused(State),
+}
+
 /// How much there is of one state.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Total {

@@ -18,16 +18,17 @@ mod index;
 mod key;
 mod message;
 mod points;
+mod shared;
 mod spool;
 mod writer;
 
 pub use courier::Courier;
 pub use error::QueueError;
-pub use message::{Entry, NewMessage, Note, Outcome, Pending, QueueId, Recipient, State, Total, Totals};
+pub use message::{Acted, Entry, NewMessage, Note, Outcome, Pending, QueueId, Recipient, State, Total, Totals};
 #[cfg(any(test, feature = "testing"))]
 pub use points::{Faults, Point};
 pub(super) use spool::follow_key;
-pub use spool::{Acted, Queue, Revision};
+pub use spool::{Queue, Revision};
 pub use writer::{MessageWriter, Reservation};
 
 #[cfg(test)]

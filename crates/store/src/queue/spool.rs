@@ -2,58 +2,35 @@
 
 use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use parking_lot::Mutex;
-use rusqlite::{Connection, Transaction, TransactionBehavior};
+use rusqlite::Transaction;
 use tokio::sync::Notify;
-use tokio::time::timeout;
 
-use super::courier::Courier;
 use super::error::QueueError;
-use super::index::{self, Fitted, LAYOUT, Row};
-use super::key::{FileName, QueueKey};
-use super::message::{Entry, QueueId, State, Totals};
-use super::points::{Faults, Point};
-use super::writer::{MessageWriter, Reservation, Room};
+use super::index::{self, Fitted, LAYOUT};
+use super::key::QueueKey;
+use super::message::{Acted, Entry, QueueId, State, Totals};
+use super::points::Faults;
+use super::shared::{Shared, on_disk};
+use super::writer::{MessageWriter, Reservation};
 use crate::database::Database;
 use crate::error::OpenError;
 use crate::files::{self, blocking};
 use crate::key::{self, KeyProblem, Keys};
-use crate::outcome::StoreError;
-use crate::seal::Kind;
 use crate::sealed_file::SealedFile;
 use gatepost_config::StateKey;
-use gatepost_core::clock::{Clock, UnixTime};
+use gatepost_core::clock::Clock;
 
 const INDEX: &str = "index.sqlite";
 const MESSAGES: &str = "messages";
 
-/// Limit of an access to a file: long enough for a busy disk, short enough to tell a client.
-const DISK: Duration = Duration::from_secs(60);
-
 /// A queue. Cheap to clone.
 #[derive(Clone)]
 pub struct Queue(pub(super) Arc<Shared>);
-
-pub(super) struct Shared {
-    pub(super) directory: PathBuf,
-    pub(super) messages: PathBuf,
-    pub(super) size: AtomicU64,
-    pub(super) key: QueueKey,
-    source: StateKey,
-    pub(super) clock: Clock,
-    pub(super) database: Database,
-
-    pub(super) room: Mutex<Room>,
-    pub(super) accepted: AtomicU64,
-    acts: AtomicU64,
-    pub(super) stirred: Notify,
-    pub(super) faults: Faults,
-}
 
 /// Differs from an earlier one if something may have changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,17 +39,6 @@ pub struct Revision {
     pub accepted: u64,
     /// Changes when a person, or another process, may have changed any message.
     pub acts: (u64, i64),
-}
-
-/// What became of a person's wish.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Acted {
-    /// It was done.
-    Done,
-    /// There is no such message.
-    Missing,
-    /// It cannot be done in this state.
-    Refused(State),
 }
 
 impl Queue {
@@ -139,15 +105,6 @@ impl Queue {
     /// Those of the disk.
     pub async fn writer(&self, reservation: Reservation) -> Result<MessageWriter, QueueError> {
         MessageWriter::new(reservation).await
-    }
-
-    /// Takes the right to deliver, and looks after what a crash left behind. `None`: another process
-    /// has it, or another part of this one.
-    ///
-    /// # Errors
-    /// Those of the index and the disk.
-    pub async fn courier(&self) -> Result<Option<Courier>, QueueError> {
-        Courier::new(self).await
     }
 
     /// The content of a message; `None` when there is no such message.
@@ -245,19 +202,6 @@ impl Queue {
         Ok(Revision { accepted, acts: (acts, version) })
     }
 
-    /// Keeps the key of the queue sealed under exactly the state keys that the source gives now.
-    ///
-    /// # Errors
-    /// Those of the source and the index.
-    pub(super) async fn follow_key(&self) -> Result<(), OpenError> {
-        let shared = Arc::clone(&self.0);
-        blocking(move || {
-            let Some(keys) = Keys::read(&shared.source)? else { return Ok(()) };
-            Ok(shared.database.work_now(|connection| index::follow_keys(connection, &keys, &shared.key))?)
-        })
-        .await
-    }
-
     /// Waits until this process has accepted a message, or a person has changed one in it.
     ///
     /// # Cancel safety
@@ -270,109 +214,6 @@ impl Queue {
     #[cfg(any(test, feature = "testing"))]
     pub fn faults(&self) -> &Faults {
         &self.0.faults
-    }
-}
-
-impl Shared {
-    pub(super) fn now(&self) -> UnixTime {
-        self.clock.unix_time()
-    }
-
-    pub(super) fn path(&self, file: FileName) -> PathBuf {
-        self.messages.join(file.to_string())
-    }
-
-    pub(super) async fn work<T: Send + 'static>(
-        &self,
-        work: impl FnOnce(&mut Connection) -> rusqlite::Result<T> + Send + 'static,
-    ) -> Result<T, QueueError> {
-        Ok(self.database.work(work).await?)
-    }
-
-    /// Runs work in a transaction, which is durable when this returns. (SQLite tells of a commit that
-    /// fails only where it is asked for.)
-    pub(super) async fn change<T: Send + 'static>(
-        &self,
-        work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T> + Send + 'static,
-    ) -> Result<T, QueueError> {
-        self.work(move |connection| {
-            let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-            let done = work(&transaction)?;
-            transaction.commit()?;
-            Ok(done)
-        })
-        .await
-    }
-
-    /// Does what a person wants with a message. `act` returns `None` where it cannot be done.
-    async fn act<T: Send + 'static>(
-        &self,
-        id: QueueId,
-        act: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<Option<T>> + Send + 'static,
-    ) -> Result<(Acted, Option<T>), QueueError> {
-        let acted = self.change(move |transaction| {
-            let state = index::get(transaction, id)?.map(|row| row.state);
-            let done = act(transaction)?;
-            Ok(match state {
-                None => (Acted::Missing, None),
-                Some(_) if done.is_some() => (Acted::Done, done),
-                Some(state) => (Acted::Refused(state), None),
-            })
-        });
-        let acted = acted.await?;
-        self.stir();
-        Ok(acted)
-    }
-
-    fn stir(&self) {
-        self.acts.fetch_add(1, Ordering::AcqRel);
-        self.stirred.notify_one();
-    }
-
-    /// Removes files whose rows are gone. What cannot be removed is removed later: see
-    /// [`Courier::sweep`].
-    pub(super) async fn unlink(self: &Arc<Self>, files: impl IntoIterator<Item = FileName>) {
-        let (shared, files): (_, Vec<FileName>) = (Arc::clone(self), files.into_iter().collect());
-        let removed = on_disk(&self.messages, move || {
-            files.into_iter().try_for_each(|file| {
-                shared.faults.pass(Point::Remove)?;
-                fs::remove_file(shared.path(file))
-            })
-        });
-        if let Err(error) = removed.await {
-            tracing::debug!(%error, "could not remove the file of a message");
-        }
-    }
-
-    pub(super) fn entry(&self, row: Row) -> Entry {
-        let opened = row.note.and_then(|note| self.key.open_record(Kind::QueueNote, row.file, &note));
-        Entry {
-            id: row.id,
-            state: row.state,
-            since: row.since,
-            accepted_at: row.accepted_at,
-            retry_from: row.retry_from,
-            due_at: row.due_at,
-            bytes: row.bytes,
-            attempts: row.attempts,
-            message: self.key.open_record(Kind::QueuedMessage, row.file, &row.record),
-            note: opened,
-        }
-    }
-}
-
-/// Runs work on a file outside the async threads, and not longer than [`DISK`].
-pub(super) async fn on_disk<T: Send + 'static>(
-    path: &Path,
-    work: impl FnOnce() -> io::Result<T> + Send + 'static,
-) -> Result<T, QueueError> {
-    match timeout(DISK, blocking(work)).await {
-        Ok(done) => done.map_err(|error| QueueError::of_file(&error, path)),
-        Err(_) => Err(QueueError::Store(StoreError::Unavailable(format!(
-            "`{}`: the disk did not answer in {} s. Look at the disk",
-            path.display(),
-            DISK.as_secs()
-        )))),
     }
 }
 

@@ -10,9 +10,9 @@ use rusqlite::{Connection, TransactionBehavior};
 use super::error::QueueError;
 use super::index::{self, MOST_MESSAGES};
 use super::key::FileName;
-use super::message::{NewMessage, QueueId, Total};
+use super::message::{NewMessage, QueueId};
 use super::points::Point;
-use super::spool::{Shared, on_disk};
+use super::shared::{Shared, full, on_disk};
 use crate::files::{self, blocking};
 use crate::seal::Kind;
 use crate::sealed_file::SealedWriter;
@@ -22,27 +22,6 @@ const LEFT_FREE: u64 = 16 * 1_024 * 1_024;
 
 /// Octets after which a message of unknown length looks at the free space again.
 const STEP: u64 = 1_024 * 1_024;
-
-/// The room of a queue, as far as this process knows.
-#[derive(Default)]
-pub(super) struct Room {
-    /// Of messages of this process that are not in the index yet.
-    reserved: Total,
-    /// Octets of the messages in the index, when it was last asked.
-    kept: u64,
-}
-
-impl Room {
-    /// Takes room for `more` octets.
-    fn take(&mut self, more: u64, shared: &Shared) -> Result<(), QueueError> {
-        let taken = self.reserved.bytes.saturating_add(more);
-        if self.kept.saturating_add(taken) > shared.size.load(Ordering::Relaxed) {
-            return Err(full(shared));
-        }
-        self.reserved.bytes = taken;
-        Ok(())
-    }
-}
 
 /// Room for one message. It is free again when this is dropped.
 pub struct Reservation {
@@ -100,11 +79,6 @@ impl Drop for Reservation {
         reserved.messages = reserved.messages.saturating_sub(1);
         reserved.bytes = reserved.bytes.saturating_sub(self.bytes);
     }
-}
-
-fn full(shared: &Shared) -> QueueError {
-    let size = shared.size.load(Ordering::Relaxed);
-    QueueError::Full(format!("the queue `{}` is full: see `queue.size` ({size} bytes)", shared.directory.display()))
 }
 
 /// A message that is being received. If it is dropped before [`MessageWriter::commit`], nothing of
