@@ -1,6 +1,7 @@
 //! The command line: turns arguments into calls, and results into exit codes.
 
 pub mod account;
+mod act;
 pub mod cert;
 pub mod check;
 #[cfg(feature = "sandbox")]

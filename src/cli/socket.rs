@@ -16,11 +16,11 @@ use tokio::time::timeout;
 use url::form_urlencoded;
 use zeroize::Zeroizing;
 
+use super::act::Act;
 use super::exit::CONFIGURATION;
 use super::output::{complain, report};
 use super::owner;
 use super::settings::Settings;
-use super::store_context::Act;
 use crate::admin::TAKE_OVER;
 use crate::daemon::Inherited;
 use crate::daemon::take_over::{self, Predecessor};

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::act::Act;
 use super::exit::CONFIGURATION;
 use super::output::{complain, failed, report, result, told};
 use super::settings::Settings;
@@ -22,18 +23,6 @@ impl StoreContext {
     pub(super) async fn acted(&self, outcome: &'static str, account: &str, device: &str) {
         acted(&self.config, &Act { outcome, account, device, item: "" }).await;
     }
-}
-
-/// What was done on the command line.
-pub(super) struct Act<'a> {
-    /// The word for it.
-    pub(super) outcome: &'static str,
-    /// The account concerned.
-    pub(super) account: &'a str,
-    /// The device password concerned.
-    pub(super) device: &'a str,
-    /// Another thing concerned, such as a message of the queue.
-    pub(super) item: &'a str,
 }
 
 /// Tells the running service of an act, for its log, and records it in `log.audit`, if configured.

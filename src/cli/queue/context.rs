@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
+use crate::cli::act::Act;
 use crate::cli::exit::CONFIGURATION;
 use crate::cli::output::{complain, failed, report};
 use crate::cli::settings::Settings;
-use crate::cli::store_context::{Act, acted, print_result};
+use crate::cli::store_context::{acted, print_result};
 use crate::cli::{owner, run};
 use gatepost_config::{Config, Purpose};
 use gatepost_core::clock::Clock;

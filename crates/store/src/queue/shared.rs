@@ -38,7 +38,6 @@ pub(super) struct Shared {
     pub(super) source: StateKey,
     pub(super) clock: Clock,
     pub(super) database: Database,
-
     pub(super) room: Mutex<Room>,
     pub(super) accepted: AtomicU64,
     pub(super) acts: AtomicU64,
