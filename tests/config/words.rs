@@ -22,6 +22,7 @@ const SYNTAX: &[&str] = &[
     "default-src",
     "PRAGMA",
     "CREATE ",
+    "UPDATE ",
     "version=",
     "Path=/",
     "xmlns",

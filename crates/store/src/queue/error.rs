@@ -28,7 +28,7 @@ impl QueueError {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
                 Self::Full(format!("`{shown}`: the disk is full. Make room on it"))
             }
-            io::ErrorKind::FileTooLarge => Self::Full(format!("`{shown}`: a file cannot be as long as this message")),
+            io::ErrorKind::FileTooLarge => Self::Full(format!("`{shown}`: the disk takes no file of this length")),
             io::ErrorKind::NotFound => Self::Damaged(format!("the message's file `{shown}` is gone")),
             io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof => {
                 Self::Damaged(format!("the message's file `{shown}` is damaged"))
