@@ -79,8 +79,7 @@ pub enum Command {
     #[cfg(unix)]
     #[command(after_help = exit::OF_SENDMAIL, disable_help_flag = true)]
     Sendmail {
-        /// Flags and recipients of sendmail: -t recipients from To, Cc and Bcc; -f ADDRESS envelope sender; -F NAME name for
-        /// a missing From; -i no end at a lone dot; -bs SMTP on standard input; -C FILE socket of the service
+        /// Take flags and recipients of sendmail [-t, -f, -F, -i, -bs; -C: socket]
         #[arg(value_name = "ARGUMENT", trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<OsString>,
         /// Print help

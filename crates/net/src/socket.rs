@@ -25,9 +25,9 @@ pub enum Socket {
     Tcp(TcpStream),
     /// TLS to a proxy, which can read everything that has no TLS of its own inside.
     Proxy(Box<TlsStream<TcpStream>>),
-    /// A Unix socket.
+    /// A Unix socket. In a box, so that the many others are no larger.
     #[cfg(unix)]
-    Local(UnixStream),
+    Local(Box<UnixStream>),
 }
 
 impl From<TcpStream> for Socket {

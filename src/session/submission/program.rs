@@ -43,7 +43,7 @@ impl Program {
     pub(crate) async fn serve(self, shared: Arc<SessionContext>, service: Arc<ListenerState>, config: Arc<Config>) {
         let started = Instant::now();
         let subject = ConnectionInfo::new(&service.listener.name, PEER);
-        let mut stream = Stream::Plain(Socket::Local(self.stream));
+        let mut stream = Stream::Plain(Socket::Local(Box::new(self.stream)));
         let (protocol, journal) = (service.listener.protocol, &shared.journal);
         let Some(rule) = config.sendmail.as_ref().and_then(|sendmail| sendmail.rule_for(self.user)) else {
             let (reply, failure) = not_allowed(self.user);
@@ -76,7 +76,7 @@ impl Program {
 
     /// Sends the program away, which tries again.
     pub(crate) async fn turn_away(self) {
-        say_last(&mut Stream::Plain(Socket::Local(self.stream)), &refused::stopping()).await;
+        say_last(&mut Stream::Plain(Socket::Local(Box::new(self.stream))), &refused::stopping()).await;
     }
 }
 
