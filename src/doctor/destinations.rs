@@ -83,6 +83,7 @@ pub(super) fn name(access: MailAccess) -> &'static str {
         MailAccess::HighVolume => "SMTP (HVE)",
         MailAccess::Ews => "EWS",
         MailAccess::GraphSend => "sending through Graph",
+        MailAccess::GraphDraft => "drafts through Graph",
         MailAccess::GraphReadWrite => "Graph",
     }
 }
@@ -116,7 +117,7 @@ pub(super) fn destinations(facts: &Facts) -> Vec<Destination> {
                     add(graph, MailAccess::GraphSend, name, deliver == Deliver::Auto);
                     if ways.config.graph_large == GraphLarge::Draft {
                         let graph = Door::Graph(Arc::clone(&ways.graph));
-                        add(graph, MailAccess::GraphReadWrite, name, deliver == Deliver::Auto);
+                        add(graph, MailAccess::GraphDraft, name, deliver == Deliver::Auto);
                     }
                 }
             }

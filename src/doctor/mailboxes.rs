@@ -318,7 +318,9 @@ fn switch_on(access: MailAccess, mailbox: &str) -> String {
         MailAccess::Smtp => format!("`Set-CASMailbox {mailbox} -SmtpClientAuthenticationDisabled $false`"),
         MailAccess::HighVolume => format!("`Get-MailUser -HVEAccount -Identity {mailbox}`"),
         MailAccess::Ews => format!("`Set-CASMailbox {mailbox} -EwsEnabled $true`"),
-        MailAccess::GraphSend | MailAccess::GraphReadWrite => format!("`Get-Mailbox {mailbox}`"),
+        MailAccess::GraphSend | MailAccess::GraphDraft | MailAccess::GraphReadWrite => {
+            format!("`Get-Mailbox {mailbox}`")
+        }
     }
 }
 

@@ -15,18 +15,22 @@ use hyper::body::{Bytes, Incoming};
 use hyper::header::{ACCEPT, AUTHORIZATION, HeaderValue, InvalidHeaderValue, USER_AGENT};
 use hyper::http::request::Builder;
 use hyper::{Request, Response};
+use parking_lot::Mutex;
 use tokio::sync::OnceCell;
 use tokio_util::task::TaskTracker;
 use zeroize::Zeroizing;
 
 use body::Base64;
 use gatepost_config::{Limits, Origin};
+use gatepost_core::account::MailAddress;
+use gatepost_core::bounded_map::BoundedMap;
 use gatepost_core::secret::AccessToken;
 use gatepost_net::dial::Dialer;
 use gatepost_net::http::{self, Client, Connector, ConnectorError};
 use gatepost_net::tls::TrustError;
 use gatepost_net::tls::client::UpstreamTrust;
 use gatepost_oauth::endpoint::guid;
+use large::DraftState;
 
 pub mod answer;
 mod body;
@@ -50,6 +54,9 @@ pub use outgoing::MESSAGE_OCTETS;
 pub use send::Sent;
 pub(crate) use throttle::Throttle;
 
+/// Most mailboxes with drafts that wait for another token. The oldest are forgotten first.
+const LEFT_DRAFTS: usize = 1_024;
+
 /// The body of a request.
 type Content = Either<Full<Bytes>, Base64>;
 
@@ -65,8 +72,10 @@ pub struct GraphClient {
     /// For files that go to another server of Microsoft's.
     uploads: OnceCell<Client<Content>>,
     throttle: Throttle,
-    /// Drafts of messages that were broken off.
+    /// Removes drafts of messages that were broken off.
     removals: TaskTracker,
+    /// Drafts that wait for another token of their mailbox.
+    left_drafts: Mutex<BoundedMap<MailAddress, Vec<DraftState>>>,
 }
 
 /// Why there was no answer.
@@ -110,6 +119,7 @@ impl GraphClient {
             uploads: OnceCell::new(),
             throttle: Throttle::default(),
             removals: TaskTracker::new(),
+            left_drafts: Mutex::new(BoundedMap::new(LEFT_DRAFTS)),
         }
     }
 

@@ -78,8 +78,7 @@ impl TokenHolder {
         let api = if access == MailAccess::HighVolume { " (Office 365 Exchange Online)" } else { "" };
         let mut remedy =
             format!("add {missing}{api} to application {} and grant consent: {consent}", self.application());
-        let has_rbac =
-            matches!(access, MailAccess::Smtp | MailAccess::Ews | MailAccess::GraphSend | MailAccess::GraphReadWrite);
+        let has_rbac = !matches!(access, MailAccess::Imap | MailAccess::Pop3 | MailAccess::HighVolume);
         if self.is_app_only() && has_rbac && claims.roles.is_empty() {
             // A token whose rights come from Exchange alone has no roles, and that is right.
             remedy.push_str(&format!(

@@ -116,6 +116,8 @@ pub enum MailAccess {
     Ews,
     /// Sending over Microsoft Graph.
     GraphSend,
+    /// Sending large messages over Microsoft Graph, as drafts.
+    GraphDraft,
     /// Reading, changing and removing over Microsoft Graph.
     GraphReadWrite,
 }
@@ -134,7 +136,7 @@ impl MailAccess {
             (Self::Ews, false) => "full_access_as_app",
             // Of Exchange Online the one, of Graph the other.
             (Self::HighVolume | Self::GraphSend, _) => "Mail.Send",
-            (Self::GraphReadWrite, _) => "Mail.ReadWrite",
+            (Self::GraphDraft | Self::GraphReadWrite, _) => "Mail.ReadWrite",
         }
     }
 }
@@ -276,6 +278,7 @@ mod tests {
             (MailAccess::Smtp, Err("SMTP.SendAsApp")),
             (MailAccess::Ews, Err("full_access_as_app")),
             (MailAccess::GraphSend, Ok(())),
+            (MailAccess::GraphDraft, Err("Mail.ReadWrite")),
             (MailAccess::GraphReadWrite, Err("Mail.ReadWrite")),
         ] {
             assert_eq!(app_only.permits(access, ClientCredentials), permits, "{access:?}");

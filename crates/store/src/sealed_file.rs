@@ -373,6 +373,8 @@ mod tests {
     #[tokio::test]
     async fn what_a_crash_left_is_removed_and_nothing_else() {
         let directory = directory("left");
+        #[cfg(unix)]
+        fs::set_permissions(&directory, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
         let files = ["0123456789abcdef.temporary", "0123456789abcde0.temporary", "other.temporary", "state.sqlite"];
         for (number, name) in files.into_iter().enumerate() {
             let file = fs::File::create(directory.join(name)).unwrap();

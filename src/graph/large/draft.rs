@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use hyper::Method;
 use serde::Deserialize;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{sleep, timeout};
 
 use super::fields::MARK;
 use crate::graph::GraphClient;
 use crate::graph::messages::{Unserved, encoded, mailbox};
+use gatepost_core::cause::Cause;
 use gatepost_core::failure::Failure;
 use gatepost_proto::sasl::Bearer;
 
@@ -27,6 +28,9 @@ const PAUSES: [Duration; 5] = [
     Duration::from_secs(300),
 ];
 
+/// Most drafts of a mailbox that wait for a token.
+const LEFT: usize = 16;
+
 /// A draft that exists, or may exist. Dropping it removes it in the background.
 pub(super) struct Draft {
     graph: Arc<GraphClient>,
@@ -34,8 +38,9 @@ pub(super) struct Draft {
     state: Option<DraftState>,
 }
 
-#[derive(Clone)]
-struct DraftState {
+/// A draft whose removal another token must do: what is known of it.
+#[derive(Clone, Debug)]
+pub(crate) struct DraftState {
     mark: String,
     /// `None` until Graph has told it.
     id: Option<String>,
@@ -85,10 +90,16 @@ impl Draft {
     /// Removes it. Returns the id of a draft that remains, and is removed in the background.
     pub(super) async fn remove(mut self) -> Option<String> {
         let state = self.state.clone()?;
-        let removed = timeout(REMOVAL, self.graph.remove_draft(&self.bearer, &state)).await;
-        if matches!(removed, Ok(Ok(()))) {
-            self.state = None;
-            return None;
+        match timeout(REMOVAL, self.graph.remove_draft(&self.bearer, &state)).await {
+            Ok(Ok(())) => {
+                self.state = None;
+                return None;
+            }
+            Ok(Err(failure)) if failure.cause == Cause::TokenRefused => {
+                self.state = None;
+                self.graph.leave_draft(&self.bearer, state.clone());
+            }
+            Ok(Err(_)) | Err(_) => {}
         }
         Some(state.id.unwrap_or_else(|| format!("with the mark {}", state.mark)))
     }
@@ -102,18 +113,7 @@ impl Drop for Draft {
             return;
         }
         let (graph, bearer) = (Arc::clone(&self.graph), self.bearer.clone());
-        self.graph.removals.spawn(async move {
-            let mut outcome = graph.remove_draft(&bearer, &state).await;
-            for pause in PAUSES {
-                let Err(failure) = &outcome else { break };
-                told(&bearer, &state, failure, "Gatepost tries again");
-                sleep(pause.max(graph.throttle.wait(&bearer.user))).await;
-                outcome = graph.remove_draft(&bearer, &state).await;
-            }
-            if let Err(failure) = &outcome {
-                told(&bearer, &state, failure, "delete it in Drafts");
-            }
-        });
+        self.graph.removals.spawn(async move { graph.remove_patiently(&bearer, state).await });
     }
 }
 
@@ -132,6 +132,36 @@ impl GraphClient {
     pub(crate) async fn removed_drafts(&self, most: Duration) {
         self.removals.close();
         let _late = timeout(most, self.removals.wait()).await;
+    }
+
+    /// Removes the drafts of this mailbox whose token was refused, with a newer one.
+    pub(super) fn remove_left_drafts(self: &Arc<Self>, bearer: &Bearer) {
+        for state in self.left_drafts.lock().remove(&bearer.user).into_iter().flatten() {
+            let (graph, bearer) = (Arc::clone(self), bearer.clone());
+            self.removals.spawn(async move { graph.remove_patiently(&bearer, state).await });
+        }
+    }
+
+    /// Leaves a draft to the next token of its mailbox.
+    fn leave_draft(&self, bearer: &Bearer, state: DraftState) {
+        let mut mailboxes = self.left_drafts.lock();
+        let left = mailboxes.get_or_insert_with(bearer.user.clone(), Vec::new);
+        if left.len() < LEFT {
+            left.push(state);
+        }
+    }
+
+    async fn remove_patiently(&self, bearer: &Bearer, state: DraftState) {
+        let mut pauses = PAUSES.into_iter();
+        while let Err(failure) = self.remove_draft(bearer, &state).await {
+            if failure.cause == Cause::TokenRefused {
+                told(bearer, &state, &failure, "Gatepost removes it with the next large message of this mailbox");
+                return self.leave_draft(bearer, state);
+            }
+            let Some(pause) = pauses.next() else { return told(bearer, &state, &failure, "delete it in Drafts") };
+            told(bearer, &state, &failure, "Gatepost tries again");
+            sleep(pause.max(self.throttle.wait(&bearer.user))).await;
+        }
     }
 
     async fn remove_draft(&self, bearer: &Bearer, state: &DraftState) -> Result<(), Failure> {
@@ -198,9 +228,4 @@ impl GraphClient {
 /// The path of a message.
 pub(super) fn message(bearer: &Bearer, id: &str) -> String {
     format!("{}/messages/{}", mailbox(&bearer.user), encoded(id))
-}
-
-/// When the removal of a draft must have begun, so that the client still hears of it.
-pub(super) fn last_request(first: Instant, most: Duration) -> Instant {
-    first + most.saturating_sub(REMOVAL)
 }

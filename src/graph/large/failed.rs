@@ -65,7 +65,7 @@ fn of_permission(not_sent: NotSent) -> NotSent {
         "give the application `Mail.ReadWrite` for Microsoft Graph with consent, which `graph_large: draft` needs for \
          messages of more than 3 MB, and include the mailbox in its RBAC scope",
     );
-    NotSent { failure, access: MailAccess::GraphReadWrite, ..not_sent }
+    NotSent { failure, access: MailAccess::GraphDraft, ..not_sent }
 }
 
 /// Explains that there was no answer.
@@ -188,7 +188,7 @@ mod tests {
             assert_eq!(not_sent.failure.cause.name(), cause, "{step:?} {status} {code}");
         }
         let denied = refused(Step::Create, &answer(403, "ErrorAccessDenied"));
-        assert_eq!(denied.access, MailAccess::GraphReadWrite);
+        assert_eq!(denied.access, MailAccess::GraphDraft);
         assert!(denied.failure.remedy.contains("Mail.ReadWrite"));
     }
 }

@@ -16,6 +16,7 @@ mod plan;
 mod steps;
 mod upload_url;
 
+pub(super) use draft::DraftState;
 pub use octets::MessageOctets;
 pub(crate) use plan::check_head;
 pub use steps::LARGE_OCTETS;

@@ -49,10 +49,11 @@ const RANGE_OCTETS: usize = 12 * 320 * 1_024;
 /// Octets of a small file that are encoded at a time: a multiple of three.
 const ENCODED_OCTETS: usize = 48 * 1_024;
 
-/// Time limit for everything up to the request that sends the draft. With that request and the look
-/// into Sent Items, this stays within the ten minutes that the client waits (RFC 5321
+/// Time limit for everything up to the request that sends the draft, and for that request. With the
+/// removal of the draft, this stays within the ten minutes that the client waits (RFC 5321
 /// §4.5.3.2.6).
 const PATIENCE: Duration = Duration::from_secs(7 * 60);
+const SENT_AFTER: Duration = Duration::from_secs(9 * 60);
 /// Time limit for all waits that Graph asks for.
 const WAITS: Duration = Duration::from_secs(60);
 /// Pauses before the looks at a draft of which Graph did not say whether it was sent. A gateway that
@@ -135,6 +136,7 @@ impl GraphClient {
             }
         }
         let prepared = prepare(bearer, envelope, message).await?;
+        self.remove_left_drafts(bearer);
         let mut draft = Draft::new(Arc::clone(self), bearer.clone(), prepared.mark.clone());
         let steps = Steps { graph: self, bearer, first: Instant::now(), waited: Duration::ZERO };
         match steps.send(&mut draft, message, prepared).await {
@@ -382,7 +384,7 @@ impl Steps<'_> {
     ) -> Result<(String, Vec<u8>), (NotSent, Processed)> {
         let mut attempts = 0;
         loop {
-            if Instant::now() > draft::last_request(self.first, PATIENCE) {
+            if self.first.elapsed() >= PATIENCE {
                 return Err((failed::too_slow(PATIENCE), Processed::No));
             }
             let quiet = self.graph.throttle.wait(&self.bearer.user);
@@ -441,7 +443,9 @@ impl Steps<'_> {
             (None, false) => builder.header(CONTENT_TYPE, "application/json"),
         };
         let request = builder.body(Either::Left(Full::new(content.clone()))).map_err(defect)?;
-        let deadline = Instant::now() + graph.connect + graph.answer;
+        let begun = Instant::now();
+        let limit = self.first + if *step == Step::Send { SENT_AFTER } else { PATIENCE };
+        let deadline = limit.min(begun + graph.connect + graph.answer);
         let exchange = async { client.request(request).await.map_err(crate::graph::GraphError::Exchange) };
         let response = match timeout_at(deadline, exchange).await {
             Ok(Ok(response)) => response,
@@ -449,7 +453,10 @@ impl Steps<'_> {
                 let processed = if error.connector().is_some() { Processed::No } else { Processed::Perhaps };
                 return Err((no_answer(error).0, processed));
             }
-            Err(_) => return Err((failed::late(*step, graph.origin(), graph.answer, &id), Processed::Perhaps)),
+            Err(_) => {
+                let waited = Duration::from_secs(begun.elapsed().as_secs());
+                return Err((failed::late(*step, graph.origin(), waited, &id), Processed::Perhaps));
+            }
         };
         let status = response.status();
         tracing::debug!(mailbox = %self.bearer.user, client_request_id = id, status = status.as_u16(), ?step, "draft");

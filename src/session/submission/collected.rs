@@ -68,7 +68,7 @@ impl Collected {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, unix))]
 mod tests {
     use std::os::unix::fs::DirBuilderExt as _;
 

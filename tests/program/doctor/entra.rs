@@ -131,6 +131,25 @@ async fn missing_permissions_are_named_with_the_page_for_consent() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn large_messages_through_graph_need_more_than_sending() {
+    let world = World::new().await;
+    world.sandbox.set_graph_consent(Some(&["Mail.Send"]));
+    let says =
+        |text: &str| world.examine(&[], "").steps().iter().any(|step| step["text"].as_str().unwrap().contains(text));
+    assert!(!says("Mail.ReadWrite is not in the token"));
+    world.replace("deliver: graph,", "deliver: graph, graph_large: draft,");
+    let report = world.examine(&[], "");
+    report.expect(
+        ("permissions", "failed"),
+        "Mail.ReadWrite is not in the token",
+        "add Mail.ReadWrite and grant consent",
+    );
+    assert!(says("listener `devices` needs it"));
+    world.sandbox.set_graph_consent(Some(&["Mail.Send", "Mail.ReadWrite"]));
+    world.examine(&[], "").expect(("mailboxes", "ok"), "drafts through Graph: Inbox opens", "");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_right_that_no_token_shows_is_found_by_the_answer_of_the_server() {
     let world = World::new().await;
     world.sandbox.set_exchange_consent(Some(&["POP.AccessAsApp"]));

@@ -5,4 +5,5 @@ mod deliveries;
 mod ews;
 mod exchange;
 mod graph;
+mod graph_uploads;
 mod mail;

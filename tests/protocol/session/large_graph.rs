@@ -125,6 +125,10 @@ async fn a_scan_of_40_mb_arrives_as_it_was() {
     let [(text_head, text), (file_head, file)] = parts.as_slice() else { panic!("{} parts", parts.len()) };
     assert!(text_head.contains("text/plain") && text == "Gr\u{fc}\u{df}e".as_bytes(), "{text_head}");
     assert!(file_head.contains("application/pdf") && file_head.contains("attachment; filename="), "{file_head}");
+    assert!(
+        file_head.contains("=?utf-8?B?w5xiZXJzaWNodCBNw6Ryei5wZGY=?="),
+        "\u{dc}bersicht M\u{e4}rz.pdf: {file_head}"
+    );
     assert!(*file == content, "the file is another");
     assert_eq!(
         (world.sandbox.messages(ALICE, "Drafts").len(), world.sandbox.messages(ALICE, "Sent Items").len()),
@@ -251,6 +255,19 @@ async fn a_draft_that_cannot_be_removed_is_named_and_goes_later() {
         .await;
     assert!(world.log.lines(|line| line.contains("Gatepost tries again"))[0].contains("draft="));
     world.until("it is gone", || world.sandbox.messages(ALICE, "Drafts").is_empty()).await;
+}
+
+#[tokio::test]
+async fn a_token_that_is_refused_on_the_way_is_replaced_and_leaves_no_draft() {
+    let directory = Directory::new();
+    let world = start(BY_GRAPH, &directory).await;
+    for call in ["createUploadSession", "permanentDelete", "DELETE /messages/{id}"] {
+        world.sandbox.fail_http(Service::Graph, call, HttpFault::status(401), 1);
+    }
+    let reply = send(&world, &usual()).await;
+    assert!(reply.starts_with("250 "), "{reply}");
+    world.until("the first draft is gone", || world.sandbox.messages(ALICE, "Drafts").is_empty()).await;
+    assert_eq!(world.sandbox.messages(BOB, "INBOX").len(), 1);
 }
 
 #[tokio::test]

@@ -69,7 +69,7 @@ fn permissions(account: &Account, prefix: &str, resource: Resource, config: &Con
                     ask("Mail.Send.Shared");
                 }
                 if submission.graph_large == GraphLarge::Draft {
-                    ask(of(MailAccess::GraphReadWrite));
+                    ask(of(MailAccess::GraphDraft));
                     if !account.sending.send_as.is_empty() {
                         ask("Mail.ReadWrite.Shared");
                     }
