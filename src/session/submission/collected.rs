@@ -68,16 +68,14 @@ impl Collected {
     }
 }
 
-#[cfg(all(test, unix))]
+#[cfg(test)]
 mod tests {
-    use std::os::unix::fs::DirBuilderExt as _;
-
     use super::*;
 
     fn directory(name: &str) -> Arc<PathBuf> {
         let path = std::env::temp_dir().join(format!("gatepost-collected-{name}-{}", std::process::id()));
         let _gone = std::fs::remove_dir_all(&path);
-        std::fs::DirBuilder::new().mode(0o700).create(&path).unwrap();
+        std::fs::create_dir(&path).unwrap();
         Arc::new(path)
     }
 
