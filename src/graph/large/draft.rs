@@ -7,6 +7,7 @@ use hyper::Method;
 use serde::Deserialize;
 use tokio::time::{sleep, timeout};
 
+use super::draft_state::DraftState;
 use super::fields::MARK;
 use crate::graph::GraphClient;
 use crate::graph::messages::{Unserved, encoded, mailbox};
@@ -36,16 +37,6 @@ pub(super) struct Draft {
     graph: Arc<GraphClient>,
     bearer: Bearer,
     state: Option<DraftState>,
-}
-
-/// A draft whose removal another token must do: what is known of it.
-#[derive(Clone, Debug)]
-pub(crate) struct DraftState {
-    mark: String,
-    /// `None` until Graph has told it.
-    id: Option<String>,
-    /// It may be sent already, and its id is then that of the copy in Sent Items.
-    may_be_sent: bool,
 }
 
 #[derive(Deserialize)]

@@ -8,6 +8,7 @@
 //! `draft` removes a draft that is not sent.
 
 mod draft;
+mod draft_state;
 mod failed;
 mod fields;
 mod octets;
@@ -16,7 +17,7 @@ mod plan;
 mod steps;
 mod upload_url;
 
-pub(super) use draft::DraftState;
+pub(super) use draft_state::DraftState;
 pub use octets::MessageOctets;
 pub(crate) use plan::check_head;
 pub use steps::LARGE_OCTETS;
