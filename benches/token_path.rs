@@ -70,6 +70,7 @@ fn authenticator(grant: Grant, passwords: Vec<String>, accounts: usize) -> Arc<A
         forward_proxy: None,
         trust: Trust { system_roots: false, additional_ca: None, destinations: Vec::new() },
         state: State::Memory,
+        devices: None,
         queue: None,
         spool: None,
         limits: Limits::default(),

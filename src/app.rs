@@ -16,7 +16,7 @@ use crate::daemon::phase::Phase;
 use crate::daemon::running::{Running, Source, Stop, refuse_unproved};
 #[cfg(unix)]
 use crate::daemon::sendmail;
-use crate::daemon::{StartError, certificates, drain, renewal, watch_files};
+use crate::daemon::{StartError, certificates, devices, drain, renewal, watch_files};
 use crate::doctor;
 use crate::session::ListenerState;
 use crate::session::journal::Journal;
@@ -83,6 +83,9 @@ impl App {
         let server_name = server_name(&config);
         let audit = config.log.audit.as_ref().map(|to| Audit::start(to, Clock::system())).transpose()?;
         let journal = Journal::new(audit);
+        if config.devices.is_some() {
+            journal.devices().begin();
+        }
         let ways = Outbound::new(&config, &server_name, journal.metrics());
         let process = ProcessState::new(&config, &ways, store, journal, server_name);
         let admin = admin::Bound::new(&config.admin, inherited).map_err(|error| StartError::Admin(error.into()))?;
@@ -188,6 +191,7 @@ impl App {
         let watching = tokio::spawn(watch_files::watch(Arc::clone(&running)));
         let reminding = tokio::spawn(certificates::remind(Arc::clone(&running)));
         let renewing = tokio::spawn(renewal::keep_renewing(Arc::clone(&running)));
+        let listing = tokio::spawn(devices::keep(Arc::clone(&running)));
         tokio::spawn(doctor::at_start(Arc::clone(&running.process.authenticator)));
         let seeding = Arc::clone(&running);
         tokio::spawn(async move {
@@ -203,9 +207,10 @@ impl App {
         running.phase.send_replace(Phase::Ready);
         running.process.draining.cancelled().await;
         let cut = drain::drain(&running).await;
-        for task in [upkeep, resuming, watching, reminding, renewing, showing] {
+        for task in [upkeep, resuming, watching, reminding, renewing, listing, showing] {
             task.abort();
         }
+        devices::finish(&running).await;
         running.process.authenticator.finish().await;
         cut
     }

@@ -3,6 +3,7 @@
 
 pub(crate) mod certificates;
 pub mod control;
+pub(crate) mod devices;
 pub(crate) mod drain;
 mod error;
 pub(crate) mod generation;

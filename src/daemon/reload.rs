@@ -152,7 +152,7 @@ fn change(phase: &mut Phase, from: Phase, to: Phase) -> bool {
 /// environment is fixed, and connections to Microsoft are shared with their name.
 fn needs_restart(before: &Config, after: &Config) -> Vec<&'static str> {
     let mut keys = Vec::new();
-    if before.state != after.state {
+    if before.state != after.state || before.devices != after.devices {
         keys.push("state");
     } else if before.admin != after.admin {
         // The path of the socket follows from `state` unless it is configured.

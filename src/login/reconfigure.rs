@@ -44,6 +44,12 @@ impl Authenticator {
         self.config().accounts.recognizes(login)
     }
 
+    /// The address of the account that a user name belongs to.
+    pub fn address_of(&self, login: &LoginName) -> Option<MailAddress> {
+        let config = self.config();
+        config.accounts.recognizes(login).then(|| config.accounts.find(login).map(|(_, address)| address))?
+    }
+
     /// Returns a receiver of every later configuration.
     pub fn changes(&self) -> watch::Receiver<Arc<Config>> {
         self.tokens.changes()

@@ -101,8 +101,15 @@ impl Attempts<'_> {
     /// Notes that a claim was refused. The source is charged if it was a guess.
     pub(super) fn refused(&self, claim: Claim<'_>, failure: &Failure) {
         let shown = match claim {
-            Claim::Password(login, _) => self.shown(login),
-            Claim::Token(bearer) => bearer.user.as_str().into(),
+            Claim::Password(login, _) => {
+                let address = self.shared.authenticator.address_of(login);
+                self.subject.note(|client| client.refused = address);
+                self.shown(login)
+            }
+            Claim::Token(bearer) => {
+                self.subject.note(|client| client.refused = None);
+                bearer.user.as_str().into()
+            }
         };
         self.log(&shown, failure);
         if claim.is_guess(failure) {

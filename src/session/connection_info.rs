@@ -4,6 +4,8 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
+use parking_lot::Mutex;
+
 use crate::login::AuthorizedLogin;
 use crate::login::device::KnownPassword;
 use gatepost_core::account::MailAddress;
@@ -15,12 +17,34 @@ pub(super) struct ConnectionInfo {
     pub(super) session: Arc<str>,
     pub(super) listener: Arc<str>,
     pub(super) peer: SocketAddr,
+    pub(super) traits: Arc<Mutex<ClientTraits>>,
+}
+
+/// How a client connects, as far as that is known.
+#[derive(Clone, Debug, Default)]
+pub(super) struct ClientTraits {
+    /// The version of TLS; empty: none.
+    pub(super) tls: &'static str,
+    /// How it logs in; empty: it has not tried.
+    pub(super) method: &'static str,
+    /// The address behind the user name that was refused last, if it belongs to an account.
+    pub(super) refused: Option<MailAddress>,
 }
 
 impl ConnectionInfo {
     /// Describes a new connection to this listener.
     pub(super) fn new(listener: &Arc<str>, peer: SocketAddr) -> Self {
-        Self { session: session_id(), listener: Arc::clone(listener), peer }
+        Self { session: session_id(), listener: Arc::clone(listener), peer, traits: Arc::default() }
+    }
+
+    /// Returns what is known of the client.
+    pub(super) fn traits(&self) -> ClientTraits {
+        self.traits.lock().clone()
+    }
+
+    /// Notes something about the client.
+    pub(super) fn note(&self, change: impl FnOnce(&mut ClientTraits)) {
+        change(&mut self.traits.lock());
     }
 }
 

@@ -41,6 +41,8 @@ pub(super) struct Message<'a> {
     pub(super) trusted: Option<TrustedSource>,
     /// The mailbox that sends it, when it is not the session's.
     pub(super) mailbox: Option<&'a MailAddress>,
+    /// The envelope sender.
+    pub(super) sender: Option<&'a str>,
     /// How many recipients were accepted.
     pub(super) recipients: usize,
     /// Its length.

@@ -12,11 +12,13 @@ use std::time::Duration;
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::session::connection_info::{ConnectionInfo, SessionUser};
+use crate::session::devices::DeviceLog;
 use crate::session::incident::{Ending, Message, Outcome, RefusedRequest};
 use crate::session::registry::{SessionEntry, SessionGuard, SessionRegistry};
 use crate::session::repeats::Repeats;
 use crate::session::severity::Severity;
 use gatepost_config::TrustedSource;
+use gatepost_core::account::MailAddress;
 use gatepost_core::cause::Cause;
 use gatepost_core::clock::{Clock, UnixTime};
 use gatepost_core::failure::Failure;
@@ -71,6 +73,7 @@ pub struct Journal {
     sessions: Arc<SessionRegistry>,
     failures: Recently,
     history: History,
+    devices: DeviceLog,
     audit: Option<Audit>,
     connections_told: Repeats<(Source, Arc<str>, Cause)>,
     requests_told: Repeats<(String, Arc<str>, Cause)>,
@@ -87,6 +90,7 @@ impl Journal {
             metrics,
             failures: Recently::default(),
             history: History::default(),
+            devices: DeviceLog::default(),
             audit,
             connections_told: Repeats::new(CONNECTION_TOLD),
             requests_told: Repeats::new(REQUEST_TOLD),
@@ -134,6 +138,11 @@ impl Journal {
         });
     }
 
+    /// Returns what is noted of devices.
+    pub(crate) fn devices(&self) -> &DeviceLog {
+        &self.devices
+    }
+
     /// Returns the counters.
     pub fn metrics(&self) -> &Arc<Metrics> {
         &self.metrics
@@ -149,6 +158,7 @@ impl Journal {
         token: &'static str,
     ) -> SessionGuard {
         self.metrics.login_accepted(protocol);
+        self.devices.logged_in(protocol, subject, &whose.account, self.clock.unix_time());
         tell!(info, subject, by whose,
             outcome = "accepted",
             token,
@@ -165,7 +175,8 @@ impl Journal {
     /// Records a refused login. `account` is what may be shown of the user name.
     pub(super) fn refused(&self, protocol: Protocol, subject: &ConnectionInfo, account: &str, failure: &Failure) {
         self.metrics.login_refused(protocol, failure.cause);
-        self.failed(protocol, subject, account, failure);
+        let address = subject.traits().refused;
+        self.failed_as(protocol, subject, (account, address.as_ref().map_or(account, MailAddress::as_str)), failure);
         if self.audit.is_some() {
             let message = failure.to_string();
             let entry = Entry {
@@ -304,6 +315,9 @@ impl Journal {
             Outcome::Unknown => Sent::Unknown,
         };
         self.metrics.message(way, outcome);
+        if message.outcome() == Outcome::Sent {
+            self.passed(protocol, subject, &whose.account, message.sender);
+        }
         if let Some(failure) = message.failure {
             self.metrics.mail_refused(failure.cause);
             self.failed(protocol, subject, &whose.account, failure);
@@ -514,8 +528,24 @@ impl Journal {
         }
     }
 
-    /// Remembers a failure, and counts it if it was a throttling.
+    /// Notes a message that passed a session and that Microsoft has accepted.
+    pub(super) fn passed(&self, protocol: Protocol, subject: &ConnectionInfo, account: &str, sender: Option<&str>) {
+        self.devices.sent(protocol, subject, account, sender, self.clock.unix_time());
+    }
+
     fn failed(&self, protocol: Protocol, subject: &ConnectionInfo, account: &str, failure: &Failure) {
+        self.failed_as(protocol, subject, (account, account), failure);
+    }
+
+    /// Remembers a failure, and counts it if it was a throttling. `login` is the account of the
+    /// device, where `account` is the name that it used.
+    fn failed_as(
+        &self,
+        protocol: Protocol,
+        subject: &ConnectionInfo,
+        (account, login): (&str, &str),
+        failure: &Failure,
+    ) {
         match failure.cause {
             Cause::UpstreamLimit => self.metrics.throttled(Throttle::Exchange),
             Cause::MailboxOccupied | Cause::ConnectQueueFull => self.metrics.throttled(Throttle::Gatepost),
@@ -523,7 +553,9 @@ impl Journal {
             _ => {}
         }
         let scene = Scene { session: &subject.session, listener: &subject.listener, protocol, peer: subject.peer };
-        self.failures.add(scene, account, failure, self.clock.unix_time());
+        let now = self.clock.unix_time();
+        self.failures.add(scene, account, failure, now);
+        self.devices.failed(protocol, subject, login, failure, now);
     }
 
     fn totals(&self) -> (Totals, u64) {

@@ -227,6 +227,7 @@ impl<D: LoginHandler> Login<'_, D> {
                     return Ok(Next::Enter(None));
                 }
                 Some(ClientEvent::Rejected(rejection)) => {
+                    self.subject.note(|client| (client.method, client.refused) = (machine.login_method(), None));
                     self.reject(&rejection).await?;
                     machine.resume();
                 }
@@ -236,6 +237,7 @@ impl<D: LoginHandler> Login<'_, D> {
                     return Err(LoginEnded);
                 }
                 Some(ClientEvent::Login(credentials)) => {
+                    self.subject.note(|client| client.method = machine.login_method());
                     let attempts = self.attempts();
                     if attempts.closed().is_some() {
                         self.log_over(Cause::Penalised, "the source is closed for its penalties");
@@ -329,7 +331,10 @@ impl<D: LoginHandler> Login<'_, D> {
         };
         let outcome = timeout(self.shared.limits.tls_handshake, handshake).await;
         match outcome {
-            Ok(Ok(stream)) => Ok(stream),
+            Ok(Ok(stream)) => {
+                self.subject.note(|client| client.tls = stream.tls_version().unwrap_or_default());
+                Ok(stream)
+            }
             Ok(Err(error)) => {
                 self.attempts().tls_failed(&error, &first);
                 Err(LoginEnded)

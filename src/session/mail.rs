@@ -25,7 +25,7 @@ use gatepost_config::Resource;
 use gatepost_core::account::MailAddress;
 use gatepost_core::cause::Cause;
 use gatepost_core::failure::{Actor, Failure, Refusal};
-use gatepost_core::protocol::MailProtocol;
+use gatepost_core::protocol::{MailProtocol, Protocol};
 use gatepost_net::connection_limit::ConnectionPermit;
 use gatepost_net::relay::{End, RelayLimits, relay};
 use gatepost_net::stream::Stream;
@@ -92,14 +92,15 @@ pub(super) async fn serve(
     let mut turn = pin!(drain.next_slot());
     let mut left = false;
     // Boxed, because few sessions are SMTP.
-    let mut refusals = (target.upstream.protocol == MailProtocol::Smtp)
-        .then(|| Box::new(Refusals { journal: &journal, subject: &subject, whose: &whose, told: 0 }));
+    let mut verdicts = (target.upstream.protocol == MailProtocol::Smtp)
+        .then(|| Box::new(Verdicts { journal: &journal, subject: &subject, whose: &whose, told: 0 }));
     let report = loop {
         let asked = of_mailbox.asked_to_yield();
         let moving = poll_fn(|cx| {
             let polled = Pin::new(&mut relay).poll(cx);
-            if let Some(refusals) = &mut refusals {
-                std::iter::from_fn(|| relay.take_refused()).for_each(|refused| refusals.note(&refused));
+            if let Some(verdicts) = &mut verdicts {
+                std::iter::from_fn(|| relay.take_refused()).for_each(|refused| verdicts.note(&refused));
+                std::iter::from_fn(|| relay.take_accepted()).for_each(|sender| verdicts.passed(sender.as_deref()));
             }
             let (sent, received) = relay.moved();
             live.moved(sent, received);
@@ -132,8 +133,8 @@ pub(super) async fn serve(
     journal.ended(service.listener.protocol, &subject, &whose, live, ending);
 }
 
-/// What Exchange Online refused in a relayed SMTP session, for the journal.
-struct Refusals<'a> {
+/// What Exchange Online decided in a relayed SMTP session, for the journal.
+struct Verdicts<'a> {
     journal: &'a Journal,
     subject: &'a ConnectionInfo,
     whose: &'a SessionUser,
@@ -141,7 +142,11 @@ struct Refusals<'a> {
     told: u32,
 }
 
-impl Refusals<'_> {
+impl Verdicts<'_> {
+    fn passed(&self, sender: Option<&str>) {
+        self.journal.passed(Protocol::Smtp, self.subject, &self.whose.account, sender);
+    }
+
     fn note(&mut self, refused: &RefusedCommand) {
         let Self { journal, subject, whose, .. } = *self;
         let mailbox = whose.mailbox.as_deref().unwrap_or(&whose.account);

@@ -13,7 +13,7 @@
 //! [`capabilities`] learns what the upstreams can do. [`drain`] spreads the end of sessions over
 //! the time of a shutdown. [`journal`] is told what happens (`incident`), at the level that
 //! `severity` gives it and without `repeats`, and [`registry`] knows the live sessions. `mail_refusal`
-//! explains why Exchange Online refuses a message. Every log line about one connection carries its session id.
+//! explains why Exchange Online refuses a message. `devices` notes which clients connect. Every log line about one connection carries its session id.
 
 pub mod accept;
 mod attempt;
@@ -22,6 +22,7 @@ mod balancer;
 pub mod capabilities;
 mod connection_info;
 mod context;
+pub(crate) mod devices;
 pub mod drain;
 mod explain;
 mod fresh_token;

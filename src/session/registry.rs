@@ -211,11 +211,8 @@ mod tests {
     use super::*;
 
     fn begin(register: &Arc<SessionRegistry>, id: &str) -> SessionGuard {
-        let subject = ConnectionInfo {
-            session: id.into(),
-            listener: "imap".into(),
-            peer: "[::ffff:192.0.2.1]:4000".parse().unwrap(),
-        };
+        let peer = "[::ffff:192.0.2.1]:4000".parse().unwrap();
+        let subject = ConnectionInfo { session: id.into(), ..ConnectionInfo::new(&"imap".into(), peer) };
         let whose = SessionUser::named("alice@contoso.example");
         register.begin(Protocol::Imap, &subject, &whose, UnixTime(7))
     }

@@ -54,7 +54,7 @@ pub(super) fn check(
     unproved.retain(|unproved| !submission::sends_only(&unproved.pattern, &listeners, local, &accounts));
     let forward_proxy = forward_proxy::read(&root).map(Arc::new);
     let trust = read_trust(&root.section("trust"));
-    let state = state::read(&root, trust.as_ref());
+    let (state, devices) = state::read(&root, trust.as_ref());
     let queue = queue::read(&root, state.as_ref(), &listeners);
     let spool = submission::read_spool(&root, state.as_ref(), &listeners);
     let limits = limits::read(&root.section("limits"));
@@ -84,6 +84,7 @@ pub(super) fn check(
             forward_proxy,
             trust,
             state,
+            devices,
             queue,
             spool,
             limits,

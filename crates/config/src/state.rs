@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use url::Url;
 
@@ -23,6 +24,9 @@ const KEY_FILE: &str = "state.key";
 /// The systemd credential with this name holds the key when the configuration names none.
 const CREDENTIAL: &str = "gatepost.state.key";
 
+/// How long a device is listed after it connected last.
+const DEVICES: Duration = Duration::from_secs(30 * 24 * 3_600);
+
 /// The port that Redis has (IANA).
 const REDIS_PORT: u16 = 6379;
 
@@ -35,9 +39,20 @@ enum Engine {
     NotRead,
 }
 
-/// Reads the section. Nothing is opened yet.
-pub(super) fn read(root: &Section<'_>, trust: Option<&Trust>) -> Option<State> {
-    let written = root.get("state").is_some_and(|node| !node.is_table() || !node.section().is_empty());
+/// Reads the section, and how long devices are kept (`None`: not at all). Nothing is opened yet.
+pub(super) fn read(root: &Section<'_>, trust: Option<&Trust>) -> (Option<State>, Option<Duration>) {
+    let section = root.section("state");
+    let devices = match section.get("devices") {
+        Some(node) if node.as_text() == Some("off") => None,
+        Some(node) => node.time(),
+        None => Some(DEVICES),
+    };
+    (read_state(root, trust), devices)
+}
+
+fn read_state(root: &Section<'_>, trust: Option<&Trust>) -> Option<State> {
+    let is_place = |(key, _): &(&str, Node<'_>)| *key != "devices";
+    let written = root.get("state").is_some_and(|node| !node.is_table() || node.section().entries().iter().any(is_place));
     let section = root.section("state");
     let context = section.context();
     let directory = read_directory(&section)?;

@@ -259,6 +259,11 @@ impl Relay {
         self.detector.as_mut().and_then(QuiescenceDetector::take_refused)
     }
 
+    /// See [`QuiescenceDetector::take_accepted`].
+    pub fn take_accepted(&mut self) -> Option<Option<String>> {
+        self.detector.as_mut().and_then(QuiescenceDetector::take_accepted)
+    }
+
     /// See [`QuiescenceDetector::has_sent`].
     pub fn has_sent(&self) -> bool {
         self.detector.as_ref().is_some_and(QuiescenceDetector::has_sent)

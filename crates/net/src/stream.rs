@@ -125,6 +125,14 @@ impl Stream {
         Ok(Self::Tls(Box::new(TlsStream { socket, session, wire, plain, sealed: Vec::new() })))
     }
 
+    /// The version of TLS; `None` without TLS.
+    pub fn tls_version(&self) -> Option<&'static str> {
+        match self {
+            Self::Plain(_) => None,
+            Self::Tls(stream) => Some(stream.session.version()),
+        }
+    }
+
     /// Turns the connection into one for the relay.
     pub fn into_side(self) -> RelayEndpoint {
         match self {

@@ -23,6 +23,7 @@ pub fn config(accounts: Accounts, limits: Limits) -> Config {
         forward_proxy: None,
         trust: Trust { system_roots: false, additional_ca: None, destinations: Vec::new() },
         state: State::Memory,
+        devices: None,
         queue: None,
         spool: None,
         limits,

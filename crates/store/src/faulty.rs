@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use super::{
-    Counts, DevicePassword, DevicePasswordId, LastUse, Lease, MemoryStore, SignIn, SignInKey, Store, StoreError,
+    Counts, Device, DevicePassword, DevicePasswordId, LastUse, Lease, MemoryStore, SignIn, SignInKey, Store, StoreError,
     Stored, Version,
 };
 
@@ -111,5 +111,13 @@ impl Store for FaultyStore {
 
     fn put_counts<'a>(&'a self, bucket: u16, counts: &'a Counts, replaces: Option<Version>) -> Stored<'a, Version> {
         self.write(|| self.memory.put_counts(bucket, counts, replaces))
+    }
+
+    fn devices(&self, bucket: u16) -> Stored<'_, (Vec<Device>, Option<Version>)> {
+        self.unless_away(self.memory.devices(bucket))
+    }
+
+    fn put_devices<'a>(&'a self, bucket: u16, devices: &'a [Device], replaces: Option<Version>) -> Stored<'a, Version> {
+        self.write(|| self.memory.put_devices(bucket, devices, replaces))
     }
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::devices::Device;
 use super::device_password::{DevicePassword, DevicePasswordId, LastUse};
 use super::guesses::Counts;
 use super::outcome::{Lease, Stored, Version};
@@ -76,6 +77,14 @@ pub trait Store: Send + Sync {
     /// another version, the answer is [`StoreError::Changed`](super::StoreError::Changed) and
     /// nothing is written. The revision does not change.
     fn put_counts<'a>(&'a self, bucket: u16, counts: &'a Counts, replaces: Option<Version>) -> Stored<'a, Version>;
+
+    /// One of the records of devices ([`device_bucket`](super::device_bucket),
+    /// [`STRANGERS`](super::STRANGERS)), and the version for [`Store::put_devices`] (`None`: there
+    /// is no record yet). A record that cannot be opened counts as empty and may be replaced.
+    fn devices(&self, bucket: u16) -> Stored<'_, (Vec<Device>, Option<Version>)>;
+
+    /// Replaces a record of devices, as [`Store::put_counts`] does one of counts.
+    fn put_devices<'a>(&'a self, bucket: u16, devices: &'a [Device], replaces: Option<Version>) -> Stored<'a, Version>;
 
     /// How often the store was found emptied by somebody else while it was open.
     fn emptied(&self) -> u64 {

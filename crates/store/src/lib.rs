@@ -29,6 +29,7 @@
 
 mod database;
 pub mod device_password;
+mod devices;
 mod error;
 #[cfg(any(test, feature = "testing"))]
 #[allow(clippy::unwrap_used, reason = "only tests call it")]
@@ -60,6 +61,7 @@ mod sqlite;
 
 pub use database::SqliteProblem;
 pub use device_password::{DevicePassword, DevicePasswordId, LastUse, Verifier};
+pub use devices::{DEVICE_BUCKETS, Device, DeviceFailure, SENDERS, STRANGERS, device_bucket};
 pub use error::OpenError;
 pub use files::FileProblem;
 pub use guesses::{BUCKETS, Counts, Familiar, Guess, Person};

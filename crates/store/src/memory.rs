@@ -8,7 +8,7 @@ use parking_lot::{Mutex, MutexGuard};
 use tokio::time::Instant;
 
 use super::{
-    Counts, DevicePassword, DevicePasswordId, LastUse, Lease, SignIn, SignInKey, Store, StoreError, Stored, Version,
+    Counts, Device, DevicePassword, DevicePasswordId, LastUse, Lease, SignIn, SignInKey, Store, StoreError, Stored, Version,
 };
 
 /// A store in memory.
@@ -20,7 +20,9 @@ struct Kept {
     sign_ins: HashMap<SignInKey, (SignIn, Version)>,
     device_passwords: Vec<DevicePassword>,
     counts: HashMap<u16, (Counts, Version)>,
-    counts_put: u64,
+    devices: HashMap<u16, (Vec<Device>, Version)>,
+    /// How many records of counts and of devices were put.
+    buckets_put: u64,
     /// The number and the end of the lease of each sign-in.
     leases: HashMap<SignInKey, (u64, Instant)>,
     leases_taken: u64,
@@ -128,9 +130,25 @@ impl Store for MemoryStore {
         if kept.counts.get(&bucket).map(|(_, version)| *version) != replaces {
             return done(Err(StoreError::Changed));
         }
-        kept.counts_put += 1;
-        let version = Version(kept.counts_put);
+        kept.buckets_put += 1;
+        let version = Version(kept.buckets_put);
         kept.counts.insert(bucket, (counts.clone(), version));
+        done(Ok(version))
+    }
+
+    fn devices(&self, bucket: u16) -> Stored<'_, (Vec<Device>, Option<Version>)> {
+        let found = self.kept().devices.get(&bucket).map(|(devices, version)| (devices.clone(), Some(*version)));
+        done(Ok(found.unwrap_or_default()))
+    }
+
+    fn put_devices<'a>(&'a self, bucket: u16, devices: &'a [Device], replaces: Option<Version>) -> Stored<'a, Version> {
+        let mut kept = self.kept();
+        if kept.devices.get(&bucket).map(|(_, version)| *version) != replaces {
+            return done(Err(StoreError::Changed));
+        }
+        kept.buckets_put += 1;
+        let version = Version(kept.buckets_put);
+        kept.devices.insert(bucket, (devices.to_vec(), version));
         done(Ok(version))
     }
 }

@@ -13,7 +13,7 @@ use parking_lot::{Mutex, MutexGuard};
 use tokio::time::sleep;
 
 use super::{
-    Counts, DevicePassword, DevicePasswordId, LastUse, Lease, SharedTokens, SignIn, SignInKey, Store, StoreError,
+    Counts, Device, DevicePassword, DevicePasswordId, LastUse, Lease, SharedTokens, SignIn, SignInKey, Store, StoreError,
     Stored, Version,
 };
 
@@ -364,6 +364,14 @@ impl Store for RetryingStore {
 
     fn put_counts<'a>(&'a self, bucket: u16, counts: &'a Counts, replaces: Option<Version>) -> Stored<'a, Version> {
         self.0.inner.put_counts(bucket, counts, replaces)
+    }
+
+    fn devices(&self, bucket: u16) -> Stored<'_, (Vec<Device>, Option<Version>)> {
+        self.0.inner.devices(bucket)
+    }
+
+    fn put_devices<'a>(&'a self, bucket: u16, devices: &'a [Device], replaces: Option<Version>) -> Stored<'a, Version> {
+        self.0.inner.put_devices(bucket, devices, replaces)
     }
 
     fn emptied(&self) -> u64 {

@@ -59,11 +59,14 @@ pub(super) enum Kind {
     QueuedMessage = 8,
     /// What became of a message of a queue.
     QueueNote = 9,
+    /// [`super::Device`]s.
+    Devices = 10,
 }
 
 /// The kinds that a database keeps until they are removed. They are sealed again when the state key
 /// is rotated.
-pub(super) const KEPT: [Kind; 4] = [Kind::SignIn, Kind::DevicePassword, Kind::Guesses, Kind::Register];
+pub(super) const KEPT: [Kind; 5] =
+    [Kind::SignIn, Kind::DevicePassword, Kind::Guesses, Kind::Register, Kind::Devices];
 
 /// The place of a record: its kind, and the keyed hash of its full key tuple. Without the key the
 /// hash reveals nothing.

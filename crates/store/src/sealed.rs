@@ -327,18 +327,7 @@ impl Sealed {
     }
 
     pub(super) async fn read_counts(&self, bucket: u16) -> Result<(Counts, Option<Version>), StoreError> {
-        let tuple = counts_tuple(bucket);
-        let (ring, record) = with_keys!(self, ring => async {
-            let record = self.records.get(ring.current, Self::place(&ring, Kind::Guesses, &tuple)).await?;
-            Ok((Arc::clone(&ring), record))
-        })?;
-        let Some(record) = record else { return Ok((Counts::default(), None)) };
-        let opened = ring.open(&Self::place(&ring, Kind::Guesses, &tuple), &record).map_err(|_| NotARecord);
-        let read = opened.and_then(|plain| guesses::read(&plain)).unwrap_or_else(|NotARecord| {
-            tracing::error!("{}. Its counts begin again", self.damaged("a count of refused passwords"));
-            Counts::default()
-        });
-        Ok((read, Some(Version(record.version))))
+        self.read_bucket(Kind::Guesses, bucket, "a count of refused passwords", guesses::read).await
     }
 
     pub(super) async fn write_counts(
@@ -347,10 +336,42 @@ impl Sealed {
         counts: &Counts,
         replaces: Option<Version>,
     ) -> Result<Version, StoreError> {
-        let tuple = counts_tuple(bucket);
+        self.write_bucket(Kind::Guesses, bucket, replaces, || guesses::write(counts)).await
+    }
+
+    /// One of a fixed number of records. One that cannot be opened is reported, and empty.
+    pub(super) async fn read_bucket<T: Default>(
+        &self,
+        kind: Kind,
+        bucket: u16,
+        what: &str,
+        read: impl FnOnce(&[u8]) -> Result<T, NotARecord> + Send,
+    ) -> Result<(T, Option<Version>), StoreError> {
+        let tuple = bucket_tuple(bucket);
+        let (ring, record) = with_keys!(self, ring => async {
+            let record = self.records.get(ring.current, Self::place(&ring, kind, &tuple)).await?;
+            Ok((Arc::clone(&ring), record))
+        })?;
+        let Some(record) = record else { return Ok((T::default(), None)) };
+        let opened = ring.open(&Self::place(&ring, kind, &tuple), &record).map_err(|_| NotARecord);
+        let read = opened.and_then(|plain| read(&plain)).unwrap_or_else(|NotARecord| {
+            tracing::error!("{}. It begins again", self.damaged(what));
+            T::default()
+        });
+        Ok((read, Some(Version(record.version))))
+    }
+
+    pub(super) async fn write_bucket(
+        &self,
+        kind: Kind,
+        bucket: u16,
+        replaces: Option<Version>,
+        plain: impl Fn() -> Result<Zeroizing<Vec<u8>>, NotARecord> + Send + Sync,
+    ) -> Result<Version, StoreError> {
+        let tuple = bucket_tuple(bucket);
         let written = with_keys!(self, ring => async {
-            let place = Self::place(&ring, Kind::Guesses, &tuple);
-            let record = ring.seal(&place, guesses::write(counts).map_err(|NotARecord| own_fault())?)?;
+            let place = Self::place(&ring, kind, &tuple);
+            let record = ring.seal(&place, plain().map_err(|NotARecord| own_fault())?)?;
             let version = record.version;
             let written = self.records.put(ring.current, place, replaces.map(|read| read.0), record, false).await?;
             Ok(written.then_some(Version(version)))
@@ -374,7 +395,7 @@ impl Sealed {
     }
 }
 
-fn counts_tuple(bucket: u16) -> TupleKey {
+fn bucket_tuple(bucket: u16) -> TupleKey {
     TupleKey::encode([&bucket.to_string()])
 }
 

@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use super::plain;
+use super::devices;
 use super::records::Fault;
 use super::seal::Kind;
 use super::sealed::{Sealed, TRIES, with_keys};
 use super::{
-    Counts, DevicePassword, DevicePasswordId, LastUse, Lease, SharedTokens, SignIn, SignInKey, Store, Stored, Version,
+    Counts, Device, DevicePassword, DevicePasswordId, LastUse, Lease, SharedTokens, SignIn, SignInKey, Store, Stored, Version,
 };
 
 impl Store for Sealed {
@@ -79,6 +80,14 @@ impl Store for Sealed {
 
     fn put_counts<'a>(&'a self, bucket: u16, counts: &'a Counts, replaces: Option<Version>) -> Stored<'a, Version> {
         Box::pin(self.write_counts(bucket, counts, replaces))
+    }
+
+    fn devices(&self, bucket: u16) -> Stored<'_, (Vec<Device>, Option<Version>)> {
+        Box::pin(self.read_bucket(Kind::Devices, bucket, "a list of devices", devices::read))
+    }
+
+    fn put_devices<'a>(&'a self, bucket: u16, listed: &'a [Device], replaces: Option<Version>) -> Stored<'a, Version> {
+        Box::pin(self.write_bucket(Kind::Devices, bucket, replaces, || devices::write(listed)))
     }
 
     fn emptied(&self) -> u64 {

@@ -179,6 +179,7 @@ impl Exchange<'_> {
     async fn answer(&mut self) -> Result<Response<Answer>, Refused> {
         let here = self.check_head()?;
         let presented = basic::take(&mut self.parts.headers);
+        self.connection.subject.note(|client| client.method = "HTTP Basic");
         let proof = match self.proof(presented).await {
             Ok(proof) => proof,
             Err(refused) => {
@@ -235,7 +236,10 @@ impl Exchange<'_> {
         let connection = this.connection;
         match with_fresh_token(&connection.shared.authenticator, admission, fetch, ask).await? {
             // The permit is held until the end of the answer.
-            Ok((admission, response)) => connection.pass(response, &admission, &traffic, of_mailbox, &here),
+            Ok((admission, response)) => {
+                connection.note_sent(this.parts.uri.path(), &response, &admission);
+                connection.pass(response, &admission, &traffic, of_mailbox, &here)
+            }
             Err(Unanswered::Refused(refused)) => Err(refused),
             Err(Unanswered::TokenRefused(holder, response)) => {
                 let config = &connection.gateway.config;

@@ -17,6 +17,7 @@ use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use parking_lot::{Mutex, MutexGuard};
+use rustls::ProtocolVersion;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
@@ -126,6 +127,9 @@ pub(super) async fn serve(
             let outcome = timeout(connection.shared.limits.tls_handshake, handshake).await;
             match outcome {
                 Ok(Ok(mut stream)) => {
+                    let is_newest = stream.get_ref().1.protocol_version() == Some(ProtocolVersion::TLSv1_3);
+                    let version = if is_newest { "TLS 1.3" } else { "TLS 1.2" };
+                    connection.subject.note(|client| client.tls = version);
                     let version = match stream.get_ref().1.alpn_protocol() {
                         Some(b"h2") => Version::Http2,
                         _ => Version::Http1,

@@ -21,6 +21,13 @@ use gatepost_proto::http::links::{Destination, Places};
 use gatepost_proto::http::rules::HttpService;
 
 impl Connection {
+    /// Notes a message that Graph has accepted. What clients send by EWS is not looked at.
+    pub(super) fn note_sent(&self, path: &str, response: &Response<Incoming>, admission: &AuthorizedLogin) {
+        if response.status() == StatusCode::ACCEPTED && path.ends_with("/sendMail") {
+            self.shared.journal.passed(self.protocol(), &self.subject, admission.login.as_str(), None);
+        }
+    }
+
     /// Passes an answer on.
     pub(super) fn pass(
         &self,

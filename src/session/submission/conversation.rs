@@ -443,6 +443,7 @@ impl<'a> Conversation<'a> {
             way,
             trusted,
             mailbox,
+            sender: envelope.sender.as_deref(),
             recipients,
             octets,
             reply: &reply,

@@ -75,6 +75,7 @@ pub(super) async fn serve(
         None => {
             let Some(rule) = ways.config.trusted(peer.ip()) else { return };
             let whose = SessionUser::named(rule.login.as_str());
+            subject.note(|client| client.method = "trusted sender");
             let live = shared.journal.accepted(service.listener.protocol, &subject, &whose, "of a trusted sender");
             (Sender::Trusted(rule.clone()), whose, None, live)
         }

@@ -3,6 +3,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::finding::Finding;
 use super::problem::Problems;
@@ -50,6 +51,8 @@ pub struct Config {
     pub trust: Trust,
     /// Where data that outlives the process is kept.
     pub state: State,
+    /// How long a device is listed after it connected last; `None`: devices are not listed.
+    pub devices: Option<Duration>,
     /// Where the messages wait that listeners with a queue have accepted. There may be some even if no
     /// listener has a queue any more. `None`: there is no place for a queue.
     pub queue: Option<Queue>,

@@ -1,9 +1,13 @@
 //! The keys of `state`, `admin`, `log` and `trust`.
 
+use std::time::Duration;
+
 use super::credential::{FILE, PATH, SECRET, SOURCE, STATE_KEY, TEXT, USER};
 use super::kind::IfAbsent::{Means, Nothing, Required, Value};
 use super::kind::{Block, Form, Group, Key, Kind};
 use super::network::{ADDRESS, BIND, HOST, RECIPIENT_DOMAIN};
+
+const DAY: Duration = Duration::from_secs(24 * 3_600);
 
 const REDIS: &Form = &Form { what: "`redis://` or `rediss://` URL", pattern: "^\\s*rediss?:" };
 
@@ -35,6 +39,12 @@ pub(super) const STATE: &Block = &Block {
                 STATE_KEY,
                 Means("the systemd credential `gatepost.state.key`, or `state.key` in `directory`"),
                 "Key that encrypts the store. Gatepost creates a missing file if there is no store yet. Back it up.",
+            ),
+            Key::new(
+                "devices",
+                Kind::Either(&[Kind::Word(&["off"]), Kind::Time(DAY, DAY.saturating_mul(90))]),
+                Value("30d"),
+                "How long `gatepost devices` lists a client after it connected last. `off`: nothing is noted.",
             ),
         ],
     }],

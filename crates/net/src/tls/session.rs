@@ -174,6 +174,11 @@ impl Session {
         })
     }
 
+    /// The version of TLS.
+    pub fn version(&self) -> &'static str {
+        if self.schedule.is_some() { "TLS 1.3" } else { "TLS 1.2" }
+    }
+
     /// Length of the first record in `wire`, with its header, once [`Session::open`] can handle it:
     /// when it is complete, or when its header cannot be that of a record.
     pub fn first_record(&self, wire: &[u8]) -> Option<usize> {

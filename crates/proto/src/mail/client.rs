@@ -114,6 +114,10 @@ pub trait ClientSide: Send {
     /// False while a login is pending and no more input may be held, and after the end.
     fn wants_input(&self) -> bool;
 
+    /// How the client logs in, after [`ClientEvent::Login`] and [`ClientEvent::Rejected`]: a SASL
+    /// mechanism, or the protocol's own command.
+    fn login_method(&self) -> &'static str;
+
     /// The next event, if any.
     fn poll_event(&mut self) -> Option<ClientEvent>;
 

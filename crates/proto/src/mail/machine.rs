@@ -38,6 +38,9 @@ pub trait Dialect: Sized + Send {
     /// What the reply to a login needs besides the result: IMAP's tag.
     type CommandTag: Send;
 
+    /// How a client logs in that uses no SASL mechanism.
+    const LOGIN_COMMAND: &'static str;
+
     /// The text before a base64 challenge.
     const CONTINUATION: &'static str;
 
@@ -169,6 +172,8 @@ pub struct Context {
     settings: ClientSettings,
     tls: bool,
     output: Vec<u8>,
+    /// The SASL mechanism of the command that was read last.
+    mechanism: Option<Mechanism>,
 }
 
 impl Context {
@@ -240,10 +245,11 @@ pub fn authenticate<D: Dialect>(
     initial: Option<&[u8]>,
     context: &mut Context,
 ) -> Step<D> {
+    context.mechanism = Mechanism::find(mechanism);
     if !context.offers_login() {
         return Step::Reject(tag, Rejection::PlaintextLogin);
     }
-    let mechanism = match Mechanism::find(mechanism) {
+    let mechanism = match context.mechanism {
         Some(mechanism) if mechanism.is_for_tokens() && context.settings.client_tokens == ClientTokens::Refuse => {
             return Step::Reject(tag, Rejection::ClientTokens);
         }
@@ -341,7 +347,7 @@ enum Phase<D: Dialect> {
 impl<D: Dialect> Machine<D> {
     /// Creates the machine of a new connection, with the greeting in its output.
     pub fn new(settings: ClientSettings) -> Self {
-        let mut context = Context { tls: settings.implicit_tls, settings, output: Vec::new() };
+        let mut context = Context { tls: settings.implicit_tls, settings, output: Vec::new(), mechanism: None };
         D::greet(&mut context);
         Self {
             context,
@@ -376,6 +382,7 @@ impl<D: Dialect> Machine<D> {
                 return;
             };
             if command {
+                self.context.mechanism = None;
                 self.commands += 1;
                 if self.commands > self.context.settings.limits.commands {
                     D::close_reply(CloseReply::TooManyCommands, true, &mut self.context);
@@ -458,6 +465,10 @@ impl<D: Dialect> ClientSide for Machine<D> {
                 self.process();
             }
         }
+    }
+
+    fn login_method(&self) -> &'static str {
+        self.context.mechanism.map_or(D::LOGIN_COMMAND, Mechanism::name)
     }
 
     fn wants_input(&self) -> bool {

@@ -97,6 +97,15 @@ impl QuiescenceDetector {
         }
     }
 
+    /// Returns the sender of the next message that the server has accepted over SMTP. See
+    /// [`TransactionTracker::take_accepted`].
+    pub fn take_accepted(&mut self) -> Option<Option<String>> {
+        match &mut self.session {
+            Session::Smtp(tracker) => tracker.take_accepted(),
+            Session::Imap(_) | Session::Pop3 => None,
+        }
+    }
+
     /// Whether the client has sent a message by SMTP since its login.
     pub fn has_sent(&self) -> bool {
         matches!(&self.session, Session::Smtp(tracker) if tracker.has_sent())

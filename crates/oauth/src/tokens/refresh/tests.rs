@@ -12,7 +12,9 @@ use gatepost_config::{Account, Accounts, Grant, Mailboxes, Resource, Sending};
 use gatepost_core::account::LoginName;
 use gatepost_core::clock::Clock;
 use gatepost_core::failure::Refusal;
-use gatepost_store::{Counts, DevicePassword, DevicePasswordId, LastUse, MemoryStore, RetryingStore, Store, Stored};
+use gatepost_store::{
+    Counts, Device, DevicePassword, DevicePasswordId, LastUse, MemoryStore, RetryingStore, Store, Stored,
+};
 
 const ANNA: &str = "anna@contoso.example";
 const RECEPTION: &str = "reception@contoso.example";
@@ -97,6 +99,14 @@ impl Store for Moody {
 
     fn put_counts<'a>(&'a self, bucket: u16, counts: &'a Counts, replaces: Option<Version>) -> Stored<'a, Version> {
         self.inside.put_counts(bucket, counts, replaces)
+    }
+
+    fn devices(&self, bucket: u16) -> Stored<'_, (Vec<Device>, Option<Version>)> {
+        self.inside.devices(bucket)
+    }
+
+    fn put_devices<'a>(&'a self, bucket: u16, devices: &'a [Device], replaces: Option<Version>) -> Stored<'a, Version> {
+        self.inside.put_devices(bucket, devices, replaces)
     }
 }
 

@@ -144,6 +144,7 @@ impl Dialect for Dialog {
 
     // The space stays if the challenge is empty, because old clients need it (RFC 4959 §4,
     // examples).
+    const LOGIN_COMMAND: &'static str = "LOGIN";
     const CONTINUATION: &'static str = "+ ";
 
     fn fresh() -> Self {

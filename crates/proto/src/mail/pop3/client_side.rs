@@ -73,6 +73,7 @@ impl Dialog {
 impl Dialect for Dialog {
     type CommandTag = ();
 
+    const LOGIN_COMMAND: &'static str = "USER/PASS";
     const CONTINUATION: &'static str = "+ ";
 
     fn fresh() -> Self {

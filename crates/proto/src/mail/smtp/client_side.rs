@@ -89,6 +89,7 @@ impl Dialect for Dialog {
     type CommandTag = ();
 
     // The space stays if the challenge is empty (RFC 4954 §4).
+    const LOGIN_COMMAND: &'static str = "AUTH";
     const CONTINUATION: &'static str = "334 ";
 
     fn fresh() -> Self {

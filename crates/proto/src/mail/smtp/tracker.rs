@@ -31,7 +31,7 @@ const REPLY_LINES: usize = 4;
 /// it.
 const NAMED: usize = 32;
 
-/// How many refusals are kept until they are taken. A client that pipelines gets more of them at
+/// How many refusals, and how many accepted messages, are kept until they are taken. A client that pipelines gets more of them at
 /// once only if it names many wrong recipients, and further ones are left out.
 const REFUSED: usize = 16;
 
@@ -58,6 +58,8 @@ pub struct TransactionTracker {
     /// Whether something was refused since the last transaction began.
     has_refused: bool,
     refused: VecDeque<RefusedCommand>,
+    /// The senders of messages that the server has accepted.
+    accepted: VecDeque<Option<String>>,
 }
 
 /// A command that the server has not answered.
@@ -113,6 +115,12 @@ impl TransactionTracker {
     /// they are taken.
     pub fn take_refused(&mut self) -> Option<RefusedCommand> {
         self.refused.pop_front()
+    }
+
+    /// Returns the sender of the next message that the server has accepted; `None` inside for `<>`.
+    /// At most 16 are kept until they are taken.
+    pub fn take_accepted(&mut self) -> Option<Option<String>> {
+        self.accepted.pop_front()
     }
 
     /// Notes octets that the client sent.
@@ -249,6 +257,9 @@ impl TransactionTracker {
             // Whatever the reply to the content, the server has forgotten the transaction (RFC 5321
             // §4.1.1.4).
             (Command::LastChunk, 200..=299) | (Command::EndOfContent, _) => {
+                if code < 300 && self.accepted.len() < REFUSED {
+                    self.accepted.push_back(self.sender.clone());
+                }
                 (self.in_transaction, self.has_recipient, self.has_sent) = (false, false, true);
             }
             _ => {}
@@ -283,8 +294,8 @@ impl TransactionTracker {
     }
 
     fn lose_track(&mut self) {
-        let refused = std::mem::take(&mut self.refused);
-        *self = Self { client: Sending::Unknown, refused, ..Self::default() };
+        let (refused, accepted) = (std::mem::take(&mut self.refused), std::mem::take(&mut self.accepted));
+        *self = Self { client: Sending::Unknown, refused, accepted, ..Self::default() };
     }
 }
 
