@@ -10,7 +10,7 @@ use super::demo;
 use super::exit::USAGE;
 use super::options::{AccountCommand, Cli, Command, PasswordCommand, RunOptions, StateCommand};
 use super::queue_options::QueueCommand;
-use super::{account, cert, check, doctor, import, login, logout, password, queue, reload, run, setup, state};
+use super::{account, cert, check, devices, doctor, import, login, logout, password, queue, reload, run, setup, state};
 #[cfg(unix)]
 use super::{sendmail, status};
 use crate::system::process::hide_memory;
@@ -56,6 +56,7 @@ pub fn main() -> ExitCode {
         Command::Password(PasswordCommand::List(options)) => password::list::list(&options),
         Command::Password(PasswordCommand::Revoke(options)) => password::revoke::revoke(&options),
         Command::Password(PasswordCommand::Hash { generate }) => password::hash::hash(generate),
+        Command::Devices(options) => devices::devices(&options),
         Command::Account(AccountCommand::Unlock(options)) => account::unlock(&options),
         Command::Queue(QueueCommand::List(options)) => queue::list(&options),
         Command::Queue(QueueCommand::Show(options)) => queue::show(&options),

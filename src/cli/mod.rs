@@ -6,6 +6,7 @@ pub mod cert;
 pub mod check;
 #[cfg(feature = "sandbox")]
 pub mod demo;
+pub mod devices;
 mod dispatch;
 pub mod doctor;
 mod draft;
@@ -37,8 +38,8 @@ mod store_context;
 pub use dispatch::main;
 pub use exit::{CONFIGURATION, DONE, FAILED, USAGE};
 pub use options::{
-    AccountCommand, AddOptions, CertOptions, Cli, Command, DoctorOptions, ImportFormat, ImportOptions, ListOptions,
-    LoginOptions, LogoutOptions, PasswordCommand, RevokeOptions, RunOptions, StateCommand, StatusOptions,
+    AccountCommand, AddOptions, CertOptions, Cli, Command, DevicesOptions, DoctorOptions, ImportFormat, ImportOptions,
+    ListOptions, LoginOptions, LogoutOptions, PasswordCommand, RevokeOptions, RunOptions, StateCommand, StatusOptions,
     UnlockOptions,
 };
 pub use output::report;

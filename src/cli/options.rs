@@ -98,6 +98,8 @@ pub enum Command {
     /// Create, list and revoke device passwords
     #[command(subcommand)]
     Password(PasswordCommand),
+    /// List the clients that connected lately
+    Devices(DevicesOptions),
     /// Unlock an account after too many wrong passwords
     #[command(subcommand)]
     Account(AccountCommand),
@@ -124,6 +126,7 @@ impl Command {
             Self::Password(PasswordCommand::Add(options)) => &options.settings,
             Self::Password(PasswordCommand::List(options)) => &options.settings,
             Self::Password(PasswordCommand::Revoke(options)) => &options.settings,
+            Self::Devices(options) => &options.settings,
             Self::Account(AccountCommand::Unlock(options)) => &options.settings,
             Self::Queue(command) => command.settings(),
             Self::State(StateCommand::RotateKey(settings)) => settings,
@@ -370,6 +373,26 @@ pub struct ListOptions {
     /// Print a JSON array
     #[arg(long)]
     pub json: bool,
+    /// Where the configuration comes from.
+    #[command(flatten)]
+    pub settings: Settings,
+}
+
+/// Which clients to list, and how.
+#[derive(Debug, Args)]
+pub struct DevicesOptions {
+    /// Print a JSON array
+    #[arg(long)]
+    pub json: bool,
+    /// Print comma-separated values with a header
+    #[arg(long, conflicts_with = "json")]
+    pub csv: bool,
+    /// List what connected since this day (2026-12-01, UTC) or within this time (7d, 12h)
+    #[arg(long, value_name = "TIME", value_parser = expiry)]
+    pub since: Option<Expiry>,
+    /// Print a rule for `trusted_senders` for the device at this address
+    #[arg(long, value_name = "ADDRESS", conflicts_with_all = ["json", "csv"])]
+    pub trusted_sender: Option<IpAddr>,
     /// Where the configuration comes from.
     #[command(flatten)]
     pub settings: Settings,

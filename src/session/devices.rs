@@ -20,9 +20,7 @@ use crate::session::connection_info::ConnectionInfo;
 use gatepost_core::clock::{Clock, UnixTime};
 use gatepost_core::failure::Failure;
 use gatepost_core::protocol::Protocol;
-use gatepost_store::{
-    DEVICE_BUCKETS, Device, DeviceFailure, STRANGERS, Store, StoreError, device_bucket,
-};
+use gatepost_store::{DEVICE_BUCKETS, Device, DeviceFailure, STRANGERS, Store, StoreError, device_bucket};
 
 /// Most devices in one record, of which there are 64. The one that logged in longest ago is removed.
 const DEVICES: usize = 200;
@@ -180,8 +178,7 @@ impl DeviceLog {
         let clock = Clock::system();
         let mut swept = None::<Instant>;
         loop {
-            if swept.is_none_or(|swept| swept.elapsed() >= SWEEP) && self.sweep(store, life, clock.unix_time()).await
-            {
+            if swept.is_none_or(|swept| swept.elapsed() >= SWEEP) && self.sweep(store, life, clock.unix_time()).await {
                 swept = Some(Instant::now());
             }
             self.add(store, life, clock.unix_time()).await;

@@ -52,7 +52,8 @@ pub(super) fn read(root: &Section<'_>, trust: Option<&Trust>) -> (Option<State>,
 
 fn read_state(root: &Section<'_>, trust: Option<&Trust>) -> Option<State> {
     let is_place = |(key, _): &(&str, Node<'_>)| *key != "devices";
-    let written = root.get("state").is_some_and(|node| !node.is_table() || node.section().entries().iter().any(is_place));
+    let written =
+        root.get("state").is_some_and(|node| !node.is_table() || node.section().entries().iter().any(is_place));
     let section = root.section("state");
     let context = section.context();
     let directory = read_directory(&section)?;

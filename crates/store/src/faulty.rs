@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use super::{
-    Counts, Device, DevicePassword, DevicePasswordId, LastUse, Lease, MemoryStore, SignIn, SignInKey, Store, StoreError,
-    Stored, Version,
+    Counts, Device, DevicePassword, DevicePasswordId, LastUse, Lease, MemoryStore, SignIn, SignInKey, Store,
+    StoreError, Stored, Version,
 };
 
 /// A store in memory that fails when it is told to.

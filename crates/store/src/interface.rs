@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::devices::Device;
 use super::device_password::{DevicePassword, DevicePasswordId, LastUse};
+use super::devices::Device;
 use super::guesses::Counts;
 use super::outcome::{Lease, Stored, Version};
 use super::replicas::SharedTokens;

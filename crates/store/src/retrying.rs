@@ -13,8 +13,8 @@ use parking_lot::{Mutex, MutexGuard};
 use tokio::time::sleep;
 
 use super::{
-    Counts, Device, DevicePassword, DevicePasswordId, LastUse, Lease, SharedTokens, SignIn, SignInKey, Store, StoreError,
-    Stored, Version,
+    Counts, Device, DevicePassword, DevicePasswordId, LastUse, Lease, SharedTokens, SignIn, SignInKey, Store,
+    StoreError, Stored, Version,
 };
 
 /// A sign-in that was not kept is offered again after this long; doubles up to [`LONGEST_RETRY`].

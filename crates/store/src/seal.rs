@@ -65,8 +65,7 @@ pub(super) enum Kind {
 
 /// The kinds that a database keeps until they are removed. They are sealed again when the state key
 /// is rotated.
-pub(super) const KEPT: [Kind; 5] =
-    [Kind::SignIn, Kind::DevicePassword, Kind::Guesses, Kind::Register, Kind::Devices];
+pub(super) const KEPT: [Kind; 5] = [Kind::SignIn, Kind::DevicePassword, Kind::Guesses, Kind::Register, Kind::Devices];
 
 /// The place of a record: its kind, and the keyed hash of its full key tuple. Without the key the
 /// hash reveals nothing.

@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
-use super::plain;
 use super::devices;
+use super::plain;
 use super::records::Fault;
 use super::seal::Kind;
 use super::sealed::{Sealed, TRIES, with_keys};
 use super::{
-    Counts, Device, DevicePassword, DevicePasswordId, LastUse, Lease, SharedTokens, SignIn, SignInKey, Store, Stored, Version,
+    Counts, Device, DevicePassword, DevicePasswordId, LastUse, Lease, SharedTokens, SignIn, SignInKey, Store, Stored,
+    Version,
 };
 
 impl Store for Sealed {
