@@ -42,7 +42,7 @@ const SOON: Duration = Duration::from_secs(1);
 const BETWEEN: Duration = Duration::from_secs(15);
 
 /// How often devices that were not seen for long are removed.
-const SWEEP: Duration = Duration::from_secs(24 * 3_600);
+const SWEEP: Duration = Duration::from_secs(3_600);
 
 /// How often a record is written again when another process was faster.
 const TRIES: usize = 8;
@@ -239,7 +239,7 @@ impl DeviceLog {
         for bucket in 0..=STRANGERS {
             let Ok((devices, _)) = store.devices(bucket).await else { return false };
             if devices.iter().any(|device| now.since(device.last_seen()) >= life) {
-                // It is tried again a day later.
+                // It is tried again an hour later.
                 let _away = edit(store, bucket, &[], life, now).await;
             }
             let logged_in = devices.into_iter().filter(|device| device.last_success.is_some());

@@ -1,1 +1,191 @@
+use std::sync::Arc;
 
+use super::*;
+use gatepost_core::cause::Cause;
+use gatepost_store::faulty::FaultyStore;
+use gatepost_store::{MemoryStore, SENDERS};
+
+const LIFE: Duration = Duration::from_secs(30 * 24 * 3_600);
+const SCANNER: &str = "scanner@contoso.example";
+
+fn log() -> DeviceLog {
+    let log = DeviceLog::default();
+    log.begin();
+    log
+}
+
+fn client(address: impl Into<IpAddr>) -> ConnectionInfo {
+    ConnectionInfo::new(&"smtp".into(), (address.into(), 4_000).into())
+}
+
+/// The n-th address of a large network.
+fn nth(n: u32) -> [u8; 4] {
+    (0x0a00_0000 + n).to_be_bytes()
+}
+
+fn failure(cause: Cause) -> Failure {
+    Failure::new(cause, "it failed")
+}
+
+async fn all(store: &dyn Store) -> Vec<Device> {
+    let mut all = Vec::new();
+    for bucket in 0..=STRANGERS {
+        all.extend(store.devices(bucket).await.unwrap().0);
+    }
+    all
+}
+
+async fn one(store: &dyn Store, source: [u8; 4]) -> Device {
+    let mut found = all(store).await;
+    found.retain(|device| device.source == IpAddr::from(source));
+    assert_eq!(found.len(), 1, "{found:?}");
+    found.remove(0)
+}
+
+#[tokio::test]
+async fn what_was_noted_is_added_up_in_the_store() {
+    let (log, store) = (log(), MemoryStore::default());
+    let scanner = client([192, 168, 7, 21]);
+    scanner.note(|client| (client.tls, client.method) = ("TLS 1.2", "LOGIN"));
+    log.logged_in(Protocol::Smtp, &scanner, SCANNER, UnixTime(100));
+    log.sent(Protocol::Smtp, &scanner, SCANNER, Some("scan@contoso.example"), UnixTime(101));
+    log.add(&store, LIFE, UnixTime(101)).await;
+    // The next failure comes before TLS, and does not hide how it logged in.
+    let again = client([192, 168, 7, 21]);
+    log.failed(Protocol::Smtp, &again, SCANNER, &failure(Cause::WrongPassword), UnixTime(200));
+    log.sent(Protocol::Smtp, &scanner, SCANNER, None, UnixTime(201));
+    log.add(&store, LIFE, UnixTime(201)).await;
+    let device = one(&store, [192, 168, 7, 21]).await;
+    assert_eq!((&*device.tls, &*device.method, &*device.protocol), ("TLS 1.2", "LOGIN", "smtp"));
+    assert_eq!((device.first_seen, device.last_success), (UnixTime(100), Some(UnixTime(201))));
+    assert_eq!((device.logins, device.messages, device.failures), (1, 2, 1));
+    assert_eq!(device.senders, ["scan@contoso.example"]);
+    let last = device.last_failure.unwrap();
+    assert_eq!((last.at, &*last.cause, &*last.text), (UnixTime(200), "wrong-password", "it failed"));
+}
+
+#[tokio::test]
+async fn strangers_push_out_no_device_and_fill_no_more_than_their_part() {
+    let (log, store) = (log(), MemoryStore::default());
+    log.logged_in(Protocol::Smtp, &client([192, 168, 7, 21]), SCANNER, UnixTime(100));
+    log.add(&store, LIFE, UnixTime(100)).await;
+    for round in 0..20 {
+        for n in 0..10_000 {
+            let stranger = client(nth(round * 10_000 + n));
+            log.failed(Protocol::Smtp, &stranger, "x…y", &failure(Cause::UnknownAccount), UnixTime(200));
+        }
+        assert!(log.noted().strangers.len() <= MOST_STRANGERS);
+        log.add(&store, LIFE, UnixTime(200)).await;
+    }
+    // One that fails while the flood goes on is a device still.
+    log.failed(Protocol::Smtp, &client([192, 168, 7, 21]), "", &failure(Cause::TlsTooOld), UnixTime(300));
+    log.add(&store, LIFE, UnixTime(300)).await;
+    let kept = all(&store).await;
+    assert_eq!(kept.iter().filter(|device| device.last_success.is_none()).count(), MOST_STRANGERS + 1);
+    let scanner: Vec<_> = kept.iter().filter(|device| device.source == IpAddr::from([192, 168, 7, 21])).collect();
+    assert_eq!(scanner.len(), 2, "{scanner:?}");
+    assert!(scanner.iter().any(|device| device.login == SCANNER && device.last_success == Some(UnixTime(100))));
+    assert!(scanner.iter().any(|device| device.last_failure.as_ref().is_some_and(|it| it.cause == "tls-too-old")));
+    assert_eq!(store.devices(STRANGERS).await.unwrap().0.len(), MOST_STRANGERS);
+}
+
+#[tokio::test]
+async fn one_address_fails_with_a_few_names_only() {
+    let (log, store) = (log(), MemoryStore::default());
+    let scanner = client([192, 168, 7, 21]);
+    log.logged_in(Protocol::Smtp, &scanner, SCANNER, UnixTime(100));
+    for round in 0..10 {
+        for n in 0..1_000 {
+            let name = format!("guess{round}-{n}");
+            log.failed(Protocol::Smtp, &scanner, &name, &failure(Cause::UnknownAccount), UnixTime(200));
+        }
+        log.add(&store, LIFE, UnixTime(200)).await;
+    }
+    assert_eq!(all(&store).await.len(), 1 + NAMES);
+}
+
+#[tokio::test]
+async fn devices_and_senders_are_bounded_and_the_oldest_go() {
+    let (log, store) = (log(), MemoryStore::default());
+    for n in 0..40_000 {
+        let device = client(nth(n));
+        log.logged_in(Protocol::Smtp, &device, SCANNER, UnixTime(u64::from(n)));
+        if n % 5_000 == 4_999 {
+            log.add(&store, LIFE, UnixTime(u64::from(n))).await;
+        }
+    }
+    let kept = all(&store).await;
+    assert!(kept.len() <= NOTED, "{}", kept.len());
+    for bucket in 0..DEVICE_BUCKETS {
+        assert!(store.devices(bucket).await.unwrap().0.len() <= DEVICES);
+    }
+    assert!(kept.iter().any(|device| device.source == IpAddr::from(nth(39_999))));
+    let device = client(nth(39_999));
+    for n in 0..100 {
+        let sender = format!("{}{n}@contoso.example", "s".repeat(500));
+        log.sent(Protocol::Smtp, &device, SCANNER, Some(&sender), UnixTime(50_000));
+    }
+    log.add(&store, LIFE, UnixTime(50_000)).await;
+    let device = one(&store, nth(39_999)).await;
+    assert!(device.senders.len() <= SENDERS && device.senders.iter().all(|sender| sender.len() <= TEXT));
+}
+
+#[tokio::test]
+async fn a_device_is_removed_after_its_time_and_a_known_one_is_known_after_a_restart() {
+    let (store, day) = (MemoryStore::default(), Duration::from_secs(24 * 3_600));
+    let first = log();
+    first.logged_in(Protocol::Smtp, &client([192, 168, 7, 21]), SCANNER, UnixTime(0));
+    first.logged_in(Protocol::Smtp, &client([192, 168, 7, 22]), SCANNER, UnixTime(0).after(10 * day));
+    first.add(&store, LIFE, UnixTime(0).after(10 * day)).await;
+    let second = log();
+    assert!(second.sweep(&store, LIFE, UnixTime(0).after(31 * day)).await);
+    assert_eq!(one(&store, [192, 168, 7, 22]).await.last_success, Some(UnixTime(0).after(10 * day)));
+    assert_eq!(all(&store).await.len(), 1);
+    let failed = failure(Cause::WrongPassword);
+    second.failed(Protocol::Smtp, &client([192, 168, 7, 22]), SCANNER, &failed, UnixTime(0).after(31 * day));
+    second.add(&store, LIFE, UnixTime(0).after(31 * day)).await;
+    assert_eq!(one(&store, [192, 168, 7, 22]).await.failures, 1);
+    assert!(store.devices(STRANGERS).await.unwrap().0.is_empty());
+}
+
+#[tokio::test]
+async fn replicas_add_to_the_same_device() {
+    let (one_log, other_log, store) = (log(), log(), Arc::new(MemoryStore::default()));
+    for round in 0..50 {
+        for log in [&one_log, &other_log] {
+            log.sent(Protocol::Smtp, &client([192, 168, 7, 21]), SCANNER, None, UnixTime(round));
+        }
+        tokio::join!(
+            one_log.add(&*store, LIFE, UnixTime(round)),
+            other_log.add(&*store, LIFE, UnixTime(round))
+        );
+    }
+    assert_eq!(one(&*store, [192, 168, 7, 21]).await.messages, 100);
+}
+
+#[tokio::test]
+async fn what_the_store_does_not_take_waits_within_the_bounds() {
+    let (log, store) = (log(), FaultyStore::default());
+    store.set_away(true);
+    for round in 0..3 {
+        log.logged_in(Protocol::Smtp, &client([192, 168, 7, 21]), SCANNER, UnixTime(100 + round));
+        for n in 0..1_000 {
+            log.failed(Protocol::Smtp, &client(nth(n)), "", &failure(Cause::TlsFailed), UnixTime(100 + round));
+        }
+        log.add(&store, LIFE, UnixTime(100 + round)).await;
+        assert!(log.noted().strangers.len() <= MOST_STRANGERS);
+    }
+    store.set_away(false);
+    log.add(&store, LIFE, UnixTime(200)).await;
+    let device = one(&store, [192, 168, 7, 21]).await;
+    assert_eq!((device.logins, device.first_seen, device.last_success), (3, UnixTime(100), Some(UnixTime(102))));
+}
+
+#[tokio::test]
+async fn nothing_is_noted_before_the_beginning() {
+    let (log, store) = (DeviceLog::default(), MemoryStore::default());
+    log.logged_in(Protocol::Smtp, &client([192, 168, 7, 21]), SCANNER, UnixTime(100));
+    log.failed(Protocol::Smtp, &client(nth(1)), "", &failure(Cause::TlsFailed), UnixTime(100));
+    log.add(&store, LIFE, UnixTime(100)).await;
+    assert!(all(&store).await.is_empty());
+}
