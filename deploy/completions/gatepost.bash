@@ -28,6 +28,9 @@ _gatepost() {
             gatepost,demo)
                 cmd="gatepost__subcmd__demo"
                 ;;
+            gatepost,devices)
+                cmd="gatepost__subcmd__devices"
+                ;;
             gatepost,doctor)
                 cmd="gatepost__subcmd__doctor"
                 ;;
@@ -104,7 +107,7 @@ _gatepost() {
 
     case "${cmd}" in
         gatepost)
-            opts="-c -h -V --config --set --log-format --log-level --help --version run reload check doctor demo login logout status sendmail cert import setup password account queue state"
+            opts="-c -h -V --config --set --log-format --log-level --help --version run reload check doctor demo login logout status sendmail cert import setup password devices account queue state"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -261,6 +264,48 @@ _gatepost() {
             fi
             case "${prev}" in
                 --port-base)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        gatepost__subcmd__devices)
+            opts="-c -h --json --csv --since --trusted-sender --config --set --log-format --log-level --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --since)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --trusted-sender)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -c)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --set)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --log-format)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --log-level)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

@@ -43,6 +43,7 @@ complete -c gatepost -n "__fish_gatepost_needs_command" -f -a "cert" -d 'Create 
 complete -c gatepost -n "__fish_gatepost_needs_command" -f -a "import" -d 'Convert the configuration of another proxy'
 complete -c gatepost -n "__fish_gatepost_needs_command" -f -a "setup" -d 'Set up tenant and configuration with least privilege'
 complete -c gatepost -n "__fish_gatepost_needs_command" -f -a "password" -d 'Create, list and revoke device passwords'
+complete -c gatepost -n "__fish_gatepost_needs_command" -f -a "devices" -d 'List the clients that connected lately'
 complete -c gatepost -n "__fish_gatepost_needs_command" -f -a "account" -d 'Unlock an account after too many wrong passwords'
 complete -c gatepost -n "__fish_gatepost_needs_command" -f -a "queue" -d 'List, retry and discard messages of the queue'
 complete -c gatepost -n "__fish_gatepost_needs_command" -f -a "state" -d 'Manage stored sign-ins and device passwords'
@@ -185,6 +186,15 @@ complete -c gatepost -n "__fish_gatepost_using_subcommand password; and __fish_s
 complete -c gatepost -n "__fish_gatepost_using_subcommand password; and __fish_seen_subcommand_from revoke" -s h -l help -d 'Print help'
 complete -c gatepost -n "__fish_gatepost_using_subcommand password; and __fish_seen_subcommand_from hash" -l generate -d 'Generate a password and print it with its hash'
 complete -c gatepost -n "__fish_gatepost_using_subcommand password; and __fish_seen_subcommand_from hash" -s h -l help -d 'Print help'
+complete -c gatepost -n "__fish_gatepost_using_subcommand devices" -l since -d 'List what connected since this day (2026-12-01, UTC) or within this time (7d, 12h)' -r
+complete -c gatepost -n "__fish_gatepost_using_subcommand devices" -l trusted-sender -d 'Print a rule for `trusted_senders` for the device at this address' -r
+complete -c gatepost -n "__fish_gatepost_using_subcommand devices" -s c -l config -d 'Configuration file [default: proxy.yaml]' -r -F
+complete -c gatepost -n "__fish_gatepost_using_subcommand devices" -l set -d 'Set one key, over file and environment (repeatable)' -r
+complete -c gatepost -n "__fish_gatepost_using_subcommand devices" -l log-format -d 'Log format: text, json or journal (same as --set log.format=…)' -r
+complete -c gatepost -n "__fish_gatepost_using_subcommand devices" -l log-level -d 'Log level: error, warn, info, debug or trace (same as --set log.level=…)' -r
+complete -c gatepost -n "__fish_gatepost_using_subcommand devices" -l json -d 'Print a JSON array'
+complete -c gatepost -n "__fish_gatepost_using_subcommand devices" -l csv -d 'Print comma-separated values with a header'
+complete -c gatepost -n "__fish_gatepost_using_subcommand devices" -s h -l help -d 'Print help'
 complete -c gatepost -n "__fish_gatepost_using_subcommand account; and not __fish_seen_subcommand_from unlock" -s h -l help -d 'Print help'
 complete -c gatepost -n "__fish_gatepost_using_subcommand account; and not __fish_seen_subcommand_from unlock" -f -a "unlock" -d 'Forget the wrong passwords of an account'
 complete -c gatepost -n "__fish_gatepost_using_subcommand account; and __fish_seen_subcommand_from unlock" -l socket -d 'Control socket of the service [default: from the configuration]' -r -F

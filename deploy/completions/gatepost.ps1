@@ -43,6 +43,7 @@ Register-ArgumentCompleter -Native -CommandName 'gatepost' -ScriptBlock {
             [CompletionResult]::new('import', 'import', [CompletionResultType]::ParameterValue, 'Convert the configuration of another proxy')
             [CompletionResult]::new('setup', 'setup', [CompletionResultType]::ParameterValue, 'Set up tenant and configuration with least privilege')
             [CompletionResult]::new('password', 'password', [CompletionResultType]::ParameterValue, 'Create, list and revoke device passwords')
+            [CompletionResult]::new('devices', 'devices', [CompletionResultType]::ParameterValue, 'List the clients that connected lately')
             [CompletionResult]::new('account', 'account', [CompletionResultType]::ParameterValue, 'Unlock an account after too many wrong passwords')
             [CompletionResult]::new('queue', 'queue', [CompletionResultType]::ParameterValue, 'List, retry and discard messages of the queue')
             [CompletionResult]::new('state', 'state', [CompletionResultType]::ParameterValue, 'Manage stored sign-ins and device passwords')
@@ -251,6 +252,20 @@ Register-ArgumentCompleter -Native -CommandName 'gatepost' -ScriptBlock {
         }
         'gatepost;password;hash' {
             [CompletionResult]::new('--generate', '--generate', [CompletionResultType]::ParameterName, 'Generate a password and print it with its hash')
+            [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help')
+            [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help')
+            break
+        }
+        'gatepost;devices' {
+            [CompletionResult]::new('--since', '--since', [CompletionResultType]::ParameterName, 'List what connected since this day (2026-12-01, UTC) or within this time (7d, 12h)')
+            [CompletionResult]::new('--trusted-sender', '--trusted-sender', [CompletionResultType]::ParameterName, 'Print a rule for `trusted_senders` for the device at this address')
+            [CompletionResult]::new('-c', '-c', [CompletionResultType]::ParameterName, 'Configuration file [default: proxy.yaml]')
+            [CompletionResult]::new('--config', '--config', [CompletionResultType]::ParameterName, 'Configuration file [default: proxy.yaml]')
+            [CompletionResult]::new('--set', '--set', [CompletionResultType]::ParameterName, 'Set one key, over file and environment (repeatable)')
+            [CompletionResult]::new('--log-format', '--log-format', [CompletionResultType]::ParameterName, 'Log format: text, json or journal (same as --set log.format=…)')
+            [CompletionResult]::new('--log-level', '--log-level', [CompletionResultType]::ParameterName, 'Log level: error, warn, info, debug or trace (same as --set log.level=…)')
+            [CompletionResult]::new('--json', '--json', [CompletionResultType]::ParameterName, 'Print a JSON array')
+            [CompletionResult]::new('--csv', '--csv', [CompletionResultType]::ParameterName, 'Print comma-separated values with a header')
             [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help')
             [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help')
             break

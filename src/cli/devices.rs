@@ -176,10 +176,11 @@ fn quoted(cell: &str) -> String {
 fn rule(config: &Config, address: IpAddr, devices: &[Device]) -> anyhow::Result<String> {
     let here = || devices.iter().filter(|device| device.protocol == "smtp" && device.source == address);
     let with_login = here().filter(|device| device.last_success.is_some()).max_by_key(|device| device.last_success);
-    let names = here().flat_map(|device| &device.senders).chain(with_login.map(|device| &device.login));
-    let account = |name: &String| config.accounts.find(&LoginName::parse(name).ok()?);
     // The account that logged in counts more than what it wrote as the sender.
-    let Some((account, login)) = names.filter_map(account).last() else {
+    let senders = here().flat_map(|device| &device.senders);
+    let mut names = with_login.map(|device| &device.login).into_iter().chain(senders);
+    let account = |name: &String| config.accounts.find(&LoginName::parse(name).ok()?);
+    let Some((account, login)) = names.find_map(account) else {
         anyhow::bail!(
             "no client at {address} has sent a message or logged in over SMTP as a configured account. Let it try, and \
              run this again after a minute"

@@ -10,7 +10,7 @@ use super::turned_away;
 use crate::session::connection_info::ConnectionInfo;
 use crate::session::context::SessionContext;
 use crate::session::listener_state::ListenerState;
-use gatepost_core::account::{self, LoginName};
+use gatepost_core::account::{self, LoginName, MailAddress};
 use gatepost_core::cause::Cause;
 use gatepost_core::failure::{Failure, Refusal};
 use gatepost_core::jitter;
@@ -100,18 +100,11 @@ impl Attempts<'_> {
 
     /// Notes that a claim was refused. The source is charged if it was a guess.
     pub(super) fn refused(&self, claim: Claim<'_>, failure: &Failure) {
-        let shown = match claim {
-            Claim::Password(login, _) => {
-                let address = self.shared.authenticator.address_of(login);
-                self.subject.note(|client| client.refused = address);
-                self.shown(login)
-            }
-            Claim::Token(bearer) => {
-                self.subject.note(|client| client.refused = None);
-                bearer.user.as_str().into()
-            }
+        let (shown, address) = match claim {
+            Claim::Password(login, _) => (self.shown(login), self.shared.authenticator.address_of(login)),
+            Claim::Token(bearer) => (bearer.user.as_str().into(), None),
         };
-        self.log(&shown, failure);
+        self.log_as(&shown, address.as_ref().map_or(&*shown, MailAddress::as_str), failure);
         if claim.is_guess(failure) {
             self.visit.charge_guess(claim.name(), claim.secret());
         } else {
@@ -137,7 +130,12 @@ impl Attempts<'_> {
 
     /// Logs a refusal; `account` is what may be shown of the name.
     pub(super) fn log(&self, account: &str, failure: &Failure) {
-        self.shared.journal.refused(self.service.listener.protocol, self.subject, account, failure);
+        self.log_as(account, account, failure);
+    }
+
+    /// The same for a name of the account `login`.
+    fn log_as(&self, account: &str, login: &str, failure: &Failure) {
+        self.shared.journal.refused(self.service.listener.protocol, self.subject, (account, login), failure);
     }
 
     /// Delays a refusal, so that guessing is slow.

@@ -27,8 +27,6 @@ pub(super) struct ClientTraits {
     pub(super) tls: &'static str,
     /// How it logs in; empty: it has not tried.
     pub(super) method: &'static str,
-    /// The address behind the user name that was refused last, if it belongs to an account.
-    pub(super) refused: Option<MailAddress>,
 }
 
 impl ConnectionInfo {

@@ -18,7 +18,6 @@ use crate::session::registry::{SessionEntry, SessionGuard, SessionRegistry};
 use crate::session::repeats::Repeats;
 use crate::session::severity::Severity;
 use gatepost_config::TrustedSource;
-use gatepost_core::account::MailAddress;
 use gatepost_core::cause::Cause;
 use gatepost_core::clock::{Clock, UnixTime};
 use gatepost_core::failure::Failure;
@@ -172,11 +171,17 @@ impl Journal {
         self.sessions.begin(protocol, subject, whose, self.clock.unix_time())
     }
 
-    /// Records a refused login. `account` is what may be shown of the user name.
-    pub(super) fn refused(&self, protocol: Protocol, subject: &ConnectionInfo, account: &str, failure: &Failure) {
+    /// Records a refused login. `account` is what may be shown of the user name, and `login` the
+    /// address of the account that it belongs to, or else the same.
+    pub(super) fn refused(
+        &self,
+        protocol: Protocol,
+        subject: &ConnectionInfo,
+        (account, login): (&str, &str),
+        failure: &Failure,
+    ) {
         self.metrics.login_refused(protocol, failure.cause);
-        let address = subject.traits().refused;
-        self.failed_as(protocol, subject, (account, address.as_ref().map_or(account, MailAddress::as_str)), failure);
+        self.failed_as(protocol, subject, (account, login), failure);
         if self.audit.is_some() {
             let message = failure.to_string();
             let entry = Entry {

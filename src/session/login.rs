@@ -227,7 +227,7 @@ impl<D: LoginHandler> Login<'_, D> {
                     return Ok(Next::Enter(None));
                 }
                 Some(ClientEvent::Rejected(rejection)) => {
-                    self.subject.note(|client| (client.method, client.refused) = (machine.login_method(), None));
+                    self.subject.note(|client| client.method = machine.login_method());
                     self.reject(&rejection).await?;
                     machine.resume();
                 }

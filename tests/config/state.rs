@@ -1,6 +1,7 @@
 //! The section `state`: where the store is, what seals it, and what is wrong with either.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use gatepost_config::{State, StateKey};
 
@@ -145,4 +146,19 @@ fn every_mistake_has_its_sentence() {
         assert!(told.contains(&expected), "{lines}: {told:?}");
         assert!(!told.concat().contains("hunter2"));
     }
+}
+
+#[test]
+fn devices_are_listed_for_a_month_unless_that_is_switched_off() {
+    let days = |days: u64| Some(Duration::from_secs(days * 24 * 3_600));
+    for (yaml, expected) in [
+        ("", days(30)),
+        ("state: {devices: off}", None),
+        ("state: {devices: 7d}", days(7)),
+        ("state: {directory: s, devices: 90d}", days(90)),
+    ] {
+        assert_eq!(config(yaml).devices, expected, "{yaml}");
+    }
+    // The key alone asks for no directory.
+    assert!(matches!(config("state: {devices: off}").state, State::Memory));
 }

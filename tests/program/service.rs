@@ -18,6 +18,16 @@ impl Service {
     }
 }
 
+#[cfg(unix)]
+impl Service {
+    /// Asks it to end, and waits until it has.
+    pub(crate) fn end(mut self) {
+        let process = rustix::process::Pid::from_child(&self.0);
+        rustix::process::kill_process(process, rustix::process::Signal::TERM).unwrap();
+        assert!(self.0.wait().unwrap().success());
+    }
+}
+
 impl Drop for Service {
     fn drop(&mut self) {
         let _ = self.0.kill();

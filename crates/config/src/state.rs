@@ -47,16 +47,15 @@ pub(super) fn read(root: &Section<'_>, trust: Option<&Trust>) -> (Option<State>,
         Some(node) => node.time(),
         None => Some(DEVICES),
     };
-    (read_state(root, trust), devices)
+    (read_place(root, &section, trust), devices)
 }
 
-fn read_state(root: &Section<'_>, trust: Option<&Trust>) -> Option<State> {
+fn read_place(root: &Section<'_>, section: &Section<'_>, trust: Option<&Trust>) -> Option<State> {
     let is_place = |(key, _): &(&str, Node<'_>)| *key != "devices";
     let written =
         root.get("state").is_some_and(|node| !node.is_table() || node.section().entries().iter().any(is_place));
-    let section = root.section("state");
     let context = section.context();
-    let directory = read_directory(&section)?;
+    let directory = read_directory(section)?;
     let engine = section.get("store").map_or(Some(Engine::Sqlite), |node| read_engine(&node, trust));
     let key = match section.get("key") {
         Some(node) => Some(read_key(&node)),

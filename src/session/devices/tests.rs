@@ -155,10 +155,7 @@ async fn replicas_add_to_the_same_device() {
         for log in [&one_log, &other_log] {
             log.sent(Protocol::Smtp, &client([192, 168, 7, 21]), SCANNER, None, UnixTime(round));
         }
-        tokio::join!(
-            one_log.add(&*store, LIFE, UnixTime(round)),
-            other_log.add(&*store, LIFE, UnixTime(round))
-        );
+        tokio::join!(one_log.add(&*store, LIFE, UnixTime(round)), other_log.add(&*store, LIFE, UnixTime(round)));
     }
     assert_eq!(one(&*store, [192, 168, 7, 21]).await.messages, 100);
 }

@@ -19,7 +19,7 @@ pub(super) const SCANNER: &str = "scanner@contoso.example";
 pub(super) struct World {
     pub(super) directory: Directory,
     port: u16,
-    _sandbox: Sandbox,
+    pub(super) sandbox: Sandbox,
 }
 
 impl World {
@@ -45,7 +45,7 @@ impl World {
             ),
         );
         directory.write("secret", "sandbox-secret\n");
-        Self { directory, port: free.port(), _sandbox: sandbox }
+        Self { directory, port: free.port(), sandbox }
     }
 
     /// What a command that succeeds writes.

@@ -13,6 +13,8 @@ mod beside;
 mod demo;
 #[cfg(feature = "sandbox")]
 mod device_passwords;
+#[cfg(all(unix, feature = "sandbox"))]
+mod devices;
 mod gone_reader;
 pub(crate) mod import;
 mod queue;

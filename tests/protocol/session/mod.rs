@@ -7,6 +7,7 @@ mod causes;
 mod client;
 mod credentials;
 mod device_passwords;
+mod devices;
 mod dns;
 mod drain;
 mod entra;

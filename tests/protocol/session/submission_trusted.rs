@@ -26,7 +26,7 @@ pub(super) fn setup(rule: &str) -> Setup {
     }
 }
 
-async fn device(world: &World) -> Client {
+pub(super) async fn device(world: &World) -> Client {
     let mut device = Client::connect(world.address("smtp"), Smtp).await;
     device.hear("220 ").await;
     device.ask("HELO scanner", "250 ").await;

@@ -150,7 +150,11 @@ impl Kind {
 
     /// The bounds of a time.
     pub(in super::super) fn time(&self) -> Option<(Duration, Duration)> {
-        if let Self::Time(least, most) = self { Some((*least, *most)) } else { None }
+        match self {
+            Self::Time(least, most) => Some((*least, *most)),
+            Self::Either(kinds) => kinds.iter().find_map(Self::time),
+            _ => None,
+        }
     }
 }
 
