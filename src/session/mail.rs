@@ -56,7 +56,8 @@ pub(super) async fn serve(
     mut place: ConnectionPermit,
 ) {
     let started = Instant::now();
-    let subject = ConnectionInfo::new(&service.listener.name, peer);
+    // Boxed, because the session keeps it for its end only.
+    let subject = Box::new(ConnectionInfo::new(&service.listener.name, peer));
     // Boxed, so that the memory of the login is freed while the relay is idle.
     let visit = shared.penalties.visit(peer.ip());
     let destination = Relay { shared: &shared, target: &target, service: &service, source: peer.ip() };
