@@ -171,6 +171,8 @@ mod tests {
         };
         assert_eq!(of("-t"), Ok(None));
         assert_eq!(of("-f www-data"), Ok(None));
+        assert_eq!(of("-f <www-data>"), Ok(None));
+        assert_eq!(of("-froot(Cron)"), Ok(None));
         assert_eq!(of("-f <>"), Ok(Some(String::new())));
         assert_eq!(of("-f <a@x>"), Ok(Some("a@x".to_owned())));
         assert_eq!(of("-f a@x,b@x").unwrap_err().code, Code::Usage);

@@ -15,6 +15,8 @@ use gatepost_proto::mime::{AddressList, HEAD_OCTETS, Head};
 
 /// Most octets of a message. Exchange takes fewer.
 const MESSAGE_OCTETS: u64 = 256 * 1024 * 1024;
+/// Most octets of a name for the From field.
+const NAME_OCTETS: usize = 200;
 /// Most octets of a name in an encoded word (RFC 2047 §2).
 const ENCODED_OCTETS: usize = 45;
 /// Fields that are for the sender only, or that the receiving server writes.
@@ -161,34 +163,27 @@ impl Letter {
 
 /// The addresses in a list. Names without a domain are those of this machine.
 pub(super) fn addresses(value: &[u8]) -> Option<Vec<String>> {
-    if let Ok(list) = AddressList::parse(value) {
-        return Some(list.addresses.iter().map(|address| address.as_str().to_owned()).collect());
-    }
-    let is_name = |item: &str| {
-        let is_plain = |c: char| c.is_ascii_alphanumeric() || "._-+".contains(c);
-        !item.is_empty() && item.len() <= 64 && item.chars().all(is_plain)
-    };
-    let mut addresses = Vec::new();
-    for item in std::str::from_utf8(value).ok()?.split(',').map(str::trim) {
-        if is_name(item) {
-            addresses.push(format!("{item}@localhost"));
-        } else {
-            let list = AddressList::parse(item.as_bytes()).ok()?;
-            addresses.extend(list.addresses.iter().map(|address| address.as_str().to_owned()));
-        }
-    }
-    Some(addresses)
+    let list = AddressList::parse_on(value, "localhost").ok()?;
+    Some(list.addresses.iter().map(|address| address.as_str().to_owned()).collect())
 }
 
-/// A name as it stands before an address (RFC 5322 §3.2.5, RFC 2047); `None` if it cannot.
+/// A name as it stands before an address (RFC 5322 §3.2.5, RFC 2047), cut if it is very long; `None`
+/// if it cannot stand there.
 fn phrase(name: &str) -> Option<String> {
     if name.chars().any(char::is_control) {
         return None;
     }
+    let name = name.get(..name.floor_char_boundary(NAME_OCTETS))?;
     if name.is_ascii() {
         return Some(format!("\"{}\"", name.replace('\\', "\\\\").replace('"', "\\\"")));
     }
-    (name.len() <= ENCODED_OCTETS).then(|| format!("=?utf-8?B?{}?=", BASE64_STANDARD.encode(name)))
+    let (mut words, mut rest) = (Vec::new(), name);
+    while !rest.is_empty() {
+        let (word, more) = rest.split_at(rest.floor_char_boundary(ENCODED_OCTETS));
+        words.push(format!("=?utf-8?B?{}?=", BASE64_STANDARD.encode(word)));
+        rest = more;
+    }
+    Some(words.join("\r\n "))
 }
 
 #[cfg(test)]
@@ -232,6 +227,15 @@ mod tests {
             ("CronDaemon", "\"CronDaemon\" <scans@contoso.com>"),
             ("a \"b\" \\", "\"a \\\"b\\\" \\\\\" <scans@contoso.com>"),
             ("Jörg", "=?utf-8?B?SsO2cmc=?= <scans@contoso.com>"),
+            (
+                &"é".repeat(30),
+                &format!(
+                    "=?utf-8?B?{}?=\r\n =?utf-8?B?{}?= <scans@contoso.com>",
+                    BASE64_STANDARD.encode("é".repeat(22)),
+                    BASE64_STANDARD.encode("é".repeat(8))
+                ),
+            ),
+            (&"x".repeat(201), &format!("\"{}\" <scans@contoso.com>", "x".repeat(200))),
             ("a\nBcc: x@y", "scans@contoso.com"),
         ] {
             assert!(finished("\nx\n", Some(name)).starts_with(&format!("From: {from}\r\n")), "{name}");
@@ -247,9 +251,18 @@ mod tests {
         assert_eq!(of("e@x www-data").unwrap(), ["e@x", "www-data@localhost"]);
         assert_eq!(of("").unwrap_err().code, Code::Usage);
         assert_eq!(of("a@x@y").unwrap_err().code, Code::Usage);
+        for (to, expected) in [
+            ("root, \"Doe, John\" <j@x>", &["root@localhost", "j@x"][..]),
+            ("<root>, Web Server <www-data>", &["root@localhost", "www-data@localhost"]),
+            ("root (Cron, daily), a@x (A, B)", &["root@localhost", "a@x"]),
+            ("Ops: root, a@x;, first.last", &["root@localhost", "a@x", "first.last@localhost"]),
+        ] {
+            assert_eq!(letter(&format!("To: {to}\n\n")).recipients(&arguments("-t")).unwrap(), expected, "{to}");
+        }
+        assert_eq!(of("<root>").unwrap(), ["root@localhost"]);
         let resent = letter("To: a@x\nResent-To: b@x\nResent-Bcc: c@x\n\n").recipients(&arguments("-t")).unwrap();
         assert_eq!(resent, ["b@x", "c@x"]);
-        for text in ["Subject: s\n\n", "To: undisclosed-recipients:;\n\n", "To: Miller, <a@x>, b@\n\n"] {
+        for text in ["Subject: s\n\n", "To: undisclosed-recipients:;\n\n", "To: Miller, <a@x>, b@\n\n", "To: a b\n\n"] {
             assert_eq!(letter(text).recipients(&arguments("-t")).unwrap_err().code, Code::DataErr, "{text}");
         }
     }

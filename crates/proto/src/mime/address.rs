@@ -97,9 +97,22 @@ impl AddressList {
     /// # Errors
     /// [`AddressError`] if somebody is named, but it is not certain who.
     pub fn parse(value: &[u8]) -> Result<Self, AddressError> {
+        Self::read(value, None)
+    }
+
+    /// Parses a list in which names without a domain are users of `host`, as programs write them.
+    /// Such a list is not `plain`.
+    ///
+    /// # Errors
+    /// See [`Self::parse`].
+    pub fn parse_on(value: &[u8], host: &str) -> Result<Self, AddressError> {
+        Self::read(value, Some(host))
+    }
+
+    fn read(value: &[u8], host: Option<&str>) -> Result<Self, AddressError> {
         let tokens = lexer::tokens(value)?;
         let mut reader =
-            Reader { value, rest: &tokens, list: Self { plain: true, ..Self::default() }, known: HashSet::new() };
+            Reader { value, host, rest: &tokens, list: Self { plain: true, ..Self::default() }, known: HashSet::new() };
         reader.list(false)?;
         Ok(reader.list)
     }
@@ -107,6 +120,8 @@ impl AddressList {
 
 struct Reader<'a> {
     value: &'a [u8],
+    /// Where names without a domain are users.
+    host: Option<&'a str>,
     rest: &'a [Token],
     list: AddressList,
     known: HashSet<Address>,
@@ -212,12 +227,21 @@ impl<'a> Reader<'a> {
             return Ok(());
         }
         let told = address(self.value, name).map_err(|_| AddressError::TwoAddresses)?;
-        let meant = address(self.value, words)?;
+        let meant = self.address(words)?;
         if told.key.trim_matches('\'') == meant.key { Ok(()) } else { Err(AddressError::TwoAddresses) }
     }
 
+    /// Parses an address, or the name of a user of the host.
+    fn address(&self, words: &[Token]) -> Result<Address, AddressError> {
+        match self.host {
+            Some(host) if !words.iter().any(is_at) => user(self.value, words, host),
+            _ => address(self.value, words),
+        }
+    }
+
     fn add(&mut self, words: &[Token], display: Option<Range<usize>>) -> Result<(), AddressError> {
-        let address = address(self.value, words)?;
+        let address = self.address(words)?;
+        self.list.plain &= words.iter().any(is_at);
         // Dots in the wrong position.
         if address.text.starts_with('"') && !matches!(words.first(), Some(Token { kind: Kind::Quoted(_), .. })) {
             self.list.plain = false;
@@ -290,6 +314,14 @@ fn address(value: &[u8], words: &[Token]) -> Result<Address, AddressError> {
         }
     };
     if apart { Err(AddressError::Apart) } else { Address::new(&local, &domain) }
+}
+
+/// Parses the name of a user of this host, which has no quotes, spaces or letters beyond ASCII.
+fn user(value: &[u8], words: &[Token], host: &str) -> Result<Address, AddressError> {
+    let (Some(first), Some(last)) = (words.first(), words.last()) else { return Err(AddressError::NotAnAddress) };
+    let name = value.get(first.at.start..last.at.end).unwrap_or_default();
+    let is_name = name.iter().all(|octet| octet.is_ascii() && (is_atom(*octet) || *octet == b'.'));
+    if is_name { Address::new(name, host.as_bytes()) } else { Err(AddressError::NotAnAddress) }
 }
 
 /// A domain in the form for comparison.

@@ -70,6 +70,26 @@ fn forms_that_are_only_common_are_read_and_marked() {
 }
 
 #[test]
+fn names_without_a_domain_are_of_the_host_that_is_given() {
+    let of_host = |value: &str| {
+        let list = AddressList::parse_on(value.as_bytes(), "host")?;
+        Ok::<_, AddressError>(list.addresses.iter().map(Address::to_string).collect::<Vec<_>>())
+    };
+    for (value, addresses) in [
+        ("root", &["root@host"][..]),
+        ("root, \"Doe, John\" <j@x>", &["root@host", "j@x"]),
+        ("<root>, Root <a.b>, c (Cron)", &["root@host", "a.b@host", "c@host"]),
+        ("Ops: root, a@x;", &["root@host", "a@x"]),
+    ] {
+        assert_eq!(of_host(value).unwrap(), addresses, "{value:?}");
+    }
+    // Half a name that was cut at its comma, or one that is no user's.
+    for value in ["a b", "\"a\"", "\"a@x\"", "a@", "<>", "jörg", "=?utf-8?Q?a,?= <a@x>", "a@x <root>"] {
+        assert!(of_host(value).is_err(), "{value:?}");
+    }
+}
+
+#[test]
 fn what_could_be_understood_in_two_ways_is_refused() {
     use AddressError as Why;
     for (value, why) in [
