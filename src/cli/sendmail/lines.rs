@@ -32,6 +32,11 @@ impl Lines {
             if self.is_over {
                 break;
             }
+            // RFC 5322 §4 has no NUL, and mail servers refuse the whole message for one.
+            if octet == 0 {
+                self.release_dot(into);
+                continue;
+            }
             if std::mem::take(&mut self.after_cr) {
                 self.end_line(into);
                 if octet == b'\n' {
@@ -72,6 +77,7 @@ impl Lines {
 
     fn release_dot(&mut self, into: &mut Vec<u8>) {
         if self.line == Line::Dot {
+            self.line = Line::More;
             into.push(b'.');
         }
     }
@@ -111,6 +117,16 @@ mod tests {
             ("\n\n", "\r\n\r\n"),
             ("\r\r\n", "\r\n\r\n"),
         ] {
+            assert_eq!(converted(text, true), expected, "{text:?}");
+            assert_eq!(converted(text, false), expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn nul_octets_are_left_out() {
+        for (text, expected) in
+            [("a\0b\n\0\n", "ab\r\n\r\n"), ("a\r\0\nb", "a\r\nb\r\n"), ("\0", ""), (".\0\nb\n", ".\r\nb\r\n")]
+        {
             assert_eq!(converted(text, true), expected, "{text:?}");
             assert_eq!(converted(text, false), expected, "{text:?}");
         }
