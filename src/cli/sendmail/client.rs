@@ -110,7 +110,7 @@ async fn attempt(
     service.machine.end();
     match service.reply().await {
         Ok(reply) if reply.class() == 2 => {}
-        Ok(reply) => return Err(NotSent::refused(&reply, None).into()),
+        Ok(reply) => return Err(NotSent::of_message(&reply).into()),
         Err(error) => {
             return Err(NotSent::new(
                 Code::TempFail,

@@ -22,7 +22,7 @@ pub(super) enum Code {
     Unavailable = 69,
     /// Something is wrong with this command.
     Software = 70,
-    /// Nothing was sent, and a later try may help.
+    /// A later try may help. Nothing was sent, or that is unknown: then a later try may send it twice.
     TempFail = 75,
     /// This user may not send, or not so.
     NoPerm = 77,
@@ -49,6 +49,15 @@ impl NotSent {
     pub(super) fn refused(reply: &Reply, recipient: Option<&str>) -> Self {
         let to = recipient.map_or_else(String::new, |recipient| format!(" to <{recipient}>"));
         Self::new(code(reply, recipient.is_some()), format_args!("message{to} not sent: {reply}"))
+    }
+
+    /// A refusal of the complete message. If the connection to Microsoft broke behind it (X.4.2), it
+    /// may have been sent.
+    pub(super) fn of_message(reply: &Reply) -> Self {
+        match reply.status() {
+            Some("4.4.2") => Self::new(Code::TempFail, format_args!("message status unknown: {reply}")),
+            _ => Self::refused(reply, None),
+        }
     }
 }
 
@@ -93,5 +102,9 @@ mod tests {
         assert_eq!(code(&Reply::plain(550, "no such user"), true), Code::NoUser);
         let refused = NotSent::refused(&Reply::new(550, [1, 1], "no such user"), Some("a@x"));
         assert_eq!(refused.why, "message to <a@x> not sent: 550 5.1.1 no such user");
+        let lost = NotSent::of_message(&Reply::new(451, [4, 2], "It may have been sent"));
+        assert_eq!(lost, NotSent::new(Code::TempFail, "message status unknown: 451 4.4.2 It may have been sent"));
+        let refused = NotSent::of_message(&Reply::new(451, [4, 1], "no"));
+        assert_eq!(refused, NotSent::new(Code::TempFail, "message not sent: 451 4.4.1 no"));
     }
 }

@@ -169,7 +169,7 @@ pub(super) fn by_exchange(refusal: MailRefusal<'_>) -> Refused {
 pub(super) fn broke(error: &io::Error) -> Refused {
     let error = Plain(error);
     let reply =
-        Reply::new(451, [4, 2], format_args!("The connection to Microsoft broke, the message was not sent: {error}"));
+        Reply::new(451, [4, 1], format_args!("The connection to Microsoft broke, the message was not sent: {error}"));
     let message = format!("message not sent, because the connection to Exchange Online broke: {error}");
     Refused { reply, failure: Failure::new(Cause::UpstreamBroke, message) }
 }
@@ -178,7 +178,7 @@ pub(super) fn broke(error: &io::Error) -> Refused {
 pub(super) fn lost() -> Refused {
     let message = "message not sent, because the connection to Exchange Online broke";
     Refused {
-        reply: Reply::new(451, [4, 2], "The connection to Microsoft broke, send the message again"),
+        reply: Reply::new(451, [4, 1], "The connection to Microsoft broke, send the message again"),
         failure: Failure::new(Cause::UpstreamBroke, message),
     }
 }
