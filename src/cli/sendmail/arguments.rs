@@ -80,11 +80,6 @@ impl Arguments {
 
     /// Reads a word of flags.
     fn flags(&mut self, flags: &str, more: &mut impl Iterator<Item = Result<String, NotSent>>) -> Result<(), NotSent> {
-        // The value of the queue run is optional, and in the same word.
-        if flags.starts_with('q') {
-            self.task = Task::Nothing("the service sends waiting messages by itself");
-            return Ok(());
-        }
         let mut rest = flags.chars();
         while let Some(flag) = rest.next() {
             if WITH_VALUE.contains(flag) {
@@ -98,6 +93,11 @@ impl Arguments {
                 'i' => self.dot_ends = false,
                 't' => self.from_header = true,
                 'I' => self.mode("i")?,
+                // The value of the queue run is optional, and in the same word.
+                'q' => {
+                    self.task = Task::Nothing("the service sends waiting messages by itself");
+                    return Ok(());
+                }
                 flag if WITHOUT_VALUE.contains(flag) => {}
                 flag => return Err(usage(format!("there is no flag `-{flag}`"))),
             }
@@ -187,7 +187,7 @@ mod tests {
 
     #[test]
     fn what_needs_nothing_is_done() {
-        for line in ["-q", "-q30m", "-qf", "-bi", "-I", "-i -q"] {
+        for line in ["-q", "-q30m", "-qf", "-bi", "-I", "-i -q", "-vq", "-vq30m"] {
             assert!(matches!(read(line).unwrap().task, Task::Nothing(_)), "{line}");
         }
         assert!(matches!(read_as("newaliases", "").unwrap().task, Task::Nothing(_)));
