@@ -13,6 +13,7 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use super::error::StartError;
+use super::generation::Generation;
 use super::running::Running;
 use crate::session::submission::Program;
 use crate::system::local_socket::LocalSocket;
@@ -26,6 +27,25 @@ const MODE: u32 = 0o666;
 const BACK_OFF: Duration = Duration::from_millis(100);
 /// Most refused users that are remembered, so that the log names each once.
 const REFUSED_USERS: usize = 1_024;
+
+/// The users that the present configuration refused.
+#[derive(Debug, Default)]
+struct Refused {
+    generation: u64,
+    users: HashSet<u32>,
+}
+
+impl Refused {
+    /// Returns true if this user is refused, and the log does not say so yet.
+    fn is_news(&mut self, generation: &Generation, user: u32) -> bool {
+        if self.generation != generation.number || self.users.len() >= REFUSED_USERS {
+            self.users.clear();
+            self.generation = generation.number;
+        }
+        let sends = generation.config.sendmail.as_ref().is_some_and(|sendmail| sendmail.rule_for(user).is_some());
+        !sends && self.users.insert(user)
+    }
+}
 
 /// Opens the socket. It is put in its place when it is served.
 ///
@@ -91,7 +111,7 @@ pub(crate) fn accept(running: &Arc<Running>, mut socket: LocalSocket) {
 /// Serves programs until the service drains, and then until their messages have ended or are cut.
 async fn serve(running: Arc<Running>, socket: LocalSocket) {
     let mut sessions = JoinSet::new();
-    let mut refused = HashSet::new();
+    let mut refused = Refused::default();
     loop {
         let accepted = tokio::select! {
             accepted = socket.accept_any() => accepted,
@@ -100,10 +120,8 @@ async fn serve(running: Arc<Running>, socket: LocalSocket) {
         };
         match accepted {
             Ok((stream, user)) => {
-                if refused.len() >= REFUSED_USERS {
-                    refused.clear();
-                }
-                if let Some(session) = session(&running, Program { stream, user, is_news: refused.insert(user) }) {
+                let is_news = refused.is_news(&running.generation.get(), user);
+                if let Some(session) = session(&running, Program { stream, user, is_news }) {
                     sessions.spawn(session);
                 }
             }

@@ -47,6 +47,12 @@ impl ListenerState {
             journal.turned_away(protocol, &ConnectionInfo::new(name, peer), &failure, closed.first);
             return None;
         }
+        self.place(shared, peer)
+    }
+
+    /// Returns a permit if there is room for one more connection. The log says when there is none,
+    /// and when there is again.
+    pub(super) fn place(&self, shared: &SessionContext, peer: SocketAddr) -> Option<ConnectionPermit> {
         match shared.connections.acquire(peer.ip()) {
             Ok(place) => {
                 if self.full.swap(0, Ordering::Relaxed) > 1 {
@@ -56,7 +62,8 @@ impl ListenerState {
             }
             Err(reached) => {
                 let (failure, news) = (turned_away::full(reached), self.begins_to_be_full());
-                journal.turned_away(protocol, &ConnectionInfo::new(name, peer), &failure, news);
+                let subject = ConnectionInfo::new(&self.listener.name, peer);
+                shared.journal.turned_away(self.listener.protocol, &subject, &failure, news);
                 None
             }
         }

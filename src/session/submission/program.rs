@@ -14,7 +14,6 @@ use crate::session::backend::Backend;
 use crate::session::connection_info::{ConnectionInfo, SessionUser};
 use crate::session::context::SessionContext;
 use crate::session::listener_state::ListenerState;
-use crate::session::turned_away;
 use gatepost_config::{Config, Sendmail, user};
 use gatepost_core::cause::Cause;
 use gatepost_core::failure::{Actor, Failure};
@@ -50,16 +49,10 @@ impl Program {
             journal.turned_away(protocol, &subject, &failure, self.is_news);
             return say_last(&mut stream, &reply).await;
         };
-        let _permit = match shared.connections.acquire(PEER.ip()) {
-            Ok(mut permit) => {
-                permit.logged_in();
-                permit
-            }
-            Err(reached) => {
-                journal.turned_away(protocol, &subject, &turned_away::full(reached), self.is_news);
-                return say_last(&mut stream, &Reply::new(421, [3, 2], "Too many connections, try again later")).await;
-            }
+        let Some(mut permit) = service.place(&shared, PEER) else {
+            return say_last(&mut stream, &Reply::new(421, [3, 2], "Too many connections, try again later")).await;
         };
+        permit.logged_in();
         let (Backend::Submission(ways), Some(mailbox)) = (&service.serving, mailbox_of(&shared, &rule)) else {
             return say_last(&mut stream, &refused::not_trusted()).await;
         };
