@@ -16,7 +16,7 @@ use crate::daemon::phase::Phase;
 use crate::daemon::running::{Running, Source, Stop, refuse_unproved};
 #[cfg(unix)]
 use crate::daemon::sendmail;
-use crate::daemon::{StartError, certificates, devices, drain, renewal, watch_files};
+use crate::daemon::{StartError, certificates, deliveries, devices, drain, renewal, watch_files};
 use crate::doctor;
 use crate::session::ListenerState;
 use crate::session::journal::Journal;
@@ -89,6 +89,7 @@ impl App {
         let ways = Outbound::new(&config, &server_name, journal.metrics());
         let process = ProcessState::new(&config, &ways, store, journal, server_name);
         let admin = admin::Bound::new(&config.admin, inherited).map_err(|error| StartError::Admin(error.into()))?;
+        process.open_queue(&config).await?;
         let generation = Generation::new(config, &process, Some(ways), None)?;
         let stopping = CancellationToken::new();
         let listeners = Listeners::new(inherited, process.draining.clone(), stopping.clone());
@@ -111,6 +112,7 @@ impl App {
             taking_over: Arc::new(tokio::sync::Semaphore::new(1)),
             last_reload: Mutex::default(),
             learning: Mutex::default(),
+            delivered: CancellationToken::new(),
             admin_sockets: admin.sockets().to_vec(),
         };
         #[cfg(unix)]
@@ -192,6 +194,7 @@ impl App {
         let reminding = tokio::spawn(certificates::remind(Arc::clone(&running)));
         let renewing = tokio::spawn(renewal::keep_renewing(Arc::clone(&running)));
         let listing = tokio::spawn(devices::keep(Arc::clone(&running)));
+        let delivering = tokio::spawn(deliveries::keep_delivering(Arc::clone(&running)));
         tokio::spawn(doctor::at_start(Arc::clone(&running.process.authenticator)));
         let seeding = Arc::clone(&running);
         tokio::spawn(async move {
@@ -207,7 +210,7 @@ impl App {
         running.phase.send_replace(Phase::Ready);
         running.process.draining.cancelled().await;
         let cut = drain::drain(&running).await;
-        for task in [upkeep, resuming, watching, reminding, renewing, listing, showing] {
+        for task in [upkeep, resuming, watching, reminding, renewing, delivering, listing, showing] {
             task.abort();
         }
         devices::finish(&running).await;

@@ -35,7 +35,11 @@ pub(crate) async fn drain(running: &Running) -> usize {
         every.tick().await;
         loop {
             tokio::select! {
-                () = running.listeners.empty() => return,
+                () = async {
+                    running.listeners.empty().await;
+                    // Attempts to deliver messages of the queue that cannot be taken back.
+                    running.delivered.cancelled().await;
+                } => return,
                 _ = every.tick() => {
                     tracing::info!(sessions = sessions.total(), left = kinds(&sessions.by_protocol()), "still \
                     draining");

@@ -58,6 +58,9 @@ pub enum StartError {
     /// The store of `state` cannot be used.
     #[error("state: {0}")]
     Store(#[from] OpenError),
+    /// The queue cannot be used.
+    #[error("queue: {0}")]
+    Queue(#[source] OpenError),
     /// A name that no certificate can contain.
     #[error("listener `{listener}`: `upstream_name` `{name}` is neither a DNS name nor an address")]
     UpstreamName {

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use rustls::ServerConfig;
 use rustls::pki_types::CertificateDer;
-use tokio::sync::Semaphore;
+use tokio::sync::{OnceCell, Semaphore};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -25,7 +25,7 @@ use crate::session::submission::SubmissionBackend;
 use crate::session::trial::Trials;
 use crate::session::upstream::{Opener, Target};
 use crate::session::{Backend, ListenerState, SessionContext, maildrop};
-use gatepost_config::{Config, Identity, Listener, ListenerBackend, ListenerTls, Origin, Upstream};
+use gatepost_config::{Config, Identity, Listener, ListenerBackend, ListenerTls, Origin, State, Upstream};
 use gatepost_core::clock::Clock;
 use gatepost_net::connection_limit::ConnectionLimiter;
 use gatepost_net::dial::Dialer;
@@ -34,6 +34,7 @@ use gatepost_net::tls::client::UpstreamTrust;
 use gatepost_net::tls::server;
 use gatepost_oauth::endpoint::{HttpEndpoint, TokenEndpoint};
 use gatepost_store::Store;
+use gatepost_store::queue::Queue;
 use gatepost_telemetry::metrics::Metrics;
 
 /// The state that outlives every configuration: counts, budgets, penalties, and the memory of
@@ -51,6 +52,8 @@ pub(crate) struct ProcessState {
     pub(crate) draining: CancellationToken,
     pub(crate) drain: Arc<DrainSchedule>,
     pub(crate) server_name: Arc<str>,
+    /// The queue, once it is open.
+    pub(crate) queue: OnceCell<Queue>,
 }
 
 impl ProcessState {
@@ -77,7 +80,19 @@ impl ProcessState {
             draining: CancellationToken::new(),
             drain: Arc::default(),
             server_name,
+            queue: OnceCell::new(),
         }
+    }
+
+    /// Opens the queue, if `config` has listeners with one, or one has messages left.
+    pub(crate) async fn open_queue(&self, config: &Config) -> Result<(), StartError> {
+        let Some(queue) = &config.queue else { return Ok(()) };
+        let (State::Sqlite { key, .. } | State::Redis { key, .. }) = &config.state else { return Ok(()) };
+        if config.has_queue() || Queue::exists(&queue.directory) {
+            let open = || Queue::open(&queue.directory, queue.size, key, Clock::system());
+            self.queue.get_or_try_init(open).await.map_err(StartError::Queue)?.set_size(queue.size);
+        }
+        Ok(())
     }
 
     /// Applies the limits of another generation from now on.
@@ -153,6 +168,7 @@ impl Generation {
             .unwrap_or_else(|| Outbound::new(&config, &process.server_name, process.journal.metrics()));
         let mut assembly = Assembly {
             config: &config,
+            queue: process.queue.get(),
             ways: &ways,
             kept,
             before,
@@ -206,6 +222,7 @@ impl Generation {
             ("sendmail", was.sendmail == is.sendmail),
             ("forward_proxy", was.forward_proxy == is.forward_proxy),
             ("trust", was.trust == is.trust),
+            ("queue", was.queue == is.queue),
             ("limits", was.limits == is.limits),
             ("log", was.log == is.log),
         ]
@@ -218,6 +235,7 @@ impl Generation {
 /// A generation under construction.
 struct Assembly<'a> {
     config: &'a Arc<Config>,
+    queue: Option<&'a Queue>,
     ways: &'a Arc<Outbound>,
     /// The generation before, if its outbound connections are kept.
     kept: Option<&'a Generation>,
@@ -270,7 +288,8 @@ impl Assembly<'_> {
                     &self.config.limits,
                     self.config.spool.as_deref(),
                 );
-                Ok(Backend::Submission(Arc::new(ways)))
+                let queue = self.queue.filter(|_| config.queue).cloned();
+                Ok(Backend::Submission(Arc::new(ways.with_queue(queue))))
             }
             ListenerBackend::Maildrop(origin) => Ok(Backend::Maildrop(self.graph(origin))),
             ListenerBackend::Http(http) => {

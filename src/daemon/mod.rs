@@ -3,6 +3,7 @@
 
 pub(crate) mod certificates;
 pub mod control;
+pub(crate) mod deliveries;
 pub(crate) mod devices;
 pub(crate) mod drain;
 mod error;

@@ -56,6 +56,12 @@ impl Running {
         }
         refuse_unproved(&config, &*self.process.store).await.map_err(NotReloaded::Start)?;
         let log = log::prepare(&config.log).map_err(|error| NotReloaded::Start(error.into()))?;
+        // A confined process creates no directories.
+        let is_confined = self.confinement.get().is_some_and(Confinement::closes_files);
+        if is_confined && config.has_queue() && self.process.queue.get().is_none() {
+            return Err(NotReloaded::NeedsRestart(vec!["queue"]));
+        }
+        self.process.open_queue(&config).await.map_err(NotReloaded::Start)?;
 
         let (this, former) = (Arc::clone(self), Arc::clone(&before));
         let made = spawn_blocking(move || Generation::new(config, &this.process, None, Some(&former)));
@@ -161,6 +167,10 @@ fn needs_restart(before: &Config, after: &Config) -> Vec<&'static str> {
     let socket = |config: &Config| config.sendmail.as_ref().map(|sendmail| sendmail.socket.clone());
     if socket(before) != socket(after) {
         keys.push("sendmail");
+    }
+    let directory = |config: &Config| config.queue.as_ref().map(|queue| queue.directory.clone());
+    if before.state == after.state && directory(before) != directory(after) {
+        keys.push("queue.directory");
     }
     if before.server_name != after.server_name {
         keys.push("server_name");

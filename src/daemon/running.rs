@@ -80,6 +80,8 @@ pub(crate) struct Running {
     pub(crate) last_reload: Mutex<Option<LastReload>>,
     /// The tasks that learn what each upstream announces.
     pub(crate) learning: Mutex<Vec<(Arc<Target>, AbortHandle)>>,
+    /// Cancelled when no message of the queue is being delivered any more.
+    pub(crate) delivered: CancellationToken,
     /// Sockets of the status page.
     pub(crate) admin_sockets: Vec<Arc<TcpListener>>,
 }

@@ -51,7 +51,9 @@ pub(crate) use large::check_head;
 pub use large::{LARGE_OCTETS, MessageOctets};
 pub use not_sent::NotSent;
 pub use outgoing::MESSAGE_OCTETS;
-pub use send::Sent;
+pub(crate) use outgoing::searchable;
+pub use send::{HandOver, Sent};
+pub(crate) use sent_items::SentCopy;
 pub(crate) use throttle::Throttle;
 
 /// Most mailboxes with drafts that wait for another token. The oldest are forgotten first.
@@ -121,6 +123,11 @@ impl GraphClient {
             removals: TaskTracker::new(),
             left_drafts: Mutex::new(BoundedMap::new(LEFT_DRAFTS)),
         }
+    }
+
+    /// Returns how much longer Graph wants no requests for a mailbox.
+    pub(crate) fn pause_left(&self, mailbox: &MailAddress) -> Duration {
+        self.throttle.wait(mailbox)
     }
 
     /// Returns the origin that it sends requests to.

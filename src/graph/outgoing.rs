@@ -109,7 +109,7 @@ fn changed(is_mended: bool, set_aside: &[&str]) -> String {
 }
 
 /// The Message-ID, if it is one word that Graph may be asked for.
-fn searchable(value: &[u8]) -> Option<String> {
+pub(crate) fn searchable(value: &[u8]) -> Option<String> {
     let id = str::from_utf8(value.trim_ascii()).ok()?;
     let is_word = (1..=MESSAGE_ID_OCTETS).contains(&id.len()) && id.bytes().all(|octet| octet.is_ascii_graphic());
     is_word.then(|| id.to_owned())

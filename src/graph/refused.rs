@@ -114,6 +114,14 @@ pub(super) fn quiet(left: Duration) -> NotSent {
     )
 }
 
+/// The message may no longer be handed over.
+pub(super) fn withdrawn() -> NotSent {
+    NotSent::new(
+        Reply::new(451, [3, 0], "The message was withdrawn"),
+        Failure::new(Cause::MessageBroke, "the message was withdrawn before it was handed over"),
+    )
+}
+
 /// The request failed without an answer.
 pub(super) fn no_answer(error: &GraphError, graph: &Origin, id: &str) -> NotSent {
     let failure = error.failure(graph);

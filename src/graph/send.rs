@@ -43,6 +43,25 @@ pub struct Sent {
     pub loss: Option<Failure>,
 }
 
+/// Hears when a message is about to be handed over, which cannot be taken back.
+pub trait HandOver: Sync {
+    /// Whether a message waits for the end of a pause that Graph asks for. If not, the caller does.
+    const WAITS: bool;
+
+    /// Notes it. False: the message must not be handed over. It may be called more than once for a
+    /// message.
+    fn begins(&self) -> impl Future<Output = bool> + Send;
+}
+
+/// Notes nothing: the client waits for the answer, and knows what to do without one.
+impl HandOver for () {
+    const WAITS: bool = true;
+
+    async fn begins(&self) -> bool {
+        true
+    }
+}
+
 impl GraphClient {
     /// Sends a message from the mailbox of `bearer` to the recipients of the envelope; a copy is
     /// kept in its Sent Items.
@@ -61,17 +80,39 @@ impl GraphClient {
         envelope: &Envelope,
         message: impl Into<Bytes>,
     ) -> Result<Sent, NotSent> {
+        self.send_small(bearer, envelope, message.into(), &()).await
+    }
+
+    /// Sends a message like [`GraphClient::send_mail`]. `hand_over` hears of it directly before each
+    /// request.
+    ///
+    /// # Errors
+    /// As there.
+    ///
+    /// # Cancel safety
+    /// As there.
+    pub(super) async fn send_small(
+        &self,
+        bearer: &Bearer,
+        envelope: &Envelope,
+        message: Bytes,
+        hand_over: &impl HandOver,
+    ) -> Result<Sent, NotSent> {
         let Outgoing { message, recipients, message_id, changed, loss } =
-            outgoing::prepare(&bearer.user, envelope, &message.into())?;
+            outgoing::prepare(&bearer.user, envelope, &message)?;
         let since = Instant::now();
-        let (reply, remark) = match self.hand_over(bearer, &message).await {
+        let (reply, remark) = match self.hand_over(bearer, &message, hand_over).await {
             Ok(request) => {
                 let words = format_args!("Accepted by Microsoft Graph, request {request}");
                 (Reply::new(250, [0, 0], words), changed)
             }
             Err(not_sent) if not_sent.is_outcome_unknown() => {
-                let sent =
-                    message_id.as_deref().map(|message_id| HandedOver { message_id, recipients: &recipients, since });
+                let sent = message_id.as_deref().map(|message_id| HandedOver {
+                    message_id,
+                    recipients: &recipients,
+                    since,
+                    before: Duration::ZERO,
+                });
                 let found = self.look_for_copy(bearer, sent, not_sent).await?;
                 let words = "Accepted by Microsoft Graph, a copy is in Sent Items";
                 (Reply::new(250, [0, 0], words), if changed.is_empty() { found } else { format!("{found}; {changed}") })
@@ -82,13 +123,21 @@ impl GraphClient {
     }
 
     /// Returns the id of the request by which Graph accepted the message; empty when it has none.
-    async fn hand_over(&self, bearer: &Bearer, message: &Base64) -> Result<String, NotSent> {
+    async fn hand_over<H: HandOver>(
+        &self,
+        bearer: &Bearer,
+        message: &Base64,
+        hand_over: &H,
+    ) -> Result<String, NotSent> {
         let first = Instant::now();
         let mut attempts = 0;
         loop {
             let quiet = self.throttle.wait(&bearer.user);
             if !quiet.is_zero() {
                 return Err(refused::quiet(quiet));
+            }
+            if !hand_over.begins().await {
+                return Err(refused::withdrawn());
             }
             let answer = self.post(bearer, message.clone()).await?;
             attempts += 1;
@@ -102,7 +151,8 @@ impl GraphClient {
             }
             match wait {
                 Some(wait)
-                    if refused::not_looked_at(answer.status)
+                    if H::WAITS
+                        && refused::not_looked_at(answer.status)
                         && attempts < ATTEMPTS
                         && first.elapsed() + wait <= PATIENCE =>
                 {
@@ -129,7 +179,9 @@ impl GraphClient {
         match copy {
             SentCopy::Found => return Ok(format!("its copy is in Sent Items ({message})")),
             SentCopy::Missing => message.push_str(". No copy is in Sent Items yet"),
-            SentCopy::Unknown(why) => message.push_str(&format!(". Sent Items could not be searched: {why}")),
+            SentCopy::Unknown(why) | SentCopy::Barred(why) => {
+                message.push_str(&format!(". Sent Items could not be searched: {why}"))
+            }
         }
         Err(not_sent)
     }

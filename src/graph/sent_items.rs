@@ -34,19 +34,23 @@ const LEEWAY: Duration = Duration::from_secs(5);
 pub(super) struct HandedOver<'a> {
     pub(super) message_id: &'a str,
     pub(super) recipients: &'a [Address],
-    /// When the first request began.
+    /// When the first request began, or the search.
     pub(super) since: Instant,
+    /// How long before that the message was handed over.
+    pub(super) before: Duration,
 }
 
 /// What Sent Items tell about a message.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum SentCopy {
+pub(crate) enum SentCopy {
     /// It was sent.
     Found,
     /// It was not sent, or is not filed yet.
     Missing,
-    /// Nobody can tell, for this reason.
+    /// It cannot be told now, for this reason.
     Unknown(String),
+    /// It will never be told, for this reason.
+    Barred(String),
 }
 
 /// The answer: copies of messages with the Message-ID.
@@ -89,6 +93,31 @@ impl ListedCopy {
 }
 
 impl GraphClient {
+    /// Looks once for the copy of a message that was handed over at most so long ago, by Graph or by
+    /// SMTP, to these recipients.
+    pub(crate) async fn find_sent(
+        &self,
+        bearer: &Bearer,
+        message_id: &str,
+        recipients: &[String],
+        before: Duration,
+    ) -> SentCopy {
+        let recipients: Result<Vec<_>, _> = recipients.iter().map(|recipient| Address::parse(recipient)).collect();
+        let Ok(recipients) = recipients else {
+            return SentCopy::Unknown("a recipient has no address that can be compared".to_owned());
+        };
+        let message = HandedOver { message_id, recipients: &recipients, since: Instant::now(), before };
+        let look = async {
+            sleep(self.throttle.wait(&bearer.user)).await;
+            self.look(bearer, &path(&bearer.user, message_id), &message).await
+        };
+        match timeout_at(Instant::now() + PATIENCE, look).await {
+            Ok(Ok(found)) => found,
+            Ok(Err(Barred(why))) => SentCopy::Barred(why),
+            Err(_) => SentCopy::Unknown("Microsoft Graph did not answer in time".to_owned()),
+        }
+    }
+
     /// Looks for the copy of a message a few times, at most for [`PATIENCE`]. This needs the
     /// permission `Mail.Read`, which a mailbox that only sends need not have.
     pub(super) async fn find_sent_copy(&self, bearer: &Bearer, message: &HandedOver<'_>) -> SentCopy {
@@ -103,7 +132,7 @@ impl GraphClient {
             match timeout_at(deadline, look).await {
                 Ok(Ok(SentCopy::Found)) => return SentCopy::Found,
                 Ok(Ok(found)) => copy = found,
-                Ok(Err(Barred(why))) => return SentCopy::Unknown(why),
+                Ok(Err(Barred(why))) => return SentCopy::Barred(why),
                 Err(_) => break,
             }
         }
@@ -127,7 +156,7 @@ impl GraphClient {
             }
             Err(Broken { failure, .. }) => return unknown(failure.message),
         };
-        let Some(oldest) = ago(response.headers(), message.since.elapsed() + LEEWAY) else {
+        let Some(oldest) = ago(response.headers(), message.since.elapsed() + message.before + LEEWAY) else {
             return unknown("the answer has no Date".to_owned());
         };
         let listed = self.whole(response).await.ok().and_then(|body| serde_json::from_slice(&body).ok());

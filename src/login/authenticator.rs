@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 use crate::login::attempt_log::AttemptLog;
-use crate::login::device::DevicePasswords;
+use crate::login::device::{DevicePasswords, KnownPassword};
 use crate::login::explain;
 use crate::login::local::LocalPasswords;
 use crate::login::lockout_guard::LockoutGuard;
@@ -125,6 +125,30 @@ impl Authenticator {
             }
         };
         Ok(AuthorizedLogin::new(account, address, mailbox, obtained, device))
+    }
+
+    /// Verifies the password of an account whose password Gatepost knows, and gets no token. `None`: the
+    /// account has `grant: password`, and only a token request tells whether the password is right.
+    ///
+    /// # Errors
+    /// As [`Authenticator::admit`], except that Microsoft is not asked.
+    ///
+    /// # Cancel safety
+    /// As [`Authenticator::admit`].
+    pub async fn verify(
+        &self,
+        request: LoginRequest<'_>,
+    ) -> Result<Option<(Principal, Option<Arc<KnownPassword>>)>, Failure> {
+        let found = self.config().accounts.find_with_mailbox(request.login);
+        let Some(Found { account, login, mailbox: named }) = found else {
+            return Err(self.refuse_unknown(request).await);
+        };
+        if account.grant == Grant::Password {
+            return Ok(None);
+        }
+        let device = self.verify_password(&account, &login, request).await?;
+        let mailbox = mailbox(&account, &login, [named.as_ref(), request.acting_as])?;
+        Ok(Some((Principal { account, login, mailbox }, device)))
     }
 
     /// Returns who a client of this user name is, which it has proved already. `acting_as` is the

@@ -6,8 +6,8 @@ use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 
-use crate::login::AuthorizedLogin;
 use crate::login::device::KnownPassword;
+use crate::login::{AuthorizedLogin, Principal};
 use gatepost_core::account::MailAddress;
 use gatepost_core::jitter;
 
@@ -70,6 +70,13 @@ impl From<&AuthorizedLogin> for SessionUser {
 }
 
 impl SessionUser {
+    /// The user of a session that needs no token.
+    pub(super) fn verified(principal: &Principal, device: Option<Arc<KnownPassword>>) -> Self {
+        let Principal { login, mailbox, .. } = principal;
+        let mailbox = (mailbox != login).then(|| mailbox.as_str().into());
+        Self { account: login.as_str().into(), device, mailbox }
+    }
+
     /// The user of a session without a device password, in the mailbox of the same name.
     pub(super) fn named(account: &str) -> Self {
         Self { account: account.into(), device: None, mailbox: None }

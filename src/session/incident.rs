@@ -26,6 +26,8 @@ pub(super) struct Ending {
 pub(super) enum Outcome {
     /// Microsoft accepted it.
     Sent,
+    /// It is durable in the queue.
+    Queued,
     /// It was not sent.
     Refused,
     /// The outcome is unknown.
@@ -35,7 +37,7 @@ pub(super) enum Outcome {
 /// A message that Gatepost took itself.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Message<'a> {
-    /// `smtp`, `graph` or `none`.
+    /// `smtp`, `graph`, `queue` or `none`.
     pub(super) way: &'static str,
     /// The source of the rule that let it in without a login.
     pub(super) trusted: Option<TrustedSource>,
@@ -60,6 +62,7 @@ impl Message<'_> {
     pub(super) fn outcome(&self) -> Outcome {
         match self.failure {
             Some(failure) if failure.cause == Cause::OutcomeUnknown => Outcome::Unknown,
+            _ if self.reply.class() == 2 && self.way == "queue" => Outcome::Queued,
             _ if self.reply.class() == 2 => Outcome::Sent,
             _ => Outcome::Refused,
         }

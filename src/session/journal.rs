@@ -314,13 +314,16 @@ impl Journal {
             _ => Way::None,
         };
         let outcome = match message.outcome() {
-            Outcome::Sent => Sent::Accepted,
+            Outcome::Sent | Outcome::Queued => Sent::Accepted,
             Outcome::Refused if message.reply.class() == 4 => Sent::Deferred,
             Outcome::Refused => Sent::Refused,
             Outcome::Unknown => Sent::Unknown,
         };
-        self.metrics.message(way, outcome);
-        if message.outcome() == Outcome::Sent {
+        // What became of a message in the queue is told later.
+        if message.outcome() != Outcome::Queued {
+            self.metrics.message(way, outcome);
+        }
+        if matches!(message.outcome(), Outcome::Sent | Outcome::Queued) {
             self.passed(protocol, subject, &whose.account, message.sender);
         }
         if let Some(failure) = message.failure {
@@ -334,6 +337,7 @@ impl Journal {
         };
         let (outcome, what) = match message.outcome() {
             Outcome::Sent => ("sent", "message sent"),
+            Outcome::Queued => ("queued", "message queued"),
             Outcome::Refused => ("not-sent", "message not sent"),
             Outcome::Unknown => ("unknown", "message status unknown"),
         };
@@ -538,7 +542,8 @@ impl Journal {
         self.devices.sent(protocol, subject, account, sender, self.clock.unix_time());
     }
 
-    fn failed(&self, protocol: Protocol, subject: &ConnectionInfo, account: &str, failure: &Failure) {
+    /// Remembers a failure, and counts it if it was a throttling.
+    pub(super) fn failed(&self, protocol: Protocol, subject: &ConnectionInfo, account: &str, failure: &Failure) {
         self.failed_as(protocol, subject, (account, account), failure);
     }
 

@@ -122,7 +122,7 @@ fn every_mistake_of_a_queue_has_its_sentence() {
             "queue: {retry_for: 0}",
             "queue.retry_for: `0` has no unit; write `0s` for seconds, or use `ms`, `m`, `h`, `d`",
         ),
-        ("queue: {retry_for: 31d}", "queue.retry_for: `31d` is out of range; write a time from 1m to 30d"),
+        ("queue: {retry_for: 31d}", "queue.retry_for: `31d` is out of range; write a time from 1s to 30d"),
         (
             "queue: {report_to: admin}",
             "queue.report_to: the name is not an address of the form user@domain; write the address of an administrator",

@@ -368,6 +368,8 @@ fn read_smtp<'a>(
         return smtp.map(ListenerBackend::Relay);
     }
     let graph = match deliver {
+        // Sent Items are searched through Graph, however messages leave.
+        Deliver::Smtp if queue == Some(true) => read_origin(section, "graph", HttpService::Graph, cloud, destinations)?,
         Deliver::Smtp => {
             let name = cloud.preset().origin(HttpService::Graph).to_owned();
             Origin { host: name.clone(), port: HTTPS, name }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::model::account::{Account, Accounts, Grant};
-use super::model::listener::{Listener, ListenerBackend};
+use super::model::listener::Listener;
 use super::model::queue::Queue;
 use super::model::state::State;
 use super::reader::{Node, Section};
@@ -70,7 +70,7 @@ pub(super) fn read(root: &Section<'_>, state: Option<&State>, listeners: &[Liste
         .get("messages_per_minute")
         .map_or(Some(MESSAGES_PER_MINUTE), |node| node.count().and_then(|count| u32::try_from(count).ok()));
     section.finish();
-    let is_used = listeners.iter().any(has_queue);
+    let is_used = listeners.iter().any(Listener::has_queue);
     if !is_used && !section.is_empty() {
         section
             .context()
@@ -96,11 +96,6 @@ pub(super) fn read(root: &Section<'_>, state: Option<&State>, listeners: &[Liste
         },
         messages_per_minute: messages_per_minute?,
     })
-}
-
-/// Whether a listener takes messages into the queue.
-fn has_queue(listener: &Listener) -> bool {
-    matches!(&listener.serves, ListenerBackend::Submission(submission) if submission.queue)
 }
 
 fn default_directory(root: &Section<'_>, state: Option<&State>) -> Option<Option<PathBuf>> {

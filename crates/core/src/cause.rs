@@ -440,6 +440,9 @@ causes! {
             "if a recipient needs these fields, send with `deliver: smtp`",
         /// Microsoft Graph found no valid recipient, or an invalid one.
         InvalidRecipients = "invalid-recipients": NotAuthorized, ClientOwner, "correct the addresses of the recipients",
+        /// A message of the queue has a listener that is no longer configured, and no other has a queue.
+        ListenerRemoved = "listener-removed": Nothing, GatepostAdmin,
+            "configure a listener with `queue: true`, then run `gatepost reload`",
         /// The mailbox is full.
         MailboxFull = "mailbox-full": Unavailable, ClientOwner,
             "make room in the mailbox, whose Sent Items keep a copy of each message",
@@ -465,11 +468,20 @@ causes! {
         /// Microsoft did not say whether it took the message: it may have been sent.
         OutcomeUnknown = "outcome-unknown": Unavailable, Nobody,
             "the client retries, so the message may arrive twice. Look for it in Sent Items",
+        /// The queue, or the disk that it is on, has no room for a message.
+        QueueFull = "queue-full": Unavailable, GatepostAdmin,
+            "make room on the disk, or raise `queue.size`. `gatepost queue list` shows what waits",
+        /// The queue cannot be read or written.
+        QueueUnavailable = "queue-unavailable": Unavailable, GatepostAdmin,
+            "check the disk of the queue, and the log of the system",
         /// A recipient is outside `recipient_domains` of the rule that trusts the device.
         RecipientNotAllowed = "recipient-not-allowed": NotAuthorized, GatepostAdmin,
             "if the device may send there, add the domain to `recipient_domains` of its rule",
         /// Exchange Online refused a recipient.
         RecipientRefused = "recipient-refused": NotAuthorized, ClientOwner, "correct the address of the recipient",
+        /// A message of the queue could not be delivered within `queue.retry_for`.
+        RetryOver = "retry-over": Nothing, GatepostAdmin,
+            "correct what the message says, then run `gatepost queue retry`",
         /// The mailbox may not send as the address in From.
         SendAsDenied = "send-as-denied": ContactAdmin, M365Admin,
             "grant the mailbox Send As for this address with `Add-RecipientPermission`, or send as the mailbox itself",

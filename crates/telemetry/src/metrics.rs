@@ -19,6 +19,7 @@ use gatepost_core::cause::Cause;
 use gatepost_core::protocol::Protocol;
 
 mod labels;
+mod queue;
 mod series;
 
 use labels::{
@@ -26,6 +27,7 @@ use labels::{
     Version, message_labels, reload_label,
 };
 pub use labels::{DEVICE_CODE, Ends, MANAGED_IDENTITY, Sent, Throttle, TokenOutcome, Way};
+pub use queue::{QueueMetrics, QueueOutcome};
 use series::PerProtocol;
 pub use series::Timing;
 
@@ -61,6 +63,8 @@ pub struct Metrics {
     closed: Family<ByCause, Counter>,
     requests_refused: Family<RefusedLabels, Counter>,
     mail_refused: Family<ByCause, Counter>,
+    /// The queue.
+    pub queue: QueueMetrics,
 }
 
 impl Default for Metrics {
@@ -109,6 +113,7 @@ impl Metrics {
         let requests_refused: Family<RefusedLabels, Counter> = registered(r, "requests_refused", help, default());
         let help = "Senders, recipients and messages over SMTP that were refused after the login, by cause";
         let mail_refused: Family<ByCause, Counter> = registered(r, "mail_refused", help, default());
+        let queue = QueueMetrics::new(r);
 
         // Series that exist from the start begin at zero, so that rates can be computed.
         let protocol = |protocol: Protocol| ByProtocol { protocol: protocol.name() };
@@ -162,6 +167,7 @@ impl Metrics {
             closed,
             requests_refused,
             mail_refused,
+            queue,
         }
     }
 

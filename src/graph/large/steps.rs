@@ -25,7 +25,7 @@ use super::upload_url::UploadUrl;
 use crate::graph::answer::Answer;
 use crate::graph::messages::{ID_OCTETS, mailbox};
 use crate::graph::outgoing::{self, AddressedHead};
-use crate::graph::send::Sent;
+use crate::graph::send::{HandOver, Sent};
 use crate::graph::sent_items::HandedOver;
 use crate::graph::{GraphClient, MESSAGE_OCTETS, NotSent, authorized, refused};
 use gatepost_config::GraphLarge;
@@ -123,13 +123,32 @@ impl GraphClient {
         message: &MessageOctets,
         large: GraphLarge,
     ) -> Result<Sent, NotSent> {
+        self.send_noted(bearer, envelope, message, large, &()).await
+    }
+
+    /// Sends a message like [`GraphClient::send_message`]. `hand_over` hears of it directly before a
+    /// request that sends it.
+    ///
+    /// # Errors
+    /// As there.
+    ///
+    /// # Cancel safety
+    /// As there.
+    pub async fn send_noted(
+        self: &Arc<Self>,
+        bearer: &Bearer,
+        envelope: &Envelope,
+        message: &MessageOctets,
+        large: GraphLarge,
+        hand_over: &impl HandOver,
+    ) -> Result<Sent, NotSent> {
         let is_small = message.length() <= MESSAGE_OCTETS as u64;
         if is_small || large == GraphLarge::Refuse {
             let whole = match message {
                 MessageOctets::Memory(octets) => octets.clone(),
                 MessageOctets::File(_) => message.beginning(MESSAGE_OCTETS + 1).await.map_err(unreadable)?.into(),
             };
-            match self.send_mail(bearer, envelope, whole).await {
+            match self.send_small(bearer, envelope, whole, hand_over).await {
                 // What is put into the header makes it larger, and Graph's own limit may be lower.
                 Err(not_sent) if not_sent.failure.cause == Cause::MessageTooLarge && large == GraphLarge::Draft => {}
                 done => return done,
@@ -139,7 +158,7 @@ impl GraphClient {
         self.remove_left_drafts(bearer);
         let mut draft = Draft::new(Arc::clone(self), bearer.clone(), prepared.mark.clone());
         let steps = Steps { graph: self, bearer, first: Instant::now(), waited: Duration::ZERO };
-        match steps.send(&mut draft, message, prepared).await {
+        match steps.send(&mut draft, message, prepared, hand_over).await {
             Ok(sent) => {
                 draft.is_gone();
                 Ok(sent)
@@ -210,7 +229,13 @@ async fn text(message: &MessageOctets, part: &Part) -> Result<Text, NotSent> {
 }
 
 impl Steps<'_> {
-    async fn send(mut self, draft: &mut Draft, message: &MessageOctets, prepared: Prepared) -> Result<Sent, NotSent> {
+    async fn send(
+        mut self,
+        draft: &mut Draft,
+        message: &MessageOctets,
+        prepared: Prepared,
+        hand_over: &impl HandOver,
+    ) -> Result<Sent, NotSent> {
         let Prepared { head, fields: DraftFields { json, loss }, files, .. } = prepared;
         let path = format!("{}/messages", mailbox(&self.bearer.user));
         let body = self.create(draft, &path, json).await?;
@@ -223,6 +248,9 @@ impl Steps<'_> {
             } else {
                 self.upload(&path, message, (file, part, *length)).await?;
             }
+        }
+        if !hand_over.begins().await {
+            return Err(refused::withdrawn());
         }
         draft.sending();
         let changed = head.changed.clone();
@@ -350,6 +378,7 @@ impl Steps<'_> {
                     message_id,
                     recipients: &head.recipients,
                     since: self.first,
+                    before: Duration::ZERO,
                 });
                 let remark = self.graph.look_for_copy(self.bearer, sent, not_sent).await?;
                 Ok((Reply::new(250, [0, 0], "Accepted by Microsoft Graph, a copy is in Sent Items"), remark))

@@ -12,6 +12,7 @@ use crate::session::upstream::Target;
 use gatepost_config::{Deliver, GraphLarge, Limits, Submission as Config};
 use gatepost_core::account::MailAddress;
 use gatepost_proto::mail::smtp::transaction::Extensions;
+use gatepost_store::queue::Queue;
 
 /// How messages that Gatepost takes itself are sent.
 pub struct SubmissionBackend {
@@ -27,6 +28,8 @@ pub struct SubmissionBackend {
     pub(super) rates: Rates,
     /// Permits for messages that are collected.
     pub(super) room: Semaphore,
+    /// Where messages wait, if the listener has a queue.
+    pub(super) queue: Option<Queue>,
 }
 
 impl SubmissionBackend {
@@ -43,7 +46,13 @@ impl SubmissionBackend {
         let room = Semaphore::new(limits.graph_messages);
         let drafts = spool.filter(|_| config.graph_large == GraphLarge::Draft).map(|path| Arc::new(path.to_path_buf()));
         let (fallback, rates) = (GraphFallback::default(), Rates::default());
-        Self { config, smtp, graph, drafts, fallback, rates, room }
+        Self { config, smtp, graph, drafts, fallback, rates, room, queue: None }
+    }
+
+    /// Puts messages into a queue, where the sender's token needs no client.
+    #[must_use]
+    pub fn with_queue(self, queue: Option<Queue>) -> Self {
+        Self { queue, ..self }
     }
 
     /// Returns the size of the largest message that goes through Graph.

@@ -15,15 +15,13 @@ use super::local;
 use super::message::{self, Delivery, Message, Verdict};
 use super::rates::Counted;
 use super::refused::{self, Refused};
-use crate::graph::{MessageOctets, NotSent};
+use crate::graph::MessageOctets;
 use crate::session::connection_info::SessionUser;
-use crate::session::fresh_token::with_fresh_token;
 use crate::session::incident::{Message as Told, Outcome};
 use crate::session::mail_refusal::MailRefusal;
 use crate::session::registry::SessionGuard;
 use crate::session::submission::delivery::{Admitted, DeliveryRoute, DeliveryRouter, Sender, mailbox_of};
-use crate::session::token_holder::TokenHolder;
-use gatepost_config::{Config, Resource, TrustedSender, TrustedSource};
+use gatepost_config::{Config, TrustedSender, TrustedSource};
 use gatepost_core::account::MailAddress;
 use gatepost_core::cause::Cause;
 use gatepost_core::failure::Failure;
@@ -34,6 +32,7 @@ use gatepost_proto::mail::smtp::content::ContentError;
 use gatepost_proto::mail::smtp::submission::{Ending, Event, Submission};
 use gatepost_proto::mail::smtp::transaction::{Mail, Recipient};
 use gatepost_proto::mail::smtp::{Envelope, Reply, Stage};
+use gatepost_store::queue::Reservation;
 
 /// How long a connection to Exchange Online without a message is kept for the client's next one. It
 /// takes one of the mailbox's few permits, and yields it before that time if another login waits.
@@ -53,6 +52,8 @@ pub(super) struct Conversation<'a> {
     /// A connection to Exchange Online for the next message.
     pub(super) spare: Option<Spare>,
     message: Option<Message<'a>>,
+    /// Room in the queue for a message whose mailbox its header decides.
+    pub(super) reserved: Option<Reservation>,
     /// Later configurations, which may no longer trust the client.
     pub(super) changes: watch::Receiver<Arc<Config>>,
     /// Octets of messages that have been sent on.
@@ -81,6 +82,7 @@ impl<'a> Conversation<'a> {
     ) -> Self {
         let mailbox = match (&router.sender, &ready) {
             (Sender::Trusted(rule), _) => mailbox_of(router.shared, rule),
+            (Sender::Proved(principal), _) => Some(principal.mailbox.clone()),
             (_, ready) => ready.as_ref().map(|(admitted, _)| admitted.bearer.user.clone()),
         };
         let spare = match ready {
@@ -96,6 +98,7 @@ impl<'a> Conversation<'a> {
             machine,
             spare,
             message: None,
+            reserved: None,
             changes,
             sent: 0,
             told_of_fields: false,
@@ -258,7 +261,12 @@ impl<'a> Conversation<'a> {
                 Ok(started) => started,
                 Err(refused) => return self.refuse(refused),
             },
-            None => (message::sender_ok(), Delivery::Undecided { mail, recipients: Vec::new() }),
+            None => {
+                if let Err(refused) = self.reserve(&mail).await {
+                    return self.refuse(refused);
+                }
+                (message::sender_ok(), Delivery::Undecided { mail, recipients: Vec::new() })
+            }
         };
         let gate = HeaderGate::new(policy, mailbox);
         self.message = Some(Message { envelope, way, gate, octets: 0, refused: None });
@@ -287,6 +295,10 @@ impl<'a> Conversation<'a> {
                 message::recipient_ok()
             }
             Delivery::Graph { .. } => message::recipient_ok(),
+            Delivery::Queue(queued) => {
+                queued.recipient(&recipient);
+                message::recipient_ok()
+            }
             Delivery::Smtp { exchange, .. } => match exchange.recipient(&recipient).await {
                 Ok(reply) => reply,
                 Err(error) => {
@@ -313,6 +325,7 @@ impl<'a> Conversation<'a> {
                 *room = Some(permit);
                 message::go_on()
             }),
+            Delivery::Queue(queued) => queued.begin().await.map(|()| message::go_on()),
             Delivery::Smtp { exchange, begun, .. } => match exchange.data().await {
                 Ok(reply) if reply.code() == 354 => {
                     *begun = true;
@@ -428,6 +441,7 @@ impl<'a> Conversation<'a> {
                 }
                 Err(error) => ("smtp", refused::unknown(&error).into()),
             },
+            (None, Delivery::Queue(queued)) => ("queue", queued.end().await.map_or_else(Verdict::from, Verdict::from)),
             (None, Delivery::Graph { admitted, collected, room: _room }) => {
                 let sent = match collected.finish().await {
                     Ok(message) => self.send_through_graph(admitted, &envelope, message).await,
@@ -450,7 +464,7 @@ impl<'a> Conversation<'a> {
             failure: failure.as_ref(),
             remark: &remark,
         };
-        if told.outcome() == Outcome::Sent {
+        if matches!(told.outcome(), Outcome::Sent | Outcome::Queued) {
             self.sent += octets;
             self.live.moved(self.sent, 0);
         }
@@ -463,32 +477,10 @@ impl<'a> Conversation<'a> {
     }
 
     async fn send_through_graph(&self, admitted: Admitted, envelope: &Envelope, message: MessageOctets) -> Verdict {
-        let no = |failure: Failure| -> Verdict { self.because_of(failure).into() };
-        let mailbox = admitted.bearer.user.clone();
-        let _place = match self.router.place(Protocol::Graph, &mailbox).await {
-            Ok(place) => place,
-            Err(failure) => return no(failure),
-        };
-        let large = self.router.ways.config.graph_large;
-        let (graph, authenticator) = (&self.router.ways.graph, &self.router.shared.authenticator);
-        let send = |admitted: &Admitted| {
-            let (bearer, message) = (admitted.bearer.clone(), message.clone());
-            let holder = admitted.admission.as_ref().map(|admission| TokenHolder::new(admission, &bearer.user));
-            async move {
-                let sent = graph.send_message(&bearer, envelope, &message, large).await;
-                sent.map_err(|not_sent| match holder {
-                    Some(holder) => {
-                        NotSent { failure: holder.refused_over_https(not_sent.failure, not_sent.access), ..not_sent }
-                    }
-                    None => not_sent,
-                })
-            }
-        };
-        let fetch = || self.router.admit_as(&mailbox, Resource::Graph);
-        match with_fresh_token(authenticator, admitted, fetch, send).await {
-            Ok(Ok((_, sent))) => sent.into(),
+        match self.router.send_through_graph(admitted, envelope, message, &()).await {
+            Ok(Ok(sent)) => sent.into(),
             Ok(Err(not_sent)) => not_sent.into(),
-            Err(failure) => no(failure),
+            Err(failure) => self.because_of(failure).into(),
         }
     }
 
@@ -523,7 +515,7 @@ impl Spare {
     }
 
     /// Waits until the connection is to be closed.
-    fn needless(&self) -> impl Future<Output = ()> + Send + use<> {
+    pub(super) fn needless(&self) -> impl Future<Output = ()> + Send + use<> {
         let (until, asked) = (self.until, self.exchange.asked_to_yield());
         async move {
             tokio::select! {

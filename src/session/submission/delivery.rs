@@ -8,6 +8,8 @@ use tokio::sync::{SemaphorePermit, watch};
 use tokio::time::{Instant, timeout_at};
 
 use super::exchange::Exchange;
+use crate::graph::{HandOver, MessageOctets, NotSent, Sent};
+use crate::login::device::KnownPassword;
 use crate::login::{AuthorizedLogin, LoginRequest, Principal};
 use crate::session::connection_info::ConnectionInfo;
 use crate::session::context::SessionContext;
@@ -20,6 +22,7 @@ use crate::session::submission::backend::SubmissionBackend;
 use crate::session::submission::fallback::SmtpUnavailable;
 use crate::session::submission::policy::SenderPolicy;
 use crate::session::submission::refused::{self, Refused};
+use crate::session::token_holder::TokenHolder;
 use crate::session::upstream::Target;
 use gatepost_config::{Config, Deliver, Grant, Resource, TrustedSender};
 use gatepost_core::account::MailAddress;
@@ -27,7 +30,9 @@ use gatepost_core::cause::Cause;
 use gatepost_core::failure::Failure;
 use gatepost_core::protocol::Protocol;
 use gatepost_oauth::tokens::explain::own_fault;
+use gatepost_proto::mail::smtp::Envelope;
 use gatepost_proto::sasl::{Bearer, Credentials};
+use gatepost_store::queue::Queue;
 
 /// What a client's right to send is based on.
 #[derive(Clone)]
@@ -133,6 +138,46 @@ impl<'a> DeliveryRouter<'a> {
         }
         let (admitted, route) = self.route(admitted, end).await?;
         Ok((admitted, Some(route)))
+    }
+
+    /// Verifies the password of a client whose messages are queued, without asking Microsoft. `None`:
+    /// its messages cannot be queued, because they need its password or its token.
+    ///
+    /// # Errors
+    /// A [`Failure`] when the client may not log in.
+    pub(super) async fn verify_for_queue(&self) -> Result<Option<(Principal, Option<Arc<KnownPassword>>)>, Failure> {
+        let (Some(_), Sender::LoggedIn(credentials)) = (&self.ways.queue, &self.sender) else { return Ok(None) };
+        let Credentials::Password { login, acting_as, password } = &**credentials else { return Ok(None) };
+        let request = LoginRequest {
+            login,
+            acting_as: acting_as.as_ref(),
+            password,
+            source: self.subject.peer.ip(),
+            protocol: Protocol::Smtp,
+            resource: self.resource(),
+        };
+        self.shared.authenticator.verify(request).await
+    }
+
+    /// Returns the queue for the client's messages; `None` if they go directly.
+    pub(super) fn queue(&self) -> Option<&'a Queue> {
+        let ways: &'a SubmissionBackend = self.ways;
+        match self.sender {
+            Sender::Proved(_) | Sender::Trusted(_) => ways.queue.as_ref(),
+            Sender::LoggedIn(_) => None,
+        }
+    }
+
+    /// Returns the address of the account that sends, if it needs no password.
+    pub(super) fn login(&self) -> Option<MailAddress> {
+        match &self.sender {
+            Sender::Proved(principal) => Some(principal.login.clone()),
+            Sender::Trusted(rule) => {
+                let found = self.shared.authenticator.config().accounts.find(&rule.login);
+                found.map(|(_, login)| login)
+            }
+            Sender::LoggedIn(_) => None,
+        }
     }
 
     /// Authorizes the sender, and prepares a route for a message of `mailbox`, within the time limit
@@ -322,6 +367,39 @@ impl<'a> DeliveryRouter<'a> {
         let place = self.place(Protocol::Smtp, &bearer.user).await.map_err(|failure| (None, failure))?;
         let exchange = Exchange::new(stream, authenticated, place, &self.shared.limits);
         Ok((Admitted { bearer, admission: None }, DeliveryRoute::Smtp(Box::new(exchange))))
+    }
+
+    /// Sends a message through Graph; `hand_over` hears of it directly before.
+    ///
+    /// # Errors
+    /// A [`Failure`] before Graph was asked; within the result, that of Graph.
+    pub(super) async fn send_through_graph(
+        &self,
+        admitted: Admitted,
+        envelope: &Envelope,
+        message: MessageOctets,
+        hand_over: &impl HandOver,
+    ) -> Result<Result<Sent, NotSent>, Failure> {
+        let mailbox = admitted.bearer.user.clone();
+        let _place = self.place(Protocol::Graph, &mailbox).await?;
+        let large = self.ways.config.graph_large;
+        let (graph, authenticator) = (&self.ways.graph, &self.shared.authenticator);
+        let send = |admitted: &Admitted| {
+            let (bearer, message) = (admitted.bearer.clone(), message.clone());
+            let holder = admitted.admission.as_ref().map(|admission| TokenHolder::new(admission, &bearer.user));
+            async move {
+                let sent = graph.send_noted(&bearer, envelope, &message, large, hand_over).await;
+                sent.map_err(|not_sent| match holder {
+                    Some(holder) => {
+                        NotSent { failure: holder.refused_over_https(not_sent.failure, not_sent.access), ..not_sent }
+                    }
+                    None => not_sent,
+                })
+            }
+        };
+        let fetch = || self.admit_as(&mailbox, Resource::Graph);
+        let sent = with_fresh_token(authenticator, admitted, fetch, send).await?;
+        Ok(sent.map(|(_, sent)| sent))
     }
 
     pub(super) async fn place(&self, protocol: Protocol, mailbox: &MailAddress) -> Result<MailboxPermit, Failure> {

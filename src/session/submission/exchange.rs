@@ -77,6 +77,12 @@ impl Exchange {
         }
     }
 
+    /// Returns what has come from the server before the end of the message: its final reply, or that
+    /// the connection broke. It then has no message.
+    pub(super) async fn has_ended(&mut self) -> Option<io::Result<Reply>> {
+        timeout(Duration::ZERO, self.read_reply()).await.ok()
+    }
+
     /// Ends the message, and waits for its final reply.
     pub(super) async fn end(&mut self) -> io::Result<Reply> {
         self.forward.end();

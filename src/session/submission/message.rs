@@ -5,6 +5,7 @@ use tokio::sync::SemaphorePermit;
 use super::collected::Collected;
 use super::exchange::Exchange;
 use super::header::HeaderGate;
+use super::queued::Queued;
 use super::refused::{self, Refused};
 use crate::graph::{NotSent, Sent};
 use crate::session::mail_refusal::MailRefusal;
@@ -38,6 +39,8 @@ pub(super) enum Delivery<'a> {
     },
     /// It is collected.
     Graph { admitted: Admitted, collected: Box<Collected>, room: Option<SemaphorePermit<'a>> },
+    /// It is written to the disk.
+    Queue(Box<Queued<'a>>),
     /// The connection is lost.
     Lost,
 }
@@ -94,6 +97,11 @@ impl Message<'_> {
                     self.give_up(refused);
                 }
             }
+            Delivery::Queue(queued) => {
+                if let Err(refused) = queued.content(piece).await {
+                    self.give_up(refused);
+                }
+            }
             Delivery::Undecided { .. } | Delivery::Lost => {}
         }
     }
@@ -102,6 +110,7 @@ impl Message<'_> {
     pub(super) fn mailbox(&self) -> Option<MailAddress> {
         match &self.way {
             Delivery::Smtp { admitted, .. } | Delivery::Graph { admitted, .. } => Some(admitted.bearer.user.clone()),
+            Delivery::Queue(queued) => Some(queued.mailbox.clone()),
             Delivery::Undecided { .. } | Delivery::Lost => None,
         }
     }

@@ -1,9 +1,11 @@
 //! SMTP listeners that take messages themselves (`deliver: graph`, `deliver: auto`,
-//! `trusted_senders`, `legacy`, `sender`), and send each one on to Exchange Online or Microsoft
-//! Graph. A 250 after a message is Microsoft's own answer.
+//! `trusted_senders`, `legacy`, `sender`, `queue`), and send each one on to Exchange Online or Microsoft
+//! Graph. A 250 after a message is Microsoft's own answer, or says that the message is durable in the
+//! queue.
 //!
 //! `delivery` finds the route for a message. `conversation` sends the client's messages along it,
-//! each a `message` that `opening` begins, for Graph `collected`. `policy` and `header` decide as whom a client may send, `rates` how often a
+//! each a `message` that `opening` begins, for Graph `collected`, or puts it into
+//! the [`queue`] (`queued`). `policy` and `header` decide as whom a client may send, `rates` how often a
 //! trusted device may. `program` serves programs of this machine.
 
 use std::net::SocketAddr;
@@ -43,6 +45,8 @@ mod opening;
 mod policy;
 #[cfg(unix)]
 mod program;
+pub mod queue;
+mod queued;
 mod rates;
 mod refused;
 
@@ -69,9 +73,7 @@ pub(super) async fn serve(
     let Some(LoggedIn { stream, leftovers, login }) = entered else { return };
     place.logged_in();
     let (sender, whose, ready, live) = match login {
-        Some((Accepted { whose, brings: Ready { sender, admitted, way }, .. }, live)) => {
-            (sender, whose, Some((admitted, way)), live)
-        }
+        Some((Accepted { whose, brings: Ready { sender, route }, .. }, live)) => (sender, whose, route, live),
         None => {
             let Some(rule) = ways.config.trusted(peer.ip()) else { return };
             let whose = SessionUser::named(rule.login.as_str());
@@ -145,9 +147,9 @@ struct SubmissionLogin<'a> {
 /// What a login yields.
 struct Ready {
     sender: Sender,
-    admitted: Admitted,
-    /// `None` if it depends on the message.
-    way: Option<DeliveryRoute>,
+    /// The token, and the route unless it depends on the message. `None` for a client whose messages
+    /// are queued.
+    route: Option<(Admitted, Option<DeliveryRoute>)>,
 }
 
 impl LoginHandler for SubmissionLogin<'_> {
@@ -170,13 +172,18 @@ impl LoginHandler for SubmissionLogin<'_> {
     async fn decide(&self, credentials: &Arc<Credentials>, end: Instant) -> Result<Accepted<Ready>, Failure> {
         let Self { shared, ways, subject } = *self;
         let router = DeliveryRouter { shared, ways, subject, sender: Sender::LoggedIn(Arc::clone(credentials)) };
+        if let Some((principal, device)) = router.verify_for_queue().await? {
+            let whose = SessionUser::verified(&principal, device);
+            let brings = Ready { sender: Sender::Proved(Arc::new(principal)), route: None };
+            return Ok(Accepted { whose, token: "not fetched", announced: Capabilities::default(), brings });
+        }
         let (admitted, way) = router.log_in(end).await?;
         let whose = match &admitted.admission {
             Some(admission) => SessionUser::from(admission),
             None => SessionUser::named(admitted.bearer.user.as_str()),
         };
         let token = admitted.token();
-        let brings = Ready { sender: admitted.sender(credentials), admitted, way };
+        let brings = Ready { sender: admitted.sender(credentials), route: Some((admitted, way)) };
         Ok(Accepted { whose, token, announced: Capabilities::default(), brings })
     }
 }

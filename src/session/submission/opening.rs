@@ -53,6 +53,9 @@ impl<'a> Conversation<'a> {
     /// The refusal of the message.
     pub(super) async fn start(&mut self, mail: &Mail, mailbox: &MailAddress) -> Result<(Reply, Delivery<'a>), Refused> {
         let router = &self.router;
+        if let Some(queue) = router.queue() {
+            return self.start_queued(queue, mail, mailbox).await;
+        }
         let is_other =
             |spare: &mut Spare| spare.admitted.bearer.user != *mailbox || !router.still_admits(&spare.admitted);
         if let Some(spare) = self.spare.take_if(is_other) {
@@ -142,6 +145,10 @@ impl<'a> Conversation<'a> {
                 }
             }
             Delivery::Graph { room, .. } => *room = Some(self.router.graph_room()?),
+            Delivery::Queue(queued) => {
+                recipients.iter().for_each(|recipient| queued.recipient(recipient));
+                queued.begin().await?;
+            }
             Delivery::Undecided { .. } | Delivery::Lost => {}
         }
         Ok(way)

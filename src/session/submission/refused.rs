@@ -11,6 +11,7 @@ use gatepost_core::failure::{Actor, Failure, Refusal};
 use gatepost_core::system_error::Plain;
 use gatepost_proto::mail::smtp::Reply;
 use gatepost_proto::mime::MimeError;
+use gatepost_store::queue::QueueError;
 
 /// How much is shown of an address that a client names, in bytes (RFC 5321 §4.5.3.1).
 const SHOWN: usize = 320;
@@ -126,6 +127,17 @@ pub(super) fn outside(recipient: &str, domain: &str, rule: &TrustedSender) -> Re
         reply: Reply::new(550, [7, 1], format_args!("This {} may not send to <{recipient}>", whom(rule))),
         failure,
     }
+}
+
+/// The message cannot be put into the queue.
+pub(super) fn not_queued(error: &QueueError) -> Refused {
+    let (cause, reply) = match error {
+        QueueError::Full(_) => (Cause::QueueFull, Reply::new(452, [3, 1], "The queue is full, try again later")),
+        QueueError::Damaged(_) | QueueError::Store(_) => {
+            (Cause::QueueUnavailable, Reply::new(451, [3, 0], "The queue does not work for now, try again later"))
+        }
+    };
+    Refused { reply, failure: Failure::new(cause, format!("message not queued: {error}")) }
 }
 
 /// The message is larger than Graph takes, also as a draft if those are allowed.

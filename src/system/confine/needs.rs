@@ -48,7 +48,8 @@ impl Needs {
         needs.commands = config.runs_commands;
         needs.store(&config.state);
         needs.write.extend(config.spool.clone());
-        needs.write.extend(config.queue.iter().map(|queue| queue.directory.clone()));
+        let queue = config.queue.iter().filter(|queue| config.has_queue() || queue.directory.exists());
+        needs.write.extend(queue.map(|queue| queue.directory.clone()));
         if let Some(AuditLog::File(file)) = &config.log.audit {
             needs.write.extend(directory(file));
         }

@@ -28,6 +28,7 @@ mod network;
 mod own_tokens;
 mod penalties;
 mod proxy;
+mod queue;
 mod reload;
 mod secrets;
 mod shared_mailboxes;

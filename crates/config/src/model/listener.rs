@@ -51,6 +51,11 @@ impl Listener {
         }
     }
 
+    /// Whether it takes messages into the queue.
+    pub fn has_queue(&self) -> bool {
+        matches!(&self.serves, ListenerBackend::Submission(submission) if submission.queue)
+    }
+
     /// The resources of the tokens that a login here needs. The first one is needed at once.
     pub fn resources(&self) -> &'static [Resource] {
         match &self.serves {

@@ -84,6 +84,11 @@ pub struct Config {
 }
 
 impl Config {
+    /// Whether a listener takes messages into the queue.
+    pub fn has_queue(&self) -> bool {
+        self.listeners.iter().any(Listener::has_queue)
+    }
+
     /// The problem that remains when only these `logins` have device passwords.
     pub fn unproved_accounts<'a>(&self, logins: impl IntoIterator<Item = &'a MailAddress>) -> Option<Problems> {
         let found = logins.into_iter().filter_map(|login| self.accounts.find(login.as_login()));

@@ -10,7 +10,7 @@ use super::network::ADDRESS;
 const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
 
-const MINUTE: Duration = Duration::from_secs(60);
+const SECOND: Duration = Duration::from_secs(1);
 const DAY: Duration = Duration::from_secs(24 * 3_600);
 
 /// Longest time for which a message may wait, or be kept.
@@ -39,7 +39,7 @@ pub(super) const QUEUE: &Block = &Block {
             ),
             Key::new(
                 "retry_for",
-                Kind::Time(MINUTE, LONGEST),
+                Kind::Time(SECOND, LONGEST),
                 Value("2d"),
                 "Time after which a message that could not be delivered fails.",
             ),

@@ -156,6 +156,11 @@ pub(super) struct ByCause {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct ByState {
+    pub(super) state: &'static str,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(super) struct RefusedLabels {
     pub(super) protocol: &'static str,
     pub(super) cause: &'static str,

@@ -2,6 +2,9 @@
 //! read.
 
 use std::fmt;
+use std::time::Duration;
+
+use crate::mail::reply::retry_after;
 
 /// A whole reply.
 #[derive(Clone, PartialEq, Eq)]
@@ -59,6 +62,11 @@ impl Reply {
     pub(crate) fn has_enhanced(&self, status: &str) -> bool {
         let first = self.texts.first().map_or(&b""[..], Vec::as_slice);
         first.split(|b| *b == b' ').next() == Some(status.as_bytes())
+    }
+
+    /// The pause that the server asks for, if it does.
+    pub fn suggested_pause(&self) -> Option<Duration> {
+        retry_after(&self.words())
     }
 
     /// Code and texts in one line, for the log.

@@ -1,0 +1,359 @@
+//! One attempt to deliver a message of the queue, over the same ways as messages that a client
+//! waits for.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use tokio::sync::OnceCell;
+
+use super::outcome::Attempted;
+use crate::graph::{HandOver, MessageOctets, SentCopy};
+use crate::login::Principal;
+use crate::session::backend::Backend;
+use crate::session::connection_info::ConnectionInfo;
+use crate::session::context::SessionContext;
+use crate::session::listener_state::ListenerState;
+use crate::session::mail_refusal::MailRefusal;
+use crate::session::submission::backend::SubmissionBackend;
+use crate::session::submission::conversation::Spare;
+use crate::session::submission::delivery::{Admitted, DeliveryRoute, DeliveryRouter, Sender};
+use crate::session::submission::exchange::Exchange;
+use crate::session::submission::refused;
+use gatepost_config::{Queue as QueueConfig, Resource};
+use gatepost_core::account::MailAddress;
+use gatepost_core::cause::Cause;
+use gatepost_core::clock::UnixTime;
+use gatepost_core::failure::Failure;
+use gatepost_core::protocol::MailProtocol;
+use gatepost_core::system_error::Plain;
+use gatepost_proto::mail::smtp::transaction::{Body, Mail, Recipient};
+use gatepost_proto::mail::smtp::{Envelope, Reply, Stage};
+use gatepost_store::queue::{Courier, Entry, NewMessage, QueueError, QueueId};
+
+/// What the present configuration has for deliveries.
+pub struct Present {
+    /// What sessions share.
+    pub shared: Arc<SessionContext>,
+    /// The listeners.
+    pub services: Vec<Arc<ListenerState>>,
+    /// The section `queue`.
+    pub config: Option<QueueConfig>,
+}
+
+impl Present {
+    /// Returns how a message of this listener leaves. If the listener is gone, another one with a
+    /// queue stands in.
+    fn backend(&self, listener: &str) -> Option<Arc<SubmissionBackend>> {
+        let of = |service: &Arc<ListenerState>| match &service.serving {
+            Backend::Submission(ways) => Some(Arc::clone(ways)),
+            _ => None,
+        };
+        let same = self.services.iter().filter(|service| *service.listener.name == *listener).find_map(of);
+        same.or_else(|| self.services.iter().filter_map(of).find(|ways| ways.queue.is_some()))
+    }
+}
+
+/// Notes durably that a message is being handed over, once.
+struct Marking<'a> {
+    courier: &'a Courier,
+    id: QueueId,
+    marked: OnceCell<Result<bool, QueueError>>,
+    has_begun: AtomicBool,
+}
+
+impl<'a> Marking<'a> {
+    fn new(courier: &'a Courier, id: QueueId) -> Self {
+        Self { courier, id, marked: OnceCell::new(), has_begun: AtomicBool::new(false) }
+    }
+
+    /// What follows if the message must not be handed over.
+    fn refusal(&self) -> Option<Attempted> {
+        match self.marked.get()? {
+            Ok(true) => None,
+            Ok(false) => Some(Attempted::Withdrawn),
+            Err(error) => Some(unreadable(error)),
+        }
+    }
+}
+
+impl HandOver for Marking<'_> {
+    // The lanes wait, and other messages go meanwhile.
+    const WAITS: bool = false;
+
+    async fn begins(&self) -> bool {
+        self.has_begun.store(true, Ordering::Relaxed);
+        matches!(self.marked.get_or_init(|| self.courier.hand_over(self.id)).await, Ok(true))
+    }
+}
+
+/// A message that is tried.
+pub(super) struct Attempt<'a> {
+    pub(super) present: &'a Present,
+    pub(super) courier: &'a Courier,
+    pub(super) entry: &'a Entry,
+    pub(super) message: &'a NewMessage,
+    pub(super) mailbox: &'a MailAddress,
+}
+
+impl Attempt<'_> {
+    /// Tries to deliver the message. Returns also a connection for the next one. `spare` is one that
+    /// is signed in to the mailbox. When `stop` ends, the attempt is given up, unless the message is
+    /// already being handed over.
+    pub(super) async fn deliver(
+        &self,
+        spare: Option<Spare>,
+        stop: impl Future<Output = ()> + Send,
+    ) -> (Attempted, Option<Spare>) {
+        let marking = Marking::new(self.courier, self.entry.id);
+        let mut kept = None;
+        let attempted = {
+            let deliver = self.try_it(spare, &marking, &mut kept);
+            tokio::pin!(deliver);
+            tokio::select! {
+                attempted = &mut deliver => attempted,
+                () = stop => if marking.has_begun.load(Ordering::Relaxed) { deliver.await } else { Attempted::Interrupted },
+            }
+        };
+        (attempted, kept)
+    }
+
+    async fn try_it(&self, spare: Option<Spare>, marking: &Marking<'_>, kept: &mut Option<Spare>) -> Attempted {
+        let Some(ways) = self.present.backend(&self.message.listener) else {
+            return Attempted::paused(Failure::new(
+                Cause::ListenerRemoved,
+                format!(
+                    "no listener with a queue is left to send messages of the listener `{}`",
+                    self.message.listener
+                ),
+            ));
+        };
+        let subject = self.subject();
+        let router = match self.router(&ways, &subject) {
+            Ok(router) => router,
+            Err(failure) => return Attempted::paused(failure),
+        };
+        let spare = spare.filter(|spare| ways.smtp.is_some() && router.still_admits(&spare.admitted));
+        let mut again = spare.is_some();
+        let mut route = spare.map(Spare::used);
+        loop {
+            let (admitted, way) = match route.take() {
+                Some(ready) => ready,
+                None => match router.prepare(self.mailbox).await {
+                    Ok(ready) => ready,
+                    Err(failure) => return self.cannot(failure),
+                },
+            };
+            let mut exchange = match way {
+                DeliveryRoute::Graph => return self.through_graph(&router, admitted, marking).await,
+                DeliveryRoute::Smtp(exchange) => exchange,
+            };
+            match exchange.mail(&self.mail()).await {
+                Ok(reply) if reply.class() == 2 => {
+                    return self.by_smtp(admitted, exchange, marking, kept).await;
+                }
+                // A kept connection may be dead without our knowledge.
+                Ok(reply) if reply.code() == 421 && again => {}
+                Ok(reply) => {
+                    if reply.code() != 421 {
+                        *kept = Some(Spare::new(admitted, exchange));
+                    }
+                    return self.refused(Stage::Sender, &reply, None);
+                }
+                Err(_) if again => {}
+                Err(error) => return Attempted::paused(refused::broke(&error).failure),
+            }
+            again = false;
+        }
+    }
+
+    async fn by_smtp(
+        &self,
+        admitted: Admitted,
+        mut exchange: Box<Exchange>,
+        marking: &Marking<'_>,
+        kept: &mut Option<Spare>,
+    ) -> Attempted {
+        let broke = |error: &io::Error| Attempted::paused(refused::broke(error).failure);
+        for recipient in &self.message.recipients {
+            let recipient = Recipient { address: recipient.address.clone(), dsn: recipient.dsn.clone() };
+            match exchange.recipient(&recipient).await {
+                Ok(reply) if reply.is_positive() => {}
+                Ok(reply) => {
+                    let attempted = self.refused(Stage::Recipient, &reply, Some(&recipient.address));
+                    if reply.code() != 421 && exchange.reset().await.is_ok_and(|reply| reply.class() == 2) {
+                        *kept = Some(Spare::new(admitted, exchange));
+                    }
+                    return attempted;
+                }
+                Err(error) => return broke(&error),
+            }
+        }
+        match exchange.data().await {
+            Ok(reply) if reply.code() == 354 => {}
+            Ok(reply) if reply.is_positive() => return Attempted::paused(refused::lost().failure),
+            Ok(reply) => return self.refused(Stage::Content, &reply, None),
+            Err(error) => return broke(&error),
+        }
+        let file = match self.courier.queue().read(self.entry.id).await {
+            Ok(Some(file)) => file,
+            Ok(None) => return Attempted::Withdrawn,
+            Err(error) => return unreadable(&error),
+        };
+        let mut offset = 0;
+        while offset < file.length() {
+            let piece = match file.chunk_at(offset).await {
+                Ok(piece) => piece,
+                // Without the final dot, the server drops what it has.
+                Err(error) => return damaged(&error),
+            };
+            offset += piece.len() as u64;
+            match exchange.content(&piece).await {
+                Ok(()) => {}
+                Err(Ok(reply)) => return self.refused(Stage::Content, &reply, None),
+                Err(Err(error)) => return broke(&error),
+            }
+        }
+        // A server that is gone before the final dot has certainly not taken the message.
+        if let Some(attempted) = self.ended_early(&mut exchange).await {
+            return attempted;
+        }
+        if !marking.begins().await {
+            return marking.refusal().unwrap_or(Attempted::Withdrawn);
+        }
+        if let Some(attempted) = self.ended_early(&mut exchange).await {
+            return attempted;
+        }
+        match exchange.end().await {
+            Ok(reply) => {
+                if reply.code() != 421 {
+                    *kept = Some(Spare::new(admitted, exchange));
+                }
+                match reply.class() {
+                    2 => Attempted::Sent { way: "smtp", reply, remark: String::new(), loss: None },
+                    3 => Attempted::Open(refused::lost().failure),
+                    _ => self.refused(Stage::Content, &reply, None),
+                }
+            }
+            Err(error) => Attempted::Open(refused::unknown(&error).failure),
+        }
+    }
+
+    async fn ended_early(&self, exchange: &mut Exchange) -> Option<Attempted> {
+        Some(match exchange.has_ended().await? {
+            Ok(reply) if !reply.is_positive() => self.refused(Stage::Content, &reply, None),
+            Ok(_) => Attempted::paused(refused::lost().failure),
+            Err(error) => Attempted::paused(refused::broke(&error).failure),
+        })
+    }
+
+    async fn through_graph(&self, router: &DeliveryRouter<'_>, admitted: Admitted, marking: &Marking<'_>) -> Attempted {
+        let Ok(_room) = router.ways.room.acquire().await else { return Attempted::Interrupted };
+        let file = match self.courier.queue().read(self.entry.id).await {
+            Ok(Some(file)) => file,
+            Ok(None) => return Attempted::Withdrawn,
+            Err(error) => return unreadable(&error),
+        };
+        match router.send_through_graph(admitted, &self.envelope(), MessageOctets::File(file), marking).await {
+            Ok(Ok(sent)) => Attempted::sent_through_graph(sent),
+            Ok(Err(not_sent)) => marking.refusal().unwrap_or_else(|| {
+                Attempted::not_sent_through_graph(not_sent, router.ways.graph.pause_left(self.mailbox))
+            }),
+            Err(failure) => self.cannot(failure),
+        }
+    }
+
+    /// Looks into Sent Items whether a message was sent that was handed over at most so long ago.
+    pub(super) async fn look(&self, handed_over: UnixTime, now: UnixTime) -> SentCopy {
+        let Some(message_id) = &self.message.message_id else {
+            return SentCopy::Barred("the message has no Message-ID that can be searched for".to_owned());
+        };
+        let Some(ways) = self.present.backend(&self.message.listener) else {
+            return SentCopy::Unknown("no listener with a queue is left".to_owned());
+        };
+        let subject = self.subject();
+        let admitted = match self.router(&ways, &subject) {
+            Ok(router) => router.admit_as(self.mailbox, Resource::Graph).await,
+            Err(failure) => Err(failure),
+        };
+        match admitted {
+            Ok(admitted) => {
+                let recipients: Vec<String> = self.envelope().recipients;
+                ways.graph.find_sent(&admitted.bearer, message_id, &recipients, now.since(handed_over)).await
+            }
+            Err(failure) => SentCopy::Unknown(failure.message),
+        }
+    }
+
+    /// The message cannot be tried: there is no token, no connection or no permit.
+    fn cannot(&self, failure: Failure) -> Attempted {
+        let wait = self.present.shared.memory.pause_left(MailProtocol::Smtp, self.mailbox);
+        Attempted::Paused { failure, wait: Some(wait).filter(|wait| !wait.is_zero()) }
+    }
+
+    fn refused(&self, stage: Stage, reply: &Reply, recipient: Option<&str>) -> Attempted {
+        let sender = self.message.sender.as_deref();
+        let mailbox = self.mailbox.as_str();
+        Attempted::refused_by_exchange(MailRefusal { stage, reply, mailbox, sender, recipient })
+    }
+
+    /// Returns a description of the connection from which the message came.
+    pub(super) fn subject(&self) -> ConnectionInfo {
+        let device = self.message.device.parse().unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+        ConnectionInfo::new(&self.message.listener.as_str().into(), SocketAddr::new(device, 0))
+    }
+
+    /// Returns the router of the account that sent the message, by the present configuration.
+    fn router<'r>(
+        &'r self,
+        ways: &'r SubmissionBackend,
+        subject: &'r ConnectionInfo,
+    ) -> Result<DeliveryRouter<'r>, Failure> {
+        let shared = &*self.present.shared;
+        let Ok(login) = MailAddress::parse(&self.message.login) else {
+            return Err(Failure::new(Cause::UnknownAccount, "the message names no account"));
+        };
+        let principal = shared.authenticator.identify(login.as_login(), None)?;
+        let Principal { account, mailbox, .. } = &principal;
+        let opens = mailbox == self.mailbox
+            || account.sending.send_as.has(self.mailbox)
+            || account.mailbox_named(&login, self.mailbox.as_login()).is_some();
+        if !opens {
+            return Err(Failure::new(
+                Cause::ActingAsNotAllowed,
+                format!("account `{login}` may no longer open mailbox `{}`", self.mailbox),
+            ));
+        }
+        Ok(DeliveryRouter { shared, ways, subject, sender: Sender::Proved(Arc::new(principal)) })
+    }
+
+    fn mail(&self) -> Mail {
+        let NewMessage { sender, body, smtputf8, dsn, .. } = self.message;
+        let body = body
+            .as_deref()
+            .and_then(|name| [Body::SevenBit, Body::EightBit].into_iter().find(|body| body.name() == name));
+        Mail { sender: sender.clone(), size: Some(self.entry.bytes), body, smtputf8: *smtputf8, dsn: dsn.clone() }
+    }
+
+    fn envelope(&self) -> Envelope {
+        let NewMessage { sender, recipients, smtputf8, .. } = self.message;
+        let recipients = recipients.iter().map(|recipient| recipient.address.clone()).collect();
+        Envelope { sender: sender.clone(), recipients, smtputf8: *smtputf8 }
+    }
+}
+
+/// The message was not handed over, because the queue does not give it.
+fn unreadable(error: &QueueError) -> Attempted {
+    let failure = Failure::new(Cause::QueueUnavailable, error.to_string());
+    if let QueueError::Damaged(_) = error { Attempted::Refused(failure) } else { Attempted::Unreadable(failure) }
+}
+
+fn damaged(error: &io::Error) -> Attempted {
+    let failure = Failure::new(Cause::QueueUnavailable, format!("the message cannot be read: {}", Plain(error)));
+    if error.kind() == io::ErrorKind::InvalidData {
+        Attempted::Refused(failure)
+    } else {
+        Attempted::Unreadable(failure)
+    }
+}

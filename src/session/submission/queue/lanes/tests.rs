@@ -1,0 +1,345 @@
+use super::*;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// Lanes with a time that only goes on when the test says so.
+struct Test {
+    lanes: Lanes,
+    now: Instant,
+}
+
+impl Test {
+    fn new() -> Self {
+        Self { lanes: Lanes::new(30), now: Instant::now() }
+    }
+
+    /// Adds a message of `mailbox` from `device`, accepted at the second of its number.
+    fn add(&mut self, id: u64, mailbox: &str, device: &str) {
+        self.add_due(id, mailbox, device, self.now);
+    }
+
+    fn add_due(&mut self, id: u64, mailbox: &str, device: &str, due: Instant) {
+        let entry = Entry { id: QueueId(id), mailbox: name(mailbox), device: device.into(), accepted: UnixTime(id) };
+        self.lanes.add(entry, due, self.now);
+    }
+
+    fn take(&mut self) -> Option<Task> {
+        self.lanes.take(self.now)
+    }
+
+    /// Takes everything that can be taken at once.
+    fn all(&mut self) -> Vec<Task> {
+        std::iter::from_fn(|| self.take()).collect()
+    }
+
+    fn ids(tasks: &[Task]) -> Vec<u64> {
+        tasks.iter().map(|task| task.id.0).collect()
+    }
+
+    fn done(&mut self, task: Task, end: End) {
+        self.lanes.done(task, end, self.now);
+    }
+
+    /// Sends everything for so many seconds. Returns the ids with the second in which each was sent.
+    fn send_for(&mut self, seconds: u64) -> Vec<(u64, u64)> {
+        let mut sent = Vec::new();
+        for second in 0..seconds {
+            while let Some(task) = self.take() {
+                sent.push((second, task.id.0));
+                self.done(task, End::Over);
+            }
+            self.now += SECOND;
+        }
+        sent
+    }
+}
+
+fn name(local: &str) -> MailAddress {
+    MailAddress::parse(&format!("{local}@contoso.com")).unwrap()
+}
+
+#[test]
+fn the_messages_of_a_device_go_one_at_a_time_and_in_order() {
+    let mut test = Test::new();
+    for id in [3, 1, 2] {
+        test.add(id, "anna", "printer");
+    }
+    for id in [1, 2, 3] {
+        let mut tasks = test.all();
+        assert_eq!(Test::ids(&tasks), [id]);
+        test.done(tasks.remove(0), End::Over);
+        assert!(!test.lanes.has(QueueId(id)));
+    }
+    assert_eq!(test.take(), None);
+}
+
+#[test]
+fn a_known_message_is_not_added_twice() {
+    let mut test = Test::new();
+    test.add(1, "anna", "printer");
+    test.add(1, "anna", "printer");
+    let task = test.take().unwrap();
+    test.add(1, "anna", "printer");
+    test.done(task, End::Over);
+    assert_eq!(test.take(), None);
+}
+
+#[test]
+fn devices_of_one_mailbox_send_beside_each_other_as_far_as_it_has_connections() {
+    let mut test = Test::new();
+    for id in 1..=5 {
+        test.add(id, "anna", &format!("printer {id}"));
+    }
+    let mut tasks = test.all();
+    assert_eq!(Test::ids(&tasks), [1, 2, 3]);
+    test.done(tasks.remove(1), End::Over);
+    assert_eq!(Test::ids(&test.all()), [4]);
+}
+
+#[test]
+fn a_mailbox_that_cannot_send_is_tested_by_one_message_and_holds_up_no_other() {
+    let mut test = Test::new();
+    for id in 1..=6 {
+        test.add(id, "anna", if id % 2 == 0 { "printer" } else { "scanner" });
+    }
+    test.add(7, "bert", "printer");
+    let tasks = test.all();
+    assert_eq!(Test::ids(&tasks), [1, 7, 2]);
+    for task in tasks {
+        let end = if task.mailbox == name("anna") { End::Paused(30 * SECOND) } else { End::Over };
+        test.done(task, end);
+    }
+    assert_eq!((test.take(), test.lanes.faults(&name("anna"))), (None, 2));
+    assert_eq!(test.lanes.next(), Some(test.now + 30 * SECOND));
+    test.now += 29 * SECOND;
+    test.add(8, "bert", "printer");
+    assert_eq!(test.take().unwrap().id.0, 8);
+    assert_eq!(test.take(), None);
+    test.now += SECOND;
+    let mut tasks = test.all();
+    assert_eq!(Test::ids(&tasks), [1], "one of two devices tests it, with its first message");
+    test.done(tasks.remove(0), End::Paused(60 * SECOND));
+    test.now += 60 * SECOND;
+    let mut tasks = test.all();
+    test.done(tasks.remove(0), End::Over);
+    assert_eq!(Test::ids(&test.all()), [2, 3], "both send again");
+    assert_eq!(test.lanes.faults(&name("anna")), 0);
+}
+
+#[test]
+fn a_message_that_is_refused_for_a_while_is_set_aside_and_the_next_one_goes() {
+    let mut test = Test::new();
+    for id in 1..=3 {
+        test.add(id, "anna", "printer");
+    }
+    let first = test.take().unwrap();
+    test.done(first, End::Aside(30 * SECOND));
+    let second = test.take().unwrap();
+    assert_eq!(second.id.0, 2);
+    test.done(second, End::Over);
+    let third = test.take().unwrap();
+    test.done(third, End::Over);
+    assert_eq!(test.take(), None);
+    test.now += 30 * SECOND;
+    let again = test.take().unwrap();
+    assert_eq!((again.id.0, &again.step), (1, &Step::Send(None, UnixTime(1))));
+    test.done(again, End::Over);
+    assert_eq!(test.take(), None);
+}
+
+#[test]
+fn messages_set_aside_and_new_ones_take_turns() {
+    let mut test = Test::new();
+    for id in 1..=100 {
+        test.add_due(id, "anna", "printer", test.now + SECOND);
+    }
+    for id in 101..=110 {
+        test.add(id, "anna", "printer");
+    }
+    test.now += SECOND;
+    let sent: Vec<u64> = test.send_for(1).into_iter().map(|(_, id)| id).collect();
+    assert_eq!(sent.len(), 30);
+    let new: Vec<u64> = sent.iter().copied().filter(|id| *id > 100).collect();
+    assert_eq!(new, (101..=110).collect::<Vec<_>>(), "{sent:?}");
+}
+
+#[test]
+fn no_minute_has_more_than_thirty_and_the_oldest_of_many_waits_no_longer_than_that() {
+    let mut test = Test::new();
+    for id in 1..=120 {
+        test.add(id, "anna", "printer");
+    }
+    test.add(121, "bert", "printer");
+    let sent = test.send_for(240);
+    assert_eq!(sent.iter().find(|(_, id)| *id == 121).unwrap().0, 0, "another mailbox does not wait");
+    let of_anna: Vec<(u64, u64)> = sent.into_iter().filter(|(_, id)| *id <= 120).collect();
+    assert_eq!(of_anna.iter().map(|(_, id)| *id).collect::<Vec<_>>(), (1..=120).collect::<Vec<_>>());
+    let at: Vec<u64> = of_anna.iter().map(|(second, _)| *second).collect();
+    assert!(at.windows(31).all(|some| some[30] - some[0] >= 60), "{at:?}");
+    assert_eq!(at.last(), Some(&180));
+    // It is forgotten when its minute is over.
+    test.now += MINUTE;
+    assert_eq!(test.take(), None);
+    assert!(test.lanes.mailboxes.is_empty() && test.lanes.agenda.is_empty() && test.lanes.known.is_empty());
+}
+
+#[test]
+fn messages_under_way_count_until_a_minute_after_their_end() {
+    let mut test = Test::new();
+    test.lanes.adjust(2);
+    for id in 1..=4 {
+        test.add(id, "anna", &format!("printer {id}"));
+    }
+    let mut tasks = test.all();
+    assert_eq!(Test::ids(&tasks), [1, 2]);
+    // Exchange may count them at any time until then.
+    test.now += 50 * SECOND;
+    test.done(tasks.remove(0), End::Over);
+    test.done(tasks.remove(0), End::Gone);
+    assert_eq!(Test::ids(&test.all()), [3], "one was never seen by Exchange");
+    test.now += 59 * SECOND;
+    assert_eq!(test.take(), None);
+    test.now += SECOND;
+    assert_eq!(Test::ids(&test.all()), [4]);
+}
+
+#[test]
+fn mailboxes_have_their_turns_one_after_another() {
+    let mut test = Test::new();
+    for id in 0..40 {
+        test.add(id, ["anna", "bert", "carl", "dora"][id as usize % 4], &format!("printer {}", id / 4));
+    }
+    // One message at a time is sent in all.
+    let mut order = Vec::new();
+    while let Some(task) = test.take() {
+        order.push(task.mailbox.clone());
+        test.done(task, End::Over);
+    }
+    for four in order.chunks(4) {
+        assert_eq!(four.iter().collect::<HashSet<_>>().len(), 4, "{order:?}");
+    }
+    assert_eq!(order.len(), 40);
+}
+
+#[test]
+fn what_nobody_can_tell_is_looked_for_and_holds_up_nothing() {
+    let mut test = Test::new();
+    test.add(1, "anna", "printer");
+    test.add(2, "anna", "printer");
+    let first = test.take().unwrap();
+    test.done(first, End::Look(60 * SECOND));
+    assert!(test.lanes.has(QueueId(1)));
+    let second = test.take().unwrap();
+    assert_eq!(second.id.0, 2);
+    test.done(second, End::Over);
+    test.lanes.add_look(QueueId(9), name("bert"), test.now);
+    let left = test.take().unwrap();
+    assert_eq!((left.id.0, &left.step), (9, &Step::Look(0)));
+    test.done(left, End::Over);
+    test.now += 60 * SECOND;
+    let look = test.take().unwrap();
+    assert_eq!((look.id.0, &look.step, &look.mailbox), (1, &Step::Look(0), &name("anna")));
+    test.done(look, End::Look(300 * SECOND));
+    assert_eq!(test.take(), None);
+    test.now += 300 * SECOND;
+    let look = test.take().unwrap();
+    assert_eq!(look.step, Step::Look(1));
+    test.done(look, End::Over);
+    assert!(!test.lanes.has(QueueId(1)));
+}
+
+#[test]
+fn what_waited_too_long_leaves_its_lanes() {
+    let mut test = Test::new();
+    for id in 1..=6 {
+        test.add(id, "anna", if id % 2 == 0 { "printer" } else { "scanner" });
+    }
+    let busy = test.take().unwrap();
+    let mut expired = test.lanes.expired(&name("anna"), UnixTime(5), test.now);
+    expired.sort();
+    assert_eq!(expired, [2, 3, 4].map(QueueId));
+    assert_eq!(test.lanes.expired(&name("nobody"), UnixTime(5), test.now), []);
+    test.done(busy, End::Over);
+    let mut left = Test::ids(&test.all());
+    left.sort_unstable();
+    assert_eq!(left, [5, 6]);
+}
+
+#[test]
+fn a_change_ends_all_pauses() {
+    let mut test = Test::new();
+    test.add(1, "anna", "printer");
+    test.add(2, "bert", "printer");
+    for (task, end) in test.all().into_iter().zip([End::Paused(1_800 * SECOND), End::Aside(1_800 * SECOND)]) {
+        test.done(task, end);
+    }
+    assert_eq!(test.take(), None);
+    test.lanes.resume(test.now);
+    let mut resumed = Test::ids(&test.all());
+    resumed.sort_unstable();
+    assert_eq!(resumed, [1, 2]);
+}
+
+#[test]
+fn waits_double_up_to_half_an_hour_and_differ() {
+    let waits: Vec<u64> = (1..=9).map(|failures| back_off(failures, 0).as_secs()).collect();
+    assert_eq!(waits, [30, 60, 120, 240, 480, 960, 1_800, 1_800, 1_800]);
+    assert_eq!(back_off(u32::MAX, 0), LONGEST_WAIT);
+    for random in [1, 7_499, 7_500, u64::MAX] {
+        let wait = back_off(1, random);
+        assert!(wait >= FIRST_WAIT && wait < FIRST_WAIT * 5 / 4, "{wait:?}");
+    }
+}
+
+proptest::proptest! {
+    /// Whatever happens: each message is over once, the order within a lane holds for messages that
+    /// were never set aside, and nothing is left in the end.
+    #[test]
+    fn every_message_comes_to_its_end(
+        messages in proptest::collection::vec((0_u8..4, 0_u8..3), 1..60),
+        ends in proptest::collection::vec((0_u8..6, 1_u64..100), 0..200),
+    ) {
+        let mut test = Test::new();
+        test.lanes.adjust(7);
+        let mut lane_of = HashMap::new();
+        for (id, (mailbox, device)) in messages.iter().enumerate() {
+            let id = id as u64 + 1;
+            test.add(id, &format!("m{mailbox}"), &format!("d{device}"));
+            lane_of.insert(id, (*mailbox, *device));
+        }
+        let mut ends = ends.into_iter();
+        let (mut over, mut under_way, mut last): (Vec<u64>, Vec<Task>, HashMap<_, u64>) = Default::default();
+        for _ in 0..20_000 {
+            under_way.extend(test.all());
+            let Some(task) = under_way.pop() else {
+                match test.lanes.next() {
+                    Some(next) => test.now = test.now.max(next),
+                    None => break,
+                }
+                continue;
+            };
+            let (kind, seconds) = ends.next().unwrap_or((0, 1));
+            let end = match kind {
+                0 | 1 => End::Over,
+                2 => End::Gone,
+                3 => End::Paused(Duration::from_secs(seconds)),
+                4 => End::Aside(Duration::from_secs(seconds)),
+                _ => End::Look(Duration::from_secs(seconds)),
+            };
+            let is_look = matches!(task.step, Step::Look(_));
+            if let Step::Send(Some(_), _) = task.step {
+                let last = last.entry(lane_of[&task.id.0]).or_default();
+                proptest::prop_assert!(*last <= task.id.0, "{} after {}", task.id, last);
+                *last = task.id.0;
+            }
+            if matches!(end, End::Over | End::Gone) || is_look && !matches!(end, End::Look(_)) {
+                over.push(task.id.0);
+            }
+            test.done(task, end);
+        }
+        over.sort_unstable();
+        proptest::prop_assert_eq!(over, (1..=messages.len() as u64).collect::<Vec<_>>());
+        proptest::prop_assert!(test.lanes.known.is_empty() && test.lanes.looked_for.is_empty());
+        proptest::prop_assert!(test.lanes.mailboxes.is_empty(), "{}", test.lanes.mailboxes.len());
+    }
+}

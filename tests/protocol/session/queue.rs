@@ -1,0 +1,372 @@
+//! Listeners with a queue: a 250 means that the message is on the disk, and then Microsoft gets it
+//! once, however long that takes.
+
+use std::time::Duration;
+
+use gatepost_config::password_hash;
+use gatepost_core::protocol::MailProtocol::Smtp;
+use gatepost_core::secret::Password;
+use gatepost_sandbox::{EntraMode, HttpFault, SandboxAccount, SandboxConfig, Service, SmtpFault, UpstreamMode};
+
+use crate::common::directory::Directory;
+use crate::session::submission_trusted::{inbox, send};
+use crate::session::support::{BOB, Client, Setup, World, plain};
+
+const SCANNER: &str = "scanner@contoso.example";
+const PRINTER: &str = "printer@contoso.example";
+const SCANNERS: &str = "scan-7-scan-7-scan";
+/// The Argon2id hash of that password.
+const HASH: &str = "$argon2id$v=19$m=19456,t=2,p=1$c2FsdHNhbHRzYWx0c2FsdA$4IfZJ2nU2ZRHrYYvlzcKcSSuTKW0pCHaqw9Y5ZpVHjw";
+
+const BY_SMTP: &str = "upstream: 'localhost:{smtp}', graph: 'localhost:{graph}'";
+const BY_GRAPH: &str = "deliver: graph, graph: 'localhost:{graph}'";
+
+/// A listener with a queue in `directory` that trusts loopback.
+fn setup(directory: &Directory, keys: &str, queue: &str) -> Setup {
+    let of_tenant = [SCANNER, PRINTER, BOB].map(|user| SandboxAccount::new(user, "known-to-entra-only")).into();
+    Setup {
+        listeners: format!(
+            "\n  smtp: {{bind: '127.0.0.1:0', queue: true, {keys}, trusted_senders: [{{from: 127.0.0.1, login: {SCANNER}, \
+             sender: checked, messages_per_minute: 1000}}]}}"
+        ),
+        accounts: format!("\n  - {{login: {SCANNER}, passwords: ['{HASH}'], send_as: [{PRINTER}]}}"),
+        sandbox: SandboxConfig { accounts: of_tenant, ..SandboxConfig::default() },
+        microsoft: "  grant: client_credentials\n  client_id: '{confidential}'\n  client_secret: sandbox-secret",
+        sections: format!(
+            "state: {{directory: '{}', key: {{env: KEY}}}}\nqueue: {{{queue}}}\n",
+            directory.path().join("state").display()
+        ),
+        variables: vec![("KEY", "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=")],
+        ..Setup::default()
+    }
+}
+
+async fn device(world: &World) -> Client {
+    let mut device = Client::connect(world.address("smtp"), Smtp).await;
+    device.hear("220 ").await;
+    device.ask("EHLO scanner", "250 ").await;
+    device
+}
+
+fn text(number: u32) -> String {
+    format!("From: {SCANNER}\r\nTo: {BOB}\r\nSubject: scan {number}\r\n\r\nScan {number}")
+}
+
+/// Sends the message of this number.
+async fn scan(device: &mut Client, number: u32) -> String {
+    send(device, SCANNER, BOB, &text(number)).await
+}
+
+/// The numbers of the messages that Bob has, in their order.
+fn scans(world: &World) -> Vec<u32> {
+    let number = |text: &String| text.split("Subject: scan ").nth(1)?.split("\r\n").next()?.parse().ok();
+    inbox(world).iter().filter_map(number).collect()
+}
+
+/// Lets time pass for timers, in steps, so that what follows from one is seen before the next.
+async fn pass(seconds: u64) {
+    let mut left = Duration::from_secs(seconds);
+    while !left.is_zero() {
+        let step = left.min(Duration::from_secs(20));
+        tokio::time::pause();
+        tokio::time::advance(step).await;
+        tokio::time::resume();
+        tokio::task::yield_now().await;
+        left -= step;
+    }
+}
+
+/// Waits until something is so, while a minute passes again and again.
+async fn in_time(world: &World, what: &str, so: impl Fn() -> bool) {
+    for _ in 0..100 {
+        // What is under way comes to its end, or its deadlines would pass as well.
+        for _ in 0..50 {
+            if so() {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        pass(60).await;
+    }
+    world.until(what, so).await;
+}
+
+/// Lets Entra, Exchange Online and Graph be away, or come back.
+fn away(world: &World, away: bool) {
+    let (mode, entra) =
+        if away { (UpstreamMode::Refuse, EntraMode::Down) } else { (UpstreamMode::Normal, EntraMode::Normal) };
+    for service in [Service::Smtp, Service::Graph] {
+        world.sandbox.set_upstream_mode(service, mode);
+    }
+    world.sandbox.set_entra_mode(entra);
+}
+
+fn told(world: &World, outcome: &str) -> Vec<String> {
+    let outcome = format!(" outcome={outcome} ");
+    world.log.lines(|line| line.contains("queue_id=") && line.contains(&outcome))
+}
+
+#[tokio::test]
+async fn what_is_accepted_while_microsoft_is_away_arrives_in_order_when_it_is_back() {
+    for (keys, way) in [(BY_SMTP, "smtp"), (BY_GRAPH, "graph")] {
+        let directory = Directory::new();
+        let world = setup(&directory, keys, "").start().await;
+        away(&world, true);
+        let mut scanner = device(&world).await;
+        for number in 1..=3 {
+            assert_eq!(scan(&mut scanner, number).await, format!("250 2.0.0 Queued as {number}"));
+        }
+        world.until("it was tried", || !told(&world, "delayed").is_empty()).await;
+        assert_eq!(told(&world, "delayed").len(), 1, "one message tests the mailbox");
+        let line = &told(&world, "delayed")[0];
+        assert!(line.contains("queued message 1 delayed, next try in 3"), "{line}");
+        assert_eq!(scans(&world), [0; 0]);
+        away(&world, false);
+        in_time(&world, "all have arrived", || scans(&world).len() == 3).await;
+        assert_eq!(scans(&world), [1, 2, 3]);
+        world.until("all are told", || told(&world, "sent").len() == 3).await;
+        assert!(told(&world, "sent").iter().all(|line| line.contains(&format!("way={way} "))));
+        assert_eq!(world.log.lines(|line| line.contains("message queued")).len(), 3);
+    }
+}
+
+#[tokio::test]
+async fn messages_survive_the_process() {
+    let directory = Directory::new();
+    let first = setup(&directory, BY_SMTP, "").start().await;
+    away(&first, true);
+    assert_eq!(scan(&mut device(&first).await, 1).await, "250 2.0.0 Queued as 1");
+    first.until("it was tried", || !told(&first, "delayed").is_empty()).await;
+    first.stop.drain();
+    let World { serving, .. } = first;
+    serving.await.unwrap();
+    let second = setup(&directory, BY_SMTP, "").start().await;
+    second.until("it has arrived", || scans(&second) == [1]).await;
+    second.until("it is told", || told(&second, "sent").len() == 1).await;
+    let text = second.control.journal().metrics().text();
+    assert!(text.contains("gatepost_queue_outcomes_total{outcome=\"sent\"} 1\n"), "{text}");
+}
+
+#[tokio::test]
+async fn a_client_logs_in_and_sends_while_entra_and_exchange_are_away() {
+    let directory = Directory::new();
+    let hash = password_hash::hash(&Password::new(SCANNERS.to_owned())).unwrap();
+    let mut setup = setup(&directory, BY_SMTP, "");
+    setup.accounts = setup.accounts.replace(HASH, &hash);
+    let world = setup.start().await;
+    away(&world, true);
+    let mut client = device(&world).await;
+    client.ask(&format!("AUTH PLAIN {}", plain(SCANNER, SCANNERS)), "235 ").await;
+    assert_eq!(scan(&mut client, 1).await, "250 2.0.0 Queued as 1");
+    let mut stranger = device(&world).await;
+    stranger.ask(&format!("AUTH PLAIN {}", plain(SCANNER, "wrong-password-of-a-stranger")), "535 ").await;
+    away(&world, false);
+    in_time(&world, "it has arrived", || scans(&world) == [1]).await;
+}
+
+#[tokio::test]
+async fn the_rules_about_senders_hold_before_the_queue() {
+    let directory = Directory::new();
+    let world = setup(&directory, BY_SMTP, "").start().await;
+    let mut scanner = device(&world).await;
+    let refused = send(&mut scanner, "boss@contoso.example", BOB, &text(1)).await;
+    assert!(refused.starts_with("550 5.7."), "{refused}");
+    let in_header = text(2).replace(&format!("From: {SCANNER}"), "From: boss@contoso.example");
+    let refused = send(&mut scanner, SCANNER, BOB, &in_header).await;
+    assert!(refused.starts_with("550 5.7."), "{refused}");
+    // The header decides which mailbox sends it.
+    let as_printer = text(3).replace(&format!("From: {SCANNER}"), &format!("From: {PRINTER}"));
+    assert_eq!(send(&mut scanner, PRINTER, BOB, &as_printer).await, "250 2.0.0 Queued as 1");
+    world.until("it has arrived", || scans(&world) == [3]).await;
+    world.until("it is told", || told(&world, "sent").len() == 1).await;
+    assert!(told(&world, "sent")[0].contains(&format!("mailbox={PRINTER} ")), "{:?}", told(&world, "sent"));
+}
+
+#[tokio::test]
+async fn a_message_that_exchange_refuses_for_good_waits_for_a_person_and_is_reported() {
+    let directory = Directory::new();
+    let world = setup(&directory, BY_SMTP, &format!("report_to: {BOB}")).start().await;
+    let mut scanner = device(&world).await;
+    let queued = send(&mut scanner, SCANNER, "nobody@contoso.example", &text(1)).await;
+    assert_eq!(queued, "250 2.0.0 Queued as 1");
+    assert_eq!(scan(&mut scanner, 2).await, "250 2.0.0 Queued as 2");
+    world.until("the other has arrived", || scans(&world) == [2]).await;
+    let failed = told(&world, "failed");
+    assert!(failed[0].contains("cause=recipient-refused code=5.1.10 "), "{failed:?}");
+    in_time(&world, "there is a report", || inbox(&world).iter().any(|text| text.contains("not delivered"))).await;
+    let report = inbox(&world).into_iter().find(|text| text.contains("not delivered")).unwrap();
+    assert!(report.contains("RESOLVER.ADR.RecipientNotFound"), "{report}");
+    assert!(report.contains("Message 1\r\nfrom 127.0.0.1 to nobody@contoso.example"), "{report}");
+}
+
+#[tokio::test]
+async fn a_message_that_graph_took_without_saying_so_is_sent_once() {
+    for fault in [HttpFault::RefuseWhenDone(504), HttpFault::CutWhenDone] {
+        let directory = Directory::new();
+        let world = setup(&directory, BY_GRAPH, "").start().await;
+        world.sandbox.fail_http(Service::Graph, "sendMail", fault, 1);
+        assert_eq!(scan(&mut device(&world).await, 1).await, "250 2.0.0 Queued as 1");
+        world.until("it is told", || told(&world, "sent").len() == 1).await;
+        assert!(told(&world, "sent")[0].contains("its copy is in Sent Items"), "{:?}", told(&world, "sent"));
+        pass(3_600).await;
+        assert_eq!(scans(&world), [1]);
+    }
+}
+
+#[tokio::test]
+async fn what_microsoft_asks_for_is_waited_for() {
+    let directory = Directory::new();
+    let world = setup(&directory, BY_GRAPH, "").start().await;
+    let throttle = HttpFault::Refuse { status: 429, code: None, retry_after: Some(Duration::from_secs(600)) };
+    world.sandbox.fail_http(Service::Graph, "sendMail", throttle, 1);
+    assert_eq!(scan(&mut device(&world).await, 1).await, "250 2.0.0 Queued as 1");
+    world.until("it was tried", || told(&world, "delayed").len() == 1).await;
+    assert!(told(&world, "delayed")[0].contains("next try in "), "{:?}", told(&world, "delayed"));
+    assert!(told(&world, "delayed")[0].contains("cause=throttled "), "{:?}", told(&world, "delayed"));
+    pass(500).await;
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert_eq!((told(&world, "delayed").len(), scans(&world)), (1, vec![]));
+    pass(100).await;
+    world.until("it has arrived", || scans(&world) == [1]).await;
+}
+
+#[tokio::test]
+async fn no_more_leave_a_mailbox_in_a_minute_than_it_may() {
+    let directory = Directory::new();
+    let world = setup(&directory, BY_SMTP, "messages_per_minute: 3").start().await;
+    let mut scanner = device(&world).await;
+    for number in 1..=5 {
+        scan(&mut scanner, number).await;
+    }
+    world.until("three have arrived", || scans(&world).len() == 3).await;
+    pass(50).await;
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert_eq!(scans(&world), [1, 2, 3]);
+    pass(15).await;
+    world.until("all have arrived", || scans(&world).len() == 5).await;
+    assert_eq!(scans(&world), [1, 2, 3, 4, 5]);
+    assert_eq!(world.sandbox.counters().connections_to(Service::Smtp), 3, "one to learn, and one is kept for a while");
+}
+
+#[tokio::test]
+async fn a_full_queue_says_so_before_the_message() {
+    let directory = Directory::new();
+    let world = setup(&directory, BY_SMTP, "size: 1MiB").start().await;
+    let mut scanner = device(&world).await;
+    let reply = scanner.ask(&format!("MAIL FROM:<{SCANNER}> SIZE=2000000"), "").await;
+    assert!(reply.starts_with("452 4.3.1 "), "{reply}");
+    assert!(world.log.has("cause=queue-full action_by=gatepost-admin"));
+    assert_eq!(scan(&mut scanner, 1).await, "250 2.0.0 Queued as 1");
+}
+
+#[tokio::test]
+async fn what_graph_never_takes_is_refused_at_once() {
+    let directory = Directory::new();
+    let world = setup(&directory, BY_GRAPH, "").start().await;
+    let mut scanner = device(&world).await;
+    let heard = String::from_utf8_lossy(&scanner.heard).into_owned();
+    assert!(heard.contains("250-SIZE 3000000\r\n"), "{heard}");
+    let reply = scanner.ask(&format!("MAIL FROM:<{SCANNER}> SIZE=3000001"), "").await;
+    assert!(reply.starts_with("552 "), "{reply}");
+}
+
+#[tokio::test]
+async fn a_message_waits_for_an_account_that_a_reload_removed_until_it_is_back() {
+    let directory = Directory::new();
+    let world = setup(&directory, BY_SMTP, "").start().await;
+    away(&world, true);
+    assert_eq!(scan(&mut device(&world).await, 1).await, "250 2.0.0 Queued as 1");
+    world.until("it was tried", || told(&world, "delayed").len() == 1).await;
+    away(&world, false);
+    let other = format!("login: {PRINTER}");
+    let without =
+        |yaml: &str| yaml.replace(&format!("login: {SCANNER}"), &other).replace(&format!("send_as: [{PRINTER}]"), "");
+    world.reload(without).await.unwrap();
+    world.until("it was tried again", || told(&world, "delayed").len() == 2).await;
+    assert!(told(&world, "delayed")[1].contains("cause=unknown-account"), "{:?}", told(&world, "delayed"));
+    world.reload(|yaml| yaml.replace(&other, &format!("login: {SCANNER}"))).await.unwrap();
+    world.until("it has arrived", || scans(&world) == [1]).await;
+}
+
+#[tokio::test]
+async fn what_could_not_be_delivered_in_time_fails_with_its_reason() {
+    let directory = Directory::new();
+    let world = setup(&directory, BY_SMTP, "retry_for: 1s").start().await;
+    away(&world, true);
+    let mut scanner = device(&world).await;
+    for number in 1..=3 {
+        scan(&mut scanner, number).await;
+    }
+    in_time(&world, "all have failed", || told(&world, "failed").len() == 3).await;
+    for line in told(&world, "failed") {
+        assert!(line.contains("cause=retry-over") && line.contains("(`queue.retry_for`)"), "{line}");
+    }
+    away(&world, false);
+    pass(7_200).await;
+    assert_eq!(scans(&world), [0; 0], "it waits for a person");
+}
+
+#[tokio::test]
+async fn a_connection_that_breaks_behind_the_final_dot_is_looked_up_and_nothing_is_sent_twice() {
+    for (fault, arrived) in [(SmtpFault::CutWhenDone, true), (SmtpFault::Cut, false)] {
+        let directory = Directory::new();
+        let world = setup(&directory, BY_SMTP, "").start().await;
+        world.sandbox.fail_smtp(fault, 1);
+        let mut scanner = device(&world).await;
+        scan(&mut scanner, 1).await;
+        world.until("it was handed over", || told(&world, "looking").len() == 1).await;
+        // It holds up no other.
+        scan(&mut scanner, 2).await;
+        world.until("the next has arrived", || scans(&world).contains(&2)).await;
+        let outcome = if arrived { "sent" } else { "unknown" };
+        let is_told = |outcome: &str| told(&world, outcome).iter().any(|line| line.contains("queue_id=1 "));
+        in_time(&world, "it is told", || is_told(outcome)).await;
+        pass(7_200).await;
+        assert_eq!(scans(&world).contains(&1), arrived);
+        assert_eq!(scans(&world).len(), if arrived { 2 } else { 1 });
+        if !arrived {
+            let line = told(&world, "unknown").remove(0);
+            assert!(line.contains("no copy is in Sent Items. Gatepost admin: ask a recipient"), "{line}");
+            assert!(line.contains("`gatepost queue retry 1`"), "{line}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_message_that_is_refused_for_a_while_lets_the_next_one_go_and_comes_later() {
+    let directory = Directory::new();
+    let world = setup(&directory, BY_SMTP, "").start().await;
+    world.sandbox.fail_smtp(SmtpFault::RefuseMessage("451 4.3.0 Try this one later"), 1);
+    let mut scanner = device(&world).await;
+    for number in 1..=2 {
+        scan(&mut scanner, number).await;
+    }
+    world.until("the next has arrived", || scans(&world) == [2]).await;
+    in_time(&world, "it comes later", || scans(&world) == [2, 1]).await;
+}
+
+#[tokio::test]
+async fn a_connection_that_breaks_before_the_end_is_tried_again() {
+    let directory = Directory::new();
+    let world = setup(&directory, BY_SMTP, "").start().await;
+    world.sandbox.fail_smtp(SmtpFault::CutBeforeContent, 1);
+    let mut scanner = device(&world).await;
+    // Longer than what is on its way can be, so that the break is noticed.
+    let long = format!("{}\r\n{}", text(1), "and on\r\n".repeat(1_000_000));
+    assert_eq!(send(&mut scanner, SCANNER, BOB, &long).await, "250 2.0.0 Queued as 1");
+    scan(&mut scanner, 2).await;
+    world.until("it was tried", || told(&world, "delayed").len() == 1).await;
+    in_time(&world, "both have arrived", || scans(&world) == [1, 2]).await;
+}
+
+#[tokio::test]
+async fn a_right_that_is_missing_delays_and_fails_nothing() {
+    let directory = Directory::new();
+    let world = setup(&directory, BY_GRAPH, "").start().await;
+    world.sandbox.fail_http(Service::Graph, "sendMail", HttpFault::status(403), 1);
+    scan(&mut device(&world).await, 1).await;
+    world.until("it was tried", || told(&world, "delayed").len() == 1).await;
+    let line = told(&world, "delayed").remove(0);
+    assert!(line.contains("cause=send-denied") && line.contains("action_by=m365-admin"), "{line}");
+    in_time(&world, "it has arrived", || scans(&world) == [1]).await;
+}
