@@ -5,6 +5,7 @@ use std::collections::HashMap;
 
 use serde::Serialize;
 
+use super::queued::QueueView;
 use super::view::{AccountLine, ExpiryLine, FailureLine, ReloadView};
 use crate::session::severity::is_of_strangers;
 use gatepost_core::cause::Cause;
@@ -51,6 +52,7 @@ pub(super) struct Attention {
 pub(super) struct Facts<'a> {
     pub(super) hindrance: Option<&'a str>,
     pub(super) last_reload: Option<&'a ReloadView>,
+    pub(super) queue: Option<&'a QueueView>,
     pub(super) accounts: &'a [AccountLine],
     pub(super) expiries: &'a [ExpiryLine],
     pub(super) failures: &'a [FailureLine],
@@ -71,6 +73,7 @@ impl Facts<'_> {
     pub(super) fn attention(&self) -> Vec<Attention> {
         let mut all: Vec<Attention> = self.hindrance().into_iter().chain(self.reload()).collect();
         all.extend(self.sign_ins());
+        all.extend(self.queue());
         all.extend(self.expiries());
         all.extend(self.failures());
         all.sort_by_key(|attention| !attention.urgent);
@@ -101,6 +104,11 @@ impl Facts<'_> {
             many => format!("{} accounts need a sign-in: {}", many.len(), names(many)),
         };
         Some(Attention { message, details: String::new(), section: "accounts", urgent: true })
+    }
+
+    fn queue(&self) -> Option<Attention> {
+        let message = self.queue?.complaint()?;
+        Some(Attention { message, details: String::new(), section: "queue", urgent: true })
     }
 
     fn expiries(&self) -> impl Iterator<Item = Attention> {
@@ -265,7 +273,7 @@ mod tests {
     }
 
     const NOTHING: Facts<'_> =
-        Facts { hindrance: None, last_reload: None, accounts: &[], expiries: &[], failures: &[] };
+        Facts { hindrance: None, last_reload: None, queue: None, accounts: &[], expiries: &[], failures: &[] };
 
     fn messages(facts: &Facts<'_>) -> Vec<(String, bool)> {
         facts.attention().into_iter().map(|attention| (attention.message, attention.urgent)).collect()

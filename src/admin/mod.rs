@@ -24,6 +24,7 @@ mod page;
 mod pending;
 mod places;
 mod plot;
+mod queue_routes;
 pub(crate) mod queued;
 mod routes;
 mod server;

@@ -47,6 +47,8 @@ struct StatusPage<'a> {
     doctor_token: String,
     end_token: String,
     reload_token: String,
+    retry_token: String,
+    discard_token: String,
 }
 
 #[derive(Template)]
@@ -151,6 +153,8 @@ pub(super) async fn status(site: &AdminState, visitor: &Visitor, query: &str) ->
         doctor_token: visitor.form_token("/doctor"),
         end_token: visitor.form_token("/sessions/end"),
         reload_token: visitor.form_token("/reload"),
+        retry_token: visitor.form_token("/queue/retry"),
+        discard_token: visitor.form_token("/queue/discard"),
         base: visitor.base(),
         s: &status,
     };

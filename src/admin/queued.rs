@@ -1,11 +1,16 @@
-//! A message of the queue in words and as JSON: for the status page and the command line.
+//! The messages of the queue in words and as JSON: for the status page and the command line.
+
+use std::collections::BTreeMap;
 
 use serde::Serialize;
 
 use super::text::{octets, span};
 use gatepost_core::clock::UnixTime;
 use gatepost_core::failure::Actor;
-use gatepost_store::queue::{Entry, State};
+use gatepost_store::queue::{Entry, Queue, QueueError, QueueId, State};
+
+/// Most messages that the status lists.
+const LISTED: usize = 200;
 
 /// Recipients that a line names before it counts the others.
 const NAMED: usize = 2;
@@ -43,6 +48,8 @@ pub(crate) struct QueuedMessage {
     pub(crate) message_id: Option<String>,
     /// The last failure.
     pub(crate) reason: Option<Reason>,
+    /// What happened, who acts, and what happens next, in sentences.
+    pub(crate) situation: String,
     #[serde(skip)]
     entered: Entered,
 }
@@ -72,8 +79,9 @@ struct Entered {
     due: UnixTime,
 }
 
-impl From<Entry> for QueuedMessage {
-    fn from(entry: Entry) -> Self {
+impl QueuedMessage {
+    /// A message as it is at a time.
+    pub(crate) fn of(entry: Entry, now: UnixTime) -> Self {
         let Entry { id, state, since, accepted_at, due_at, bytes, attempts, message, note, .. } = entry;
         let reason = note.map(|note| Reason {
             at: note.at.rfc3339(),
@@ -100,6 +108,7 @@ impl From<Entry> for QueuedMessage {
             recipients: Vec::new(),
             message_id: None,
             reason,
+            situation: String::new(),
             entered: Entered { state, since, due: due_at },
         };
         if let Some(message) = message {
@@ -109,11 +118,30 @@ impl From<Entry> for QueuedMessage {
             (shown.listener, shown.login) = (Some(message.listener), Some(message.login));
             (shown.mailbox, shown.device) = (Some(message.mailbox), Some(message.device));
         }
+        shown.situation = shown.situation(now);
         shown
     }
-}
 
-impl QueuedMessage {
+    /// Whether a person can let it be tried again.
+    pub(crate) fn can_retry(&self) -> bool {
+        !matches!(self.entered.state, State::Sending | State::Sent)
+    }
+
+    /// Whether a person can delete it.
+    pub(crate) fn can_discard(&self) -> bool {
+        self.entered.state != State::Sending
+    }
+
+    /// Whether it waits for a person.
+    pub(crate) fn needs_person(&self) -> bool {
+        matches!(self.entered.state, State::Failed | State::Unknown)
+    }
+
+    /// Whether it may have been sent.
+    pub(crate) fn may_be_sent(&self) -> bool {
+        matches!(self.entered.state, State::Unknown | State::Looking)
+    }
+
     /// State, its beginning, and the size.
     pub(crate) fn headline(&self) -> String {
         format!("{} since {}, {}", self.state, self.entered.since, octets(self.bytes))
@@ -141,8 +169,7 @@ impl QueuedMessage {
         format!("from {} to {}{more}, device {device}, listener `{listener}`", self.sender_shown(), named.join(", "))
     }
 
-    /// What happened, who acts, and what happens next, in sentences.
-    pub(crate) fn situation(&self, now: UnixTime) -> String {
+    fn situation(&self, now: UnixTime) -> String {
         let Self { id, .. } = self;
         let happened = self.reason.as_ref().map(|reason| reason.happened()).unwrap_or_default();
         let remedy = self.reason.as_ref().map(|reason| reason.remedy()).unwrap_or_default();
@@ -189,6 +216,85 @@ impl Reason {
 fn capital(text: &str) -> String {
     let mut letters = text.trim_end_matches('.').chars();
     letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()
+}
+
+/// The queue, for the status.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct QueueView {
+    /// How many messages there are.
+    pub(crate) messages: u64,
+    /// Octets of their content.
+    pub(crate) bytes: u64,
+    /// Most octets of all messages.
+    pub(crate) size: u64,
+    /// How many messages each state has.
+    pub(crate) states: BTreeMap<&'static str, u64>,
+    /// The age of the oldest message that is not sent and waits for no person.
+    pub(crate) oldest_seconds: Option<u64>,
+    /// Messages, those that wait for a person first; not all of a long queue.
+    pub(crate) list: Vec<QueuedMessage>,
+}
+
+impl QueueView {
+    /// Looks at a queue.
+    pub(super) async fn of(queue: &Queue, now: UnixTime) -> Result<Self, QueueError> {
+        const ORDER: [&[State]; 2] =
+            [&[State::Failed, State::Unknown], &[State::Sending, State::Looking, State::Waiting]];
+        let totals = queue.totals().await?;
+        let mut list = Vec::new();
+        for states in ORDER {
+            let found = queue.list(states, QueueId(0), LISTED.saturating_sub(list.len())).await?;
+            list.extend(found.into_iter().map(|entry| QueuedMessage::of(entry, now)));
+        }
+        let all = totals.all();
+        Ok(Self {
+            messages: all.messages,
+            bytes: all.bytes,
+            size: queue.size(),
+            states: State::ALL.iter().map(|state| (state.name(), totals.of(*state).messages)).collect(),
+            oldest_seconds: totals.oldest.map(|oldest| now.since(oldest).as_secs()),
+            list,
+        })
+    }
+
+    /// How many messages have a state.
+    pub(super) fn in_state(&self, state: State) -> u64 {
+        self.states.get(state.name()).copied().unwrap_or_default()
+    }
+
+    /// How many wait for a person.
+    pub(super) fn for_person(&self) -> u64 {
+        self.in_state(State::Failed).saturating_add(self.in_state(State::Unknown))
+    }
+
+    /// Whether the list leaves messages out.
+    pub(super) fn is_cut(&self) -> bool {
+        self.list.len() == LISTED
+    }
+
+    /// What waits for a person, as a sentence without full stop.
+    pub(super) fn complaint(&self) -> Option<String> {
+        let said = |count: u64, is: &str, are: &str| match count {
+            0 => None,
+            1 => Some(format!("1 message of the queue {is}")),
+            count => Some(format!("{count} messages of the queue {are}")),
+        };
+        let failed = said(self.in_state(State::Failed), "was not sent", "were not sent");
+        let unknown = said(self.in_state(State::Unknown), "has an unknown outcome", "have an unknown outcome");
+        let both: Vec<String> = failed.into_iter().chain(unknown).collect();
+        (!both.is_empty()).then(|| both.join(", "))
+    }
+
+    /// How much there is, for a terminal.
+    pub(super) fn line(&self) -> String {
+        let states = State::ALL.iter().map(|state| (self.in_state(*state), state.name()));
+        let states: Vec<String> =
+            states.filter(|(count, _)| *count > 0).map(|(count, name)| format!("{count} {name}")).collect();
+        let noun = if self.messages == 1 { "message" } else { "messages" };
+        let states = if states.is_empty() { String::new() } else { format!(": {}", states.join(", ")) };
+        let oldest = self.oldest_seconds.map_or_else(String::new, |age| format!(". Oldest: {}", span(age)));
+        format!("{} {noun}, {}{states}{oldest}", self.messages, octets(self.bytes))
+    }
 }
 
 /// How many messages there are, how large, and in which states.
@@ -247,7 +353,7 @@ mod tests {
     }
 
     fn situation(state: State, note: Option<Note>) -> String {
-        QueuedMessage::from(entry(state, note)).situation(NOW)
+        QueuedMessage::of(entry(state, note), NOW).situation
     }
 
     #[test]
@@ -271,13 +377,13 @@ mod tests {
 
     #[test]
     fn a_line_names_two_recipients_and_counts_the_others() {
-        let message = QueuedMessage::from(entry(State::Failed, None));
+        let message = QueuedMessage::of(entry(State::Failed, None), NOW);
         assert_eq!(message.headline(), "failed since 2027-01-31 00:00 UTC, 1.2 MiB");
         assert_eq!(
             message.route(),
             "from scanner@contoso.com to a@contoso.com, b@contoso.com and 1 more, device 192.168.7.21, listener `scanners`"
         );
-        let damaged = QueuedMessage::from(Entry { message: None, ..entry(State::Failed, None) });
+        let damaged = QueuedMessage::of(Entry { message: None, ..entry(State::Failed, None) }, NOW);
         assert!(damaged.route().contains("the record is damaged"));
         assert_eq!(counted(&[message, damaged]), "2 messages, 2.4 MiB: 2 failed");
     }

@@ -15,7 +15,7 @@ use super::answer::{Page, asset, plain, set_cookie, to};
 use super::form::Form;
 use super::new_password::Entered;
 use super::places::Place;
-use super::{causes, doctor, guard, page, sign_in_routes, text};
+use super::{causes, doctor, guard, page, queue_routes, sign_in_routes, text};
 use crate::admin::sessions::{Entry, Refused, SESSIONS_PATH, Visitor};
 use crate::admin::state::{AdminState, SharedState};
 use gatepost_core::account::LoginName;
@@ -49,6 +49,8 @@ pub(super) fn page(site: &Arc<AdminState>) -> Router {
         .route(&below("/passwords/add"), post(add_password))
         .route(&below("/passwords/revoke"), post(revoke_password))
         .route(&below("/accounts/unlock"), post(unlock))
+        .route(&below("/queue/retry"), post(queue_routes::retry))
+        .route(&below("/queue/discard"), post(queue_routes::discard))
         .route(&below("/doctor"), post(doctor::of_page))
         .route(&below("/sign-in"), post(sign_in_routes::begin))
         .route(&below("/sign-in/{id}"), get(sign_in_routes::show))

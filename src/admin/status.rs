@@ -11,6 +11,7 @@ use serde::Serialize;
 use tokio::time::{Instant, timeout};
 
 use super::attention::{Attention, Facts, Health};
+use super::queued::QueueView;
 use super::view::{
     AccountLine, ConfinementView, DevicePasswordLine, ExpiryLine, FailureLine, ListenerView, ReloadView, SessionLine,
     SignInLine, TokenLine,
@@ -28,6 +29,7 @@ use gatepost_oauth::expiry::{Expiry, Renewing};
 use gatepost_oauth::tokens::TokenView;
 use gatepost_proto::http::rules::HttpService;
 use gatepost_store::DevicePassword;
+use gatepost_store::queue::QueueError;
 use gatepost_telemetry::history::Minute;
 use gatepost_telemetry::metrics::Ends;
 use gatepost_telemetry::recent::Recent;
@@ -66,6 +68,8 @@ pub(super) struct Status {
     pub(super) last_reload: Option<ReloadView>,
     pub(super) confinement: Option<ConfinementView>,
     pub(super) listeners: Vec<ListenerView>,
+    /// Absent if there is no queue.
+    pub(super) queue: Option<QueueView>,
     pub(super) accounts: Vec<AccountLine>,
     pub(super) accounts_total: usize,
     pub(super) device_passwords: Vec<DevicePasswordLine>,
@@ -155,6 +159,14 @@ impl AdminState {
         metrics.expires(Ends::Listener, ends.of_listeners.values().map(|end| end.0).min());
     }
 
+    /// Returns what the queue has; `None` if there is no queue.
+    async fn queue(&self, now: UnixTime) -> Result<Option<QueueView>, QueueError> {
+        match self.control.queue() {
+            Some(queue) => QueueView::of(&queue, now).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
     /// Returns the status at this moment.
     pub(super) async fn status(&self) -> Status {
         let started_at = self.control.started_at();
@@ -205,8 +217,13 @@ impl AdminState {
             accounts.iter().take(MOST).map(|account| account_line(account, &by_account)).collect();
         let failures: Vec<_> = journal.failures().into_iter().map(|failure| failure_line(failure, now)).collect();
         let expiries = expiry_lines(&ends, now);
+        let queue = self.queue(now).await.unwrap_or_else(|error| {
+            hindrance.get_or_insert(error.to_string());
+            None
+        });
         let facts = Facts {
             hindrance: hindrance.as_deref(),
+            queue: queue.as_ref(),
             last_reload: last_reload.as_ref(),
             accounts: &account_lines,
             expiries: &expiries,
@@ -232,6 +249,7 @@ impl AdminState {
             last_reload,
             confinement,
             listeners: listeners.iter().map(listener).collect(),
+            queue,
             accounts_total: accounts.len(),
             accounts: account_lines,
             device_passwords_total: passwords.len(),

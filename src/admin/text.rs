@@ -37,6 +37,9 @@ pub(super) fn status(status: &Status) -> String {
         "  Logins: {} accepted, {} refused. Token cache: {} hits, {} misses.\n",
         status.logins_accepted, status.logins_refused, status.token_cache_hits, status.token_cache_misses
     ));
+    if let Some(queue) = &status.queue {
+        text.push_str(&format!("  Queue: {}.\n", queue.line()));
+    }
     if !status.attention.is_empty() {
         text.push_str("\nNeeds attention\n");
         for attention in status.attention.iter().take(FEW) {

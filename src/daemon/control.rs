@@ -16,6 +16,7 @@ use crate::system::confine::Confinement;
 use gatepost_config::Config;
 use gatepost_core::clock::UnixTime;
 use gatepost_core::protocol::Protocol;
+use gatepost_store::queue::Queue;
 
 /// The handle of a running service. Clones control the same service.
 #[derive(Clone)]
@@ -78,6 +79,11 @@ impl Control {
     /// Returns what new sessions share.
     pub fn shared(&self) -> Arc<SessionContext> {
         Arc::clone(&self.0.generation.get().shared)
+    }
+
+    /// Returns the queue; `None` while there is none.
+    pub fn queue(&self) -> Option<Queue> {
+        self.0.process.queue.get().cloned()
     }
 
     /// Returns the running listeners, with the addresses of their sockets.

@@ -21,14 +21,14 @@ async fn try_list(context: &QueueContext, options: &QueueListOptions) -> anyhow:
         true => State::ALL.to_vec(),
         false => options.states.iter().map(|state| State::from(*state)).collect(),
     };
-    let mut found = Vec::new();
+    let (mut found, now) = (Vec::new(), Clock::system().unix_time());
     if let Some(queue) = context.queue() {
         let mut after = QueueId(0);
         loop {
             let page = queue.list(&states, after, PAGE).await?;
             let Some(last) = page.last() else { break };
             after = last.id;
-            found.extend(page.into_iter().map(QueuedMessage::from));
+            found.extend(page.into_iter().map(|entry| QueuedMessage::of(entry, now)));
         }
     }
     Ok(if options.json { json(&found)? } else { text(&found) })
@@ -40,7 +40,6 @@ fn json(found: &[QueuedMessage]) -> anyhow::Result<String> {
 }
 
 fn text(found: &[QueuedMessage]) -> String {
-    let now = Clock::system().unix_time();
     let mut text = match found.len() {
         0 => return "There are no messages.\n".to_owned(),
         _ => format!("{}\n", counted(found)),
@@ -51,7 +50,7 @@ fn text(found: &[QueuedMessage]) -> String {
             message.id,
             message.headline(),
             message.route(),
-            message.situation(now)
+            message.situation
         ));
     }
     text

@@ -17,7 +17,7 @@ mod device_passwords;
 mod devices;
 mod gone_reader;
 pub(crate) mod import;
-mod queue;
+pub(crate) mod queue;
 #[cfg(all(unix, feature = "sandbox"))]
 mod readme;
 mod setup;

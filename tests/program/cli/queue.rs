@@ -1,24 +1,26 @@
 //! `gatepost queue`, on a queue that a service has left.
 
 use std::fs;
+use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
 use super::{Directory, RIGHT, code, stderr, stdout};
+use crate::service::Service;
 use gatepost_config::StateKey;
 use gatepost_core::clock::{Clock, UnixTime};
 use gatepost_store::queue::{NewMessage, Note, Outcome, Queue, QueueId, Recipient, State};
 
 const SCANNER: &str = "scanner@contoso.com";
 
-struct World {
+pub(crate) struct World {
     directory: Directory,
     queue: Queue,
 }
 
 impl World {
     /// A queue with messages 1 (waits), 2 (failed) and 3 (unknown).
-    async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         let directory = Directory::new();
         directory.write(
             "proxy.yaml",
@@ -48,6 +50,26 @@ impl World {
             Note { code: None, ..note("the connection was lost before Microsoft confirmed the message", None) };
         courier.settle(QueueId(3), Outcome::Unknown { note: Note { action_by: None, ..unknown } }).await.unwrap();
         world
+    }
+
+    /// Adds lines to the configuration.
+    pub(crate) fn add(&self, lines: &str) {
+        let yaml = fs::read_to_string(self.directory.file("proxy.yaml")).unwrap();
+        // The listener's port is of no interest here.
+        self.directory.write("proxy.yaml", &format!("{}{lines}", yaml.replace(":21587", ":0")));
+    }
+
+    /// Starts the service, whose page is at a port.
+    pub(crate) fn serve(&self, page: u16) -> Service {
+        let log = fs::File::create(self.directory.file("log")).unwrap();
+        let child = Command::new(env!("CARGO_BIN_EXE_gatepost"))
+            .current_dir(self.directory.0.path())
+            .env_clear()
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn();
+        Service::listening(child.unwrap(), page)
     }
 
     async fn accept(&self, name: &str) {
@@ -81,12 +103,12 @@ impl World {
         stderr(&output).to_owned()
     }
 
-    async fn states(&self) -> Vec<(u64, State)> {
+    pub(crate) async fn states(&self) -> Vec<(u64, State)> {
         let entries = self.queue.list(&State::ALL, QueueId(0), 100).await.unwrap();
         entries.into_iter().map(|entry| (entry.id.0, entry.state)).collect()
     }
 
-    fn audit(&self) -> Vec<(String, String, String)> {
+    pub(crate) fn audit(&self) -> Vec<(String, String, String)> {
         let text = fs::read_to_string(self.directory.file("audit.jsonl")).unwrap_or_default();
         let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
         let text = |line: &Value, key: &str| line[key].as_str().unwrap().to_owned();
@@ -224,7 +246,7 @@ async fn another_user_is_told_whose_queue_it_is() {
     let world = World::new().await;
     fs::set_permissions(world.directory.0.path(), fs::Permissions::from_mode(0o755)).unwrap();
     fs::set_permissions(world.directory.file("proxy.yaml"), fs::Permissions::from_mode(0o644)).unwrap();
-    let output = std::process::Command::new(env!("CARGO_BIN_EXE_gatepost"))
+    let output = Command::new(env!("CARGO_BIN_EXE_gatepost"))
         .args(["queue", "list"])
         .current_dir(world.directory.0.path())
         .env_clear()
