@@ -274,15 +274,13 @@ impl QueueView {
 
     /// What waits for a person, as a sentence without full stop.
     pub(super) fn complaint(&self) -> Option<String> {
-        let said = |count: u64, is: &str, are: &str| match count {
-            0 => None,
-            1 => Some(format!("1 message of the queue {is}")),
-            count => Some(format!("{count} messages of the queue {are}")),
+        let said = |state: State, what: &str| {
+            let count = self.in_state(state);
+            (count > 0).then(|| format!("{count} {what}"))
         };
-        let failed = said(self.in_state(State::Failed), "was not sent", "were not sent");
-        let unknown = said(self.in_state(State::Unknown), "has an unknown outcome", "have an unknown outcome");
-        let both: Vec<String> = failed.into_iter().chain(unknown).collect();
-        (!both.is_empty()).then(|| both.join(", "))
+        let failed = said(State::Failed, "not sent");
+        let both: Vec<String> = failed.into_iter().chain(said(State::Unknown, "of unknown outcome")).collect();
+        (!both.is_empty()).then(|| format!("messages of the queue need you: {}", both.join(", ")))
     }
 
     /// How much there is, for a terminal.

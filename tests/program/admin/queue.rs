@@ -22,7 +22,7 @@ async fn messages_that_wait_for_a_person_are_shown_retried_and_discarded() {
     assert_eq!(shown["queue"]["list"][0]["id"], 2, "those for a person come first");
     let html = visitor.visit("/").await.body;
     for words in [
-        "1 message of the queue was not sent, 1 message of the queue has an unknown outcome",
+        "Messages of the queue need you: 1 not sent, 1 of unknown outcome",
         "Microsoft 365 admin: allow the mailbox to send as this sender.",
         "<dd class=\"quiet\">2 for you</dd>",
         "Send message 3 again? It may arrive twice.",
