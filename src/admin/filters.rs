@@ -4,17 +4,17 @@ use std::fmt::Display;
 
 use askama::{Result, Values};
 
-use super::text;
+use super::units;
 use gatepost_core::protocol::Protocol;
 
 #[askama::filter_fn]
 pub(super) fn span(seconds: &u64, _: &dyn Values) -> Result<String> {
-    Ok(text::span(*seconds))
+    Ok(units::span(*seconds))
 }
 
 #[askama::filter_fn]
 pub(super) fn octets(octets: &u64, _: &dyn Values) -> Result<String> {
-    Ok(text::octets(*octets))
+    Ok(units::octets(*octets))
 }
 
 /// Returns the day of a time as RFC 3339 writes it.

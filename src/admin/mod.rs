@@ -34,6 +34,7 @@ mod sign_in_routes;
 mod state;
 mod status;
 mod text;
+mod units;
 mod view;
 
 pub use bound::{AdminError, Bound, Serving};

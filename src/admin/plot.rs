@@ -80,8 +80,8 @@ fn logins(bars: &[Vec<Minute>]) -> Plot {
 fn traffic(bars: &[Vec<Minute>]) -> Plot {
     let octets: Vec<u64> = bars.iter().map(|bar| bar.iter().map(|minute| minute.bytes).sum()).collect();
     let top = octets.iter().copied().max().unwrap_or(0);
-    let shown = format!("{} in {MINUTES_PER_BAR} min", super::text::octets(top));
-    let all = super::text::octets(octets.iter().sum());
+    let shown = format!("{} in {MINUTES_PER_BAR} min", super::units::octets(top));
+    let all = super::units::octets(octets.iter().sum());
     Plot {
         title: "Traffic",
         top: if top > 0 { shown } else { String::new() },

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::text::{octets, span};
+use super::units::{octets, span};
 use gatepost_core::clock::UnixTime;
 use gatepost_core::failure::Actor;
 use gatepost_store::queue::{Entry, Queue, QueueError, QueueId, State};
