@@ -142,24 +142,27 @@ fn helm_finds_nothing_wrong_with_the_chart() {
 #[ignore = "needs helm"]
 fn the_documented_commands_of_helm_render() {
     let page = text("docs/install/kubernetes.md");
-    let block = |language: &str| -> String {
-        let (_, from) = page.split_once(&format!("```{language}\n")).unwrap();
-        from.split_once("```")
-            .unwrap()
-            .0
-            .lines()
-            .map(|line| format!("{}\n", line.strip_prefix("    ").unwrap_or(line)))
-            .collect()
+    let block = |language: &str, number: usize| -> String {
+        let from = page.split(&format!("```{language}\n")).nth(number).unwrap().split_once("```").unwrap().0;
+        // Blocks of a list are indented.
+        let indent = if from.starts_with("    ") { "    " } else { "" };
+        from.lines().map(|line| format!("{}\n", line.strip_prefix(indent).unwrap_or(line))).collect()
     };
     let directory = Directory::new();
-    let values = directory.write("my-values.yaml", block("yaml"));
+    let values = directory.write("my-values.yaml", block("yaml", 1));
     let mut rendered = String::new();
-    for line in block("sh").lines().filter(|line| !line.is_empty()) {
+    for line in block("sh", 1).lines().filter(|line| !line.is_empty()) {
         let line = line.replace("my-values.yaml", values.to_str().unwrap());
         let mut words = line.split(' ');
         assert_eq!(words.next(), Some("helm"), "{line}");
         rendered = succeed(tool("helm"), &words.collect::<Vec<_>>());
     }
+    let queue = directory.write("queue.yaml", block("yaml", 2));
+    let values = [&values, &queue].map(|path| path.to_str().unwrap());
+    let arguments = ["template", "mail", CHART, "--values", values[0], "--values", values[1]];
+    let with_queue = documents(&succeed(tool("helm"), &arguments));
+    let claim = &only(&with_queue, "StatefulSet")["spec"]["volumeClaimTemplates"][0]["spec"];
+    assert_eq!(claim["resources"]["requests"]["storage"], "20Gi");
     let documents = documents(&rendered);
     let pod = &only(&documents, "Deployment")["spec"]["template"]["spec"];
     assert!(pod["containers"][0]["image"].as_str().unwrap().starts_with("registry.corp.example/gatepost:"), "{pod}");
