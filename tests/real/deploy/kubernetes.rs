@@ -157,12 +157,19 @@ fn the_documented_commands_of_helm_render() {
         assert_eq!(words.next(), Some("helm"), "{line}");
         rendered = succeed(tool("helm"), &words.collect::<Vec<_>>());
     }
-    let queue = directory.write("queue.yaml", block("yaml", 2));
-    let values = [&values, &queue].map(|path| path.to_str().unwrap());
-    let arguments = ["template", "mail", CHART, "--values", values[0], "--values", values[1]];
-    let with_queue = documents(&succeed(tool("helm"), &arguments));
+    let with = |number: usize| {
+        let more = directory.write("more.yaml", block("yaml", number));
+        let [values, more] = [&values, &more].map(|path| path.to_str().unwrap());
+        documents(&succeed(tool("helm"), &["template", "mail", CHART, "--values", values, "--values", more]))
+    };
+    let with_queue = with(2);
     let claim = &only(&with_queue, "StatefulSet")["spec"]["volumeClaimTemplates"][0]["spec"];
     assert_eq!(claim["resources"]["requests"]["storage"], "20Gi");
+    let with_large_messages = with(3);
+    let pod = &only(&with_large_messages, "Deployment")["spec"]["template"]["spec"];
+    assert!(pod["volumes"].as_array().unwrap().iter().any(|volume| volume["emptyDir"]["sizeLimit"] == "2Gi"), "{pod}");
+    let configuration = yaml(only(&with_large_messages, "ConfigMap")["data"]["proxy.yaml"].as_str().unwrap());
+    assert_eq!(configuration["state"]["key"], json!({"credential": "gatepost.state.key"}));
     let documents = documents(&rendered);
     let pod = &only(&documents, "Deployment")["spec"]["template"]["spec"];
     assert!(pod["containers"][0]["image"].as_str().unwrap().starts_with("registry.corp.example/gatepost:"), "{pod}");
