@@ -42,6 +42,7 @@ impl QueueOutcome {
 pub struct QueueMetrics {
     messages: Family<ByState, Gauge>,
     bytes: Gauge,
+    limit: Gauge,
     oldest: Gauge,
     outcomes: Family<Outcome, Counter>,
 }
@@ -51,6 +52,8 @@ impl QueueMetrics {
         let r = registry;
         let messages: Family<ByState, Gauge> = registered(r, "queue_messages", "Messages in the queue", default());
         let bytes = registered(r, "queue_bytes", "Bytes of all messages in the queue", default());
+        let help = "Bytes that all messages in the queue may have: `queue.size`, or 0 without a queue";
+        let limit = registered(r, "queue_size_bytes", help, default());
         let help = "Age of the oldest message that waits for its delivery, in seconds";
         let oldest = registered(r, "queue_oldest_seconds", help, default());
         let help = "What became of messages in the queue: each attempt, and each that waits for a person now";
@@ -61,7 +64,7 @@ impl QueueMetrics {
         for outcome in QueueOutcome::ALL {
             drop(outcomes.get_or_create(&outcome.label()));
         }
-        Self { messages, bytes, oldest, outcomes }
+        Self { messages, bytes, limit, oldest, outcomes }
     }
 
     /// Counts what became of a message.
@@ -74,9 +77,10 @@ impl QueueMetrics {
         self.messages.get_or_create(&ByState { state }).set(i64::try_from(number).unwrap_or(i64::MAX));
     }
 
-    /// Sets how many bytes there are, and the age of the oldest message that waits.
-    pub fn size(&self, bytes: u64, oldest_seconds: u64) {
+    /// Sets how many bytes there are and may be, and the age of the oldest message that waits.
+    pub fn size(&self, bytes: u64, limit: u64, oldest_seconds: u64) {
         self.bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
+        self.limit.set(i64::try_from(limit).unwrap_or(i64::MAX));
         self.oldest.set(i64::try_from(oldest_seconds).unwrap_or(i64::MAX));
     }
 }

@@ -446,7 +446,7 @@ impl Run {
             metrics.messages(state.name(), totals.of(state).messages);
         }
         let oldest = totals.oldest.map_or(Duration::ZERO, |oldest| self.clock.unix_time().since(oldest));
-        metrics.size(totals.all().bytes, oldest.as_secs());
+        metrics.size(totals.all().bytes, self.courier.queue().size(), oldest.as_secs());
     }
 
     async fn sweep(&mut self) {
