@@ -15,6 +15,8 @@ mod confine;
 mod doctor;
 #[cfg(all(unix, feature = "sandbox"))]
 mod life;
+#[cfg(all(unix, feature = "sandbox"))]
+mod queue;
 #[cfg(feature = "sandbox")]
 mod secrecy;
 #[cfg(feature = "sandbox")]

@@ -8,7 +8,7 @@ mod inheritance;
 mod journal;
 mod load;
 mod manager;
-mod program;
+pub(crate) mod program;
 mod reload;
 mod renewal;
 mod restart;

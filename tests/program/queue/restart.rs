@@ -1,0 +1,64 @@
+//! One process after the other: both accept, one delivers, and nothing is lost or repeated.
+
+use gatepost_sandbox::{Service, UpstreamMode};
+use rustix::process::Signal;
+
+use super::devices::{Attempt, Told, send, send_all};
+use super::oracle::judge;
+use super::world::{Queued, Way};
+use crate::common::wait::until;
+
+/// Waits until the queue is empty, and judges what was sent.
+async fn all_delivered(queued: &Queued, attempts: &[Attempt]) {
+    until("the queue is empty", async || queued.list().is_empty()).await;
+    let fates = judge(attempts, &queued.list(), &queued.world.sandbox.deliveries()).unwrap();
+    let accepted = attempts.iter().filter(|attempt| attempt.told == Told::Accepted).count();
+    assert_eq!(fates.delivered, accepted, "{fates:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_one_process_takes_over_from_the_other_all_is_delivered_once() {
+    const DEVICES: u8 = 8;
+    let queued = Queued::new(DEVICES, Way::Graph, "  messages_per_minute: 10000").await;
+    let mut program = queued.start();
+    let mut senders = tokio::task::JoinSet::new();
+    for device in 1..=DEVICES {
+        senders.spawn(send_all(device, queued.listener, 30));
+    }
+    for _ in 0..3 {
+        let next = queued.world.start(&["--take-over"]);
+        assert!(program.ended().success(), "{}", program.log());
+        program = next;
+    }
+    let mut attempts = Vec::new();
+    while let Some(sent) = senders.join_next().await {
+        attempts.extend(sent.unwrap());
+    }
+    // A restart refuses nobody.
+    let refused: Vec<_> = attempts.iter().filter(|attempt| attempt.told != Told::Accepted).collect();
+    assert!(refused.is_empty(), "{refused:?}");
+    all_delivered(&queued, &attempts).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_waits_for_microsoft_survives_stop_and_start() {
+    let queued = Queued::new(3, Way::Graph, "  messages_per_minute: 10000").await;
+    queued.world.sandbox.set_upstream_mode(Service::Graph, UpstreamMode::Refuse);
+    let mut attempts = Vec::new();
+    for _ in 0..2 {
+        let mut program = queued.start();
+        for device in 1..=3 {
+            let message_id = format!("<{}@devices.example>", attempts.len());
+            let told = send(device, queued.listener, &message_id, 200_000).await;
+            assert_eq!(told, Told::Accepted);
+            attempts.push(Attempt { message_id, told });
+        }
+        program.signal(Signal::TERM);
+        assert!(program.ended().success(), "{}", program.log());
+    }
+    let fates = judge(&attempts, &queued.list(), &queued.world.sandbox.deliveries()).unwrap();
+    assert_eq!(fates.waiting, 6, "{fates:?}");
+    queued.world.sandbox.set_upstream_mode(Service::Graph, UpstreamMode::Normal);
+    let _program = queued.start();
+    all_delivered(&queued, &attempts).await;
+}
