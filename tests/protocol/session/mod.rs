@@ -29,6 +29,7 @@ mod own_tokens;
 mod penalties;
 mod proxy;
 mod queue;
+mod queue_limits;
 mod reload;
 mod secrets;
 mod shared_mailboxes;
