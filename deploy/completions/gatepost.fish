@@ -76,7 +76,7 @@ complete -c gatepost -n "__fish_gatepost_using_subcommand doctor" -l log-level -
 complete -c gatepost -n "__fish_gatepost_using_subcommand doctor" -l send -d 'Send a message from each mailbox to itself'
 complete -c gatepost -n "__fish_gatepost_using_subcommand doctor" -l json -d 'Print one JSON object'
 complete -c gatepost -n "__fish_gatepost_using_subcommand doctor" -s h -l help -d 'Print help'
-complete -c gatepost -n "__fish_gatepost_using_subcommand demo" -l port-base -d 'First of seven ports to listen on [default: 1143, 1110, 1587, 1443, 1444, 1025 and 9180; free ones if they are taken]' -r
+complete -c gatepost -n "__fish_gatepost_using_subcommand demo" -l port-base -d 'First of eight ports to listen on [default: 1143, 1110, 1587, 1443, 1444, 1025, 1026 and 9180; free ones if they are taken]' -r
 complete -c gatepost -n "__fish_gatepost_using_subcommand demo" -s h -l help -d 'Print help'
 complete -c gatepost -n "__fish_gatepost_using_subcommand login" -s c -l config -d 'Configuration file [default: proxy.yaml]' -r -F
 complete -c gatepost -n "__fish_gatepost_using_subcommand login" -l set -d 'Set one key, over file and environment (repeatable)' -r

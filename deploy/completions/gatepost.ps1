@@ -99,7 +99,7 @@ Register-ArgumentCompleter -Native -CommandName 'gatepost' -ScriptBlock {
             break
         }
         'gatepost;demo' {
-            [CompletionResult]::new('--port-base', '--port-base', [CompletionResultType]::ParameterName, 'First of seven ports to listen on [default: 1143, 1110, 1587, 1443, 1444, 1025 and 9180; free ones if they are taken]')
+            [CompletionResult]::new('--port-base', '--port-base', [CompletionResultType]::ParameterName, 'First of eight ports to listen on [default: 1143, 1110, 1587, 1443, 1444, 1025, 1026 and 9180; free ones if they are taken]')
             [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help')
             [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help')
             break

@@ -62,7 +62,7 @@ pub enum Command {
     #[cfg(feature = "sandbox")]
     #[command(after_help = exit::WITHOUT_CONFIGURATION)]
     Demo {
-        /// First of seven ports to listen on [default: 1143, 1110, 1587, 1443, 1444, 1025 and 9180;
+        /// First of eight ports to listen on [default: 1143, 1110, 1587, 1443, 1444, 1025, 1026 and 9180;
         /// free ones if they are taken]
         #[arg(long, value_name = "PORT")]
         port_base: Option<u16>,

@@ -13,8 +13,14 @@ use super::scene::{Client, PATIENCE};
 /// The subject of the demonstration's message.
 const SUBJECT: &str = "Scan from the third floor";
 
-/// The subject of the device that cannot log in.
-const ALARM: &str = "The server room is open";
+/// A subject and a text.
+type Notice = (&'static str, &'static str);
+
+/// The message of the device that cannot log in.
+pub(super) const ALARM: Notice = ("The server room is open", "Sent without any login, handed to Microsoft Graph.");
+
+/// Its message while Microsoft 365 is away.
+pub(super) const ALARM_IN_OUTAGE: Notice = ("The server room is warm", "Sent while Microsoft 365 was away.");
 
 struct Conversation {
     stream: BufReader<TcpStream>,
@@ -47,8 +53,9 @@ impl Conversation {
         Ok(())
     }
 
-    /// Reads one reply, with its continuation lines, and requires this beginning.
-    async fn expect(&mut self, beginning: &str) -> anyhow::Result<()> {
+    /// Reads one reply, with its continuation lines, and requires this beginning. Returns the last
+    /// line.
+    async fn expect(&mut self, beginning: &str) -> anyhow::Result<String> {
         loop {
             let line = self.line().await?;
             let goes_on = line.as_bytes().get(3) == Some(&b'-') && line.starts_with(beginning);
@@ -56,27 +63,28 @@ impl Conversation {
                 continue;
             }
             if line.starts_with(beginning) {
-                return Ok(());
+                return Ok(line);
             }
             bail!("expected `{beginning}`, received `{}`", line.trim_end());
         }
     }
 
-    async fn ask(&mut self, line: &str, beginning: &str) -> anyhow::Result<()> {
+    async fn ask(&mut self, line: &str, beginning: &str) -> anyhow::Result<String> {
         self.say(line).await?;
         self.expect(beginning).await.with_context(|| "the answer was another one".to_owned())
     }
 
-    /// Sends a message (RFC 5321) and QUIT.
-    async fn submit(&mut self, from: &str, to: &str, (subject, text): (&str, &str)) -> anyhow::Result<()> {
+    /// Sends a message (RFC 5321) and QUIT. Returns the reply to the message.
+    async fn submit(&mut self, from: &str, to: &str, (subject, text): (&str, &str)) -> anyhow::Result<String> {
         self.ask(&format!("MAIL FROM:<{from}>"), "250").await?;
         self.ask(&format!("RCPT TO:<{to}>"), "250").await?;
         self.ask("DATA", "354").await?;
         for line in [&format!("From: <{from}>"), &format!("To: <{to}>"), &format!("Subject: {subject}"), "", text] {
             self.say(line).await?;
         }
-        self.ask(".", "250").await?;
-        self.ask("QUIT", "221").await
+        let reply = self.ask(".", "250").await?;
+        self.ask("QUIT", "221").await?;
+        Ok(reply)
     }
 }
 
@@ -88,15 +96,15 @@ pub(super) async fn send(port: u16, client: &Client<'_>, to: &str) -> anyhow::Re
     smtp.ask("EHLO scanner", "250").await?;
     let plain = STANDARD.encode(format!("\0{login}\0{password}"));
     smtp.ask(&format!("AUTH PLAIN {plain}"), "235").await?;
-    smtp.submit(login, to, (SUBJECT, "Sent with a plain password, accepted with XOAUTH2.")).await
+    smtp.submit(login, to, (SUBJECT, "Sent with a plain password, accepted with XOAUTH2.")).await.map(drop)
 }
 
-/// Sends a message like a device that cannot log in.
-pub(super) async fn send_without_login(port: u16, from: &str, to: &str) -> anyhow::Result<()> {
+/// Sends a message like a device that cannot log in. Returns the reply.
+pub(super) async fn send_without_login(port: u16, from: &str, to: &str, message: Notice) -> anyhow::Result<String> {
     let mut smtp = Conversation::open(port).await?;
     smtp.expect("220").await?;
     smtp.ask("EHLO alarm", "250").await?;
-    smtp.submit(from, to, (ALARM, "Sent without any login, handed to Microsoft Graph.")).await
+    smtp.submit(from, to, message).await
 }
 
 /// Finds the message and reads it.
@@ -126,5 +134,5 @@ pub(super) async fn read_by_pop3(port: u16, client: &Client<'_>) -> anyhow::Resu
     let newest = stat.split(' ').nth(1).context("STAT has a number of messages")?.to_owned();
     pop3.say(&format!("RETR {newest}")).await?;
     pop3.until(|line| line == ".").await?;
-    pop3.ask("QUIT", "+OK").await
+    pop3.ask("QUIT", "+OK").await.map(drop)
 }

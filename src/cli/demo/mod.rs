@@ -6,10 +6,11 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr, TcpListener};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::time::Duration;
 use std::{fs, io};
 
-use anyhow::Context;
+use anyhow::{Context, bail};
+use tokio::time::{sleep, timeout};
 
 use super::draft::target;
 use super::exit::DONE;
@@ -25,8 +26,9 @@ use gatepost_core::account::MailAddress;
 use gatepost_core::clock::Clock;
 use gatepost_core::protocol::Protocol;
 use gatepost_core::secret::Password;
-use gatepost_sandbox::{Sandbox, SandboxAccount, SandboxConfig, Service};
-use gatepost_store::{MemoryStore, Store};
+use gatepost_sandbox::{HttpFault, Sandbox, SandboxAccount, SandboxConfig, Service};
+use gatepost_store::Store;
+use gatepost_store::queue::{Queue, QueueId};
 use gatepost_telemetry::log;
 
 mod client;
@@ -36,7 +38,7 @@ mod scene;
 mod tenant;
 mod web;
 
-use scene::{Client, DEVICE, Ports};
+use scene::{Client, DEVICE, PATIENCE, Ports};
 #[cfg(unix)]
 use tenant::Tenant;
 
@@ -49,7 +51,7 @@ const SCANNER: &str = "scanner@contoso.example";
 
 /// Ports of the demonstration if they are free. They are the standard ones with a 1 in front, as
 /// far as there are any, and that of the status page.
-const PORTS: [u16; 7] = [1143, 1110, 1587, 1443, 1444, 1025, 9180];
+const PORTS: [u16; 8] = [1143, 1110, 1587, 1443, 1444, 1025, 1026, 9180];
 
 /// The socket for status requests to the demonstration.
 const SOCKET: &str = "gatepost.sock";
@@ -85,13 +87,13 @@ async fn serve(port_base: Option<u16>) -> anyhow::Result<u8> {
     target::write(&file, yaml.as_bytes(), false).context("write the configuration")?;
 
     let config = match load::load(Some(&file), &[], []) {
-        // A service on this machine may have a store, which the demonstration must not use.
-        Ok(config) => Config { state: State::Memory, ..config },
+        Ok(config) => config,
         Err(problems) => return Ok(report(&problems)),
     };
     log::init(&config.log).context("start the log")?;
     prepare(&config.limits);
-    let store = Arc::new(MemoryStore::default());
+    let store = gatepost_store::open(&config.state).await.context("open the store")?;
+    let queue = open_queue(&config).await.context("open the queue")?;
     let password = device_password(&*store).await.context("make a device password")?;
     let (alice, scanner) =
         (Client { login: ALICE, password: ALICES }, Client { login: SCANNER, password: password.expose() });
@@ -103,8 +105,11 @@ async fn serve(port_base: Option<u16>) -> anyhow::Result<u8> {
     fs::write(directory.0.join(EWS_REQUEST), web::FIND_ITEM).context("write a request for EWS")?;
     page::around(&sandbox, &file);
     page::accounts(&alice, &scanner);
-    let shown = show(&sandbox, &ports, &alice, &scanner).await;
-    if let Err(error) = shown {
+    let shown = async {
+        show(&sandbox, &ports, &alice, &scanner).await?;
+        show_queue(&sandbox, &ports, &queue, &file).await
+    };
+    if let Err(error) = shown.await {
         stop.now();
         return Err(error);
     }
@@ -145,9 +150,9 @@ async fn show(sandbox: &Sandbox, ports: &Ports, alice: &Client<'_>, scanner: &Cl
         ports.device,
         "an alarm system that cannot even log in sends her one, through Microsoft Graph",
     );
-    client::send_without_login(ports.device, SCANNER, ALICE).await.context("send a message without a login")?;
-    let sent = sandbox.counters().submissions_of(Service::Graph, SCANNER).succeeded;
-    page::behind(of_application(), sent, "message", "Graph");
+    let alarm = client::send_without_login(ports.device, SCANNER, ALICE, client::ALARM);
+    alarm.await.context("send a message without a login")?;
+    page::behind(of_application(), sent_by_graph(sandbox), "message", "Graph");
 
     page::heading("IMAP", ports.imap, "Alice's old mail program reads it, with the password that Entra knows");
     client::read_by_imap(ports.imap, alice).await.context("read a message over IMAP")?;
@@ -169,6 +174,60 @@ async fn show(sandbox: &Sandbox, ports: &Ports, alice: &Client<'_>, scanner: &Cl
     web::list_by_graph(ports.graph, alice).await.context("list messages over Graph")?;
     page::behind(requests("password", ALICE), calls(Service::Graph), "call with a token of its own", "Graph");
     Ok(())
+}
+
+/// Returns how many messages the scanner's mailbox has sent through Graph.
+fn sent_by_graph(sandbox: &Sandbox) -> u64 {
+    sandbox.counters().submissions_of(Service::Graph, SCANNER).succeeded
+}
+
+/// Shows a message that waits until Microsoft 365 is back.
+async fn show_queue(sandbox: &Sandbox, ports: &Ports, queue: &Queue, configuration: &Path) -> anyhow::Result<()> {
+    page::heading("SMTP", ports.queue, "it sends another while Microsoft 365 is away, to a listener with a queue");
+    page::step("Microsoft 365 answers every call with 503 now");
+    sandbox.fail_http(Service::Graph, "", HttpFault::status(503), usize::MAX);
+    let sent = sent_by_graph(sandbox);
+    let alarm = client::send_without_login(ports.queue, SCANNER, ALICE, client::ALARM_IN_OUTAGE);
+    let reply = alarm.await.context("send a message to the queue")?;
+    let id: QueueId = reply
+        .split_once("Queued as ")
+        .and_then(|(_, rest)| rest.split_ascii_whitespace().next()?.parse().ok())
+        .context("the reply names no message of the queue")?;
+    let note = soon(async || queue.show(id).await.ok().flatten()?.note).await.context("try to deliver")?;
+    page::step(&format!("it waits on the disk, encrypted: {}", note.what));
+    page::step(&format!("see it with `gatepost queue list --config {}`", configuration.display()));
+
+    sandbox.clear_http_faults(Service::Graph);
+    page::step(
+        "Microsoft 365 is back. Gatepost tries again within half a minute, or at once with `gatepost queue retry`",
+    );
+    queue.retry(id).await.context("retry")?;
+    let delivered =
+        soon(async || (sent_by_graph(sandbox) > sent && queue.show(id).await.ok()?.is_none()).then_some(()));
+    delivered.await.context("deliver the message of the queue")?;
+    page::step("delivered, and gone from the queue\n");
+    Ok(())
+}
+
+/// Waits until there is something.
+async fn soon<T>(mut there: impl AsyncFnMut() -> Option<T>) -> anyhow::Result<T> {
+    let look = async {
+        loop {
+            if let Some(found) = there().await {
+                return found;
+            }
+            sleep(Duration::from_millis(50)).await;
+        }
+    };
+    Ok(timeout(PATIENCE, look).await?)
+}
+
+/// Opens the queue of the configuration, as `gatepost queue` does.
+async fn open_queue(config: &Config) -> anyhow::Result<Queue> {
+    let (Some(queue), State::Sqlite { key, .. }) = (&config.queue, &config.state) else {
+        bail!("the configuration has none");
+    };
+    Ok(Queue::open(&queue.directory, queue.size, key, Clock::system()).await?)
 }
 
 /// Creates the password as
@@ -201,6 +260,14 @@ fn configuration(sandbox: &Sandbox, ports: &Ports, tenant: &str) -> String {
              bind: 127.0.0.1:{}\n    \
              deliver: graph\n    \
              graph: localhost:{}\n    \
+             trusted_senders: [{{from: 127.0.0.1, login: {SCANNER}}}]\n  \
+           # The same, for devices that do not try again.\n  \
+           queue:\n    \
+             protocol: smtp\n    \
+             bind: 127.0.0.1:{}\n    \
+             deliver: graph\n    \
+             graph: localhost:{}\n    \
+             queue: true\n    \
              trusted_senders: [{{from: 127.0.0.1, login: {SCANNER}}}]\n\
          microsoft:\n  \
            authority: {}\n  \
@@ -214,6 +281,7 @@ fn configuration(sandbox: &Sandbox, ports: &Ports, tenant: &str) -> String {
              client_id: {}\n    \
              client_secret: sandbox-secret\n\
          trust: {{system_roots: false, additional_ca: ca.pem}}\n\
+         state: {{directory: state}}\n\
          admin: {{bind: \"127.0.0.1:{}\", socket: {SOCKET}}}\n",
         ports.imap,
         sandbox.imap().port(),
@@ -227,6 +295,8 @@ fn configuration(sandbox: &Sandbox, ports: &Ports, tenant: &str) -> String {
         sandbox.graph().port(),
         ports.device,
         sandbox.graph().port(),
+        ports.queue,
+        sandbox.graph().port(),
         sandbox.authority(),
         sandbox.public_client_id(),
         sandbox.confidential_client_id(),
@@ -234,11 +304,11 @@ fn configuration(sandbox: &Sandbox, ports: &Ports, tenant: &str) -> String {
     )
 }
 
-/// Returns seven ports: from `base` on, or the usual ones, each replaced by a free one if it is
+/// Returns eight ports: from `base` on, or the usual ones, each replaced by a free one if it is
 /// taken.
 fn ports(base: Option<u16>) -> io::Result<Ports> {
     let wanted = match base {
-        Some(base) => [0, 1, 2, 3, 4, 5, 6].map(|offset: u16| base.checked_add(offset)),
+        Some(base) => [0, 1, 2, 3, 4, 5, 6, 7].map(|offset: u16| base.checked_add(offset)),
         None => PORTS.map(Some),
     };
     let port = |wanted: Option<u16>| match wanted.map(free) {
@@ -246,8 +316,17 @@ fn ports(base: Option<u16>) -> io::Result<Ports> {
         Some(Ok(port)) => Ok(port),
         _ => free(0),
     };
-    let [imap, pop3, smtp, ews, graph, device, admin] = wanted.map(port);
-    Ok(Ports { imap: imap?, pop3: pop3?, smtp: smtp?, ews: ews?, graph: graph?, device: device?, admin: admin? })
+    let [imap, pop3, smtp, ews, graph, device, queue, admin] = wanted.map(port);
+    Ok(Ports {
+        imap: imap?,
+        pop3: pop3?,
+        smtp: smtp?,
+        ews: ews?,
+        graph: graph?,
+        device: device?,
+        queue: queue?,
+        admin: admin?,
+    })
 }
 
 /// Returns a port that is free on both loopback addresses; any for 0. It is only found here, and

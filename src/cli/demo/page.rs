@@ -54,8 +54,12 @@ pub(super) fn behind(requests: u64, done: u64, what: &str, protocol: &str) {
     ));
 }
 
+pub(super) fn step(what: &str) {
+    show(format_args!("  → {what}"));
+}
+
 pub(super) fn closing(ports: &Ports, alice: &Client<'_>, scanner: &Client<'_>, ews_request: &Path) {
-    let Ports { imap, pop3, smtp, ews, graph, device: trusted, admin: _ } = ports;
+    let Ports { imap, pop3, smtp, ews, graph, device: trusted, queue: _, admin: _ } = ports;
     let Client { login, password } = alice;
     let Client { login: device, password: devices } = scanner;
     show(bold("Now yours. In another terminal:"));

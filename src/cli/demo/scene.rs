@@ -23,6 +23,8 @@ pub(super) struct Ports {
     pub(super) graph: u16,
     /// The port of SMTP for a device that cannot log in.
     pub(super) device: u16,
+    /// The port of SMTP for a device that does not try again.
+    pub(super) queue: u16,
     /// The port of the status page.
     pub(super) admin: u16,
 }

@@ -68,6 +68,9 @@ fn the_demonstration_shows_every_protocol_and_ends_when_told() {
     for expected in [
         "Microsoft's side saw: 1 token request so far, 1 × XOAUTH2 login over SMTP, no password there",
         "1 × message over Graph, no password there",
+        "S: 250 2.0.0 Queued as 1",
+        "it waits on the disk, encrypted: ",
+        "delivered, and gone from the queue",
         "1 × XOAUTH2 login over IMAP, no password there",
         "1 × XOAUTH2 login over POP3, no password there",
         "1 × call with a token over EWS, no password there",
