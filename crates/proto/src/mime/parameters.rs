@@ -97,7 +97,7 @@ fn pieces(field: &[u8]) -> Vec<Vec<u8>> {
                 quoted = !quoted;
                 piece.push(octet);
             }
-            b'(' if !quoted => comments += 1,
+            b'(' if !quoted && !(comments == 0 && is_in_value(&piece)) => comments += 1,
             b')' if !quoted && comments > 0 => comments -= 1,
             _ if comments > 0 => {}
             b';' if !quoted => pieces.push(std::mem::take(&mut piece)),
@@ -106,6 +106,12 @@ fn pieces(field: &[u8]) -> Vec<Vec<u8>> {
     }
     pieces.push(piece);
     pieces
+}
+
+/// Whether the piece ends within a parameter's value. Programs write `filename=Scan(2).pdf`, and a
+/// comment after a blank.
+fn is_in_value(piece: &[u8]) -> bool {
+    piece.contains(&b'=') && !piece.last().is_some_and(u8::is_ascii_whitespace)
 }
 
 fn unquoted(value: &[u8]) -> Vec<u8> {
@@ -176,6 +182,9 @@ mod tests {
             (b"attachment; filename=\"=?utf-8?B?w5xiZXJzaWNodC5wZGY=?=\"", Some("\u{dc}bersicht.pdf")),
             (b"attachment; filename=\"\xDCbersicht.pdf\"", Some("\u{dc}bersicht.pdf")),
             (b"attachment (a comment; filename=x); filename=\"C:\\scans\\1.pdf\"", Some("C:\\scans\\1.pdf")),
+            (b"attachment; filename=Scan(2).pdf (second)", Some("Scan(2).pdf")),
+            (b"attachment; filename=(1).pdf; x=y", Some("(1).pdf")),
+            (b"attachment(a; filename=x); filename= (a comment) 1.pdf", Some("1.pdf")),
             (b"attachment; filename*1=x", None),
             (b"inline", None),
         ] {

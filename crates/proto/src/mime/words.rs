@@ -50,18 +50,37 @@ pub fn text(value: &[u8]) -> String {
 }
 
 /// Returns octets as text. A charset that is not known, or none, is taken for UTF-8 if the octets
-/// are, otherwise for Windows-1252.
+/// are, otherwise for Windows-1252. What is not of a charset becomes U+FFFD.
 pub fn decoded<'a>(octets: &'a [u8], charset: Option<&str>) -> Cow<'a, str> {
-    match charset.and_then(|label| Encoding::for_label(label.as_bytes())) {
+    match charset.and_then(|label| known(label.as_bytes())) {
         // What says that it is ASCII often is not.
         Some(encoding) if encoding != WINDOWS_1252 || std::str::from_utf8(octets).is_err() => encoding.decode(octets).0,
         _ => raw(octets),
     }
 }
 
+/// Returns octets as text, of which nothing is lost. What says that it is ASCII or UTF-8, or says
+/// nothing, is UTF-8 if the octets are, otherwise Windows-1252. `None` if the charset is not known
+/// or the octets are not of it.
+pub fn exact<'a>(octets: &'a [u8], charset: Option<&str>) -> Option<Cow<'a, str>> {
+    let encoding = charset.map_or(Some(UTF_8), |label| known(label.as_bytes()))?;
+    let is_either = encoding == UTF_8 || encoding == WINDOWS_1252;
+    let (text, _, is_damaged) = if is_either { UTF_8 } else { encoding }.decode(octets);
+    match is_damaged {
+        false => Some(text),
+        true => is_either.then(|| raw(octets)),
+    }
+}
+
 /// Whether text of this charset can be decoded.
 pub fn is_known(charset: &str) -> bool {
-    Encoding::for_label(charset.as_bytes()).is_some()
+    known(charset.as_bytes()).is_some()
+}
+
+/// The encoding of a charset. Those of which nothing is decoded for safety, such as ISO-2022-KR,
+/// are not known.
+fn known(charset: &[u8]) -> Option<&'static Encoding> {
+    Encoding::for_label_no_replacement(charset)
 }
 
 fn close(text: &mut String, open: Option<(&'static Encoding, Vec<u8>)>) {
@@ -80,7 +99,7 @@ fn encoded_word(word: &[u8]) -> Option<(&'static Encoding, Vec<u8>, &[u8])> {
     let mut parts = word.get(2..)?.splitn(3, |octet| *octet == b'?');
     let (charset, encoding, rest) = (parts.next()?, parts.next()?, parts.next()?);
     // RFC 2231 §5: a language may follow the charset.
-    let charset = Encoding::for_label(charset.split(|octet| *octet == b'*').next()?)?;
+    let charset = known(charset.split(|octet| *octet == b'*').next()?)?;
     let end = memmem::find(rest, b"?=")?;
     let (text, after) = (rest.get(..end)?, rest.get(end + 2..)?);
     let octets = match encoding {
@@ -127,6 +146,7 @@ mod tests {
                 b"=?x-none?B?YQ==?= =?utf-8?X?a?= =?utf-8?Q?=zz?= =?",
                 "=?x-none?B?YQ==?= =?utf-8?X?a?= =?utf-8?Q?=zz?= =?",
             ),
+            (b"=?iso-2022-kr?B?GyQpQw4lQg8=?=", "=?iso-2022-kr?B?GyQpQw4lQg8=?="),
             ("K\u{f6}ln".as_bytes(), "K\u{f6}ln"),
             (b"K\xF6ln", "K\u{f6}ln"),
         ] {
@@ -141,5 +161,25 @@ mod tests {
         assert_eq!(decoded(b"\xE4", None), "\u{e4}");
         assert_eq!(decoded(b"\xA4", Some("iso-8859-15")), "\u{20ac}");
         assert!(is_known("utf-8") && is_known("Windows-1250") && !is_known("x-unknown"));
+    }
+
+    #[test]
+    fn exact_text_loses_nothing() {
+        for (octets, charset, expected) in [
+            (&b"Gr\xFC\xDFe"[..], Some("utf-8"), Some("Gr\u{fc}\u{df}e")),
+            (b"Gr\xFC\xDFe", None, Some("Gr\u{fc}\u{df}e")),
+            (b"\xC3\xBC", Some("iso-8859-1"), Some("\u{fc}")),
+            (b"\xEF\xBB\xBFa", Some("utf-8"), Some("a")),
+            (b"\xFE\xFF\0a", Some("utf-16"), Some("a")),
+            (b"\xA4", Some("iso-8859-15"), Some("\u{20ac}")),
+            (b"\x82", Some("shift_jis"), None),
+            (b"a", Some("x-unknown"), None),
+        ] {
+            assert_eq!(exact(octets, charset).as_deref(), expected, "{} {charset:?}", octets.escape_ascii());
+        }
+        for charset in ["iso-2022-kr", "iso-2022-cn", "hz-gb-2312", "replacement"] {
+            assert!(!is_known(charset) && exact(b"text", Some(charset)).is_none(), "{charset}");
+            assert_eq!(decoded(b"text", Some(charset)), "text", "{charset}");
+        }
     }
 }
