@@ -2,12 +2,17 @@
 //! be lost.
 
 use gatepost_core::escape::escaped;
-use gatepost_proto::mime::{Head, Part, StructureError, words};
+use gatepost_proto::mime::{Head, Part, StructureError, percent_decoded, words};
 
 /// Longest name of a file, in characters.
 const NAME_CHARS: usize = 200;
+/// Why a part that Outlook wrote for Outlook is refused.
+const OUTLOOKS: &str = "has a part in Outlook's own format (TNEF)";
 /// How much is shown of a type that a message names.
 const SHOWN: usize = 80;
+
+/// Begins the address by which an HTML text shows a file.
+const SCHEME: &[u8] = b"cid:";
 
 /// What becomes of the parts, as indices of their list.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -24,8 +29,10 @@ pub(super) struct PlannedFile {
     pub(super) part: usize,
     pub(super) name: String,
     pub(super) content_type: String,
-    /// By this the text shows it.
+    /// By this an HTML text may show it.
     pub(super) content_id: Option<String>,
+    /// Whether the text does, which is known with the text. Outlook hides such a file.
+    pub(super) is_inline: bool,
 }
 
 /// Why a draft cannot hold all of a message, as the end of the sentence "the message …".
@@ -87,7 +94,7 @@ impl Plan {
     }
 
     fn add_leaf(&mut self, part: &Part, index: usize, shown: bool) -> Result<(), Unfit> {
-        let name = part.disposition.text("filename").or_else(|| part.media.text("name"));
+        let name = name(part);
         if is_text(part) && name.is_none() && !shown {
             if self.text.is_some() {
                 return Err("has more than one text".to_owned());
@@ -104,15 +111,40 @@ impl Plan {
             part: index,
             name: name.and_then(|name| file_name(&name)).unwrap_or_else(|| nameless(number, &content_type)),
             content_type,
-            content_id: part.content_id.clone().filter(|_| shown || part.disposition.value == "inline"),
+            content_id: part.content_id.clone(),
+            is_inline: false,
         });
         Ok(())
     }
 }
 
+/// The name that a part gives itself.
+fn name(part: &Part) -> Option<String> {
+    part.disposition.text("filename").or_else(|| part.media.text("name"))
+}
+
 /// The charset of a text.
 pub(super) fn charset(part: &Part) -> Option<String> {
     part.media.parameter("charset").map(|charset| String::from_utf8_lossy(charset.trim_ascii()).into_owned())
+}
+
+/// The text cannot be decoded without a loss.
+pub(super) fn not_of_charset(charset: &str) -> Unfit {
+    format!("has a text that is not in its charset `{}`", escaped(charset.as_bytes(), SHOWN))
+}
+
+/// Whether an HTML text shows the file of this Content-ID (RFC 2392).
+pub(super) fn shows(html: &str, content_id: &str) -> bool {
+    let mut rest = html.as_bytes();
+    while let Some(at) = rest.windows(SCHEME.len()).position(|octets| octets.eq_ignore_ascii_case(SCHEME)) {
+        rest = rest.get(at + SCHEME.len()..).unwrap_or_default();
+        let is_end = |octet: &u8| octet.is_ascii_whitespace() || b"\"'<>()".contains(octet);
+        let url = rest.get(..rest.iter().position(is_end).unwrap_or(rest.len())).unwrap_or_default();
+        if *percent_decoded(url) == *content_id.as_bytes() {
+            return true;
+        }
+    }
+    false
 }
 
 /// Whether the text is HTML.
@@ -133,7 +165,8 @@ fn check_type(part: &Part) -> Result<(), Unfit> {
         }
         "multipart/encrypted" | "application/pgp-encrypted" => "is encrypted".to_owned(),
         "text/calendar" => "has an invitation".to_owned(),
-        "application/ms-tnef" => "has a part in Outlook's own format (TNEF)".to_owned(),
+        "application/ms-tnef" | "application/vnd.ms-tnef" => OUTLOOKS.to_owned(),
+        _ if name(part).is_some_and(|name| name.trim().eq_ignore_ascii_case("winmail.dat")) => OUTLOOKS.to_owned(),
         value if value.starts_with("message/") => "has another message in it".to_owned(),
         value if value.starts_with("multipart/") => {
             format!("has parts of the type `{}`", escaped(value.as_bytes(), SHOWN))
@@ -152,10 +185,14 @@ fn content_type(value: &str) -> String {
     if is_type && value.len() <= SHOWN { value.to_owned() } else { "application/octet-stream".to_owned() }
 }
 
-/// The last part of a path, as some programs write one, without characters that no file has.
+/// The name of a file: the last part of a path, as some programs write one, without characters that
+/// no file has.
 fn file_name(name: &str) -> Option<String> {
-    let last = name.rsplit(['/', '\\']).next().unwrap_or_default();
-    let clean: String = last.chars().filter(|c| !c.is_control()).collect();
+    let clean: String = name.chars().filter(|c| !c.is_control()).collect();
+    // In a name such as `Invoice 12/2026.pdf`, the slash is none of a path.
+    let is_path = clean.contains('\\') || clean.trim_start().starts_with(['/', '.']) || clean.contains(":/");
+    let last = if is_path { clean.rsplit(['/', '\\']).next().unwrap_or_default() } else { &clean };
+    let clean = last.replace('/', "_");
     let clean = clean.trim();
     let Some((cut, _)) = clean.char_indices().nth(NAME_CHARS) else {
         return Some(clean.to_owned()).filter(|name| !name.is_empty());
@@ -221,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn images_that_the_text_shows_keep_their_content_id() {
+    fn files_keep_their_content_id() {
         let html = "Content-Type: text/html\r\nContent-ID: <r@x>\r\n\r\n<img src=cid:1@x>";
         let image = "Content-Type: image/png\r\nContent-ID: <1@x>\r\n\r\nPNG";
         let related = multipart("related; boundary=r; start=\"<r@x>\"", "r", &[html, image]);
@@ -229,6 +266,21 @@ mod tests {
         let inline =
             "Content-Type: image/png; name=a.png\r\nContent-ID: <2@x>\r\nContent-Disposition: inline\r\n\r\nPNG";
         assert_eq!(files(&mixed(&[TEXT, inline])), (true, vec!["a.png 2@x".into()]));
+        assert_eq!(files(&mixed(&[html, image])), (true, vec!["attachment-1.png 1@x".into()]));
+    }
+
+    #[test]
+    fn an_html_text_shows_the_files_that_it_names() {
+        for (html, shown) in [
+            ("<img src=\"cid:1@x\">", true),
+            ("<img src=CID:1%40x>", true),
+            ("<td style='background: url(cid:1@x)'>", true),
+            ("<img src='cid:0@x'><img src='cid:1@x'>", true),
+            ("<img src='cid:1@x.example'>", false),
+            ("<p>1@x", false),
+        ] {
+            assert_eq!(shows(html, "1@x"), shown, "{html}");
+        }
     }
 
     #[test]
@@ -246,6 +298,8 @@ mod tests {
             ("Content-Type: text/calendar\r\n\r\nBEGIN".into(), "has an invitation"),
             (mixed(&[TEXT, message]), "has another message in it"),
             (mixed(&["Content-Type: application/ms-tnef\r\n\r\nx"]), "has a part in Outlook's own format (TNEF)"),
+            (mixed(&["Content-Type: application/vnd.ms-tnef\r\n\r\nx"]), OUTLOOKS),
+            (mixed(&[TEXT, "Content-Type: application/octet-stream; name=WinMail.dat\r\n\r\nx"]), OUTLOOKS),
             (mixed(&[TEXT, TEXT]), "has more than one text"),
             (multipart("alternative; boundary=a", "a", &[TEXT, html]), "has its text in several forms, "),
             (
@@ -263,6 +317,10 @@ mod tests {
                 "Content-Type: text/plain; charset=x-unknown\r\n\r\ntext".into(),
                 "has its text in the charset `x-unknown`",
             ),
+            (
+                "Content-Type: text/plain; charset=iso-2022-kr\r\n\r\ntext".into(),
+                "has its text in the charset `iso-2022-kr`",
+            ),
         ] {
             let unfit = plan(&message).unwrap_err();
             assert!(unfit.starts_with(why), "{unfit}: {message}");
@@ -275,7 +333,10 @@ mod tests {
             ("C:\\scans\\\u{dc}bersicht.pdf", Some("\u{dc}bersicht.pdf")),
             ("../../etc/passwd", Some("passwd")),
             (" a\u{1b}b\r\n.pdf ", Some("ab.pdf")),
-            ("scans/", None),
+            ("/scans/", None),
+            ("C:/scans/1.pdf", Some("1.pdf")),
+            ("Invoice 12/2026.pdf", Some("Invoice 12_2026.pdf")),
+            ("\\\\server\\scans/1.pdf", Some("1.pdf")),
         ] {
             assert_eq!(file_name(name).as_deref(), expected, "{name}");
         }

@@ -194,7 +194,8 @@ async fn prepare(bearer: &Bearer, envelope: &Envelope, message: &MessageOctets) 
         None => Text { is_html: false, content: String::new() },
     };
     let mut files = Vec::new();
-    for file in plan.files {
+    for mut file in plan.files {
+        file.is_inline = text.is_html && file.content_id.as_deref().is_some_and(|id| plan::shows(&text.content, id));
         let Some(part) = parts.get(file.part) else { continue };
         let length = PartReader::new(message, part).length().await;
         let length = length.map_err(|error| failed::undecodable("a file", &error))?;
@@ -224,8 +225,11 @@ async fn text(message: &MessageOctets, part: &Part) -> Result<Text, NotSent> {
     }
     let most = usize::try_from(length).unwrap_or(usize::MAX);
     let octets = PartReader::new(message, part).next(most).await.map_err(undecodable)?;
-    let content = words::decoded(&octets, plan::charset(part).as_deref()).into_owned();
-    Ok(Text { is_html: plan::is_html(part), content })
+    let charset = plan::charset(part);
+    match words::exact(&octets, charset.as_deref()) {
+        Some(content) => Ok(Text { is_html: plan::is_html(part), content: content.into_owned() }),
+        None => Err(failed::unfit(&plan::not_of_charset(charset.as_deref().unwrap_or_default()))),
+    }
 }
 
 impl Steps<'_> {
@@ -284,7 +288,7 @@ impl Steps<'_> {
             "@odata.type": "#microsoft.graph.fileAttachment",
             "name": file.name,
             "contentType": file.content_type,
-            "isInline": file.content_id.is_some(),
+            "isInline": file.is_inline,
             "contentId": file.content_id,
         });
         let mut content = described.to_string();
@@ -319,7 +323,7 @@ impl Steps<'_> {
             "name": file.name,
             "size": length,
             "contentType": file.content_type,
-            "isInline": file.content_id.is_some(),
+            "isInline": file.is_inline,
             "contentId": file.content_id,
         });
         let path = format!("{draft}/attachments/createUploadSession");

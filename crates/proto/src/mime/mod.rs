@@ -27,7 +27,7 @@ pub use address::{Address, AddressList};
 pub use error::MimeError;
 pub use head::{Change, Field, HEAD_OCTETS, Head, check_lines};
 pub use lexer::AddressError;
-pub use parameters::Parameterized;
+pub use parameters::{Parameterized, percent_decoded};
 pub use recipients::address_to;
 pub use structure::{PARTS, Part, StructureError, StructureReader};
 pub use transfer::{TransferDecoder, TransferEncoding, TransferError};

@@ -141,7 +141,8 @@ fn with_charset(value: &[u8]) -> (Option<String>, &[u8]) {
     }
 }
 
-fn percent_decoded(text: &[u8]) -> Cow<'_, [u8]> {
+/// Decodes `%` with two digits, and leaves any other.
+pub fn percent_decoded(text: &[u8]) -> Cow<'_, [u8]> {
     if !text.contains(&b'%') {
         return Cow::Borrowed(text);
     }
