@@ -15,26 +15,36 @@ const NAME_OCTETS: usize = 60;
 const NO_LOSS: [&str; 4] = ["x-mailer", "x-mimeole", "x-priority", "x-msmail-priority"];
 
 /// Fields that only a message keeps that is sent as it is.
-const DROPPED_OF_DRAFTS: [&str; 5] =
-    ["in-reply-to", "references", "disposition-notification-to", "return-receipt-to", "sensitivity"];
+const DROPPED_OF_DRAFTS: [&str; 8] = [
+    "in-reply-to",
+    "references",
+    "disposition-notification-to",
+    "return-receipt-to",
+    "sensitivity",
+    "sender",
+    "comments",
+    "keywords",
+];
 
 /// Returns what the recipients of the message do not get, as a failure for the log: fields that
 /// guard against loops of automatic answers, fields of mailing lists, and those of the sender's own
 /// programs.
 pub(super) fn of(head: &Head<'_>) -> Option<Failure> {
-    named(head, is_dropped)
+    named(head, &[], is_dropped)
 }
 
-/// Returns what the recipients of a draft do not get, of which these fields are kept.
-pub(super) fn of_draft(head: &Head<'_>, kept: &[&str]) -> Option<Failure> {
-    named(head, |name| {
+/// Returns what the recipients of a draft do not get, of which these fields are kept and of others
+/// these parts lost.
+pub(super) fn of_draft(head: &Head<'_>, kept: &[&str], parts: &[&str]) -> Option<Failure> {
+    named(head, parts, |name| {
         let is = |words: &[&str]| words.iter().any(|word| word.as_bytes().eq_ignore_ascii_case(name));
-        (is_dropped(name) || is(&DROPPED_OF_DRAFTS)) && !is(kept)
+        let is_resent = name.get(..7).is_some_and(|begin| begin.eq_ignore_ascii_case(b"resent-"));
+        (is_dropped(name) || is_resent || is(&DROPPED_OF_DRAFTS)) && !is(kept)
     })
 }
 
-fn named(head: &Head<'_>, is_dropped: impl Fn(&[u8]) -> bool) -> Option<Failure> {
-    let mut lost: Vec<String> = Vec::new();
+fn named(head: &Head<'_>, parts: &[&str], is_dropped: impl Fn(&[u8]) -> bool) -> Option<Failure> {
+    let mut lost: Vec<String> = parts.iter().map(|&part| part.to_owned()).collect();
     for name in head.fields().iter().map(|field| head.name(field)).filter(|name| is_dropped(name)) {
         let name = escaped(name, NAME_OCTETS);
         if lost.len() < NAMED && !lost.contains(&name) {

@@ -61,7 +61,19 @@ pub(super) fn draft(
         draft.extend(from.into_iter().chain(id).map(|(name, value)| (name.to_owned(), value)));
     }
     let kept: Vec<_> = custom.iter().map(|(name, _)| name.as_str()).collect();
-    Ok(DraftFields { json: draft.to_string(), loss: loss::of_draft(head, &kept) })
+    Ok(DraftFields { json: draft.to_string(), loss: loss::of_draft(head, &kept, &lost_parts(head)) })
+}
+
+/// What a draft does not keep of fields that it has.
+fn lost_parts(head: &Head<'_>) -> Vec<&'static str> {
+    let unreadable = |name| head.named(name).any(|field| AddressList::parse(head.value(field)).is_err());
+    [
+        (people(head, "From").len() > 1, "all authors in From but the first"),
+        (unreadable("Reply-To"), "an unreadable Reply-To"),
+    ]
+    .into_iter()
+    .filter_map(|(is_lost, part)| is_lost.then_some(part))
+    .collect()
 }
 
 /// The text of a field.
@@ -166,6 +178,20 @@ mod tests {
         let (draft, _) = drafted("Subject: s\r\nImportance: Low\r\nX-Empty:\r\n\r\n");
         assert_eq!((&draft["importance"], &draft["from"]), (&json!("low"), &Value::Null));
         assert_eq!(draft["internetMessageHeaders"], json!([]));
+    }
+
+    #[test]
+    fn what_a_draft_has_no_place_for_is_named() {
+        let (draft, loss) = drafted(
+            "From: a@x, b@x\r\nSender: c@x\r\nReply-To: \"open <d@x>\r\nResent-From: e@x\r\nComments: c\r\n\
+             Keywords: k\r\n\r\n",
+        );
+        assert_eq!(draft["from"]["emailAddress"]["address"], "a@x");
+        assert_eq!(
+            loss.unwrap(),
+            "Microsoft Graph drops fields of the message: all authors in From but the first, an unreadable \
+             Reply-To, Sender, Resent-From, Comments, Keywords"
+        );
     }
 
     #[test]
