@@ -48,12 +48,37 @@ pub(super) fn refused(step: Step, answer: &Answer) -> NotSent {
         || !answer.is_graphs() && (200..500).contains(&answer.status)
         || answer.status == 401 && step != Step::Upload;
     match (step, answer.status) {
+        (Step::Send, _) if may_pass(answer) => NotSent::outcome_unknown(
+            Actor::Nobody,
+            &format!("Microsoft Graph did not send the draft ({})", answer.words()),
+        ),
         (Step::Send, _) => refused::explain(answer, 0),
         (_, 403) if !is_known && answer.is_graphs() => of_permission(refused::explain(answer, 0)),
-        (Step::Create, 400..500) => refused::explain(answer, 0),
         _ if is_known => refused::explain(answer, 0),
+        (Step::Create, 400..500) if !may_pass(answer) => refused::explain(answer, 0),
+        (Step::Attach | Step::OpenUpload, 400 | 405 | 422 | 501) if answer.is_graphs() => not_taken(step, answer),
         _ => not_yet(step, &answer.words()),
     }
+}
+
+/// Whether the same request may be answered otherwise a little later: one server of Exchange may not
+/// know yet what another has done.
+fn may_pass(answer: &Answer) -> bool {
+    matches!(answer.status, 408 | 409 | 412)
+        || answer.status == 404 && answer.says(&["ErrorItemNotFound", "ErrorMessageNotFound"])
+}
+
+/// Graph will never take the file.
+fn not_taken(step: Step, answer: &Answer) -> NotSent {
+    let word = answer.code.as_deref().map(|word| format!(" ({word})")).unwrap_or_default();
+    NotSent::new(
+        Reply::new(554, [6, 1], format_args!("Microsoft Graph refused a file of the message{word}")),
+        Failure::new(
+            Cause::MessageRefused,
+            format!("the message was not sent, because Microsoft Graph did not {} ({})", step.words(), answer.words()),
+        )
+        .coded(answer.mark()),
+    )
 }
 
 /// The application may send, but may not create drafts.
@@ -68,20 +93,20 @@ fn of_permission(not_sent: NotSent) -> NotSent {
     NotSent { failure, access: MailAccess::GraphDraft, ..not_sent }
 }
 
-/// Explains that there was no answer.
-pub(super) fn no_answer(step: Step, error: &GraphError, graph: &Origin, id: &str) -> NotSent {
-    let explained = refused::no_answer(error, graph, id);
+/// Explains that there was no answer of this server.
+pub(super) fn no_answer(step: Step, error: &GraphError, at: &Origin, id: &str) -> NotSent {
+    let explained = refused::no_answer(error, at, id);
     if step == Step::Send || error.connector().is_some() || matches!(error, GraphError::Trust(_)) {
         return explained;
     }
-    not_yet(step, &format!("{} (client-request-id {id})", error.failure(graph).message))
+    not_yet(step, &format!("{} (client-request-id {id})", error.failure(at).message))
 }
 
 /// Explains that there was no answer in time.
-pub(super) fn late(step: Step, graph: &Origin, most: Duration, id: &str) -> NotSent {
+pub(super) fn late(step: Step, at: &Origin, most: Duration, id: &str) -> NotSent {
     match step {
-        Step::Send => refused::late(graph, most, id),
-        _ => not_yet(step, &format!("{graph} did not answer within {most:?} (client-request-id {id})")),
+        Step::Send => refused::late(at, most, id),
+        _ => not_yet(step, &format!("{at} did not answer within {most:?} (client-request-id {id})")),
     }
 }
 
@@ -97,13 +122,19 @@ pub(super) fn not_yet(step: Step, why: &str) -> NotSent {
 }
 
 /// There is no time for a further request, because the client does not wait longer.
-pub(super) fn too_slow(most: Duration) -> NotSent {
+/// Of its files, so many bytes were taken.
+pub(super) fn too_slow(most: Duration, taken: u64, all: u64) -> NotSent {
     NotSent::new(
         Reply::new(451, [4, 1], "The message could not be passed on in time. Try again later"),
         Failure::new(
             Cause::UpstreamTimeout,
-            format!("the message was not sent, because Microsoft Graph did not take all of it within {most:?}"),
-        ),
+            format!(
+                "the message was not sent, because Microsoft Graph took {taken} of the {all} bytes of its files within \
+                 {most:?}"
+            ),
+        )
+        .by(Actor::NetworkAdmin)
+        .to_do("provide a faster line to Microsoft, or send smaller messages"),
     )
 }
 
@@ -163,7 +194,9 @@ mod tests {
                 assert!(!not_sent.is_outcome_unknown() && not_sent.reply.class() == 4, "{step:?} {status}");
             }
         }
-        assert!(refused(Step::Send, &answer(504, "")).is_outcome_unknown());
+        for (status, code) in [(504, ""), (404, "ErrorItemNotFound"), (408, ""), (409, ""), (412, "")] {
+            assert!(refused(Step::Send, &answer(status, code)).is_outcome_unknown(), "{status}");
+        }
     }
 
     #[test]
@@ -177,6 +210,14 @@ mod tests {
             (Step::Upload, 416, "InvalidRange", "451 4.3.0", "upstream-failed"),
             (Step::Upload, 401, "InvalidAuthenticationToken", "451 4.3.0", "upstream-failed"),
             (Step::OpenUpload, 401, "InvalidAuthenticationToken", "451 4.7.0", "token-refused"),
+            (Step::Create, 404, "ErrorItemNotFound", "451 4.3.0", "upstream-failed"),
+            (Step::Create, 409, "ErrorIrresolvableConflict", "451 4.3.0", "upstream-failed"),
+            (Step::Send, 404, "MailboxNotEnabledForRESTAPI", "550 5.1.8", "no-mailbox"),
+            (Step::Attach, 400, "ErrorInvalidProperty", "554 5.6.1", "message-refused"),
+            (Step::OpenUpload, 501, "NotImplemented", "554 5.6.1", "message-refused"),
+            (Step::OpenUpload, 405, "UnsupportedMethod", "554 5.6.1", "message-refused"),
+            (Step::Attach, 409, "ErrorIrresolvableConflict", "451 4.3.0", "upstream-failed"),
+            (Step::Upload, 400, "InvalidRange", "451 4.3.0", "upstream-failed"),
             (Step::Attach, 413, "", "552 5.3.4", "message-too-large"),
             (Step::OpenUpload, 400, "ErrorAttachmentSizeLimitExceeded", "552 5.3.4", "message-too-large"),
             (Step::Upload, 429, "ApplicationThrottled", "451 4.3.2", "throttled"),

@@ -76,6 +76,9 @@ struct Steps<'a> {
     bearer: &'a Bearer,
     first: Instant,
     waited: Duration,
+    /// Bytes of files that Graph has, and of all files.
+    taken: u64,
+    all: u64,
 }
 
 /// A request, which can be made more than once.
@@ -157,7 +160,8 @@ impl GraphClient {
         let prepared = prepare(bearer, envelope, message).await?;
         self.remove_left_drafts(bearer);
         let mut draft = Draft::new(Arc::clone(self), bearer.clone(), prepared.mark.clone());
-        let steps = Steps { graph: self, bearer, first: Instant::now(), waited: Duration::ZERO };
+        let all = prepared.files.iter().map(|(.., length)| length).sum();
+        let steps = Steps { graph: self, bearer, first: Instant::now(), waited: Duration::ZERO, taken: 0, all };
         match steps.send(&mut draft, message, prepared, hand_over).await {
             Ok(sent) => {
                 draft.is_gone();
@@ -308,7 +312,9 @@ impl Steps<'_> {
         let path = format!("{draft}/attachments");
         let address = StepAddress::Path(&path);
         let request = StepRequest { step: Step::Attach, address, content: content.into(), range: None };
-        self.request(&request, &[StatusCode::CREATED]).await.map(drop).map_err(|(not_sent, _)| not_sent)
+        self.request(&request, &[StatusCode::CREATED]).await.map_err(|(not_sent, _)| not_sent)?;
+        self.taken += length;
+        Ok(())
     }
 
     /// Uploads a large file, one range after the other.
@@ -351,6 +357,7 @@ impl Steps<'_> {
             let expected: &[_] =
                 if next == length { &[StatusCode::CREATED] } else { &[StatusCode::OK, StatusCode::ACCEPTED] };
             self.request(&request, expected).await.map_err(|(not_sent, _)| not_sent)?;
+            self.taken += next - at;
             at = next;
         }
         Ok(())
@@ -418,7 +425,7 @@ impl Steps<'_> {
         let mut attempts = 0;
         loop {
             if self.first.elapsed() >= PATIENCE {
-                return Err((failed::too_slow(PATIENCE), Processed::No));
+                return Err((failed::too_slow(PATIENCE, self.taken, self.all), Processed::No));
             }
             let quiet = self.graph.throttle.wait(&self.bearer.user);
             if self.waited + quiet > WAITS {
@@ -431,7 +438,7 @@ impl Steps<'_> {
                 Ok(answered) => return Ok(answered),
                 Err(answer) => answer,
             };
-            let processed = if answer.status < 500 || refused::not_looked_at(answer.status) {
+            let processed = if answer.status < 500 && answer.status != 408 || refused::not_looked_at(answer.status) {
                 Processed::No
             } else {
                 Processed::Perhaps
@@ -468,7 +475,12 @@ impl Steps<'_> {
                 (Request::put(url.uri.clone()), guid(), client)
             }
         };
-        let no_answer = |error| (failed::no_answer(*step, &error, graph.origin(), &id), Processed::Perhaps);
+        // What blocks the server of the uploads does not block Graph, so it is told by its own name.
+        let at = match address {
+            StepAddress::Upload(url) if !url.is_graphs => &url.origin(),
+            _ => graph.origin(),
+        };
+        let no_answer = |error| (failed::no_answer(*step, &error, at, &id), Processed::Perhaps);
         let client = client.map_err(|error| no_answer(error.into()))?;
         let builder = match (range, content.is_empty()) {
             (Some(range), _) => builder.header(CONTENT_RANGE, range).header(CONTENT_TYPE, "application/octet-stream"),
@@ -488,7 +500,7 @@ impl Steps<'_> {
             }
             Err(_) => {
                 let waited = Duration::from_secs(begun.elapsed().as_secs());
-                return Err((failed::late(*step, graph.origin(), waited, &id), Processed::Perhaps));
+                return Err((failed::late(*step, at, waited, &id), Processed::Perhaps));
             }
         };
         let status = response.status();

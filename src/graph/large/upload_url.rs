@@ -34,11 +34,24 @@ impl UploadUrl {
         let is_microsofts = port == 443 && DOMAINS.into_iter().any(is_below);
         (is_graphs || is_microsofts).then_some(Self { uri, is_graphs })
     }
+
+    /// The server, without the secret part of the address.
+    pub(super) fn origin(&self) -> Origin {
+        let host = self.uri.host().unwrap_or_default().to_ascii_lowercase();
+        Origin { name: host.clone(), host, port: self.uri.port_u16().unwrap_or(443) }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_server_is_told_without_the_secret() {
+        let graph = Origin { host: "127.0.0.1".into(), port: 8443, name: "graph.contoso.example".into() };
+        let url = UploadUrl::read(&graph, "https://Outlook.office.com/api/x?authtoken=a.b").unwrap();
+        assert_eq!(url.origin().to_string(), "outlook.office.com:443");
+    }
 
     #[test]
     fn files_go_to_microsoft_or_to_the_configured_graph_only() {

@@ -162,6 +162,8 @@ fn faults() -> Vec<(HttpFault, bool)> {
         (refuse(500, None), false),
         (refuse(504, None), false),
         (refuse(403, None), false),
+        (refuse(409, None), false),
+        (HttpFault::Refuse { status: 404, code: Some("ErrorItemNotFound"), retry_after: None }, false),
         (HttpFault::RefuseWhenDone(504), true),
         (HttpFault::Cut, false),
         (HttpFault::CutWhenDone, true),
@@ -205,7 +207,8 @@ async fn a_draft_that_is_sent_is_sent_once_whatever_graph_says() {
     let message = usual();
     for (fault, is_done) in faults() {
         let what = format!("{fault:?}");
-        let is_open = is_done || what.contains("500") || what.contains("504") || what == "Cut";
+        let is_open =
+            is_done || ["404", "409", "500", "504"].iter().any(|status| what.contains(status)) || what == "Cut";
         world.sandbox.empty(BOB);
         let before = world.sandbox.messages(ALICE, "Sent Items").len();
         world.sandbox.fail_http(Service::Graph, "POST /messages/{id}/send", fault, 1);
@@ -268,6 +271,65 @@ async fn a_token_that_is_refused_on_the_way_is_replaced_and_leaves_no_draft() {
     assert!(reply.starts_with("250 "), "{reply}");
     world.until("the first draft is gone", || world.sandbox.messages(ALICE, "Drafts").is_empty()).await;
     assert_eq!(world.sandbox.messages(BOB, "INBOX").len(), 1);
+    for call in ["POST /messages", "POST /messages/{id}/attachments", "createUploadSession", "/send"] {
+        // A second new token within a moment is not asked for.
+        let directory = Directory::new();
+        let world = start(BY_GRAPH, &directory).await;
+        world.sandbox.fail_http(Service::Graph, call, HttpFault::status(401), 1);
+        let reply = send(&world, &usual()).await;
+        assert!(reply.starts_with("250 "), "{call}: {reply}");
+        assert_eq!(world.sandbox.messages(BOB, "INBOX").len(), 1, "{call}");
+        assert_eq!(world.sandbox.messages(ALICE, "Drafts").len(), 0, "{call}");
+    }
+}
+
+#[tokio::test]
+async fn a_file_that_no_text_shows_is_no_hidden_one() {
+    let directory = Directory::new();
+    let world = start(BY_GRAPH, &directory).await;
+    let inline = |name: &str| {
+        part(
+            &format!(
+                "Content-Type: application/pdf\r\nContent-ID: <1@x>\r\nContent-Disposition: inline; filename={name}"
+            ),
+            &file(4, 3_500_000),
+        )
+    };
+    for (text, disposition) in [
+        ("text/plain\r\n\r\ncid:1@x", "attachment;"),
+        ("text/html\r\n\r\n<p>", "attachment;"),
+        ("text/html\r\n\r\n<img src='cid:1@x'>", "inline;"),
+    ] {
+        world.sandbox.empty(BOB);
+        let head = "Subject: s\r\nContent-Type: multipart/mixed; boundary=scan\r\n\r\n--scan\r\nContent-Type: ";
+        let message = [head.as_bytes(), text.as_bytes(), b"\r\n", &inline("scan(2).pdf"), b"--scan--\r\n"].concat();
+        let reply = send(&world, &message).await;
+        assert!(reply.starts_with("250 "), "{text}: {reply}");
+        let (_, parts) = arrived(&world.sandbox.messages(BOB, "INBOX")[0]);
+        assert!(parts[1].0.contains(disposition) && parts[1].0.contains("scan(2).pdf"), "{text}: {}", parts[1].0);
+    }
+}
+
+#[tokio::test]
+async fn text_in_another_charset_than_it_says_arrives_or_is_refused() {
+    let directory = Directory::new();
+    let world = start(BY_GRAPH, &directory).await;
+    let usual = usual();
+    let labelled = |charset: &str| {
+        let at = memchr::memmem::find(&usual, b"iso-8859-1").unwrap();
+        [&usual[..at], charset.as_bytes(), &usual[at + 10..]].concat()
+    };
+    for (charset, why) in
+        [("iso-2022-kr", "in the charset `iso-2022-kr`"), ("shift_jis", "not in its charset `shift_jis`")]
+    {
+        let reply = send(&world, &labelled(charset)).await;
+        assert!(reply.starts_with("554 5.6.1 ") && reply.contains(why), "{charset}: {reply}");
+        nothing_is_left(&world, charset);
+    }
+    let reply = send(&world, &labelled("utf-8")).await;
+    assert!(reply.starts_with("250 "), "{reply}");
+    let (_, parts) = arrived(&world.sandbox.messages(BOB, "INBOX")[0]);
+    assert_eq!(parts[0].1, "Gr\u{fc}\u{df}e".as_bytes());
 }
 
 #[tokio::test]
