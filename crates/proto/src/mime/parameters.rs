@@ -97,7 +97,7 @@ fn pieces(field: &[u8]) -> Vec<Vec<u8>> {
                 quoted = !quoted;
                 piece.push(octet);
             }
-            b'(' if !quoted && !(comments == 0 && is_in_value(&piece)) => comments += 1,
+            b'(' if !quoted && (comments > 0 || !is_in_value(&piece)) => comments += 1,
             b')' if !quoted && comments > 0 => comments -= 1,
             _ if comments > 0 => {}
             b';' if !quoted => pieces.push(std::mem::take(&mut piece)),
