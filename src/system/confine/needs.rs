@@ -11,6 +11,7 @@ use gatepost_config::{
 };
 #[cfg(feature = "negotiate")]
 use gatepost_proto::tunnel::credentials::ProxyAuthentication;
+use gatepost_store::queue::Queue;
 
 /// Port of HTTPS: token service, EWS, Graph.
 const HTTPS: u16 = 443;
@@ -49,7 +50,7 @@ impl Needs {
         needs.store(&config.state);
         needs.write.extend(config.spool.clone());
         let queue = config.queue.iter().filter(|queue| config.has_queue() || queue.directory.exists());
-        needs.write.extend(queue.map(|queue| queue.directory.clone()));
+        needs.write.extend(queue.flat_map(|queue| Queue::directories(&queue.directory)));
         if let Some(AuditLog::File(file)) = &config.log.audit {
             needs.write.extend(directory(file));
         }

@@ -185,6 +185,32 @@ async fn each_refusal_has_its_exit_code() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_message_waits_in_the_queue_while_microsoft_is_away() {
+    let world = world("").await;
+    let yaml = std::fs::read_to_string(world.path("proxy.yaml")).unwrap();
+    world.write("proxy.yaml", &yaml.replace(", upstream:", ", queue: true, upstream:"));
+    let _gatepost = world.start(&[]);
+    world.sandbox.set_upstream_mode(Service::Smtp, UpstreamMode::Unavailable);
+    ended(&sendmail(&world, &[ALICE], "Subject: queued\n\nx\n"), OK);
+    let queue = |arguments: &[&str]| {
+        let output = world.run(&[&["queue"], arguments].concat());
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let listed = || serde_json::from_str::<Vec<serde_json::Value>>(&queue(&["list", "--json"])).unwrap();
+    let waiting = listed();
+    assert_eq!(waiting.len(), 1);
+    assert!(arrived(&world).is_empty());
+
+    world.sandbox.set_upstream_mode(Service::Smtp, UpstreamMode::Normal);
+    queue(&["retry", &waiting[0]["id"].to_string()]);
+    wait_for("it leaves the queue", || listed().is_empty().then_some(()));
+    let messages = arrived(&world);
+    assert_eq!(messages.len(), 1, "{messages:?}");
+    assert!(messages[0].contains("\r\nSubject: queued\r\n"), "{messages:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_large_message_arrives_complete() {
     let world = world("").await;
     let _gatepost = world.start(&[]);

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -73,6 +73,11 @@ impl Queue {
     /// Whether a directory has a queue, or may have one that this user cannot see. Creates nothing.
     pub fn exists(directory: &Path) -> bool {
         directory.join(INDEX).try_exists().unwrap_or(true)
+    }
+
+    /// The directories of a queue. A confined process cannot create them.
+    pub fn directories(directory: &Path) -> [PathBuf; 2] {
+        [directory.to_owned(), directory.join(MESSAGES)]
     }
 
     /// The directory, without links.
