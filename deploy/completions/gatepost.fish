@@ -187,7 +187,7 @@ complete -c gatepost -n "__fish_gatepost_using_subcommand password; and __fish_s
 complete -c gatepost -n "__fish_gatepost_using_subcommand password; and __fish_seen_subcommand_from hash" -l generate -d 'Generate a password and print it with its hash'
 complete -c gatepost -n "__fish_gatepost_using_subcommand password; and __fish_seen_subcommand_from hash" -s h -l help -d 'Print help'
 complete -c gatepost -n "__fish_gatepost_using_subcommand devices" -l since -d 'List what connected since this day (2026-12-01, UTC) or within this time (7d, 12h)' -r
-complete -c gatepost -n "__fish_gatepost_using_subcommand devices" -l trusted-sender -d 'Print a rule for `trusted_senders` for the device at this address' -r
+complete -c gatepost -n "__fish_gatepost_using_subcommand devices" -l trusted-sender -d 'Print a rule in `trusted_senders` for this address' -r
 complete -c gatepost -n "__fish_gatepost_using_subcommand devices" -s c -l config -d 'Configuration file [default: proxy.yaml]' -r -F
 complete -c gatepost -n "__fish_gatepost_using_subcommand devices" -l set -d 'Set one key, over file and environment (repeatable)' -r
 complete -c gatepost -n "__fish_gatepost_using_subcommand devices" -l log-format -d 'Log format: text, json or journal (same as --set log.format=…)' -r

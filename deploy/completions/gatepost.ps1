@@ -258,7 +258,7 @@ Register-ArgumentCompleter -Native -CommandName 'gatepost' -ScriptBlock {
         }
         'gatepost;devices' {
             [CompletionResult]::new('--since', '--since', [CompletionResultType]::ParameterName, 'List what connected since this day (2026-12-01, UTC) or within this time (7d, 12h)')
-            [CompletionResult]::new('--trusted-sender', '--trusted-sender', [CompletionResultType]::ParameterName, 'Print a rule for `trusted_senders` for the device at this address')
+            [CompletionResult]::new('--trusted-sender', '--trusted-sender', [CompletionResultType]::ParameterName, 'Print a rule in `trusted_senders` for this address')
             [CompletionResult]::new('-c', '-c', [CompletionResultType]::ParameterName, 'Configuration file [default: proxy.yaml]')
             [CompletionResult]::new('--config', '--config', [CompletionResultType]::ParameterName, 'Configuration file [default: proxy.yaml]')
             [CompletionResult]::new('--set', '--set', [CompletionResultType]::ParameterName, 'Set one key, over file and environment (repeatable)')

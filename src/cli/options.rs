@@ -390,7 +390,7 @@ pub struct DevicesOptions {
     /// List what connected since this day (2026-12-01, UTC) or within this time (7d, 12h)
     #[arg(long, value_name = "TIME", value_parser = expiry)]
     pub since: Option<Expiry>,
-    /// Print a rule for `trusted_senders` for the device at this address
+    /// Print a rule in `trusted_senders` for this address
     #[arg(long, value_name = "ADDRESS", conflicts_with_all = ["json", "csv"])]
     pub trusted_sender: Option<IpAddr>,
     /// Where the configuration comes from.

@@ -9,8 +9,6 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::{MissedTickBehavior, interval};
-
 use crate::session::connection_info::{ConnectionInfo, SessionUser};
 use crate::session::devices::DeviceLog;
 use crate::session::incident::{Ending, Message, Outcome, RefusedRequest};
@@ -25,9 +23,11 @@ use gatepost_core::protocol::Protocol;
 use gatepost_core::source::Source;
 use gatepost_proto::mail::smtp::Reply;
 use gatepost_telemetry::audit::{Audit, Entry};
-use gatepost_telemetry::history::{History, Minute, Totals};
+use gatepost_telemetry::history::History;
 use gatepost_telemetry::metrics::{Metrics, Sent, Throttle, Way};
 use gatepost_telemetry::recent::{Recent, Recently, Scene};
+
+mod history;
 
 /// Writes a log line about a connection. The fields that identify it come first and are the same in
 /// every line, because people search for them.
@@ -505,38 +505,6 @@ impl Journal {
         self.failures.all()
     }
 
-    /// Returns the history of the last hours, the oldest minute first.
-    pub fn history(&self) -> Vec<Minute> {
-        let (totals, sessions) = self.totals();
-        self.history.minutes(totals, sessions)
-    }
-
-    /// Returns the octets of all sessions so far, to Microsoft and from there.
-    pub fn traffic(&self) -> (u64, u64) {
-        self.sessions.traffic().iter().fold((0, 0), |(sent, received), (_, more)| {
-            (u64::saturating_add(sent, more.0), u64::saturating_add(received, more.1))
-        })
-    }
-
-    /// Adds each minute to the history, until it is dropped.
-    pub(crate) async fn keep_history(&self) {
-        let mut minutes = interval(Duration::from_secs(60));
-        minutes.set_missed_tick_behavior(MissedTickBehavior::Skip);
-        minutes.tick().await;
-        loop {
-            minutes.tick().await;
-            let (totals, sessions) = self.totals();
-            self.history.tick(totals, sessions);
-        }
-    }
-
-    /// Updates the counters that are only added up when they are read.
-    pub(crate) fn add_up(&self) {
-        for (protocol, octets) in self.sessions.traffic() {
-            self.metrics.relayed(protocol, octets);
-        }
-    }
-
     /// Notes a message that passed a session and that Microsoft has accepted.
     pub(super) fn passed(&self, protocol: Protocol, subject: &ConnectionInfo, account: &str, sender: Option<&str>) {
         self.devices.sent(protocol, subject, account, sender, self.clock.unix_time());
@@ -566,20 +534,6 @@ impl Journal {
         let now = self.clock.unix_time();
         self.failures.add(scene, account, failure, now);
         self.devices.failed(protocol, subject, login, failure, now);
-    }
-
-    fn totals(&self) -> (Totals, u64) {
-        let (accepted, refused) = self.metrics.logins();
-        let (sent, received) = self.traffic();
-        let bytes = sent.saturating_add(received);
-        let totals = Totals {
-            accepted,
-            refused,
-            bytes,
-            token: self.metrics.token_request.totals(),
-            connect: self.metrics.upstream_connect.totals(),
-        };
-        (totals, Protocol::ALL.into_iter().map(|protocol| self.metrics.sessions(protocol)).sum())
     }
 }
 

@@ -5,14 +5,16 @@ use tokio::time::{Instant, sleep_until};
 use super::collected::Collected;
 use super::conversation::{Conversation, Spare};
 use super::message::{self, Delivery};
+use super::queued::Queued;
 use super::rates::Counted;
 use super::refused::{self, Refused};
 use crate::session::connection_info::ConnectionInfo;
 use crate::session::mail_refusal::MailRefusal;
 use crate::session::submission::delivery::{Admitted, DeliveryRoute};
 use gatepost_core::account::MailAddress;
-use gatepost_proto::mail::smtp::transaction::{Mail, Recipient};
+use gatepost_proto::mail::smtp::transaction::{Body, Mail, Recipient};
 use gatepost_proto::mail::smtp::{Reply, Stage};
+use gatepost_store::queue::{NewMessage, Queue};
 
 impl<'a> Conversation<'a> {
     /// Waits until a trusted device may send another message. Many devices have no queue, and a
@@ -91,6 +93,52 @@ impl<'a> Conversation<'a> {
             }
             again = false;
         }
+    }
+
+    /// Reserves room for a message, if it goes into the queue: a full queue is told before the content.
+    pub(super) async fn reserve(&mut self, mail: &Mail) -> Result<(), Refused> {
+        self.reserved = None;
+        if let Some(queue) = self.router.queue() {
+            self.reserved = Some(queue.reserve(mail.size).await.map_err(|error| refused::not_queued(&error))?);
+        }
+        Ok(())
+    }
+
+    /// Begins a message that goes into the queue.
+    async fn start_queued(
+        &mut self,
+        queue: &'a Queue,
+        mail: &Mail,
+        mailbox: &MailAddress,
+    ) -> Result<(Reply, Delivery<'a>), Refused> {
+        let (ways, shared) = (self.router.ways, self.router.shared);
+        self.announce_size(Some(mailbox));
+        // A message that cannot be delivered is refused while the client is there.
+        let by_graph = ways.smtp.is_none() || ways.fallback.lead_through_graph(mailbox);
+        let most = ways.extensions(&shared.limits).size;
+        let most = if by_graph { most.min(ways.graph_octets()) } else { most };
+        if mail.size.is_some_and(|size| size > most) {
+            return Err(refused::too_large_for_graph(ways.drafts.is_some()));
+        }
+        self.machine.limit_message(most);
+        if self.reserved.is_none() {
+            self.reserve(mail).await?;
+        }
+        let Some(reservation) = self.reserved.take() else { return Err(refused::lost()) };
+        let message = NewMessage {
+            listener: self.router.subject.listener.to_string(),
+            login: self.router.login().as_ref().unwrap_or(mailbox).to_string(),
+            mailbox: mailbox.to_string(),
+            device: self.router.subject.peer.ip().to_canonical().to_string(),
+            sender: mail.sender.clone(),
+            body: mail.body.map(Body::name).map(str::to_owned),
+            smtputf8: mail.smtputf8,
+            dsn: mail.dsn.clone(),
+            recipients: Vec::new(),
+            message_id: None,
+        };
+        let queued = Queued::new((queue, reservation), mailbox, message, &shared.server_name);
+        Ok((message::sender_ok(), Delivery::Queue(Box::new(queued))))
     }
 
     /// Accepts a message for Graph, which must be small, or one that can become a draft.

@@ -1,12 +1,10 @@
 //! Takes a message into the queue. The client hears 250 when it is durable.
 
-use super::conversation::Conversation;
-use super::message::{self, Delivery};
 use super::refused::{self, Refused};
 use gatepost_core::account::MailAddress;
 use gatepost_oauth::endpoint::guid;
 use gatepost_proto::mail::smtp::Reply;
-use gatepost_proto::mail::smtp::transaction::{Body, Mail, Recipient};
+use gatepost_proto::mail::smtp::transaction::Recipient;
 use gatepost_proto::mime::{HEAD_OCTETS, Head};
 use gatepost_store::queue::{MessageWriter, NewMessage, Queue, QueueError, Recipient as QueuedRecipient, Reservation};
 
@@ -29,62 +27,18 @@ enum Content {
     Lost,
 }
 
-impl<'a> Conversation<'a> {
-    /// Reserves room for a message, if it goes into the queue: a full queue is told before the content.
-    pub(super) async fn reserve(&mut self, mail: &Mail) -> Result<(), Refused> {
-        self.reserved = None;
-        if let Some(queue) = self.router.queue() {
-            self.reserved = Some(queue.reserve(mail.size).await.map_err(|error| refused::not_queued(&error))?);
-        }
-        Ok(())
-    }
-
-    /// Begins a message that goes into the queue, as [`Conversation::start`] does for others.
-    pub(super) async fn start_queued(
-        &mut self,
-        queue: &'a Queue,
-        mail: &Mail,
+impl<'a> Queued<'a> {
+    /// Begins the message that `message` describes, of which nothing has come yet. `server_name` names
+    /// this server in the Message-ID of a message that has none.
+    pub(super) fn new(
+        (queue, reservation): (&'a Queue, Reservation),
         mailbox: &MailAddress,
-    ) -> Result<(Reply, Delivery<'a>), Refused> {
-        let ways = self.router.ways;
-        let shared = self.router.shared;
-        self.announce_size(Some(mailbox));
-        // A message that cannot be delivered is refused while the client is there.
-        let by_graph = ways.smtp.is_none() || ways.fallback.lead_through_graph(mailbox);
-        let most = ways.extensions(&shared.limits).size;
-        let most = if by_graph { most.min(ways.graph_octets()) } else { most };
-        if mail.size.is_some_and(|size| size > most) {
-            return Err(refused::too_large_for_graph(ways.drafts.is_some()));
-        }
-        self.machine.limit_message(most);
-        if self.reserved.is_none() {
-            self.reserve(mail).await?;
-        }
-        let Some(reservation) = self.reserved.take() else { return Err(refused::lost()) };
-        let message = NewMessage {
-            listener: self.router.subject.listener.to_string(),
-            login: self.router.login().as_ref().unwrap_or(mailbox).to_string(),
-            mailbox: mailbox.to_string(),
-            device: self.router.subject.peer.ip().to_canonical().to_string(),
-            sender: mail.sender.clone(),
-            body: mail.body.map(Body::name).map(str::to_owned),
-            smtputf8: mail.smtputf8,
-            dsn: mail.dsn.clone(),
-            recipients: Vec::new(),
-            message_id: None,
-        };
-        let queued = Queued {
-            queue,
-            message,
-            mailbox: mailbox.clone(),
-            content: Content::Reserved(reservation),
-            server_name: &shared.server_name,
-        };
-        Ok((message::sender_ok(), Delivery::Queue(Box::new(queued))))
+        message: NewMessage,
+        server_name: &'a str,
+    ) -> Self {
+        Self { queue, message, mailbox: mailbox.clone(), content: Content::Reserved(reservation), server_name }
     }
-}
 
-impl Queued<'_> {
     /// Names a recipient.
     pub(super) fn recipient(&mut self, recipient: &Recipient) {
         let Recipient { address, dsn } = recipient;
