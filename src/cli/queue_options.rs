@@ -88,7 +88,7 @@ impl From<QueueState> for State {
 /// Which message to show.
 #[derive(Debug, Args)]
 pub struct QueueShowOptions {
-    /// Number of the message, as `list` and the log show it
+    /// Number of the message, as `list` shows it
     #[arg(value_name = "ID")]
     pub id: QueueId,
     /// Print one JSON object
