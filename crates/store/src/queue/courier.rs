@@ -114,9 +114,22 @@ impl Courier {
             shared.faults.pass(Point::HandOver).map_err(index::failed)?;
             let (from, at): (&[State], _) = (&[State::Waiting], shared.now());
             let change = Change { from, to: State::Sending, at, due: None, note: None, counts: false };
-            index::change(transaction, id, &change)
+            let handed = index::change(transaction, id, &change)?;
+            if handed && let Some(copy) = index::get(transaction, id)?.and_then(|row| shared.copy(&row)) {
+                index::note_handed_over(transaction, id, copy, at)?;
+            }
+            Ok(handed)
         });
         handed.await
+    }
+
+    /// Whether a copy of a message in Sent Items may be that of another message, with the same
+    /// Message-ID, that left the queue at that time or since.
+    ///
+    /// # Errors
+    /// Those of the index.
+    pub async fn has_double(&self, id: QueueId) -> Result<bool, QueueError> {
+        self.shared().work(move |connection| index::has_double(connection, id)).await
     }
 
     /// Keeps the outcome of an attempt or a look. Returns false and keeps nothing when somebody has

@@ -14,6 +14,10 @@ use gatepost_core::clock::UnixTime;
 /// Most messages of a queue, so that its list fits into memory.
 pub(super) const MOST_MESSAGES: i64 = 100_000;
 
+/// Seconds by which the clocks of Gatepost and Microsoft may differ. The search of Sent Items allows
+/// for less.
+const SAME_TIME: i64 = 60;
+
 pub(super) const LAYOUT: Layout = Layout {
     format: 1,
     marker: "queue",
@@ -37,6 +41,8 @@ pub(super) const LAYOUT: Layout = Layout {
         note BLOB
     ) STRICT;
     CREATE INDEX messages_by_state ON messages (state, id);
+    CREATE TABLE handed_over (copy BLOB NOT NULL, id INTEGER NOT NULL, at INTEGER NOT NULL, PRIMARY KEY (copy, id))
+        STRICT, WITHOUT ROWID;
     CREATE TABLE totals (state TEXT PRIMARY KEY, messages INTEGER NOT NULL, bytes INTEGER NOT NULL) STRICT, WITHOUT ROWID;
     INSERT INTO totals VALUES
         ('waiting', 0, 0), ('sending', 0, 0), ('looking', 0, 0), ('failed', 0, 0), ('unknown', 0, 0), ('sent', 0, 0);
@@ -177,7 +183,8 @@ pub(super) fn found(connection: &mut Connection, keys: &Keys, key: &QueueKey) ->
     transaction.commit()
 }
 
-/// Adds a message, if the queue then has `size` octets at most and is not full of messages.
+/// Adds a message, if the queue then has `size` octets at most and is not full of messages. Messages
+/// that were sent do not count: see [`make_room`].
 pub(super) fn insert(
     connection: &Connection,
     file: FileName,
@@ -190,13 +197,32 @@ pub(super) fn insert(
         .query_row(
             "INSERT INTO messages (file, state, since, accepted_at, retry_from, due_at, bytes, attempts, record)
              SELECT ?1, 'waiting', ?2, ?2, ?2, ?2, ?3, 0, ?4
-             WHERE (SELECT sum(bytes) <= ?5 - ?3 AND sum(messages) < ?6 FROM totals)
+             WHERE (SELECT sum(bytes) <= ?5 - ?3 AND sum(messages) < ?6 FROM totals WHERE state <> 'sent')
              RETURNING id",
             params![file.0, whole(now.0), whole(bytes), record, whole(size), MOST_MESSAGES],
             |row| row.get::<_, i64>(0),
         )
         .optional()
         .map(|id| id.map(|id| QueueId(id.cast_unsigned())))
+}
+
+/// Removes the oldest messages that were sent, as far as the queue would be too large with them.
+/// Returns their files.
+pub(super) fn make_room(connection: &Connection, size: u64) -> rusqlite::Result<Vec<FileName>> {
+    let is_over = "SELECT 1 WHERE (SELECT sum(bytes) > ?1 OR sum(messages) > ?2 FROM totals)";
+    if !connection.prepare(is_over)?.exists(params![whole(size), MOST_MESSAGES])? {
+        return Ok(Vec::new());
+    }
+    let mut rows = connection.prepare(
+        "WITH others AS (SELECT sum(bytes) AS bytes, sum(messages) AS messages FROM totals WHERE state <> 'sent'),
+              newer AS (SELECT id, sum(bytes) OVER later AS bytes, count(*) OVER later AS messages
+                        FROM messages WHERE state = 'sent' WINDOW later AS (ORDER BY id DESC))
+         DELETE FROM messages WHERE id IN (
+             SELECT newer.id FROM newer, others
+             WHERE newer.bytes + others.bytes > ?1 OR newer.messages + others.messages > ?2)
+         RETURNING file",
+    )?;
+    rows.query_map(params![whole(size), MOST_MESSAGES], |row| row.get(0).map(FileName))?.collect()
 }
 
 /// Takes back a message that is not accepted. Returns its number if it is too late for that.
@@ -246,8 +272,9 @@ pub(super) fn files(connection: &Connection) -> rusqlite::Result<Vec<(FileName, 
 pub(super) fn change(connection: &Connection, id: QueueId, change: &Change) -> rusqlite::Result<bool> {
     let names: Vec<String> = change.from.iter().map(|state| format!("'{}'", state.name())).collect();
     let sql = format!(
-        "UPDATE messages SET state = ?2, since = iif(state = ?2, since, ?3), due_at = coalesce(?4, due_at),
-             note = coalesce(?5, note), attempts = attempts + (?6 AND state IN ('waiting', 'sending'))
+        "UPDATE messages SET state = ?2, since = iif(state = ?2 OR state = 'sending' AND ?2 = 'looking', since, ?3),
+             due_at = coalesce(?4, due_at), note = coalesce(?5, note),
+             attempts = attempts + (?6 AND state IN ('waiting', 'sending'))
          WHERE id = ?1 AND state IN ({})",
         names.join(", ")
     );
@@ -294,10 +321,38 @@ pub(super) fn remove_sent(connection: &Connection, before: UnixTime) -> rusqlite
 /// Whatever was being handed over is to be looked up from now on.
 pub(super) fn leave_sending(connection: &Connection, now: UnixTime) -> rusqlite::Result<usize> {
     connection.execute(
-        "UPDATE messages SET state = 'looking', since = ?1, due_at = ?1, attempts = attempts + 1
+        "UPDATE messages SET state = 'looking', due_at = ?1, attempts = attempts + 1
          WHERE state = 'sending'",
         [whole(now.0)],
     )
+}
+
+/// Notes when a message was handed over, by what its copy in Sent Items is known. Notes that no
+/// open message can be mistaken for are removed.
+pub(super) fn note_handed_over(
+    connection: &Connection,
+    id: QueueId,
+    copy: [u8; 32],
+    at: UnixTime,
+) -> rusqlite::Result<()> {
+    connection.execute(
+        "DELETE FROM handed_over
+         WHERE at < (SELECT min(?1, coalesce(min(since), ?1)) - ?2 FROM messages WHERE state IN ('sending', 'looking'))",
+        params![whole(at.0), SAME_TIME],
+    )?;
+    connection
+        .execute("REPLACE INTO handed_over (copy, id, at) VALUES (?1, ?2, ?3)", params![copy, whole(id.0), whole(at.0)])
+        .map(drop)
+}
+
+/// Whether another message was handed over since shortly before this one whose copy looks the same.
+pub(super) fn has_double(connection: &Connection, id: QueueId) -> rusqlite::Result<bool> {
+    connection
+        .prepare(
+            "SELECT 1 FROM handed_over AS this JOIN handed_over AS other USING (copy)
+             WHERE this.id = ?1 AND other.id <> ?1 AND other.at >= this.at - ?2",
+        )?
+        .exists(params![whole(id.0), SAME_TIME])
 }
 
 pub(super) fn totals(connection: &Connection) -> rusqlite::Result<Totals> {

@@ -87,6 +87,14 @@ impl QueueKey {
         FileKey::new(&octets)
     }
 
+    /// What stands for the copy of a message in Sent Items, by which it is searched for there.
+    pub(super) fn copy(&self, mailbox: &str, message_id: &str) -> Result<[u8; 32], Unspecified> {
+        let mut name = [0; 32];
+        let info = format!("copy\0{}\0{message_id}", mailbox.to_lowercase());
+        expand(&self.files, info.as_bytes(), &mut name)?;
+        Ok(name)
+    }
+
     /// Seals what is known about a message, as JSON.
     pub(super) fn seal_record<T: Serialize>(
         &self,

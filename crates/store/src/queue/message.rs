@@ -156,7 +156,7 @@ pub struct Entry {
     pub id: QueueId,
     /// Where it stands.
     pub state: State,
-    /// Since when it stands there.
+    /// Since when it stands there. [`State::Looking`] counts from when it was handed over.
     pub since: UnixTime,
     /// When it was accepted.
     pub accepted_at: UnixTime,
@@ -242,6 +242,12 @@ impl Totals {
     /// How much there is of a state.
     pub fn of(&self, state: State) -> Total {
         State::ALL.iter().zip(self.by_state).find(|(of, _)| **of == state).map(|(_, total)| total).unwrap_or_default()
+    }
+
+    /// How much there is of all that is not sent.
+    pub fn open(&self) -> Total {
+        let (all, sent) = (self.all(), self.of(State::Sent));
+        Total { messages: all.messages.saturating_sub(sent.messages), bytes: all.bytes.saturating_sub(sent.bytes) }
     }
 
     /// How much there is of all.

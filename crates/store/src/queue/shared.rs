@@ -15,7 +15,7 @@ use tokio::time::timeout;
 use super::error::QueueError;
 use super::index::{self, Row};
 use super::key::{FileName, QueueKey};
-use super::message::{Acted, Entry, QueueId, Total};
+use super::message::{Acted, Entry, NewMessage, QueueId, Total};
 use super::points::{Faults, Point};
 use crate::database::Database;
 use crate::error::OpenError;
@@ -50,7 +50,7 @@ pub(super) struct Shared {
 pub(super) struct Room {
     /// Of messages of this process that are not in the index yet.
     pub(super) reserved: Total,
-    /// Octets of the messages in the index, when it was last asked.
+    /// Octets of the messages in the index that are not sent, when it was last asked.
     pub(super) kept: u64,
 }
 
@@ -141,6 +141,12 @@ impl Shared {
         if let Err(error) = removed.await {
             tracing::debug!(%error, "could not remove the file of a message");
         }
+    }
+
+    /// What stands for the copy of a message in Sent Items. `None`: it has no Message-ID.
+    pub(super) fn copy(&self, row: &Row) -> Option<[u8; 32]> {
+        let message: NewMessage = self.key.open_record(Kind::QueuedMessage, row.file, &row.record)?;
+        self.key.copy(&message.mailbox, &message.message_id?).ok()
     }
 
     pub(super) fn entry(&self, row: Row) -> Entry {

@@ -32,7 +32,7 @@ pub struct Reservation {
 impl Reservation {
     pub(super) async fn new(shared: &Arc<Shared>, declared: Option<u64>) -> Result<Self, QueueError> {
         let bytes = declared.unwrap_or_default();
-        let kept = shared.work(|connection| index::totals(connection)).await?.all();
+        let kept = shared.work(|connection| index::totals(connection)).await?.open();
         {
             let mut room = shared.room.lock();
             if kept.messages.saturating_add(room.reserved.messages) >= MOST_MESSAGES.unsigned_abs() {
@@ -161,6 +161,7 @@ impl MessageWriter {
                 shared.faults.pass(Point::Insert).map_err(index::failed)?;
                 let size = shared.size.load(Ordering::Relaxed);
                 let id = index::insert(&transaction, name, shared.now(), bytes, size, &sealed)?;
+                let gone = index::make_room(&transaction, size)?;
                 transaction.commit()?;
                 shared.faults.pass(Point::Inserted).map_err(index::failed)?;
                 if id.is_some() {
@@ -169,11 +170,16 @@ impl MessageWriter {
                     shared.accepted.fetch_add(1, Ordering::AcqRel);
                     shared.stirred.notify_one();
                 }
-                Ok(id)
+                Ok(id.map(|id| (id, gone)))
             }
         };
         let error = match shared.work(insert).await {
-            Ok(Some(id)) => return Ok(id),
+            Ok(Some((id, gone))) => {
+                if !gone.is_empty() {
+                    shared.unlink(gone).await;
+                }
+                return Ok(id);
+            }
             Ok(None) => full(&shared),
             // The row may be there all the same.
             Err(error) => match self.withdraw().await {

@@ -264,8 +264,8 @@ impl Attempt<'_> {
         }
     }
 
-    /// Looks into Sent Items whether a message was sent that was handed over at most so long ago.
-    pub(super) async fn look(&self, handed_over: UnixTime, now: UnixTime) -> SentCopy {
+    /// Looks into Sent Items whether a message was sent that was handed over and is looked for since.
+    pub(super) async fn look(&self, now: UnixTime) -> SentCopy {
         let Some(message_id) = &self.message.message_id else {
             return SentCopy::Barred("the message has no Message-ID that can be searched for".to_owned());
         };
@@ -280,9 +280,20 @@ impl Attempt<'_> {
         match admitted {
             Ok(admitted) => {
                 let recipients: Vec<String> = self.envelope().recipients;
-                ways.graph.find_sent(&admitted.bearer, message_id, &recipients, now.since(handed_over)).await
+                let before = now.since(self.entry.since);
+                let found = ways.graph.find_sent(&admitted.bearer, message_id, &recipients, before).await;
+                if found == SentCopy::Found { self.own().await } else { found }
             }
             Err(failure) => SentCopy::Unknown(failure.message),
+        }
+    }
+
+    /// The copy that was found is of this message, unless it may be of another one.
+    async fn own(&self) -> SentCopy {
+        match self.courier.has_double(self.entry.id).await {
+            Ok(false) => SentCopy::Found,
+            Ok(true) => SentCopy::Barred("another message with the same Message-ID left at that time".to_owned()),
+            Err(error) => SentCopy::Unknown(error.to_string()),
         }
     }
 

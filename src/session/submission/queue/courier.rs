@@ -78,7 +78,6 @@ pub async fn deliver(queue: Queue, present: watch::Receiver<Arc<Present>>, drain
         attempts: JoinSet::new(),
         tasks: HashMap::new(),
         spares: Spares::default(),
-        handed_over: HashMap::new(),
         unsettled: Vec::new(),
         reports: Reports::default(),
         last: QueueId(0),
@@ -98,8 +97,6 @@ struct Run {
     /// What each attempt is about.
     tasks: HashMap<Id, Task>,
     spares: Spares,
-    /// When messages were handed over that are looked for.
-    handed_over: HashMap<QueueId, UnixTime>,
     /// What could not be kept. Nothing else is tried meanwhile.
     unsettled: Vec<(QueueId, Outcome)>,
     reports: Reports,
@@ -111,7 +108,6 @@ struct Run {
 
 /// A task that has ended.
 struct Finished {
-    at: UnixTime,
     what: What,
     /// The message and the configuration; `None` when there is nothing more to do.
     of: Option<(Entry, NewMessage, Arc<Present>)>,
@@ -178,8 +174,7 @@ impl Run {
             let (courier, present) = (Arc::clone(&self.courier), Arc::clone(&self.present.borrow()));
             let spare = matches!(task.step, Step::Send(..)).then(|| self.spares.take(&task.mailbox)).flatten();
             let (of, stop, at) = (task.clone(), self.draining.clone(), self.clock.unix_time());
-            let handed_over = self.handed_over.get(&task.id).copied();
-            let attempt = async move { perform(courier, present, of, (spare, handed_over), stop, at).await };
+            let attempt = async move { perform(courier, present, of, spare, stop, at).await };
             self.tasks.insert(self.attempts.spawn(attempt).id(), task);
         }
     }
@@ -243,7 +238,7 @@ impl Run {
         };
         let Some(task) = self.tasks.remove(&id) else { return };
         let now = Instant::now();
-        let Some(Finished { at, what, of, spare }) = finished else {
+        let Some(Finished { what, of, spare }) = finished else {
             self.present.borrow().shared.journal.metrics().panicked();
             tracing::error!(
                 cause = Cause::InternalError.name(),
@@ -267,12 +262,12 @@ impl Run {
         };
         let telling = Telling { journal: &present.shared.journal, attempt: &attempt };
         match what {
-            What::Tried(attempted) => self.tried(task, attempted, at, telling).await,
+            What::Tried(attempted) => self.tried(task, attempted, telling).await,
             What::Looked(copy) => self.looked(task, copy, telling).await,
         }
     }
 
-    async fn tried(&mut self, task: Task, attempted: Attempted, began: UnixTime, telling: Telling<'_>) {
+    async fn tried(&mut self, task: Task, attempted: Attempted, telling: Telling<'_>) {
         let (now, at) = (Instant::now(), self.clock.unix_time());
         let entry = telling.attempt.entry;
         let Some(config) = self.config() else { return self.lanes.done(task, End::Gone, now) };
@@ -309,7 +304,6 @@ impl Run {
             }
             Attempted::Open(failure) => {
                 let wait = LOOKS[0];
-                self.handed_over.insert(task.id, began);
                 let failure = telling.not_sent(failure, Fate::Looked(wait));
                 let note = Some(note(&failure, at));
                 self.settle(task.id, Outcome::Look { due: at.after(wait), note }).await;
@@ -378,7 +372,6 @@ impl Run {
                 self.unknown(Failure::new(Cause::OutcomeUnknown, message), telling).await;
             }
         }
-        self.handed_over.remove(&task.id);
         self.lanes.done(task, End::Over, now);
     }
 
@@ -466,11 +459,11 @@ async fn perform(
     courier: Arc<Courier>,
     present: Arc<Present>,
     task: Task,
-    (spare, handed_over): (Option<Spare>, Option<UnixTime>),
+    spare: Option<Spare>,
     stop: CancellationToken,
     at: UnixTime,
 ) -> Finished {
-    let nothing = |spare| Finished { at, what: What::Tried(Attempted::Withdrawn), of: None, spare };
+    let nothing = |spare| Finished { what: What::Tried(Attempted::Withdrawn), of: None, spare };
     let Ok(Some(entry)) = courier.queue().show(task.id).await else { return nothing(spare) };
     let is_expected = match task.step {
         Step::Send(..) => entry.state == State::Waiting,
@@ -485,11 +478,11 @@ async fn perform(
             (What::Tried(attempted), spare)
         }
         Step::Look(_) => tokio::select! {
-            copy = attempt.look(handed_over.unwrap_or(entry.accepted_at), at) => (What::Looked(copy), None),
+            copy = attempt.look(at) => (What::Looked(copy), None),
             () = stop.cancelled() => (What::Tried(Attempted::Interrupted), None),
         },
     };
-    Finished { at, what, of: Some((entry, message, present)), spare }
+    Finished { what, of: Some((entry, message, present)), spare }
 }
 
 /// Puts a report into the queue like any other message.

@@ -167,3 +167,82 @@ async fn a_full_queue_takes_no_message_and_a_reservation_holds_its_room() {
     world.sql("UPDATE totals SET messages = 100000 WHERE state = 'failed'");
     assert!(matches!(world.queue.reserve(None).await, Err(QueueError::Full(why)) if why.contains("100000")));
 }
+
+#[tokio::test]
+async fn a_message_that_is_looked_for_keeps_the_time_when_it_was_handed_over() {
+    let world = World::new().await;
+    let id = world.accept(b"content").await.unwrap();
+    world.clock.advance(Duration::from_secs(3_600));
+    let courier = world.queue.courier().await.unwrap().unwrap();
+    assert!(courier.hand_over(id).await.unwrap());
+    let handed_over = world.queue.show(id).await.unwrap().unwrap().since;
+    world.clock.advance(Duration::from_secs(600));
+    drop(courier);
+    let courier = world.queue.courier().await.unwrap().unwrap();
+    let left = world.queue.show(id).await.unwrap().unwrap();
+    assert_eq!((left.state, left.since), (State::Looking, handed_over));
+    let due = left.due_at.after(Duration::from_secs(60));
+    assert!(courier.settle(id, Outcome::Look { due, note: None }).await.unwrap());
+    assert_eq!(world.queue.show(id).await.unwrap().unwrap().since, handed_over);
+    // The same without a crash.
+    let id = world.accept(b"content").await.unwrap();
+    assert!(courier.hand_over(id).await.unwrap());
+    let handed_over = world.queue.show(id).await.unwrap().unwrap().since;
+    world.clock.advance(Duration::from_secs(300));
+    assert!(courier.settle(id, Outcome::Look { due, note: None }).await.unwrap());
+    assert_eq!(world.queue.show(id).await.unwrap().unwrap().since, handed_over);
+}
+
+#[tokio::test]
+async fn a_copy_may_be_of_another_message_only_if_that_left_at_the_same_time_with_the_same_id() {
+    let world = World::new().await;
+    let courier = world.queue.courier().await.unwrap().unwrap();
+    let accept = async |message_id: &str| {
+        let mut message = message();
+        message.message_id = Some(message_id.into());
+        world.writer(b"content").await.unwrap().commit(&message).await.unwrap()
+    };
+    let send = async |message_id: &str| {
+        let id = accept(message_id).await;
+        assert!(courier.hand_over(id).await.unwrap());
+        assert!(courier.settle(id, Outcome::Sent { keep: false, note: None }).await.unwrap());
+    };
+    send("<same@scanner.example>").await;
+    world.clock.advance(Duration::from_secs(3_600));
+    send("<other@scanner.example>").await;
+    let open = accept("<same@scanner.example>").await;
+    assert!(courier.hand_over(open).await.unwrap());
+    assert!(!courier.has_double(open).await.unwrap());
+    let due = UnixTime(0);
+    assert!(courier.settle(open, Outcome::Look { due, note: None }).await.unwrap());
+    world.clock.advance(Duration::from_secs(3_600));
+    send("<other@scanner.example>").await;
+    assert!(!courier.has_double(open).await.unwrap());
+    send("<same@scanner.example>").await;
+    assert!(courier.has_double(open).await.unwrap());
+    // The next one is as near to that one, also after a crash.
+    let next = accept("<same@scanner.example>").await;
+    assert!(courier.hand_over(next).await.unwrap());
+    drop(world.other().await.unwrap());
+    assert!(courier.has_double(next).await.unwrap());
+}
+
+#[tokio::test]
+async fn copies_of_what_was_sent_make_room_for_what_waits() {
+    let world = World::new().await;
+    let courier = world.queue.courier().await.unwrap().unwrap();
+    let half = usize::try_from(SIZE / 2).unwrap();
+    for _ in 0..2 {
+        let id = world.accept(&vec![7; half]).await.unwrap();
+        assert!(courier.settle(id, Outcome::Sent { keep: true, note: None }).await.unwrap());
+    }
+    assert!(world.queue.reserve(Some(SIZE)).await.is_ok());
+    let third = world.accept(&vec![7; half]).await.unwrap();
+    // The oldest copy is gone, with its file.
+    assert_eq!(world.states().await, [(2, State::Sent), (third.0, State::Waiting)]);
+    assert_eq!(world.files().len(), 2);
+    assert!(world.accept(&vec![7; half + 1]).await.is_err());
+    assert_eq!(world.states().await, [(2, State::Sent), (third.0, State::Waiting)]);
+    world.accept(&vec![7; half]).await.unwrap();
+    assert!(matches!(world.accept(b"one more").await, Err(QueueError::Full(_))));
+}
