@@ -239,6 +239,7 @@ impl<'a> Conversation<'a> {
     }
 
     async fn mail(&mut self, mut mail: Mail) -> Reply {
+        self.reserved = None;
         let policy = match self.router.policy() {
             Ok(policy) => policy,
             Err(failure) => return self.refuse(self.because_of(failure)),
@@ -386,6 +387,7 @@ impl<'a> Conversation<'a> {
         // Dropping the connection in the middle of the content also drops the message at the
         // server.
         let message = self.message.take();
+        self.reserved = None;
         let by_graph = message.is_some_and(|message| matches!(message.way, Delivery::Graph { .. }));
         let failure = match flaw {
             ContentError::LineEnd => {
@@ -413,6 +415,8 @@ impl<'a> Conversation<'a> {
             let rest = gate.finish();
             self.forward(&mut message, rest).await;
         }
+        // A message that was refused before its mailbox was known leaves its room.
+        self.reserved = None;
         let mailbox = message.mailbox().filter(|mailbox| !self.whose.opens(mailbox));
         let sending = message.mailbox();
         let Message { envelope, way, octets, refused, .. } = message;
@@ -486,6 +490,7 @@ impl<'a> Conversation<'a> {
 
     /// Discards everything since MAIL.
     async fn reset(&mut self) {
+        self.reserved = None;
         let Some(message) = self.message.take() else { return };
         if let Delivery::Smtp { admitted, mut exchange, begun: false } = message.way
             && exchange.reset().await.is_ok_and(|reply| reply.class() == 2)

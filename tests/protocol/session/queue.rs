@@ -260,6 +260,24 @@ async fn a_full_queue_says_so_before_the_message() {
 }
 
 #[tokio::test]
+async fn room_is_free_again_when_a_message_is_given_up() {
+    let directory = Directory::new();
+    let world = setup(&directory, BY_SMTP, "size: 1MiB").start().await;
+    let (mut first, mut second) = (device(&world).await, device(&world).await);
+    // The header would decide which mailbox sends it.
+    let begin = format!("MAIL FROM:<{PRINTER}> SIZE=900000");
+    first.ask(&begin, "250 ").await;
+    second.ask(&begin, "452 4.3.1 ").await;
+    first.ask("RSET", "250 ").await;
+    second.ask(&begin, "250 ").await;
+    second.ask(&format!("RCPT TO:<{BOB}>"), "250 ").await;
+    second.ask("DATA", "354 ").await;
+    first.ask(&begin, "452 4.3.1 ").await;
+    second.ask("From: boss@contoso.example\r\n\r\nText\r\n.", "550 5.7.").await;
+    first.ask(&begin, "250 ").await;
+}
+
+#[tokio::test]
 async fn what_graph_never_takes_is_refused_at_once() {
     let directory = Directory::new();
     let world = setup(&directory, BY_GRAPH, "").start().await;
