@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use aws_lc_rs::rand;
+use tokio::time::timeout;
 use zeroize::Zeroizing;
 
 use gatepost_config::{suggestion, user};
@@ -401,6 +402,14 @@ pub(super) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send 
         Ok(done) => done,
         Err(panic) => std::panic::resume_unwind(panic.into_panic()),
     }
+}
+
+/// Limit of an access to a file: long enough for a busy disk, short enough to tell a client.
+pub(super) const DISK: Duration = Duration::from_secs(60);
+
+/// Like [`blocking`], but waits for the disk at most for [`DISK`]. The work goes on all the same.
+pub(super) async fn in_time<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
+    timeout(DISK, blocking(work)).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
 }
 
 #[cfg(unix)]

@@ -18,7 +18,7 @@ use aws_lc_rs::error::Unspecified;
 use aws_lc_rs::rand;
 use zeroize::Zeroizing;
 
-use super::files::{self, blocking};
+use super::files::{self, blocking, in_time};
 use super::seal::KEY_OCTETS;
 
 /// Plain octets of a segment. Only the last one has less.
@@ -116,7 +116,7 @@ impl SealedWriter {
         while !octets.is_empty() {
             let mut parts = self.parts.take().ok_or_else(broken)?;
             if parts.segment.len() == SEGMENT {
-                parts = blocking(move || parts.seal(false).map(|()| parts)).await?;
+                parts = in_time(move || parts.seal(false).map(|()| parts)).await?;
             }
             let (now, later) = octets.split_at(octets.len().min(SEGMENT.saturating_sub(parts.segment.len())));
             parts.segment.extend_from_slice(now);
@@ -132,7 +132,7 @@ impl SealedWriter {
     /// # Errors
     /// Those of the file system.
     pub async fn finish(self) -> io::Result<SealedFile> {
-        blocking(move || self.finish_now()).await
+        in_time(move || self.finish_now()).await
     }
 
     pub(super) fn finish_now(mut self) -> io::Result<SealedFile> {
@@ -199,7 +199,7 @@ impl SealedFile {
     /// [`io::ErrorKind::InvalidData`]: it is damaged. Others are those of the file system.
     pub async fn chunk_at(&self, offset: u64) -> io::Result<Zeroizing<Vec<u8>>> {
         let this = self.clone();
-        blocking(move || this.chunk_now(offset)).await
+        in_time(move || this.chunk_now(offset)).await
     }
 
     /// Like [`Self::chunk_at`], but blocks.

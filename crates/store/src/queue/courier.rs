@@ -198,7 +198,7 @@ impl Courier {
         for (file, id, state) in rows.into_iter().filter(|(file, ..)| !present.contains(file)) {
             // It may be newer than the list of files.
             let tried = matches!(state, State::Waiting | State::Looking);
-            if tried && !self.shared().path(file).exists() {
+            if tried && self.is_gone(file).await {
                 self.fail(id, "its file is gone").await?;
             }
         }
@@ -206,6 +206,19 @@ impl Courier {
             self.remove_orphan(orphan).await?;
         }
         Ok(())
+    }
+
+    /// Whether a file is certainly not there.
+    async fn is_gone(&self, file: FileName) -> bool {
+        let shared = Arc::clone(self.shared());
+        let found = on_disk(&self.shared().messages, move || {
+            shared.faults.pass(Point::Find)?;
+            shared.path(file).try_exists()
+        });
+        let found = found.await.inspect_err(|error| {
+            tracing::warn!("the file of a message could not be looked for: {error}");
+        });
+        found == Ok(false)
     }
 
     async fn remove_orphan(&self, file: FileName) -> Result<(), QueueError> {

@@ -36,6 +36,10 @@ impl QueueError {
             io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
                 Self::Store(StoreError::NotKept(files::denied("write", path)))
             }
+            io::ErrorKind::TimedOut => Self::Store(StoreError::Unavailable(format!(
+                "`{shown}`: the disk did not answer in {} s. Look at the disk",
+                files::DISK.as_secs()
+            ))),
             _ => Self::Store(StoreError::NotKept(format!(
                 "`{shown}`: the disk failed ({}). Check the system's log",
                 gatepost_core::system_error::Plain(error)

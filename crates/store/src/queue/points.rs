@@ -21,6 +21,8 @@ pub enum Point {
     Withdraw,
     /// The row is gone, and the file is removed.
     Remove,
+    /// A file that is not listed is looked for.
+    Find,
     /// A message is marked as being handed over.
     HandOver,
     /// The outcome is kept.

@@ -5,12 +5,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use parking_lot::Mutex;
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 use tokio::sync::Notify;
-use tokio::time::timeout;
 
 use super::error::QueueError;
 use super::index::{self, Row};
@@ -19,15 +17,11 @@ use super::message::{Acted, Entry, NewMessage, QueueId, Total};
 use super::points::{Faults, Point};
 use crate::database::Database;
 use crate::error::OpenError;
-use crate::files::blocking;
+use crate::files::{blocking, in_time};
 use crate::key::Keys;
-use crate::outcome::StoreError;
 use crate::seal::Kind;
 use gatepost_config::StateKey;
 use gatepost_core::clock::{Clock, UnixTime};
-
-/// Limit of an access to a file: long enough for a busy disk, short enough to tell a client.
-const DISK: Duration = Duration::from_secs(60);
 
 /// What the handles of a queue share.
 pub(super) struct Shared {
@@ -179,17 +173,11 @@ impl Shared {
     }
 }
 
-/// Runs work on a file outside the async threads, and not longer than [`DISK`].
+/// Runs work on a file outside the async threads, and waits for it no longer than
+/// [`files::DISK`](crate::files::DISK).
 pub(super) async fn on_disk<T: Send + 'static>(
     path: &Path,
     work: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> Result<T, QueueError> {
-    match timeout(DISK, blocking(work)).await {
-        Ok(done) => done.map_err(|error| QueueError::of_file(&error, path)),
-        Err(_) => Err(QueueError::Store(StoreError::Unavailable(format!(
-            "`{}`: the disk did not answer in {} s. Look at the disk",
-            path.display(),
-            DISK.as_secs()
-        )))),
-    }
+    in_time(work).await.map_err(|error| QueueError::of_file(&error, path))
 }

@@ -1,11 +1,13 @@
 //! Acceptance of a message.
 
 use std::io;
+use std::mem;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use rusqlite::{Connection, TransactionBehavior};
+use tokio::runtime::Handle;
 
 use super::error::QueueError;
 use super::index::{self, MOST_MESSAGES};
@@ -13,7 +15,7 @@ use super::key::FileName;
 use super::message::{NewMessage, QueueId};
 use super::points::Point;
 use super::shared::{Shared, full, on_disk};
-use crate::files::{self, blocking};
+use crate::files;
 use crate::seal::Kind;
 use crate::sealed_file::SealedWriter;
 
@@ -187,10 +189,7 @@ impl MessageWriter {
                 None => error,
             },
         };
-        let path = self.path.clone();
-        blocking(move || std::fs::remove_file(path)).await.unwrap_or_else(|error| {
-            tracing::debug!(%error, "could not remove the file of a message that was not accepted");
-        });
+        shared.unlink([name]).await;
         Err(error)
     }
 
@@ -214,8 +213,13 @@ impl MessageWriter {
 impl Drop for MessageWriter {
     fn drop(&mut self) {
         if !self.kept {
+            let path = mem::take(&mut self.path);
             // What cannot be removed is removed later: see `Courier::sweep`.
-            let _gone = std::fs::remove_file(&self.path);
+            let remove = move || drop(std::fs::remove_file(path));
+            match Handle::try_current() {
+                Ok(runtime) => drop(runtime.spawn_blocking(remove)),
+                Err(_) => remove(),
+            }
         }
     }
 }

@@ -28,7 +28,7 @@ async fn a_disk_that_fails_at_any_step_of_acceptance_leaves_nothing_and_loses_no
         let failed = matches!(&error, QueueError::Store(why) if why.to_string().contains("the disk failed"));
         assert!(if matches!(point, Point::Insert | Point::Inserted) { failed } else { full }, "{point:?}: {error}");
         assert_eq!(world.states().await, [(kept.0, State::Waiting)], "{point:?}");
-        assert_eq!(world.files().len(), 1, "{point:?}");
+        world.has_files(1).await;
         assert_eq!(world.content(kept).await.unwrap(), b"kept");
         // The same as the next process sees it, and its disk is well.
         let other = world.other().await.unwrap();
@@ -60,7 +60,7 @@ async fn a_writer_that_is_dropped_leaves_nothing() {
     let writer = world.writer(&[7; 200_000]).await.unwrap();
     assert_eq!(world.files().len(), 1);
     drop(writer);
-    assert!(world.files().is_empty());
+    world.has_files(0).await;
     // The room is free again.
     assert!(world.queue.reserve(Some(super::world::SIZE)).await.is_ok());
 }
@@ -152,4 +152,30 @@ async fn a_full_database_takes_no_message_and_keeps_the_others() {
     assert!(error.to_string().contains("the disk is full. Make room on it"), "{error}");
     assert_eq!(world.states().await, [(kept.0, State::Waiting)]);
     assert_eq!(world.files().len(), 1);
+}
+
+#[tokio::test]
+async fn a_file_that_cannot_be_looked_for_is_not_taken_for_gone() {
+    let world = World::new().await;
+    let id = world.accept(b"content").await.unwrap();
+    let courier = world.queue.courier().await.unwrap().unwrap();
+    std::fs::remove_file(&world.files()[0]).unwrap();
+    world.fail_at(&[Point::Find]);
+    courier.sweep().await.unwrap();
+    assert_eq!(world.states().await, [(id.0, State::Waiting)]);
+    world.queue.faults().clear();
+    courier.sweep().await.unwrap();
+    assert_eq!(world.states().await, [(id.0, State::Failed)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_disk_that_does_not_answer_is_told_after_a_minute() {
+    let (answer, asked) = std::sync::mpsc::channel::<()>();
+    let wait = tokio::spawn(crate::files::in_time(move || asked.recv().map_err(io::Error::other)));
+    tokio::task::yield_now().await;
+    tokio::time::advance(crate::files::DISK).await;
+    let error = wait.await.unwrap().unwrap_err();
+    drop(answer);
+    let error = QueueError::of_file(&error, std::path::Path::new("messages"));
+    assert_eq!(error.to_string(), "the store does not answer: `messages`: the disk did not answer in 60 s. Look at the disk");
 }

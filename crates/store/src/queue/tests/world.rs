@@ -78,6 +78,17 @@ impl World {
         entries.map(|entry| entry.unwrap().path()).collect()
     }
 
+    /// Waits until there are so many files: a writer that is dropped removes its own beside it.
+    pub(super) async fn has_files(&self, number: usize) {
+        for _ in 0..1_000 {
+            if self.files().len() == number {
+                return;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+        panic!("{} files instead of {number}", self.files().len());
+    }
+
     pub(super) fn sql(&self, statements: &str) {
         let connection = rusqlite::Connection::open(self.queue_directory().join("index.sqlite")).unwrap();
         connection.execute_batch(statements).unwrap();
