@@ -177,5 +177,8 @@ async fn a_disk_that_does_not_answer_is_told_after_a_minute() {
     let error = wait.await.unwrap().unwrap_err();
     drop(answer);
     let error = QueueError::of_file(&error, std::path::Path::new("messages"));
-    assert_eq!(error.to_string(), "the store does not answer: `messages`: the disk did not answer in 60 s. Look at the disk");
+    assert_eq!(
+        error.to_string(),
+        "the store does not answer: `messages`: the disk did not answer in 60 s. Look at the disk"
+    );
 }
