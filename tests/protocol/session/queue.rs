@@ -200,6 +200,26 @@ async fn a_message_that_exchange_refuses_for_good_waits_for_a_person_and_is_repo
 }
 
 #[tokio::test]
+async fn a_recipient_that_is_refused_keeps_the_message_from_no_other() {
+    let directory = Directory::new();
+    let world = setup(&directory, BY_SMTP, &format!("report_to: {BOB}")).start().await;
+    let mut scanner = device(&world).await;
+    scanner.ask(&format!("MAIL FROM:<{SCANNER}>"), "250 ").await;
+    for recipient in ["nobody@contoso.example", BOB] {
+        scanner.ask(&format!("RCPT TO:<{recipient}>"), "250 ").await;
+    }
+    scanner.ask("DATA", "354 ").await;
+    scanner.ask(&format!("{}\r\n.", text(1)), "250 2.0.0 Queued as 1").await;
+    world.until("it is told", || !told(&world, "failed").is_empty()).await;
+    assert_eq!(scans(&world), [1]);
+    let line = told(&world, "failed").remove(0);
+    assert!(line.contains("not for nobody@contoso.example: "), "{line}");
+    assert!(line.contains("; the others have the message"), "{line}");
+    in_time(&world, "there is a report", || inbox(&world).iter().any(|text| text.contains("was not sent to all")))
+        .await;
+}
+
+#[tokio::test]
 async fn a_message_that_graph_took_without_saying_so_is_sent_once() {
     for fault in [HttpFault::RefuseWhenDone(504), HttpFault::CutWhenDone] {
         let directory = Directory::new();

@@ -141,11 +141,16 @@ impl Courier {
         const TRIED: &[State] = &[State::Waiting, State::Sending, State::Looking];
         const HANDED_OVER: &[State] = &[State::Sending, State::Looking];
         let at = self.shared().now();
+        let mut rest = None;
         let (from, to, due, note) = match outcome {
             Outcome::Sent { keep: false, .. } => return self.remove(id, TRIED).await,
             Outcome::Sent { keep: true, note } => (TRIED, State::Sent, None, note),
             Outcome::Again { due, note } => (TRIED, State::Waiting, Some(due), note),
             Outcome::Look { due, note } => (HANDED_OVER, State::Looking, Some(due), note),
+            Outcome::Part { left, note } => {
+                rest = Some(left);
+                (TRIED, State::Failed, None, Some(note))
+            }
             Outcome::Failed { note } => (TRIED, State::Failed, None, Some(note)),
             Outcome::Unknown { note } => (HANDED_OVER, State::Unknown, None, Some(note)),
         };
@@ -153,6 +158,12 @@ impl Courier {
         let settled = self.shared().change(move |transaction| {
             shared.faults.pass(Point::Settle).map_err(index::failed)?;
             let Some(row) = index::get(transaction, id)? else { return Ok(false) };
+            if let Some(left) = rest
+                && from.contains(&row.state)
+                && let Some(record) = shared.with_recipients(&row, left)
+            {
+                index::set_record(transaction, id, &record)?;
+            }
             let note = note.and_then(|note| shared.key.seal_record(Kind::QueueNote, row.file, &note).ok());
             index::change(transaction, id, &Change { from, to, at, due, note, counts: true })
         });

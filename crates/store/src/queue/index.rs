@@ -268,6 +268,11 @@ pub(super) fn files(connection: &Connection) -> rusqlite::Result<Vec<(FileName, 
     rows.collect()
 }
 
+/// Replaces what is known about a message.
+pub(super) fn set_record(connection: &Connection, id: QueueId, record: &[u8]) -> rusqlite::Result<()> {
+    connection.execute("UPDATE messages SET record = ?2 WHERE id = ?1", params![whole(id.0), record]).map(drop)
+}
+
 /// Changes the state of a message; false when its state is none of those it may have.
 pub(super) fn change(connection: &Connection, id: QueueId, change: &Change) -> rusqlite::Result<bool> {
     let names: Vec<String> = change.from.iter().map(|state| format!("'{}'", state.name())).collect();

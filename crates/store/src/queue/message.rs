@@ -198,6 +198,14 @@ pub enum Outcome {
         /// What happened.
         note: Option<Note>,
     },
+    /// It was handed over to all recipients but these, who are certainly not to be tried again.
+    /// They stay, as a message that failed.
+    Part {
+        /// The others.
+        left: Vec<Recipient>,
+        /// Why.
+        note: Note,
+    },
     /// It was certainly not handed over, and is not tried again.
     Failed {
         /// Why.

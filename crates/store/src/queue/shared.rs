@@ -13,7 +13,7 @@ use tokio::sync::Notify;
 use super::error::QueueError;
 use super::index::{self, Row};
 use super::key::{FileName, QueueKey};
-use super::message::{Acted, Entry, NewMessage, QueueId, Total};
+use super::message::{Acted, Entry, NewMessage, QueueId, Recipient, Total};
 use super::points::{Faults, Point};
 use crate::database::Database;
 use crate::error::OpenError;
@@ -141,6 +141,12 @@ impl Shared {
     pub(super) fn copy(&self, row: &Row) -> Option<[u8; 32]> {
         let message: NewMessage = self.key.open_record(Kind::QueuedMessage, row.file, &row.record)?;
         self.key.copy(&message.mailbox, &message.message_id?).ok()
+    }
+
+    /// The record of a message for these recipients, sealed.
+    pub(super) fn with_recipients(&self, row: &Row, recipients: Vec<Recipient>) -> Option<Vec<u8>> {
+        let message: NewMessage = self.key.open_record(Kind::QueuedMessage, row.file, &row.record)?;
+        self.key.seal_record(Kind::QueuedMessage, row.file, &NewMessage { recipients, ..message }).ok()
     }
 
     pub(super) fn entry(&self, row: Row) -> Entry {

@@ -30,7 +30,10 @@ use gatepost_core::protocol::MailProtocol;
 use gatepost_core::system_error::Plain;
 use gatepost_proto::mail::smtp::transaction::{Body, Mail, Recipient};
 use gatepost_proto::mail::smtp::{Envelope, Reply, Stage};
-use gatepost_store::queue::{Courier, Entry, NewMessage, QueueError, QueueId};
+use gatepost_store::queue::{Courier, Entry, NewMessage, QueueError, QueueId, Recipient as QueuedRecipient};
+
+/// Most recipients that a failure names.
+const NAMED: usize = 5;
 
 /// What the present configuration has for deliveries.
 pub struct Present {
@@ -176,12 +179,27 @@ impl Attempt<'_> {
         kept: &mut Option<Spare>,
     ) -> Attempted {
         let broke = |error: &io::Error| Attempted::paused(refused::broke(error).failure);
-        for recipient in &self.message.recipients {
-            let recipient = Recipient { address: recipient.address.clone(), dsn: recipient.dsn.clone() };
+        let (mut left, mut why) = (Vec::new(), None);
+        for queued in &self.message.recipients {
+            let recipient = Recipient { address: queued.address.clone(), dsn: queued.dsn.clone() };
             match exchange.recipient(&recipient).await {
                 Ok(reply) if reply.is_positive() => {}
                 Ok(reply) => {
                     let attempted = self.refused(Stage::Recipient, &reply, Some(&recipient.address));
+                    let attempted = match attempted {
+                        Attempted::Refused(failure) => {
+                            left.push(queued.clone());
+                            why.get_or_insert(failure);
+                            continue;
+                        }
+                        // The others may get it: more than so many never do with one message.
+                        Attempted::Aside(failure) if is_too_many(&reply) => {
+                            left.push(queued.clone());
+                            why.get_or_insert(failure);
+                            continue;
+                        }
+                        attempted => attempted,
+                    };
                     if reply.code() != 421 && exchange.reset().await.is_ok_and(|reply| reply.class() == 2) {
                         *kept = Some(Spare::new(admitted, exchange));
                     }
@@ -189,6 +207,12 @@ impl Attempt<'_> {
                 }
                 Err(error) => return broke(&error),
             }
+        }
+        if let Some(failure) = why.take_if(|_| left.len() == self.message.recipients.len()) {
+            if exchange.reset().await.is_ok_and(|reply| reply.class() == 2) {
+                *kept = Some(Spare::new(admitted, exchange));
+            }
+            return Attempted::Refused(failure);
         }
         match exchange.data().await {
             Ok(reply) if reply.code() == 354 => {}
@@ -230,13 +254,21 @@ impl Attempt<'_> {
                 if reply.code() != 421 {
                     *kept = Some(Spare::new(admitted, exchange));
                 }
-                match reply.class() {
-                    2 => Attempted::Sent { way: "smtp", reply, remark: String::new(), loss: None },
-                    3 => Attempted::Open(refused::lost().failure),
+                match (reply.class(), why) {
+                    (2, Some(failure)) => {
+                        let failure = partial(failure, &left, "the others have the message");
+                        Attempted::Part { reply, left, failure }
+                    }
+                    (3, Some(failure)) => Attempted::OpenPart(partial(failure, &left, OTHERS_UNKNOWN)),
+                    (2, None) => Attempted::Sent { way: "smtp", reply, remark: String::new(), loss: None },
+                    (3, None) => Attempted::Open(refused::lost().failure),
                     _ => self.refused(Stage::Content, &reply, None),
                 }
             }
-            Err(error) => Attempted::Open(refused::unknown(&error).failure),
+            Err(error) => match why {
+                Some(failure) => Attempted::OpenPart(partial(failure, &left, OTHERS_UNKNOWN)),
+                None => Attempted::Open(refused::unknown(&error).failure),
+            },
         }
     }
 
@@ -352,6 +384,21 @@ impl Attempt<'_> {
         let recipients = recipients.iter().map(|recipient| recipient.address.clone()).collect();
         Envelope { sender: sender.clone(), recipients, smtputf8: *smtputf8 }
     }
+}
+
+const OTHERS_UNKNOWN: &str = "nobody can tell whether the others have the message";
+
+/// The failure of a message that some recipients do not get.
+fn partial(mut failure: Failure, left: &[QueuedRecipient], others: &str) -> Failure {
+    let named: Vec<&str> = left.iter().take(NAMED).map(|recipient| &*recipient.address).collect();
+    let more = if left.len() > NAMED { " and others" } else { "" };
+    failure.message = format!("not for {}{more}: {}; {others}", named.join(", "), failure.message);
+    failure
+}
+
+/// Whether there are too many recipients for one message.
+fn is_too_many(reply: &Reply) -> bool {
+    reply.status().is_some_and(|status| status.ends_with(".5.3"))
 }
 
 /// The message was not handed over, because the queue does not give it.

@@ -283,6 +283,18 @@ impl Run {
                 }
                 self.lanes.done(task, End::Over, now);
             }
+            Attempted::Part { reply, left, failure } => {
+                telling.sent("smtp", &reply, "some recipients were refused", at.since(entry.accepted_at));
+                let failure = telling.not_sent(failure, Fate::Failed);
+                let note = note(&failure, at);
+                self.settle(task.id, Outcome::Part { left, note }).await;
+                self.note_report("was not sent to all", &failure, telling);
+                self.lanes.done(task, End::Over, now);
+            }
+            Attempted::OpenPart(failure) => {
+                self.lanes.done(task, End::Over, now);
+                self.unknown(failure, telling).await;
+            }
             Attempted::Paused { failure, wait } => {
                 let faults = self.lanes.faults(&task.mailbox).saturating_add(1);
                 let wait = wait.unwrap_or_else(|| back_off(faults, jitter::random()));

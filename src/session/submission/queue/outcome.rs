@@ -7,6 +7,7 @@ use crate::session::mail_refusal::MailRefusal;
 use gatepost_core::cause::Cause;
 use gatepost_core::failure::Failure;
 use gatepost_proto::mail::smtp::Reply;
+use gatepost_store::queue::Recipient;
 
 /// What an attempt came to.
 #[derive(Debug)]
@@ -21,6 +22,10 @@ pub(super) enum Attempted {
         /// What the recipients do not get.
         loss: Option<Failure>,
     },
+    /// Microsoft has it for the other recipients, and does not take it for these.
+    Part { reply: Reply, left: Vec<Recipient>, failure: Failure },
+    /// The same, but nobody can tell whether Microsoft has it for the others.
+    OpenPart(Failure),
     /// The mailbox cannot send for now. The message was certainly not sent.
     Paused {
         failure: Failure,

@@ -4,7 +4,7 @@ use std::fs;
 use std::time::Duration;
 
 use super::world::{SIZE, World, message};
-use crate::queue::{Acted, Note, Outcome, QueueError, QueueId, State};
+use crate::queue::{Acted, Note, Outcome, QueueError, QueueId, Recipient, State};
 use gatepost_core::clock::UnixTime;
 
 fn note(what: &str) -> Note {
@@ -245,4 +245,23 @@ async fn copies_of_what_was_sent_make_room_for_what_waits() {
     assert_eq!(world.states().await, [(2, State::Sent), (third.0, State::Waiting)]);
     world.accept(&vec![7; half]).await.unwrap();
     assert!(matches!(world.accept(b"one more").await, Err(QueueError::Full(_))));
+}
+
+#[tokio::test]
+async fn the_recipients_that_did_not_get_a_message_stay_and_no_others() {
+    let world = World::new().await;
+    let courier = world.queue.courier().await.unwrap().unwrap();
+    let mut message = message();
+    message.recipients.push(Recipient { address: "bob@contoso.example".into(), dsn: Vec::new() });
+    let id = world.writer(b"content").await.unwrap().commit(&message).await.unwrap();
+    assert!(courier.hand_over(id).await.unwrap());
+    let left = vec![message.recipients.remove(1)];
+    let part = Outcome::Part { left: left.clone(), note: note("no such recipient") };
+    assert!(courier.settle(id, part.clone()).await.unwrap());
+    let entry = world.queue.show(id).await.unwrap().unwrap();
+    assert_eq!((entry.state, entry.message.unwrap().recipients), (State::Failed, left.clone()));
+    assert_eq!(world.content(id).await.unwrap(), b"content");
+    assert!(!courier.settle(id, part).await.unwrap(), "it is over");
+    assert_eq!(world.queue.retry(id).await.unwrap(), Acted::Done);
+    assert_eq!(courier.pending(QueueId(0)).await.unwrap().len(), 1);
 }
