@@ -421,6 +421,7 @@ impl Run {
         for report in self.reports.due(to, &present.shared.server_name, at, now) {
             if let Err(error) = put(self.courier.queue(), &report).await {
                 tracing::warn!(mailbox = report.message.mailbox, "a report could not be put into the queue: {error}");
+                self.reports.take_back(report);
             }
         }
     }

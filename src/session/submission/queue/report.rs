@@ -22,6 +22,9 @@ const BETWEEN: Duration = Duration::from_secs(15 * 60);
 /// Most messages that a report names. It says how many more there are.
 const NAMED: usize = 100;
 
+/// Most octets of a line (RFC 5321 allows 998).
+const LINE: usize = 900;
+
 /// What a report says about a message.
 pub(super) struct Line {
     pub(super) id: QueueId,
@@ -47,6 +50,9 @@ struct Collected {
 pub(super) struct Report {
     pub(super) message: NewMessage,
     pub(super) content: String,
+    mailbox: MailAddress,
+    lines: Vec<Line>,
+    more: usize,
 }
 
 impl Reports {
@@ -69,6 +75,18 @@ impl Reports {
         }
     }
 
+    /// Takes back a report that could not be put into the queue. It is due again when the next one is.
+    pub(super) fn take_back(&mut self, report: Report) {
+        if let Some(collected) = self.mailboxes.get_mut(&report.mailbox) {
+            let mut lines = report.lines;
+            lines.append(&mut collected.lines);
+            collected.more =
+                collected.more.saturating_add(report.more).saturating_add(lines.len().saturating_sub(NAMED));
+            lines.truncate(NAMED);
+            collected.lines = lines;
+        }
+    }
+
     /// Returns the reports that are due.
     pub(super) fn due(&mut self, to: Option<&MailAddress>, server: &str, at: UnixTime, now: Instant) -> Vec<Report> {
         let mut due = Vec::new();
@@ -79,11 +97,12 @@ impl Reports {
             let lines = std::mem::take(&mut collected.lines);
             let more = std::mem::take(&mut collected.more);
             collected.due = now + BETWEEN;
-            if let (Some(to), false) = (to, lines.is_empty()) {
-                due.push(report(mailbox, collected, (&lines, more), (to, server, at)));
+            let is_empty = lines.is_empty();
+            if let (Some(to), false) = (to, is_empty) {
+                due.push(report(mailbox, collected, (lines, more), (to, server, at)));
             }
             // It is remembered until another report may follow.
-            !lines.is_empty()
+            !is_empty
         });
         due
     }
@@ -92,7 +111,7 @@ impl Reports {
 fn report(
     mailbox: &MailAddress,
     of: &Collected,
-    (lines, more): (&[Line], usize),
+    (lines, more): (Vec<Line>, usize),
     (to, server, at): (&MailAddress, &str, UnixTime),
 ) -> Report {
     let number = lines.len() + more;
@@ -106,9 +125,10 @@ fn report(
          Gatepost on {server} until somebody acts.\r\n",
         httpdate::fmt_http_date(std::time::UNIX_EPOCH + Duration::from_secs(at.0)).replace("GMT", "+0000"),
     );
-    for Line { id, text } in lines {
+    for Line { id, text } in &lines {
         // Writing to a string does not fail. No line is longer than RFC 5321 allows.
-        let text: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(900).collect();
+        let mut text: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+        text.truncate(text.floor_char_boundary(LINE));
         let _ = write!(content, "\r\nMessage {id}\r\n{text}\r\n");
     }
     if more > 0 {
@@ -127,7 +147,7 @@ fn report(
         recipients: vec![Recipient { address: to.to_string(), dsn: Vec::new() }],
         message_id: Some(id),
     };
-    Report { message, content }
+    Report { message, content, mailbox: mailbox.clone(), lines, more }
 }
 
 #[cfg(test)]
@@ -169,7 +189,7 @@ mod tests {
         reports.add(&scanner, &message("192.168.7.21"), line(2), start);
         assert!(due(&mut reports, 9).is_empty());
         let first = due(&mut reports, 10);
-        let [Report { message: sent, content }] = &first[..] else { panic!("{}", first.len()) };
+        let [Report { message: sent, content, .. }] = &first[..] else { panic!("{}", first.len()) };
         assert_eq!((&*sent.mailbox, &*sent.recipients[0].address), ("scanner@contoso.com", "admin@contoso.com"));
         assert!(content.contains("\r\nSubject: Gatepost: 2 messages of scanner@contoso.com not delivered\r\n"));
         assert!(content.contains("\r\nMessage 2\r\n550 5.7.60 refused 2  .  QUIT\r\n"), "{content}");
@@ -182,6 +202,27 @@ mod tests {
         assert!(second[0].content.contains("There are 48 more."), "{}", second[0].content);
         assert!(due(&mut reports, 10_000).is_empty());
         assert!(reports.mailboxes.is_empty(), "nothing is remembered for ever");
+    }
+
+    #[test]
+    fn a_report_that_finds_no_room_is_made_again_and_no_line_is_too_long() {
+        let (mut reports, start) = (Reports::default(), Instant::now());
+        let (scanner, admin) = (address("scanner"), address("admin"));
+        let due = |reports: &mut Reports, seconds: u64| {
+            reports.due(Some(&admin), "x", UnixTime(0), start + Duration::from_secs(seconds))
+        };
+        let long = Line { id: QueueId(1), text: "ü".repeat(2_000) };
+        reports.add(&scanner, &message("192.168.7.21"), long, start);
+        let first = due(&mut reports, 10).remove(0);
+        assert!(first.content.lines().all(|line| line.len() <= 998));
+        reports.add(&scanner, &message("192.168.7.21"), line(2), start);
+        reports.take_back(first);
+        let again = due(&mut reports, 911).remove(0);
+        assert!(
+            again.content.contains("Message 1\r\n") && again.content.contains("Message 2\r\n"),
+            "{}",
+            again.content
+        );
     }
 
     #[test]
