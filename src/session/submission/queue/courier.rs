@@ -39,6 +39,9 @@ const TOLD: Duration = Duration::from_secs(60);
 /// How often files that belong to nothing are looked for, and sent messages are forgotten.
 const SWEEP: Duration = Duration::from_secs(3_600);
 
+/// The wait after the index did not answer.
+const INDEX_WAIT: Duration = Duration::from_secs(10);
+
 /// Waits before the looks for a message of which nobody knows whether it was sent.
 const LOOKS: [Duration; 4] =
     [Duration::from_secs(60), Duration::from_secs(300), Duration::from_secs(900), Duration::from_secs(3_600)];
@@ -81,6 +84,7 @@ pub async fn deliver(queue: Queue, present: watch::Receiver<Arc<Present>>, drain
         unsettled: Vec::new(),
         reports: Reports::default(),
         last: QueueId(0),
+        is_first: true,
         revision: None,
         trouble,
     };
@@ -102,6 +106,9 @@ struct Run {
     reports: Reports,
     /// The last message that was seen.
     last: QueueId,
+    /// Whether nothing was seen yet.
+    is_first: bool,
+    /// Up to which change the queue is known; `None`: all of it is to be read again.
     revision: Option<Revision>,
     trouble: Trouble,
 }
@@ -117,6 +124,8 @@ struct Finished {
 enum What {
     Tried(Attempted),
     Looked(SentCopy),
+    /// The index did not give the message.
+    Unread(QueueError),
 }
 
 impl Run {
@@ -197,7 +206,6 @@ impl Run {
         if !acts && self.revision == Some(revision) {
             return;
         }
-        let is_first = self.revision.is_none();
         let mut after = if acts { QueueId(0) } else { self.last };
         let (now, at) = (Instant::now(), self.clock.unix_time());
         loop {
@@ -213,21 +221,27 @@ impl Run {
                 let Ok(mailbox) = MailAddress::parse(&pending.mailbox) else { continue };
                 let due = now + pending.due_at.since(at);
                 match pending.state {
-                    State::Looking => self.lanes.add_look(pending.id, mailbox, due),
-                    _ if self.lanes.has(pending.id) => {
-                        if pending.due_at <= at && pending.attempts > 0 {
-                            self.lanes.hasten(&mailbox, pending.id, now);
-                        }
+                    State::Looking => {
+                        self.lanes.add_look(pending.id, mailbox, due);
+                        continue;
                     }
-                    // After a start, everything is tried in its order.
-                    _ => {
-                        let due = if is_first { now } else { due };
-                        let (id, device, accepted) = (pending.id, pending.device.into(), pending.retry_from);
-                        self.lanes.add(Waiting { id, mailbox, device, accepted }, due, now);
-                    }
+                    // A person wants it sent. The end of a look under way leads here once more.
+                    _ if self.lanes.is_looked_for(pending.id) => self.lanes.drop_look(pending.id),
+                    _ => {}
                 }
+                if self.lanes.has(pending.id) {
+                    if pending.due_at <= at && pending.attempts > 0 {
+                        self.lanes.hasten(&mailbox, pending.id, now);
+                    }
+                    continue;
+                }
+                // After a start, everything is tried in its order.
+                let due = if self.is_first { now } else { due };
+                let (id, device, accepted) = (pending.id, pending.device.into(), pending.retry_from);
+                self.lanes.add(Waiting { id, mailbox, device, accepted }, due, now);
             }
         }
+        self.is_first = false;
         self.revision = Some(revision);
     }
 
@@ -251,7 +265,15 @@ impl Run {
         if let Some(spare) = spare {
             self.spares.keep(task.mailbox.clone(), spare);
         }
-        let Some((entry, message, present)) = of else { return self.lanes.done(task, End::Gone, now) };
+        if let What::Unread(error) = &what {
+            self.trouble.tell(error);
+            return self.lanes.done(task, End::Paused(INDEX_WAIT), now);
+        }
+        let Some((entry, message, present)) = of else {
+            // Somebody has changed it, and it may wait in another way now.
+            self.revision = None;
+            return self.lanes.done(task, End::Gone, now);
+        };
         let mailbox = task.mailbox.clone();
         let attempt = Attempt {
             present: &present,
@@ -264,6 +286,7 @@ impl Run {
         match what {
             What::Tried(attempted) => self.tried(task, attempted, telling).await,
             What::Looked(copy) => self.looked(task, copy, telling).await,
+            What::Unread(_) => {}
         }
     }
 
@@ -321,7 +344,11 @@ impl Run {
                 self.settle(task.id, Outcome::Look { due: at.after(wait), note }).await;
                 self.lanes.done(task, End::Look(wait), now);
             }
-            Attempted::Withdrawn | Attempted::Interrupted => self.lanes.done(task, End::Gone, now),
+            Attempted::Withdrawn => {
+                self.revision = None;
+                self.lanes.done(task, End::Gone, now);
+            }
+            Attempted::Interrupted => self.lanes.done(task, End::Gone, now),
         }
     }
 
@@ -350,7 +377,15 @@ impl Run {
     async fn expire(&mut self, mailbox: &MailAddress, failure: &Failure, config: &QueueConfig, telling: Telling<'_>) {
         let before = self.clock.unix_time().before(config.retry_for);
         for id in self.lanes.expired(mailbox, before, Instant::now()) {
-            let Ok(Some(entry)) = self.courier.queue().show(id).await else { continue };
+            let entry = match self.courier.queue().show(id).await {
+                Ok(Some(entry)) => entry,
+                Ok(None) => continue,
+                Err(error) => {
+                    self.trouble.tell(&error);
+                    self.revision = None;
+                    continue;
+                }
+            };
             let Some(message) = entry.message.clone() else { continue };
             let attempt = Attempt { entry: &entry, message: &message, ..*telling.attempt };
             let telling = Telling { attempt: &attempt, ..telling };
@@ -371,7 +406,9 @@ impl Run {
             }
             (SentCopy::Missing | SentCopy::Unknown(_), Some(wait)) => {
                 self.settle(task.id, Outcome::Look { due: at.after(wait), note: None }).await;
-                return self.lanes.done(task, End::Look(wait), now);
+                // A person may want it sent meanwhile, and then it is no longer looked for.
+                let end = if self.revision.is_some() { End::Look(wait) } else { End::Gone };
+                return self.lanes.done(task, end, now);
             }
             (copy, _) => {
                 let why = match copy {
@@ -428,9 +465,14 @@ impl Run {
 
     /// Keeps what became of a message. What cannot be kept now is kept later.
     async fn settle(&mut self, id: QueueId, outcome: Outcome) {
-        if let Err(error) = self.courier.settle(id, outcome.clone()).await {
-            self.trouble.tell(&error);
-            self.unsettled.push((id, outcome));
+        match self.courier.settle(id, outcome.clone()).await {
+            Ok(true) => {}
+            // Somebody has changed it meanwhile.
+            Ok(false) => self.revision = None,
+            Err(error) => {
+                self.trouble.tell(&error);
+                self.unsettled.push((id, outcome));
+            }
         }
     }
 
@@ -477,7 +519,11 @@ async fn perform(
     at: UnixTime,
 ) -> Finished {
     let nothing = |spare| Finished { what: What::Tried(Attempted::Withdrawn), of: None, spare };
-    let Ok(Some(entry)) = courier.queue().show(task.id).await else { return nothing(spare) };
+    let entry = match courier.queue().show(task.id).await {
+        Ok(Some(entry)) => entry,
+        Ok(None) => return nothing(spare),
+        Err(error) => return Finished { what: What::Unread(error), of: None, spare },
+    };
     let is_expected = match task.step {
         Step::Send(..) => entry.state == State::Waiting,
         Step::Look(_) => entry.state == State::Looking,

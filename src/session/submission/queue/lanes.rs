@@ -143,6 +143,20 @@ impl Lanes {
         self.known.contains(&id)
     }
 
+    /// Whether a message is known as one that is looked for.
+    pub(super) fn is_looked_for(&self, id: QueueId) -> bool {
+        self.looked_for.contains_key(&id)
+    }
+
+    /// Forgets a message that is to be looked for. One whose look is under way stays until its end.
+    pub(super) fn drop_look(&mut self, id: QueueId) {
+        if let Some(found) = self.looks.iter().find(|(_, other, _)| *other == id).copied() {
+            self.looks.remove(&found);
+            self.looked_for.remove(&id);
+            self.known.remove(&id);
+        }
+    }
+
     /// Adds a message. One whose time has not come is set aside until then.
     pub(super) fn add(&mut self, entry: Entry, due: Instant, now: Instant) {
         let Entry { id, mailbox: name, device, accepted } = entry;
@@ -212,6 +226,10 @@ impl Lanes {
         let (device, accepted) = match (step, end) {
             (Step::Look(looks), End::Look(wait)) => {
                 self.looks.insert((now + wait, id, looks + 1));
+                return;
+            }
+            (Step::Look(looks), End::Paused(wait)) => {
+                self.looks.insert((now + wait, id, looks));
                 return;
             }
             (Step::Look(_), _) => {

@@ -249,6 +249,31 @@ fn what_nobody_can_tell_is_looked_for_and_holds_up_nothing() {
 }
 
 #[test]
+fn a_message_that_a_person_wants_sent_is_looked_for_no_longer() {
+    let mut test = Test::new();
+    test.lanes.add_look(QueueId(1), name("anna"), test.now + 60 * SECOND);
+    assert!(test.lanes.is_looked_for(QueueId(1)));
+    test.lanes.drop_look(QueueId(1));
+    test.add(1, "anna", "printer");
+    let sent = test.take().unwrap();
+    assert!(matches!(sent.step, Step::Send(..)));
+    test.done(sent, End::Over);
+    test.now += 60 * SECOND;
+    assert_eq!(test.take(), None);
+}
+
+#[test]
+fn a_look_that_could_not_begin_is_repeated_and_does_not_count() {
+    let mut test = Test::new();
+    test.lanes.add_look(QueueId(1), name("anna"), test.now);
+    let look = test.take().unwrap();
+    test.done(look, End::Paused(10 * SECOND));
+    assert_eq!(test.take(), None);
+    test.now += 10 * SECOND;
+    assert_eq!(test.take().unwrap().step, Step::Look(0));
+}
+
+#[test]
 fn what_waited_too_long_leaves_its_lanes() {
     let mut test = Test::new();
     for id in 1..=6 {
