@@ -124,7 +124,7 @@ impl Attempt<'_> {
 
     async fn try_it(&self, spare: Option<Spare>, marking: &Marking<'_>, kept: &mut Option<Spare>) -> Attempted {
         let Some(ways) = self.present.backend(&self.message.listener) else {
-            return Attempted::paused(Failure::new(
+            return Attempted::Aside(Failure::new(
                 Cause::ListenerRemoved,
                 format!(
                     "no listener with a queue is left to send messages of the listener `{}`",
@@ -135,7 +135,8 @@ impl Attempt<'_> {
         let subject = self.subject();
         let router = match self.router(&ways, &subject) {
             Ok(router) => router,
-            Err(failure) => return Attempted::paused(failure),
+            // Others of the mailbox may come from another account.
+            Err(failure) => return Attempted::Aside(failure),
         };
         let spare = spare.filter(|spare| ways.smtp.is_some() && router.still_admits(&spare.admitted));
         let mut again = spare.is_some();

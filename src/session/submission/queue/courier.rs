@@ -319,7 +319,10 @@ impl Run {
                 self.unknown(failure, telling).await;
             }
             Attempted::Paused { failure, wait } => {
-                let faults = self.lanes.faults(&task.mailbox).saturating_add(1);
+                let of_mailbox = self.lanes.faults(&task.mailbox).saturating_add(1);
+                // One that was set aside has waits of its own.
+                let is_aside = matches!(task.step, Step::Send(None, _));
+                let faults = if is_aside { of_mailbox.max(entry.attempts.saturating_add(1)) } else { of_mailbox };
                 let wait = wait.unwrap_or_else(|| back_off(faults, jitter::random()));
                 let (mailbox, same) = (task.mailbox.clone(), failure.clone());
                 self.again(task, (failure, is_over, &config), End::Paused(wait), wait, telling).await;
@@ -330,11 +333,11 @@ impl Run {
                 self.again(task, (failure, is_over, &config), End::Aside(wait), wait, telling).await;
             }
             Attempted::Refused(failure) => {
-                self.lanes.done(task, End::Over, now);
+                self.lanes.done(task, End::Refused, now);
                 self.failed(failure, telling).await;
             }
             Attempted::Open(failure) if telling.attempt.message.message_id.is_none() => {
-                self.lanes.done(task, End::Over, now);
+                self.lanes.done(task, End::Lost, now);
                 self.unknown(failure, telling).await;
             }
             Attempted::Open(failure) => {

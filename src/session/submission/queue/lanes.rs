@@ -24,6 +24,12 @@ const MINUTE: Duration = Duration::from_secs(60);
 /// limiter shares them with clients that send directly.
 const AT_ONCE: usize = 3;
 
+/// Times in a row that a mailbox cannot send one message before the next message is tried.
+const STUCK: u32 = 3;
+
+/// Messages in a row that cannot be sent before the fault is surely the mailbox's.
+const SUSPECTS: usize = 3;
+
 /// Waits before the next try: the first one, and the longest.
 const FIRST_WAIT: Duration = Duration::from_secs(30);
 const LONGEST_WAIT: Duration = Duration::from_secs(30 * 60);
@@ -69,8 +75,12 @@ pub(super) enum Step {
 /// How a [`Task`] ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum End {
-    /// The message is off the queue, or somebody must act.
+    /// Microsoft took the message.
     Over,
+    /// Somebody must act, or Microsoft refused the message for good.
+    Refused,
+    /// Nobody can tell what became of it, and it cannot be looked for.
+    Lost,
     /// It is off the queue without a connection to Microsoft.
     Gone,
     /// The mailbox cannot send now. The message keeps its place, and is tried again after this time.
@@ -106,6 +116,10 @@ struct Mailbox {
     sent: SlidingWindow<Instant>,
     faults: u32,
     paused: Option<Instant>,
+    /// The message at which it could not send last, and how many times in a row.
+    stuck: Option<(QueueId, u32)>,
+    /// Messages set aside one after another to see whether the fault is theirs.
+    suspects: Vec<(QueueId, Device)>,
     /// Its place in the agenda.
     listed: Option<Turn>,
 }
@@ -167,16 +181,7 @@ impl Lanes {
         if due > now {
             mailbox.aside.insert((due, id, accepted));
         } else {
-            let lane = mailbox.lanes.entry(Arc::clone(&device)).or_default();
-            let place = lane.waiting.partition_point(|(other, _)| *other < id);
-            let former = lane.waiting.front().map(|(first, _)| *first);
-            lane.waiting.insert(place, (id, accepted));
-            if !lane.is_busy && place == 0 {
-                if let Some(first) = former {
-                    mailbox.ready.remove(&(first, Arc::clone(&device)));
-                }
-                mailbox.ready.insert((id, device));
-            }
+            mailbox.put_back(id, &device, accepted);
         }
         self.list(&name, now);
     }
@@ -242,21 +247,31 @@ impl Lanes {
         let Some(mailbox) = self.mailboxes.get_mut(&name) else { return };
         mailbox.under_way = mailbox.under_way.saturating_sub(1);
         match end {
-            End::Paused(wait) => {
-                mailbox.faults = mailbox.faults.saturating_add(1);
-                let until = now + wait;
-                mailbox.paused = Some(mailbox.paused.map_or(until, |paused| paused.max(until)));
-            }
+            // A message that was set aside says nothing about a mailbox that sends others.
+            End::Paused(_) if device.is_none() && mailbox.faults == 0 => {}
+            End::Paused(wait) => mailbox.fault(now + wait),
             End::Gone => {}
-            End::Over | End::Aside(_) | End::Look(_) => {
+            End::Over => {
                 mailbox.faults = 0;
-                // Microsoft counted it before now.
-                mailbox.sent.note(now);
+                mailbox.stuck = None;
+                mailbox.suspects.clear();
             }
+            // Something that breaks every connection must not cost one message after another.
+            End::Look(_) | End::Lost => mailbox.fault(now + back_off(mailbox.faults.saturating_add(1), id.0)),
+            End::Aside(_) | End::Refused => mailbox.stuck = None,
+        }
+        if !matches!(end, End::Paused(_) | End::Gone) {
+            // Microsoft counted it before now.
+            mailbox.sent.note(now);
         }
         match (end, &device) {
-            (End::Paused(_), Some(device)) => {
-                mailbox.lanes.entry(Arc::clone(device)).or_default().waiting.push_front((id, accepted));
+            (End::Paused(wait), Some(device)) => {
+                if mailbox.suspect(id, device) {
+                    mailbox.aside.insert((now + wait, id, accepted));
+                    mailbox.aside_is_next = false;
+                } else {
+                    mailbox.put_back(id, device, accepted);
+                }
             }
             (End::Paused(wait) | End::Aside(wait), _) => {
                 mailbox.aside.insert((now + wait, id, accepted));
@@ -265,7 +280,7 @@ impl Lanes {
                 self.looked_for.insert(id, name.clone());
                 self.looks.insert((now + wait, id, 0));
             }
-            (End::Over | End::Gone, _) => {
+            (End::Over | End::Refused | End::Lost | End::Gone, _) => {
                 self.known.remove(&id);
             }
         }
@@ -402,6 +417,54 @@ impl Mailbox {
         };
         self.under_way += 1;
         Some((id, step))
+    }
+
+    /// Notes that it cannot send until then.
+    fn fault(&mut self, until: Instant) {
+        self.faults = self.faults.saturating_add(1);
+        self.paused = Some(self.paused.map_or(until, |paused| paused.max(until)));
+    }
+
+    /// Whether a message at which it could not send is set aside, so that the next one shows where the
+    /// fault is. If several in a row cannot be sent, the fault is the mailbox's, and those set aside
+    /// take their places again.
+    fn suspect(&mut self, id: QueueId, device: &Device) -> bool {
+        let times = self.stuck.filter(|(last, _)| *last == id).map_or(1, |(_, times)| times + 1);
+        self.stuck = Some((id, times));
+        if times < STUCK && self.suspects.is_empty() {
+            return false;
+        }
+        self.stuck = None;
+        if self.suspects.len() < SUSPECTS && self.has_waiting() {
+            self.suspects.push((id, Arc::clone(device)));
+            return true;
+        }
+        for (suspect, of) in std::mem::take(&mut self.suspects) {
+            if let Some(found) = self.aside.iter().find(|(_, other, _)| *other == suspect).copied() {
+                self.aside.remove(&found);
+                self.put_back(suspect, &of, found.2);
+            }
+        }
+        false
+    }
+
+    /// Whether another message of its lanes waits.
+    fn has_waiting(&self) -> bool {
+        self.lanes.values().any(|lane| !lane.waiting.is_empty())
+    }
+
+    /// Puts a message back to its place in its lane.
+    fn put_back(&mut self, id: QueueId, device: &Device, accepted: UnixTime) {
+        let lane = self.lanes.entry(Arc::clone(device)).or_default();
+        let place = lane.waiting.partition_point(|(other, _)| *other < id);
+        let former = lane.waiting.front().map(|(first, _)| *first);
+        lane.waiting.insert(place, (id, accepted));
+        if !lane.is_busy && place == 0 {
+            if let Some(first) = former {
+                self.ready.remove(&(first, Arc::clone(device)));
+            }
+            self.ready.insert((id, Arc::clone(device)));
+        }
     }
 
     /// Lets the next message of a device go.

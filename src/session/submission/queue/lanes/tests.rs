@@ -229,6 +229,8 @@ fn what_nobody_can_tell_is_looked_for_and_holds_up_nothing() {
     let first = test.take().unwrap();
     test.done(first, End::Look(60 * SECOND));
     assert!(test.lanes.has(QueueId(1)));
+    assert_eq!(test.take(), None, "the next one does not end the same way at once");
+    test.now += back_off(1, 1);
     let second = test.take().unwrap();
     assert_eq!(second.id.0, 2);
     test.done(second, End::Over);
@@ -271,6 +273,66 @@ fn a_look_that_could_not_begin_is_repeated_and_does_not_count() {
     assert_eq!(test.take(), None);
     test.now += 10 * SECOND;
     assert_eq!(test.take().unwrap().step, Step::Look(0));
+}
+
+#[test]
+fn a_message_that_breaks_every_connection_does_not_hold_up_its_mailbox() {
+    let mut test = Test::new();
+    for id in 1..=3 {
+        test.add(id, "anna", "printer");
+    }
+    test.add(4, "anna", "scanner");
+    let mut sent = Vec::new();
+    for _ in 0..300 {
+        while let Some(task) = test.take() {
+            let end = if task.id.0 == 1 { End::Paused(30 * SECOND) } else { End::Over };
+            if end == End::Over {
+                sent.push(task.id.0);
+            }
+            test.done(task, end);
+        }
+        test.now += SECOND;
+    }
+    assert!([2, 3, 4].iter().all(|id| sent.contains(id)), "{sent:?}");
+    assert_eq!(test.lanes.faults(&name("anna")), 0);
+    assert!(test.lanes.has(QueueId(1)));
+}
+
+#[test]
+fn a_long_fault_of_the_mailbox_leaves_the_order_as_it_is() {
+    let mut test = Test::new();
+    for id in 1..=9 {
+        test.add(id, "anna", "printer");
+    }
+    // Until several in a row were tried.
+    for _ in 0..6 {
+        let task = test.take().unwrap();
+        test.done(task, End::Paused(30 * SECOND));
+        assert_eq!(test.take(), None);
+        test.now += 30 * SECOND;
+    }
+    let sent: Vec<u64> = test.send_for(1).into_iter().map(|(_, id)| id).collect();
+    assert_eq!(sent, [1, 2, 3, 4, 5, 6, 7, 8, 9]);
+}
+
+#[test]
+fn ends_that_nobody_can_tell_slow_the_mailbox_down_until_one_is_confirmed() {
+    let mut test = Test::new();
+    for id in 1..=100 {
+        test.add(id, "anna", &format!("printer {id}"));
+    }
+    let mut tried = 0;
+    for _ in 0..600 {
+        while let Some(task) = test.take() {
+            if let Step::Send(..) = task.step {
+                tried += 1;
+            }
+            let end = if tried == 3 { End::Refused } else { End::Lost };
+            test.done(task, end);
+        }
+        test.now += SECOND;
+    }
+    assert!(tried <= 8, "{tried}");
 }
 
 #[test]
@@ -318,7 +380,7 @@ fn waits_double_up_to_half_an_hour_and_differ() {
 
 proptest::proptest! {
     /// Whatever happens: each message is over once, the order within a lane holds for messages that
-    /// were never set aside, and nothing is left in the end.
+    /// did not have to be tried again, and nothing is left in the end.
     #[test]
     fn every_message_comes_to_its_end(
         messages in proptest::collection::vec((0_u8..4, 0_u8..3), 1..60),
@@ -333,6 +395,7 @@ proptest::proptest! {
             lane_of.insert(id, (*mailbox, *device));
         }
         let mut ends = ends.into_iter();
+        let mut paused = HashSet::new();
         let (mut over, mut under_way, mut last): (Vec<u64>, Vec<Task>, HashMap<_, u64>) = Default::default();
         for _ in 0..20_000 {
             under_way.extend(test.all());
@@ -352,12 +415,15 @@ proptest::proptest! {
                 _ => End::Look(Duration::from_secs(seconds)),
             };
             let is_look = matches!(task.step, Step::Look(_));
-            if let Step::Send(Some(_), _) = task.step {
+            if let Step::Send(Some(_), _) = task.step && !paused.contains(&task.id) {
                 let last = last.entry(lane_of[&task.id.0]).or_default();
                 proptest::prop_assert!(*last <= task.id.0, "{} after {}", task.id, last);
                 *last = task.id.0;
             }
-            if matches!(end, End::Over | End::Gone) || is_look && !matches!(end, End::Look(_)) {
+            if let End::Paused(_) = end {
+                paused.insert(task.id);
+            }
+            if matches!(end, End::Over | End::Gone) || is_look && !matches!(end, End::Look(_) | End::Paused(_)) {
                 over.push(task.id.0);
             }
             test.done(task, end);
