@@ -123,7 +123,7 @@ impl Shared {
     }
 
     /// Removes files whose rows are gone. What cannot be removed is removed later: see
-    /// [`Courier::sweep`].
+    /// [`super::Courier::sweep`].
     pub(super) async fn unlink(self: &Arc<Self>, files: impl IntoIterator<Item = FileName>) {
         let (shared, files): (_, Vec<FileName>) = (Arc::clone(self), files.into_iter().collect());
         let removed = on_disk(&self.messages, move || {
