@@ -4,6 +4,7 @@ use std::io;
 
 /// A step whose failure or interruption must lose nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(not(any(test, feature = "testing")), allow(unreachable_pub, reason = "only tests of other crates see it"))]
 pub enum Point {
     /// The file of a message is created.
     Create,
