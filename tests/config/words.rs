@@ -22,6 +22,7 @@ const SYNTAX: &[&str] = &[
     "default-src",
     "PRAGMA",
     "CREATE ",
+    "DELETE FROM ",
     "UPDATE ",
     "version=",
     "Path=/",

@@ -393,7 +393,7 @@ const OTHERS_UNKNOWN: &str = "nobody can tell whether the others have the messag
 fn partial(mut failure: Failure, left: &[QueuedRecipient], others: &str) -> Failure {
     let named: Vec<&str> = left.iter().take(NAMED).map(|recipient| &*recipient.address).collect();
     let more = if left.len() > NAMED { " and others" } else { "" };
-    failure.message = format!("not for {}{more}: {}; {others}", named.join(", "), failure.message);
+    failure.message = format!("not for {}{more}: {} ({others})", named.join(", "), failure.message);
     failure
 }
 
