@@ -179,7 +179,7 @@ impl Attempt<'_> {
         marking: &Marking<'_>,
         kept: &mut Option<Spare>,
     ) -> Attempted {
-        let broke = |error: &io::Error| Attempted::paused(refused::broke(error).failure);
+        let broke = |error: &io::Error| Attempted::broke(refused::broke(error).failure);
         let (mut left, mut why) = (Vec::new(), None);
         for queued in &self.message.recipients {
             let recipient = Recipient { address: queued.address.clone(), dsn: queued.dsn.clone() };
@@ -277,7 +277,7 @@ impl Attempt<'_> {
         Some(match exchange.has_ended().await? {
             Ok(reply) if !reply.is_positive() => self.refused(Stage::Content, &reply, None),
             Ok(_) => Attempted::paused(refused::lost().failure),
-            Err(error) => Attempted::paused(refused::broke(&error).failure),
+            Err(error) => Attempted::broke(refused::broke(&error).failure),
         })
     }
 
@@ -333,7 +333,7 @@ impl Attempt<'_> {
     /// The message cannot be tried: there is no token, no connection or no permit.
     fn cannot(&self, failure: Failure) -> Attempted {
         let wait = self.present.shared.memory.pause_left(MailProtocol::Smtp, self.mailbox);
-        Attempted::Paused { failure, wait: Some(wait).filter(|wait| !wait.is_zero()) }
+        Attempted::Paused { failure, wait: Some(wait).filter(|wait| !wait.is_zero()), is_suspect: false }
     }
 
     fn refused(&self, stage: Stage, reply: &Reply, recipient: Option<&str>) -> Attempted {

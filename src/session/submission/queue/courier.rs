@@ -260,7 +260,7 @@ impl Run {
                 "a fault of Gatepost ended an attempt to deliver a message of the queue. Gatepost bug: the lines before \
                  this one say where"
             );
-            return self.lanes.done(task, End::Paused(back_off(u32::MAX, jitter::random())), now);
+            return self.lanes.done(task, End::Broke(back_off(u32::MAX, jitter::random())), now);
         };
         if let Some(spare) = spare {
             self.spares.keep(task.mailbox.clone(), spare);
@@ -318,14 +318,15 @@ impl Run {
                 self.lanes.done(task, End::Over, now);
                 self.unknown(failure, telling).await;
             }
-            Attempted::Paused { failure, wait } => {
+            Attempted::Paused { failure, wait, is_suspect } => {
                 let of_mailbox = self.lanes.faults(&task.mailbox).saturating_add(1);
                 // One that was set aside has waits of its own.
                 let is_aside = matches!(task.step, Step::Send(None, _));
                 let faults = if is_aside { of_mailbox.max(entry.attempts.saturating_add(1)) } else { of_mailbox };
                 let wait = wait.unwrap_or_else(|| back_off(faults, jitter::random()));
                 let (mailbox, same) = (task.mailbox.clone(), failure.clone());
-                self.again(task, (failure, is_over, &config), End::Paused(wait), wait, telling).await;
+                let end = if is_suspect { End::Broke(wait) } else { End::Paused(wait) };
+                self.again(task, (failure, is_over, &config), end, wait, telling).await;
                 self.expire(&mailbox, &same, &config, telling).await;
             }
             Attempted::Aside(failure) | Attempted::Unreadable(failure) => {

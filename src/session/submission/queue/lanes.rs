@@ -85,6 +85,8 @@ pub(super) enum End {
     Gone,
     /// The mailbox cannot send now. The message keeps its place, and is tried again after this time.
     Paused(Duration),
+    /// The same, and the fault may be the message's.
+    Broke(Duration),
     /// Microsoft does not take this message for now. It is tried again after this time, by itself.
     Aside(Duration),
     /// Nobody can tell what became of it. It is looked for after this time.
@@ -248,8 +250,8 @@ impl Lanes {
         mailbox.under_way = mailbox.under_way.saturating_sub(1);
         match end {
             // A message that was set aside says nothing about a mailbox that sends others.
-            End::Paused(_) if device.is_none() && mailbox.faults == 0 => {}
-            End::Paused(wait) => mailbox.fault(now + wait),
+            End::Paused(_) | End::Broke(_) if device.is_none() && mailbox.faults == 0 => {}
+            End::Paused(wait) | End::Broke(wait) => mailbox.fault(now + wait),
             End::Gone => {}
             End::Over => {
                 mailbox.faults = 0;
@@ -260,12 +262,14 @@ impl Lanes {
             End::Look(_) | End::Lost => mailbox.fault(now + back_off(mailbox.faults.saturating_add(1), id.0)),
             End::Aside(_) | End::Refused => mailbox.stuck = None,
         }
-        if !matches!(end, End::Paused(_) | End::Gone) {
+        if !matches!(end, End::Paused(_) | End::Broke(_) | End::Gone) {
             // Microsoft counted it before now.
             mailbox.sent.note(now);
         }
         match (end, &device) {
-            (End::Paused(wait), Some(device)) => {
+            // Whatever keeps a mailbox from sending at all leaves the order as it is.
+            (End::Paused(_), Some(device)) => mailbox.put_back(id, device, accepted),
+            (End::Broke(wait), Some(device)) => {
                 if mailbox.suspect(id, device) {
                     mailbox.aside.insert((now + wait, id, accepted));
                     mailbox.aside_is_next = false;
@@ -273,7 +277,7 @@ impl Lanes {
                     mailbox.put_back(id, device, accepted);
                 }
             }
-            (End::Paused(wait) | End::Aside(wait), _) => {
+            (End::Paused(wait) | End::Broke(wait) | End::Aside(wait), _) => {
                 mailbox.aside.insert((now + wait, id, accepted));
             }
             (End::Look(wait), _) => {

@@ -31,6 +31,8 @@ pub(super) enum Attempted {
         failure: Failure,
         /// The pause that Microsoft asks for.
         wait: Option<Duration>,
+        /// Whether the fault may be the message's: the connection broke in the middle of it.
+        is_suspect: bool,
     },
     /// Microsoft does not take this message for now.
     Aside(Failure),
@@ -49,7 +51,12 @@ pub(super) enum Attempted {
 impl Attempted {
     /// The mailbox cannot send, and nobody knows for how long.
     pub(super) fn paused(failure: Failure) -> Self {
-        Self::Paused { failure, wait: None }
+        Self::Paused { failure, wait: None, is_suspect: false }
+    }
+
+    /// The connection broke in the middle of the message, and nobody knows whose fault that is.
+    pub(super) fn broke(failure: Failure) -> Self {
+        Self::Paused { failure, wait: None, is_suspect: true }
     }
 
     /// Exchange Online refused a command or the message.
@@ -63,7 +70,7 @@ impl Attempted {
         };
         match reply.class() {
             _ if is_of_mailbox || reply.code() == 421 || reply.suggested_pause().is_some() => {
-                Self::Paused { failure, wait: reply.suggested_pause() }
+                Self::Paused { failure, wait: reply.suggested_pause(), is_suspect: false }
             }
             4 => Self::Aside(failure),
             _ => Self::Refused(failure),
@@ -85,7 +92,7 @@ impl Attempted {
         match reply.class() {
             _ if failure.cause == Cause::OutcomeUnknown => Self::Open(failure),
             5 if !is_of_mailbox => Self::Refused(failure),
-            _ => Self::Paused { failure, wait: Some(pause).filter(|pause| !pause.is_zero()) },
+            _ => Self::Paused { failure, wait: Some(pause).filter(|pause| !pause.is_zero()), is_suspect: false },
         }
     }
 }

@@ -285,7 +285,7 @@ fn a_message_that_breaks_every_connection_does_not_hold_up_its_mailbox() {
     let mut sent = Vec::new();
     for _ in 0..300 {
         while let Some(task) = test.take() {
-            let end = if task.id.0 == 1 { End::Paused(30 * SECOND) } else { End::Over };
+            let end = if task.id.0 == 1 { End::Broke(30 * SECOND) } else { End::Over };
             if end == End::Over {
                 sent.push(task.id.0);
             }
@@ -307,12 +307,30 @@ fn a_long_fault_of_the_mailbox_leaves_the_order_as_it_is() {
     // Until several in a row were tried.
     for _ in 0..6 {
         let task = test.take().unwrap();
-        test.done(task, End::Paused(30 * SECOND));
+        test.done(task, End::Broke(30 * SECOND));
         assert_eq!(test.take(), None);
         test.now += 30 * SECOND;
     }
     let sent: Vec<u64> = test.send_for(1).into_iter().map(|(_, id)| id).collect();
     assert_eq!(sent, [1, 2, 3, 4, 5, 6, 7, 8, 9]);
+}
+
+#[test]
+fn an_outage_of_any_length_leaves_the_order_as_it_is() {
+    for tries in 1..=12 {
+        let mut test = Test::new();
+        for id in 1..=5 {
+            test.add(id, "anna", "printer");
+        }
+        for _ in 0..tries {
+            let task = test.take().unwrap();
+            assert_eq!(task.id.0, 1, "the first one tests the mailbox");
+            test.done(task, End::Paused(30 * SECOND));
+            test.now += 30 * SECOND;
+        }
+        let sent: Vec<u64> = test.send_for(1).into_iter().map(|(_, id)| id).collect();
+        assert_eq!(sent, [1, 2, 3, 4, 5], "after {tries} tries");
+    }
 }
 
 #[test]
