@@ -399,7 +399,7 @@ mod tests {
         fn a_changed_bit_is_seen(length in 0..2 * SEGMENT + 50, at: prop::sample::Index, bit in 0..8_u8) {
             let directory = directory(&format!("bits-{length}-{bit}"));
             let path = directory.join("file");
-            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
             runtime.block_on(sealed(&path, &content(length), 8_191));
             let mut raw = fs::read(&path).unwrap();
             let at = at.index(raw.len());
