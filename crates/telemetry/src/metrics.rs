@@ -377,6 +377,11 @@ mod tests {
                 "gatepost_connections_closed_total counter",
                 "gatepost_requests_refused_total counter",
                 "gatepost_mail_refused_total counter",
+                "gatepost_queue_messages gauge",
+                "gatepost_queue_bytes gauge",
+                "gatepost_queue_size_bytes gauge",
+                "gatepost_queue_oldest_seconds gauge",
+                "gatepost_queue_outcomes_total counter",
             ]
         );
         assert!(text.contains("# HELP gatepost_panics_total Faults of Gatepost that ended one session.\n"), "{text}");
