@@ -13,10 +13,9 @@ use super::attempt::{Attempt, Present};
 use super::lanes::{End, Entry as Waiting, Lanes, Step, Task, back_off};
 use super::outcome::Attempted;
 use super::report::{DEVICE, Line, Report, Reports};
-use super::spares::Spares;
+use super::spares::{Origin, Spares};
 use super::told::{Fate, Telling, note, note_sent};
 use crate::graph::SentCopy;
-use crate::session::submission::conversation::Spare;
 use gatepost_config::Queue as QueueConfig;
 use gatepost_config::value::show_duration;
 use gatepost_core::account::MailAddress;
@@ -118,7 +117,6 @@ struct Finished {
     what: What,
     /// The message and the configuration; `None` when there is nothing more to do.
     of: Option<(Entry, NewMessage, Arc<Present>)>,
-    spare: Option<Spare>,
 }
 
 enum What {
@@ -181,9 +179,9 @@ impl Run {
         while self.may_begin() {
             let Some(task) = self.lanes.take(Instant::now()) else { return };
             let (courier, present) = (Arc::clone(&self.courier), Arc::clone(&self.present.borrow()));
-            let spare = matches!(task.step, Step::Send(..)).then(|| self.spares.take(&task.mailbox)).flatten();
             let (of, stop, at) = (task.clone(), self.draining.clone(), self.clock.unix_time());
-            let attempt = async move { perform(courier, present, of, spare, stop, at).await };
+            let spares = self.spares.clone();
+            let attempt = async move { perform(courier, present, of, spares, stop, at).await };
             self.tasks.insert(self.attempts.spawn(attempt).id(), task);
         }
     }
@@ -252,7 +250,7 @@ impl Run {
         };
         let Some(task) = self.tasks.remove(&id) else { return };
         let now = Instant::now();
-        let Some(Finished { what, of, spare }) = finished else {
+        let Some(Finished { what, of }) = finished else {
             self.present.borrow().shared.journal.metrics().panicked();
             tracing::error!(
                 cause = Cause::InternalError.name(),
@@ -262,9 +260,6 @@ impl Run {
             );
             return self.lanes.done(task, End::Broke(back_off(u32::MAX, jitter::random())), now);
         };
-        if let Some(spare) = spare {
-            self.spares.keep(task.mailbox.clone(), spare);
-        }
         if let What::Unread(error) = &what {
             self.trouble.tell(error);
             return self.lanes.done(task, End::Paused(INDEX_WAIT), now);
@@ -518,34 +513,38 @@ async fn perform(
     courier: Arc<Courier>,
     present: Arc<Present>,
     task: Task,
-    spare: Option<Spare>,
+    spares: Spares,
     stop: CancellationToken,
     at: UnixTime,
 ) -> Finished {
-    let nothing = |spare| Finished { what: What::Tried(Attempted::Withdrawn), of: None, spare };
+    let nothing = || Finished { what: What::Tried(Attempted::Withdrawn), of: None };
     let entry = match courier.queue().show(task.id).await {
         Ok(Some(entry)) => entry,
-        Ok(None) => return nothing(spare),
-        Err(error) => return Finished { what: What::Unread(error), of: None, spare },
+        Ok(None) => return nothing(),
+        Err(error) => return Finished { what: What::Unread(error), of: None },
     };
     let is_expected = match task.step {
         Step::Send(..) => entry.state == State::Waiting,
         Step::Look(_) => entry.state == State::Looking,
     };
-    let Some(message) = entry.message.clone().filter(|_| is_expected) else { return nothing(spare) };
+    let Some(message) = entry.message.clone().filter(|_| is_expected) else { return nothing() };
     let attempt =
         Attempt { present: &present, courier: &courier, entry: &entry, message: &message, mailbox: &task.mailbox };
-    let (what, spare) = match task.step {
+    let what = match task.step {
         Step::Send(..) => {
-            let (attempted, spare) = attempt.deliver(spare, stop.cancelled()).await;
-            (What::Tried(attempted), spare)
+            let origin = Origin::of(&message);
+            let (attempted, spare) = attempt.deliver(spares.take(&origin), stop.cancelled()).await;
+            if let Some(spare) = spare {
+                spares.keep(origin, spare);
+            }
+            What::Tried(attempted)
         }
         Step::Look(_) => tokio::select! {
-            copy = attempt.look(at) => (What::Looked(copy), None),
-            () = stop.cancelled() => (What::Tried(Attempted::Interrupted), None),
+            copy = attempt.look(at) => What::Looked(copy),
+            () = stop.cancelled() => What::Tried(Attempted::Interrupted),
         },
     };
-    Finished { what, of: Some((entry, message, present)), spare }
+    Finished { what, of: Some((entry, message, present)) }
 }
 
 /// Puts a report into the queue like any other message.

@@ -127,14 +127,13 @@ mod tests {
             (432, [3, 2], "Concurrent connections limit exceeded", "mailbox"),
             (451, [7, 500], "Server busy. Suggested Backoff Time: 5000 milliseconds", "pause"),
             (451, [3, 0], "Try again later", "aside"),
-            (452, [5, 3], "Too many recipients", "refused"),
+            (452, [5, 3], "Too many recipients", "aside"),
             (550, [1, 90], "Your message can't be sent because you've reached your daily limit", "mailbox"),
             (550, [1, 8], "Access denied, bad outbound sender", "mailbox"),
             (550, [7, 60], "SMTP; Client does not have permissions to send as this sender", "refused"),
             (554, [6, 0], "Message refused", "refused"),
             (552, [3, 4], "Message size exceeds fixed maximum message size", "refused"),
         ] {
-            let expected = if code == 452 { "aside" } else { expected };
             assert_eq!(of_reply(code, status, text), expected, "{code} {text}");
         }
     }

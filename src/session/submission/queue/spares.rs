@@ -1,4 +1,4 @@
-//! Connections to Exchange Online that are kept for the next message of their mailbox, one for each.
+//! Connections to Exchange Online that are kept for the next message, one for each [`Origin`].
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -6,7 +6,24 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use crate::session::submission::conversation::Spare;
-use gatepost_core::account::MailAddress;
+use gatepost_store::queue::NewMessage;
+
+/// What messages have in common that may share a connection: where it leads, and whose token opens
+/// which mailbox on it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Origin {
+    listener: String,
+    login: String,
+    mailbox: String,
+}
+
+impl Origin {
+    /// Returns that of a message.
+    pub(super) fn of(message: &NewMessage) -> Self {
+        let NewMessage { listener, login, mailbox, .. } = message;
+        Self { listener: listener.clone(), login: login.clone(), mailbox: mailbox.clone() }
+    }
+}
 
 /// The connections. A clone shares them.
 #[derive(Clone, Default)]
@@ -14,24 +31,24 @@ pub(super) struct Spares(Arc<Mutex<Kept>>);
 
 #[derive(Default)]
 struct Kept {
-    spares: HashMap<MailAddress, (u64, Spare)>,
+    spares: HashMap<Origin, (u64, Spare)>,
     number: u64,
 }
 
 impl Spares {
-    /// Takes the connection of a mailbox.
-    pub(super) fn take(&self, mailbox: &MailAddress) -> Option<Spare> {
-        self.0.lock().spares.remove(mailbox).map(|(_, spare)| spare)
+    /// Takes the connection for a message of this origin.
+    pub(super) fn take(&self, origin: &Origin) -> Option<Spare> {
+        self.0.lock().spares.remove(origin).map(|(_, spare)| spare)
     }
 
     /// Keeps a connection until it is needed elsewhere or has been idle for too long.
-    pub(super) fn keep(&self, mailbox: MailAddress, spare: Spare) {
+    pub(super) fn keep(&self, origin: Origin, spare: Spare) {
         let needless = spare.needless();
         let (number, former) = {
             let mut kept = self.0.lock();
             kept.number += 1;
             let number = kept.number;
-            (number, kept.spares.insert(mailbox.clone(), (number, spare)))
+            (number, kept.spares.insert(origin.clone(), (number, spare)))
         };
         let spares = self.clone();
         tokio::spawn(async move {
@@ -41,8 +58,8 @@ impl Spares {
             needless.await;
             let spare = {
                 let mut kept = spares.0.lock();
-                let is_same = kept.spares.get(&mailbox).is_some_and(|(kept, _)| *kept == number);
-                is_same.then(|| kept.spares.remove(&mailbox)).flatten()
+                let is_same = kept.spares.get(&origin).is_some_and(|(kept, _)| *kept == number);
+                is_same.then(|| kept.spares.remove(&origin)).flatten()
             };
             if let Some((_, spare)) = spare {
                 spare.exchange.quit().await;
