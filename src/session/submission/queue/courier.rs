@@ -83,6 +83,7 @@ pub async fn deliver(queue: Queue, present: watch::Receiver<Arc<Present>>, drain
         unsettled: Vec::new(),
         reports: Reports::default(),
         last: QueueId(0),
+        read_at: UnixTime(0),
         is_first: true,
         revision: None,
         trouble,
@@ -105,6 +106,8 @@ struct Run {
     reports: Reports,
     /// The last message that was seen.
     last: QueueId,
+    /// When the whole queue was read last.
+    read_at: UnixTime,
     /// Whether nothing was seen yet.
     is_first: bool,
     /// Up to which change the queue is known; `None`: all of it is to be read again.
@@ -228,7 +231,8 @@ impl Run {
                     _ => {}
                 }
                 if self.lanes.has(pending.id) {
-                    if pending.due_at <= at && pending.attempts > 0 {
+                    // Its time was set to that of an act of a person.
+                    if (self.read_at..=at).contains(&pending.due_at) && pending.attempts > 0 {
                         self.lanes.hasten(&mailbox, pending.id, now);
                     }
                     continue;
@@ -241,6 +245,9 @@ impl Run {
         }
         self.is_first = false;
         self.revision = Some(revision);
+        if acts {
+            self.read_at = at;
+        }
     }
 
     async fn ended(&mut self, ended: Result<(Id, Finished), JoinError>) {
@@ -318,6 +325,9 @@ impl Run {
                 // One that was set aside has waits of its own.
                 let is_aside = matches!(task.step, Step::Send(None, _));
                 let faults = if is_aside { of_mailbox.max(entry.attempts.saturating_add(1)) } else { of_mailbox };
+                if let Some(wait) = wait {
+                    self.lanes.hold(&task.mailbox, now + wait);
+                }
                 let wait = wait.unwrap_or_else(|| back_off(faults, jitter::random()));
                 let (mailbox, same) = (task.mailbox.clone(), failure.clone());
                 let end = if is_suspect { End::Broke(wait) } else { End::Paused(wait) };

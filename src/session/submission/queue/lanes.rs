@@ -118,6 +118,8 @@ struct Mailbox {
     sent: SlidingWindow<Instant>,
     faults: u32,
     paused: Option<Instant>,
+    /// Until when Microsoft wants nothing of it.
+    asked: Option<Instant>,
     /// The message at which it could not send last, and how many times in a row.
     stuck: Option<(QueueId, u32)>,
     /// Messages set aside one after another to see whether the fault is theirs.
@@ -294,6 +296,14 @@ impl Lanes {
         self.list(&name, now);
     }
 
+    /// Notes that Microsoft wants nothing of a mailbox until then. Nobody's act shortens that. Call it
+    /// before [`Lanes::done`].
+    pub(super) fn hold(&mut self, mailbox: &MailAddress, until: Instant) {
+        if let Some(mailbox) = self.mailboxes.get_mut(mailbox) {
+            mailbox.asked = mailbox.asked.max(Some(until));
+        }
+    }
+
     /// Returns how many times in a row a mailbox could not send.
     pub(super) fn faults(&self, mailbox: &MailAddress) -> u32 {
         self.mailboxes.get(mailbox).map_or(0, |mailbox| mailbox.faults)
@@ -324,7 +334,7 @@ impl Lanes {
         removed
     }
 
-    /// Tries a message again now that waits, because a person wants it.
+    /// Tries a message that waits again as soon as Microsoft lets it, because a person wants it.
     pub(super) fn hasten(&mut self, mailbox: &MailAddress, id: QueueId, now: Instant) {
         let Some(of) = self.mailboxes.get_mut(mailbox) else { return };
         of.paused = None;
@@ -335,7 +345,8 @@ impl Lanes {
         self.list(mailbox, now);
     }
 
-    /// Tries every mailbox and every message again now, because something has changed.
+    /// Tries every mailbox and every message again as soon as Microsoft lets them, because something
+    /// has changed.
     pub(super) fn resume(&mut self, now: Instant) {
         for mailbox in self.mailboxes.values_mut() {
             mailbox.paused = None;
@@ -389,7 +400,7 @@ impl Mailbox {
             let last = self.sent.in_the_way(MINUTE, now, 1)?;
             return (self.under_way == 0).then(|| last + MINUTE);
         };
-        let mut next = due.max(now).max(self.paused.unwrap_or(now));
+        let mut next = due.max(now).max(self.paused.unwrap_or(now)).max(self.asked.unwrap_or(now));
         if let Some(sent) = self.sent.in_the_way(MINUTE, now, per_minute - self.under_way) {
             next = next.max(sent + MINUTE);
         }

@@ -452,3 +452,23 @@ proptest::proptest! {
         proptest::prop_assert!(test.lanes.mailboxes.is_empty(), "{}", test.lanes.mailboxes.len());
     }
 }
+
+#[test]
+fn neither_a_reload_nor_a_person_shortens_a_wait_that_microsoft_asked_for() {
+    let mut test = Test::new();
+    test.add(1, "anna", "printer");
+    test.add(2, "bert", "printer");
+    for task in test.all() {
+        if task.mailbox == name("anna") {
+            test.lanes.hold(&task.mailbox, test.now + 600 * SECOND);
+        }
+        test.done(task, End::Paused(600 * SECOND));
+    }
+    test.now += SECOND;
+    test.lanes.resume(test.now);
+    assert_eq!(Test::ids(&test.all()), [2], "only the back-off ends");
+    test.lanes.hasten(&name("anna"), QueueId(1), test.now);
+    assert_eq!((test.take(), test.lanes.next()), (None, Some(test.now + 599 * SECOND)));
+    test.now += 599 * SECOND;
+    assert_eq!(test.take().unwrap().id.0, 1);
+}
