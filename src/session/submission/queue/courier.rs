@@ -12,9 +12,10 @@ use tokio_util::sync::CancellationToken;
 use super::attempt::{Attempt, Present};
 use super::lanes::{End, Entry as Waiting, Lanes, Step, Task, back_off};
 use super::outcome::Attempted;
-use super::report::{DEVICE, Line, Report, Reports};
+use super::report::{Line, Reports};
 use super::spares::{Origin, Spares};
 use super::told::{Fate, Telling, note, note_sent};
+use super::trouble::Trouble;
 use crate::graph::SentCopy;
 use gatepost_config::Queue as QueueConfig;
 use gatepost_config::value::show_duration;
@@ -31,9 +32,6 @@ const AT_ONCE: usize = 32;
 /// How often the queue is asked whether another process has changed it, and how long until the right
 /// to deliver is asked for again.
 const TICK: Duration = Duration::from_secs(1);
-
-/// How often the log says that the queue cannot be read or written.
-const TOLD: Duration = Duration::from_secs(60);
 
 /// How often files that belong to nothing are looked for, and sent messages are forgotten.
 const SWEEP: Duration = Duration::from_secs(3_600);
@@ -465,7 +463,7 @@ impl Run {
         let to = present.config.as_ref().and_then(|config| config.report_to.as_ref());
         let (at, now) = (self.clock.unix_time(), Instant::now());
         for report in self.reports.due(to, &present.shared.server_name, at, now) {
-            if let Err(error) = put(self.courier.queue(), &report).await {
+            if let Err(error) = report.put(self.courier.queue()).await {
                 tracing::warn!(mailbox = report.message.mailbox, "a report could not be put into the queue: {error}");
                 self.reports.take_back(report);
             }
@@ -557,15 +555,6 @@ async fn perform(
     Finished { what, of: Some((entry, message, present)) }
 }
 
-/// Puts a report into the queue like any other message.
-async fn put(queue: &Queue, report: &Report) -> Result<(), QueueError> {
-    debug_assert_eq!(report.message.device, DEVICE, "a report causes none");
-    let reservation = queue.reserve(Some(report.content.len() as u64)).await?;
-    let mut writer = queue.writer(reservation).await?;
-    writer.write(report.content.as_bytes()).await?;
-    writer.commit(&report.message).await.map(drop)
-}
-
 /// The failure of a message that was tried for so long.
 fn over(failure: &Failure, config: &QueueConfig) -> Failure {
     let time = show_duration(config.retry_for);
@@ -574,26 +563,5 @@ fn over(failure: &Failure, config: &QueueConfig) -> Failure {
     match &failure.code {
         Some(code) => over.coded(code.clone()),
         None => over,
-    }
-}
-
-/// Tells the log that the queue cannot be read or written, once in a while.
-#[derive(Default)]
-struct Trouble(Option<Instant>);
-
-impl Trouble {
-    fn tell(&mut self, error: &QueueError) {
-        if self.0.is_some_and(|told| told.elapsed() < TOLD) {
-            return;
-        }
-        self.0 = Some(Instant::now());
-        let cause = Cause::QueueUnavailable;
-        tracing::warn!(
-            cause = cause.name(),
-            action_by = cause.row().actor.name(),
-            "the queue cannot be read or written, and messages wait: {error}. {}: {}.",
-            cause.row().actor.label(),
-            cause.row().remedy
-        );
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! `lanes` decides which message is tried next. `attempt` tries it over the ways that sessions use,
 //! and `outcome` says what follows. `courier` runs the attempts and keeps what became of them, with the
-//! connections of `spares`. `told` tells the log, and `report` tells an administrator by mail.
+//! connections of `spares`. `told` and `trouble` tell the log, and `report` tells an
+//! administrator by mail.
 
 mod attempt;
 mod courier;
@@ -11,6 +12,7 @@ mod outcome;
 mod report;
 mod spares;
 mod told;
+mod trouble;
 
 pub use attempt::Present;
 pub use courier::deliver;

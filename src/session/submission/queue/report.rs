@@ -1,4 +1,5 @@
-//! Reports by mail to an administrator: which messages failed or have an unknown outcome. Pure.
+//! Reports by mail to an administrator: which messages failed or have an unknown outcome.
+//! All but [`Report::put`] is pure.
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
@@ -8,10 +9,10 @@ use tokio::time::Instant;
 
 use gatepost_core::account::MailAddress;
 use gatepost_core::clock::UnixTime;
-use gatepost_store::queue::{NewMessage, QueueId, Recipient};
+use gatepost_store::queue::{NewMessage, Queue, QueueError, QueueId, Recipient};
 
 /// Where reports come from. Messages from there cause no report.
-pub(super) const DEVICE: &str = "report";
+const DEVICE: &str = "report";
 
 /// Messages that fail together are in one report.
 const FIRST: Duration = Duration::from_secs(10);
@@ -53,6 +54,16 @@ pub(super) struct Report {
     mailbox: MailAddress,
     lines: Vec<Line>,
     more: usize,
+}
+
+impl Report {
+    /// Puts it into the queue like any other message.
+    pub(super) async fn put(&self, queue: &Queue) -> Result<(), QueueError> {
+        let reservation = queue.reserve(Some(self.content.len() as u64)).await?;
+        let mut writer = queue.writer(reservation).await?;
+        writer.write(self.content.as_bytes()).await?;
+        writer.commit(&self.message).await.map(drop)
+    }
 }
 
 impl Reports {
