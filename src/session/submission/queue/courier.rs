@@ -255,16 +255,7 @@ impl Run {
         };
         let Some(task) = self.tasks.remove(&id) else { return };
         let now = Instant::now();
-        let Some(Finished { what, of }) = finished else {
-            self.present.borrow().shared.journal.metrics().panicked();
-            tracing::error!(
-                cause = Cause::InternalError.name(),
-                queue_id = task.id.0,
-                "a fault of Gatepost ended an attempt to deliver a message of the queue. Gatepost bug: the lines before \
-                 this one say where"
-            );
-            return self.lanes.done(task, End::Broke(back_off(u32::MAX, jitter::random())), now);
-        };
+        let Some(Finished { what, of }) = finished else { return self.panicked(task).await };
         if let What::Unread(error) = &what {
             self.trouble.tell(error);
             return self.lanes.done(task, End::Paused(INDEX_WAIT), now);
@@ -288,6 +279,33 @@ impl Run {
             What::Looked(copy) => self.looked(task, copy, telling).await,
             What::Unread(_) => {}
         }
+    }
+
+    /// Keeps a message whose attempt a fault of Gatepost ended, by itself and for the longest wait.
+    async fn panicked(&mut self, task: Task) {
+        self.present.borrow().shared.journal.metrics().panicked();
+        tracing::error!(
+            cause = Cause::InternalError.name(),
+            queue_id = task.id.0,
+            "a fault of Gatepost ended an attempt to deliver a message of the queue. Gatepost bug: the lines before this \
+             one say where"
+        );
+        let (now, wait) = (Instant::now(), back_off(u32::MAX, jitter::random()));
+        let due = self.clock.unix_time().after(wait);
+        // It may have been handed over.
+        let look = self.courier.settle(task.id, Outcome::Look { due, note: None }).await;
+        if let Ok(true) = look {
+            return self.lanes.done(task, End::Look(wait), now);
+        }
+        let again = match look {
+            Ok(_) => self.courier.settle(task.id, Outcome::Again { due, note: None }).await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = again {
+            self.trouble.tell(&error);
+            self.unsettled.push((task.id, Outcome::Look { due, note: None }));
+        }
+        self.lanes.done(task, End::Aside(wait), now);
     }
 
     async fn tried(&mut self, task: Task, attempted: Attempted, telling: Telling<'_>) {
