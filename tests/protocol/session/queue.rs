@@ -1,12 +1,14 @@
 //! Listeners with a queue: a 250 means that the message is on the disk, and then Microsoft gets it
 //! once, however long that takes.
 
+use std::io;
 use std::time::Duration;
 
 use gatepost_config::password_hash;
 use gatepost_core::protocol::MailProtocol::Smtp;
 use gatepost_core::secret::Password;
 use gatepost_sandbox::{EntraMode, HttpFault, SandboxAccount, SandboxConfig, Service, SmtpFault, UpstreamMode};
+use gatepost_store::queue::Point;
 
 use crate::common::directory::Directory;
 use crate::session::submission_trusted::{inbox, send};
@@ -339,9 +341,32 @@ async fn what_could_not_be_delivered_in_time_fails_with_its_reason() {
     for line in told(&world, "failed") {
         assert!(line.contains("cause=retry-over") && line.contains("(`queue.retry_for`)"), "{line}");
     }
+    // A clock that was set forward lets nothing fail at its first try.
+    let text = world.control.journal().metrics().text();
+    assert!(text.contains("gatepost_queue_outcomes_total{outcome=\"retried\"} 2\n"), "{text}");
     away(&world, false);
     pass(7_200).await;
     assert_eq!(scans(&world), [0; 0], "it waits for a person");
+}
+
+#[tokio::test]
+async fn a_try_that_the_index_kept_from_beginning_counts_for_nothing() {
+    let directory = Directory::new();
+    let world = setup(&directory, BY_SMTP, "retry_for: 1s").start().await;
+    away(&world, true);
+    let queue = world.control.queue().unwrap();
+    let mut left = 4;
+    queue.faults().set(move |point| match point {
+        Point::Show if left > 0 => {
+            left -= 1;
+            Err(io::ErrorKind::Other.into())
+        }
+        _ => Ok(()),
+    });
+    scan(&mut device(&world).await, 1).await;
+    in_time(&world, "it has failed", || told(&world, "failed").len() == 1).await;
+    assert!(world.log.has("the queue cannot be read or written, and messages wait: "));
+    assert_eq!(told(&world, "delayed").len(), 2, "it was tried as often as without that");
 }
 
 #[tokio::test]

@@ -24,6 +24,8 @@ pub enum Point {
     Remove,
     /// A file that is not listed is looked for.
     Find,
+    /// All that is known about a message is read.
+    Show,
     /// A message is marked as being handed over.
     HandOver,
     /// The outcome is kept.

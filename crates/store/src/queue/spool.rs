@@ -14,7 +14,7 @@ use super::error::QueueError;
 use super::index::{self, Fitted, LAYOUT};
 use super::key::QueueKey;
 use super::message::{Acted, Entry, QueueId, State, Totals};
-use super::points::Faults;
+use super::points::{Faults, Point};
 use super::shared::{Shared, on_disk};
 use super::writer::{MessageWriter, Reservation};
 use crate::database::Database;
@@ -139,8 +139,12 @@ impl Queue {
     /// # Errors
     /// Those of the index.
     pub async fn show(&self, id: QueueId) -> Result<Option<Entry>, QueueError> {
-        let row = self.0.work(move |connection| index::get(connection, id)).await?;
-        Ok(row.map(|row| self.0.entry(row)))
+        let shared = Arc::clone(&self.0);
+        let shown = self.0.work(move |connection| {
+            shared.faults.pass(Point::Show).map_err(index::failed)?;
+            index::get(connection, id)
+        });
+        Ok(shown.await?.map(|row| self.0.entry(row)))
     }
 
     /// The messages behind `after` that have one of these states, in the order of their acceptance.

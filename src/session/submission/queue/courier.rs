@@ -36,6 +36,10 @@ const TICK: Duration = Duration::from_secs(1);
 /// How often files that belong to nothing are looked for, and sent messages are forgotten.
 const SWEEP: Duration = Duration::from_secs(3_600);
 
+/// Tries before the time of a message is over: its own, or those of its mailbox in a row. A clock that
+/// was set forward must not let what waits fail at the first one.
+const TRIES: u32 = 3;
+
 /// The wait after the index did not answer.
 const INDEX_WAIT: Duration = Duration::from_secs(10);
 
@@ -258,7 +262,7 @@ impl Run {
         let Some(Finished { what, of }) = finished else { return self.panicked(task).await };
         if let What::Unread(error) = &what {
             self.trouble.tell(error);
-            return self.lanes.done(task, End::Paused(INDEX_WAIT), now);
+            return self.lanes.done(task, End::Postponed(INDEX_WAIT), now);
         }
         let Some((entry, message, present)) = of else {
             // Somebody has changed it, and it may wait in another way now.
@@ -312,7 +316,7 @@ impl Run {
         let (now, at) = (Instant::now(), self.clock.unix_time());
         let entry = telling.attempt.entry;
         let Some(config) = self.config() else { return self.lanes.done(task, End::Gone, now) };
-        let is_over = at.since(entry.retry_from) >= config.retry_for;
+        let is_late = at.since(entry.retry_from) >= config.retry_for;
         match attempted {
             Attempted::Sent { way, reply, remark, loss } => {
                 let note = note_sent(format!("sent: {reply}"), at);
@@ -338,20 +342,26 @@ impl Run {
             }
             Attempted::Paused { failure, wait, is_suspect } => {
                 let of_mailbox = self.lanes.faults(&task.mailbox).saturating_add(1);
+                let tries = of_mailbox.max(entry.attempts.saturating_add(1));
                 // One that was set aside has waits of its own.
                 let is_aside = matches!(task.step, Step::Send(None, _));
-                let faults = if is_aside { of_mailbox.max(entry.attempts.saturating_add(1)) } else { of_mailbox };
+                let faults = if is_aside { tries } else { of_mailbox };
                 if let Some(wait) = wait {
                     self.lanes.hold(&task.mailbox, now + wait);
                 }
                 let wait = wait.unwrap_or_else(|| back_off(faults, jitter::random()));
                 let (mailbox, same) = (task.mailbox.clone(), failure.clone());
                 let end = if is_suspect { End::Broke(wait) } else { End::Paused(wait) };
+                let is_over = is_late && tries >= TRIES;
                 self.again(task, (failure, is_over, &config), end, wait, telling).await;
-                self.expire(&mailbox, &same, &config, telling).await;
+                if of_mailbox >= TRIES {
+                    self.expire(&mailbox, &same, &config, telling).await;
+                }
             }
             Attempted::Aside(failure) | Attempted::Unreadable(failure) => {
-                let wait = back_off(entry.attempts.saturating_add(1), jitter::random());
+                let tries = entry.attempts.saturating_add(1);
+                let wait = back_off(tries, jitter::random());
+                let is_over = is_late && tries >= TRIES;
                 self.again(task, (failure, is_over, &config), End::Aside(wait), wait, telling).await;
             }
             Attempted::Refused(failure) => {

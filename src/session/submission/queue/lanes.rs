@@ -87,6 +87,9 @@ pub(super) enum End {
     Paused(Duration),
     /// The same, and the fault may be the message's.
     Broke(Duration),
+    /// Gatepost itself could not try it, which says nothing about the mailbox. The message keeps its
+    /// place, and the mailbox waits for this time.
+    Postponed(Duration),
     /// Microsoft does not take this message for now. It is tried again after this time, by itself.
     Aside(Duration),
     /// Nobody can tell what became of it. It is looked for after this time.
@@ -237,7 +240,7 @@ impl Lanes {
                 self.looks.insert((now + wait, id, looks + 1));
                 return;
             }
-            (Step::Look(looks), End::Paused(wait)) => {
+            (Step::Look(looks), End::Postponed(wait)) => {
                 self.looks.insert((now + wait, id, looks));
                 return;
             }
@@ -254,6 +257,7 @@ impl Lanes {
             // A message that was set aside says nothing about a mailbox that sends others.
             End::Paused(_) | End::Broke(_) if device.is_none() && mailbox.faults == 0 => {}
             End::Paused(wait) | End::Broke(wait) => mailbox.fault(now + wait),
+            End::Postponed(wait) => mailbox.pause(now + wait),
             End::Gone => {}
             End::Over => {
                 mailbox.faults = 0;
@@ -264,13 +268,13 @@ impl Lanes {
             End::Look(_) | End::Lost => mailbox.fault(now + back_off(mailbox.faults.saturating_add(1), id.0)),
             End::Aside(_) | End::Refused => mailbox.stuck = None,
         }
-        if !matches!(end, End::Paused(_) | End::Broke(_) | End::Gone) {
+        if !matches!(end, End::Paused(_) | End::Broke(_) | End::Postponed(_) | End::Gone) {
             // Microsoft counted it before now.
             mailbox.sent.note(now);
         }
         match (end, &device) {
             // Whatever keeps a mailbox from sending at all leaves the order as it is.
-            (End::Paused(_), Some(device)) => mailbox.put_back(id, device, accepted),
+            (End::Paused(_) | End::Postponed(_), Some(device)) => mailbox.put_back(id, device, accepted),
             (End::Broke(wait), Some(device)) => {
                 if mailbox.suspect(id, device) {
                     mailbox.aside.insert((now + wait, id, accepted));
@@ -279,7 +283,7 @@ impl Lanes {
                     mailbox.put_back(id, device, accepted);
                 }
             }
-            (End::Paused(wait) | End::Broke(wait) | End::Aside(wait), _) => {
+            (End::Paused(wait) | End::Broke(wait) | End::Postponed(wait) | End::Aside(wait), _) => {
                 mailbox.aside.insert((now + wait, id, accepted));
             }
             (End::Look(wait), _) => {
@@ -437,7 +441,12 @@ impl Mailbox {
     /// Notes that it cannot send until then.
     fn fault(&mut self, until: Instant) {
         self.faults = self.faults.saturating_add(1);
-        self.paused = Some(self.paused.map_or(until, |paused| paused.max(until)));
+        self.pause(until);
+    }
+
+    /// Lets it send nothing until then.
+    fn pause(&mut self, until: Instant) {
+        self.paused = self.paused.max(Some(until));
     }
 
     /// Whether a message at which it could not send is set aside, so that the next one shows where the

@@ -269,10 +269,26 @@ fn a_look_that_could_not_begin_is_repeated_and_does_not_count() {
     let mut test = Test::new();
     test.lanes.add_look(QueueId(1), name("anna"), test.now);
     let look = test.take().unwrap();
-    test.done(look, End::Paused(10 * SECOND));
+    test.done(look, End::Postponed(10 * SECOND));
     assert_eq!(test.take(), None);
     test.now += 10 * SECOND;
     assert_eq!(test.take().unwrap().step, Step::Look(0));
+}
+
+#[test]
+fn what_gatepost_itself_could_not_try_is_no_fault_of_the_mailbox() {
+    let mut test = Test::new();
+    for id in 1..=4 {
+        test.add(id, "anna", &format!("printer {id}"));
+    }
+    for _ in 0..5 {
+        for task in test.all() {
+            test.done(task, End::Postponed(10 * SECOND));
+        }
+        assert_eq!((test.take(), test.lanes.faults(&name("anna"))), (None, 0));
+        test.now += 10 * SECOND;
+    }
+    assert_eq!(Test::ids(&test.all()), [1, 2, 3], "all of its connections are used, in its order");
 }
 
 #[test]
