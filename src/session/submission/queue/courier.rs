@@ -1,4 +1,4 @@
-//! Runs the attempts to deliver the messages of the queue, and keeps what became of them.
+//! Runs the attempts to deliver the messages of the queue, as the lanes order them.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -10,21 +10,15 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::attempt::{Attempt, Present};
-use super::lanes::{End, Entry as Waiting, Lanes, Step, Task, back_off};
-use super::outcome::Attempted;
-use super::report::{Line, Reports};
-use super::spares::{Origin, Spares};
-use super::told::{Fate, Telling, note, note_sent};
+use super::lanes::{End, Lanes, Task};
+use super::report::Reports;
+use super::spares::Spares;
+use super::task::{Finished, What, perform};
+use super::told::Telling;
 use super::trouble::Trouble;
-use crate::graph::SentCopy;
 use gatepost_config::Queue as QueueConfig;
-use gatepost_config::value::show_duration;
-use gatepost_core::account::MailAddress;
-use gatepost_core::cause::Cause;
 use gatepost_core::clock::{Clock, UnixTime};
-use gatepost_core::failure::Failure;
-use gatepost_core::jitter;
-use gatepost_store::queue::{Courier, Entry, NewMessage, Outcome, Queue, QueueError, QueueId, Revision, State};
+use gatepost_store::queue::{Courier, Outcome, Queue, QueueId, Revision, State};
 
 /// Most attempts at once, of all mailboxes.
 const AT_ONCE: usize = 32;
@@ -36,16 +30,8 @@ const TICK: Duration = Duration::from_secs(1);
 /// How often files that belong to nothing are looked for, and sent messages are forgotten.
 const SWEEP: Duration = Duration::from_secs(3_600);
 
-/// Tries before the time of a message is over: its own, or those of its mailbox in a row. A clock that
-/// was set forward must not let what waits fail at the first one.
-const TRIES: u32 = 3;
-
 /// The wait after the index did not answer.
 const INDEX_WAIT: Duration = Duration::from_secs(10);
-
-/// Waits before the looks for a message of which nobody knows whether it was sent.
-const LOOKS: [Duration; 4] =
-    [Duration::from_secs(60), Duration::from_secs(300), Duration::from_secs(900), Duration::from_secs(3_600)];
 
 /// Delivers the messages of a queue until `draining` ends, then lets the attempts end that cannot be
 /// taken back. Another process may have the right to deliver before and after.
@@ -93,42 +79,28 @@ pub async fn deliver(queue: Queue, present: watch::Receiver<Arc<Present>>, drain
     run.until_drained().await;
 }
 
-struct Run {
-    courier: Arc<Courier>,
-    present: watch::Receiver<Arc<Present>>,
+pub(super) struct Run {
+    pub(super) courier: Arc<Courier>,
+    pub(super) present: watch::Receiver<Arc<Present>>,
     draining: CancellationToken,
-    clock: Clock,
-    lanes: Lanes,
+    pub(super) clock: Clock,
+    pub(super) lanes: Lanes,
     attempts: JoinSet<Finished>,
     /// What each attempt is about.
     tasks: HashMap<Id, Task>,
     spares: Spares,
     /// What could not be kept. Nothing else is tried meanwhile.
-    unsettled: Vec<(QueueId, Outcome)>,
-    reports: Reports,
+    pub(super) unsettled: Vec<(QueueId, Outcome)>,
+    pub(super) reports: Reports,
     /// The last message that was seen.
-    last: QueueId,
+    pub(super) last: QueueId,
     /// When the whole queue was read last.
-    read_at: UnixTime,
+    pub(super) read_at: UnixTime,
     /// Whether nothing was seen yet.
-    is_first: bool,
+    pub(super) is_first: bool,
     /// Up to which change the queue is known; `None`: all of it is to be read again.
-    revision: Option<Revision>,
-    trouble: Trouble,
-}
-
-/// A task that has ended.
-struct Finished {
-    what: What,
-    /// The message and the configuration; `None` when there is nothing more to do.
-    of: Option<(Entry, NewMessage, Arc<Present>)>,
-}
-
-enum What {
-    Tried(Attempted),
-    Looked(SentCopy),
-    /// The index did not give the message.
-    Unread(QueueError),
+    pub(super) revision: Option<Revision>,
+    pub(super) trouble: Trouble,
 }
 
 impl Run {
@@ -171,7 +143,7 @@ impl Run {
         self.spares.close().await;
     }
 
-    fn config(&self) -> Option<QueueConfig> {
+    pub(super) fn config(&self) -> Option<QueueConfig> {
         self.present.borrow().config.clone()
     }
 
@@ -197,59 +169,6 @@ impl Run {
             self.lanes.adjust(usize::try_from(config.messages_per_minute).unwrap_or(usize::MAX));
         }
         self.lanes.resume(Instant::now());
-    }
-
-    /// Adds messages that are new, or that a person wants to be tried again.
-    async fn look_for_changes(&mut self) {
-        let revision = match self.courier.queue().revision().await {
-            Ok(revision) => revision,
-            Err(error) => return self.trouble.tell(&error),
-        };
-        let acts = self.revision.is_none_or(|former| former.acts != revision.acts);
-        if !acts && self.revision == Some(revision) {
-            return;
-        }
-        let mut after = if acts { QueueId(0) } else { self.last };
-        let (now, at) = (Instant::now(), self.clock.unix_time());
-        loop {
-            let page = match self.courier.pending(after).await {
-                Ok(page) => page,
-                Err(error) => return self.trouble.tell(&error),
-            };
-            let Some(last) = page.last() else { break };
-            after = last.id;
-            self.last = self.last.max(after);
-            for pending in page {
-                // The configuration of a damaged record is not known, and pending() lets it fail.
-                let Ok(mailbox) = MailAddress::parse(&pending.mailbox) else { continue };
-                let due = now + pending.due_at.since(at);
-                match pending.state {
-                    State::Looking => {
-                        self.lanes.add_look(pending.id, mailbox, due);
-                        continue;
-                    }
-                    // A person wants it sent. The end of a look under way leads here once more.
-                    _ if self.lanes.is_looked_for(pending.id) => self.lanes.drop_look(pending.id),
-                    _ => {}
-                }
-                if self.lanes.has(pending.id) {
-                    // Its time was set to that of an act of a person.
-                    if (self.read_at..=at).contains(&pending.due_at) && pending.attempts > 0 {
-                        self.lanes.hasten(&mailbox, pending.id, now);
-                    }
-                    continue;
-                }
-                // After a start, everything is tried in its order.
-                let due = if self.is_first { now } else { due };
-                let (id, device, accepted) = (pending.id, pending.device.into(), pending.retry_from);
-                self.lanes.add(Waiting { id, mailbox, device, accepted }, due, now);
-            }
-        }
-        self.is_first = false;
-        self.revision = Some(revision);
-        if acts {
-            self.read_at = at;
-        }
     }
 
     async fn ended(&mut self, ended: Result<(Id, Finished), JoinError>) {
@@ -285,206 +204,6 @@ impl Run {
         }
     }
 
-    /// Keeps a message whose attempt a fault of Gatepost ended, by itself and for the longest wait.
-    async fn panicked(&mut self, task: Task) {
-        self.present.borrow().shared.journal.metrics().panicked();
-        tracing::error!(
-            cause = Cause::InternalError.name(),
-            queue_id = task.id.0,
-            "a fault of Gatepost ended an attempt to deliver a message of the queue. Gatepost bug: the lines before this \
-             one say where"
-        );
-        let (now, wait) = (Instant::now(), back_off(u32::MAX, jitter::random()));
-        let due = self.clock.unix_time().after(wait);
-        // It may have been handed over.
-        let look = self.courier.settle(task.id, Outcome::Look { due, note: None }).await;
-        if let Ok(true) = look {
-            return self.lanes.done(task, End::Look(wait), now);
-        }
-        let again = match look {
-            Ok(_) => self.courier.settle(task.id, Outcome::Again { due, note: None }).await,
-            Err(error) => Err(error),
-        };
-        if let Err(error) = again {
-            self.trouble.tell(&error);
-            self.unsettled.push((task.id, Outcome::Look { due, note: None }));
-        }
-        self.lanes.done(task, End::Aside(wait), now);
-    }
-
-    async fn tried(&mut self, task: Task, attempted: Attempted, telling: Telling<'_>) {
-        let (now, at) = (Instant::now(), self.clock.unix_time());
-        let entry = telling.attempt.entry;
-        let Some(config) = self.config() else { return self.lanes.done(task, End::Gone, now) };
-        let is_late = at.since(entry.retry_from) >= config.retry_for;
-        match attempted {
-            Attempted::Sent { way, reply, remark, loss } => {
-                let note = note_sent(format!("sent: {reply}"), at);
-                let keep = !config.keep_sent.is_zero();
-                self.settle(task.id, Outcome::Sent { keep, note: Some(note) }).await;
-                telling.sent(way, &reply, &remark, at.since(entry.accepted_at));
-                if let Some(loss) = loss {
-                    telling.loss(&loss);
-                }
-                self.lanes.done(task, End::Over, now);
-            }
-            Attempted::Part { reply, left, failure } => {
-                telling.sent("smtp", &reply, "some recipients were refused", at.since(entry.accepted_at));
-                let failure = telling.not_sent(failure, Fate::Failed);
-                let note = note(&failure, at);
-                self.settle(task.id, Outcome::Part { left, note }).await;
-                self.note_report("was not sent to all", &failure, telling);
-                self.lanes.done(task, End::Over, now);
-            }
-            Attempted::OpenPart(failure) => {
-                self.lanes.done(task, End::Over, now);
-                self.unknown(failure, telling).await;
-            }
-            Attempted::Paused { failure, wait, is_suspect } => {
-                let of_mailbox = self.lanes.faults(&task.mailbox).saturating_add(1);
-                let tries = of_mailbox.max(entry.attempts.saturating_add(1));
-                // One that was set aside has waits of its own.
-                let is_aside = matches!(task.step, Step::Send(None, _));
-                let faults = if is_aside { tries } else { of_mailbox };
-                if let Some(wait) = wait {
-                    self.lanes.hold(&task.mailbox, now + wait);
-                }
-                let wait = wait.unwrap_or_else(|| back_off(faults, jitter::random()));
-                let (mailbox, same) = (task.mailbox.clone(), failure.clone());
-                let end = if is_suspect { End::Broke(wait) } else { End::Paused(wait) };
-                let is_over = is_late && tries >= TRIES;
-                self.again(task, (failure, is_over, &config), end, wait, telling).await;
-                if of_mailbox >= TRIES {
-                    self.expire(&mailbox, &same, &config, telling).await;
-                }
-            }
-            Attempted::Aside(failure) | Attempted::Unreadable(failure) => {
-                let tries = entry.attempts.saturating_add(1);
-                let wait = back_off(tries, jitter::random());
-                let is_over = is_late && tries >= TRIES;
-                self.again(task, (failure, is_over, &config), End::Aside(wait), wait, telling).await;
-            }
-            Attempted::Refused(failure) => {
-                self.lanes.done(task, End::Refused, now);
-                self.failed(failure, telling).await;
-            }
-            Attempted::Open(failure) if telling.attempt.message.message_id.is_none() => {
-                self.lanes.done(task, End::Lost, now);
-                self.unknown(failure, telling).await;
-            }
-            Attempted::Open(failure) => {
-                let wait = LOOKS[0];
-                let failure = telling.not_sent(failure, Fate::Looked(wait));
-                let note = Some(note(&failure, at));
-                self.settle(task.id, Outcome::Look { due: at.after(wait), note }).await;
-                self.lanes.done(task, End::Look(wait), now);
-            }
-            Attempted::Withdrawn => {
-                self.revision = None;
-                self.lanes.done(task, End::Gone, now);
-            }
-            Attempted::Interrupted => self.lanes.done(task, End::Gone, now),
-        }
-    }
-
-    /// Lets a message be tried again, unless its time is over.
-    async fn again(
-        &mut self,
-        task: Task,
-        (failure, is_over, config): (Failure, bool, &QueueConfig),
-        end: End,
-        wait: Duration,
-        telling: Telling<'_>,
-    ) {
-        let at = self.clock.unix_time();
-        if is_over {
-            self.lanes.done(task, End::Gone, Instant::now());
-            return self.failed(over(&failure, config), telling).await;
-        }
-        let failure = telling.not_sent(failure, Fate::Delayed(wait));
-        let note = Some(note(&failure, at));
-        self.settle(task.id, Outcome::Again { due: at.after(wait), note }).await;
-        self.lanes.done(task, end, Instant::now());
-    }
-
-    /// Lets the messages of a mailbox fail whose time is over, for the failure of the one that was
-    /// tried for all.
-    async fn expire(&mut self, mailbox: &MailAddress, failure: &Failure, config: &QueueConfig, telling: Telling<'_>) {
-        let before = self.clock.unix_time().before(config.retry_for);
-        for id in self.lanes.expired(mailbox, before, Instant::now()) {
-            let entry = match self.courier.queue().show(id).await {
-                Ok(Some(entry)) => entry,
-                Ok(None) => continue,
-                Err(error) => {
-                    self.trouble.tell(&error);
-                    self.revision = None;
-                    continue;
-                }
-            };
-            let Some(message) = entry.message.clone() else { continue };
-            let attempt = Attempt { entry: &entry, message: &message, ..*telling.attempt };
-            let telling = Telling { attempt: &attempt, ..telling };
-            self.failed(over(failure, config), telling).await;
-        }
-    }
-
-    async fn looked(&mut self, task: Task, copy: SentCopy, telling: Telling<'_>) {
-        let (now, at) = (Instant::now(), self.clock.unix_time());
-        let Step::Look(looks) = task.step else { return };
-        let next = usize::try_from(looks).ok().and_then(|looks| LOOKS.get(looks + 1)).copied();
-        match (copy, next) {
-            (SentCopy::Found, _) => {
-                let keep = self.config().is_some_and(|config| !config.keep_sent.is_zero());
-                let note = note_sent("sent: a copy is in Sent Items".to_owned(), at);
-                self.settle(task.id, Outcome::Sent { keep, note: Some(note) }).await;
-                telling.found();
-            }
-            (SentCopy::Missing | SentCopy::Unknown(_), Some(wait)) => {
-                self.settle(task.id, Outcome::Look { due: at.after(wait), note: None }).await;
-                // A person may want it sent meanwhile, and then it is no longer looked for.
-                let end = if self.revision.is_some() { End::Look(wait) } else { End::Gone };
-                return self.lanes.done(task, end, now);
-            }
-            (copy, _) => {
-                let why = match copy {
-                    SentCopy::Barred(why) | SentCopy::Unknown(why) => {
-                        format!("Sent Items could not be searched: {why}")
-                    }
-                    SentCopy::Found | SentCopy::Missing => "no copy is in Sent Items".to_owned(),
-                };
-                let message = format!("Microsoft did not confirm the message, and {why}");
-                self.unknown(Failure::new(Cause::OutcomeUnknown, message), telling).await;
-            }
-        }
-        self.lanes.done(task, End::Over, now);
-    }
-
-    async fn failed(&mut self, failure: Failure, telling: Telling<'_>) {
-        let failure = telling.not_sent(failure, Fate::Failed);
-        let note = note(&failure, self.clock.unix_time());
-        self.settle(telling.attempt.entry.id, Outcome::Failed { note }).await;
-        self.note_report("was not sent", &failure, telling);
-    }
-
-    async fn unknown(&mut self, failure: Failure, telling: Telling<'_>) {
-        let failure = telling.not_sent(failure, Fate::Unknown);
-        let note = note(&failure, self.clock.unix_time());
-        self.settle(telling.attempt.entry.id, Outcome::Unknown { note }).await;
-        self.note_report("may have been sent", &failure, telling);
-    }
-
-    fn note_report(&mut self, what: &str, failure: &Failure, telling: Telling<'_>) {
-        let Attempt { entry, message, mailbox, .. } = telling.attempt;
-        let recipients: Vec<&str> = message.recipients.iter().take(5).map(|one| &*one.address).collect();
-        let text = format!(
-            "from {} to {}, accepted at {}, {what}: {failure}",
-            message.device,
-            recipients.join(", "),
-            entry.accepted_at
-        );
-        self.reports.add(mailbox, message, Line { id: entry.id, text }, Instant::now());
-    }
-
     /// Puts the reports that are due into the queue.
     async fn report(&mut self) {
         let present = Arc::clone(&self.present.borrow());
@@ -499,7 +218,7 @@ impl Run {
     }
 
     /// Keeps what became of a message. What cannot be kept now is kept later.
-    async fn settle(&mut self, id: QueueId, outcome: Outcome) {
+    pub(super) async fn settle(&mut self, id: QueueId, outcome: Outcome) {
         match self.courier.settle(id, outcome.clone()).await {
             Ok(true) => {}
             // Somebody has changed it meanwhile.
@@ -541,55 +260,5 @@ impl Run {
         if let Err(error) = self.courier.sweep().await {
             self.trouble.tell(&error);
         }
-    }
-}
-
-/// Performs a task. A message that has another state meanwhile is left alone.
-async fn perform(
-    courier: Arc<Courier>,
-    present: Arc<Present>,
-    task: Task,
-    spares: Spares,
-    stop: CancellationToken,
-    at: UnixTime,
-) -> Finished {
-    let nothing = || Finished { what: What::Tried(Attempted::Withdrawn), of: None };
-    let entry = match courier.queue().show(task.id).await {
-        Ok(Some(entry)) => entry,
-        Ok(None) => return nothing(),
-        Err(error) => return Finished { what: What::Unread(error), of: None },
-    };
-    let is_expected = match task.step {
-        Step::Send(..) => entry.state == State::Waiting,
-        Step::Look(_) => entry.state == State::Looking,
-    };
-    let Some(message) = entry.message.clone().filter(|_| is_expected) else { return nothing() };
-    let attempt =
-        Attempt { present: &present, courier: &courier, entry: &entry, message: &message, mailbox: &task.mailbox };
-    let what = match task.step {
-        Step::Send(..) => {
-            let origin = Origin::of(&message);
-            let (attempted, spare) = attempt.deliver(spares.take(&origin), stop.cancelled()).await;
-            if let Some(spare) = spare {
-                spares.keep(origin, spare);
-            }
-            What::Tried(attempted)
-        }
-        Step::Look(_) => tokio::select! {
-            copy = attempt.look(at) => What::Looked(copy),
-            () = stop.cancelled() => What::Tried(Attempted::Interrupted),
-        },
-    };
-    Finished { what, of: Some((entry, message, present)) }
-}
-
-/// The failure of a message that was tried for so long.
-fn over(failure: &Failure, config: &QueueConfig) -> Failure {
-    let time = show_duration(config.retry_for);
-    let message = format!("it could not be delivered within {time} (`queue.retry_for`): {}", failure.message);
-    let over = Failure::new(Cause::RetryOver, message).by(failure.actor).to_do(failure.remedy.clone());
-    match &failure.code {
-        Some(code) => over.coded(code.clone()),
-        None => over,
     }
 }

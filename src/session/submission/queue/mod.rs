@@ -1,16 +1,21 @@
 //! Delivers the messages of the queue, at Microsoft's pace.
 //!
-//! `lanes` decides which message is tried next. `attempt` tries it over the ways that sessions use,
-//! and `outcome` says what follows. `courier` runs the attempts and keeps what became of them, with the
-//! connections of `spares`. `told` and `trouble` tell the log, and `report` tells an
-//! administrator by mail.
+//! `lanes` decides which message is tried next, with what `mailbox` knows of each. `courier` runs the
+//! attempts: `news` finds what is new, `task` performs what the lanes give, and `ends` decides what
+//! follows. `attempt` tries a message over the ways that sessions use, with the connections of
+//! `spares`, and `outcome` says what that came to. `told` and `trouble` tell the log, and `report` tells
+//! an administrator by mail.
 
 mod attempt;
 mod courier;
+mod ends;
 mod lanes;
+mod mailbox;
+mod news;
 mod outcome;
 mod report;
 mod spares;
+mod task;
 mod told;
 mod trouble;
 

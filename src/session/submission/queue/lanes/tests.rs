@@ -1,3 +1,4 @@
+use super::super::mailbox::{FIRST_WAIT, LONGEST_WAIT, MINUTE};
 use super::*;
 
 const SECOND: Duration = Duration::from_secs(1);
