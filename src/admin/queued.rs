@@ -323,6 +323,7 @@ mod tests {
             due_at: UnixTime(NOW.0 + 240),
             bytes: 1_300_000,
             attempts: 3,
+            changed: 0,
             message: Some(NewMessage {
                 listener: "scanners".into(),
                 login: "scanner@contoso.com".into(),

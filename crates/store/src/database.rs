@@ -2,6 +2,7 @@
 //!
 //! A write is on the disk when it returns (write-ahead log, `synchronous=FULL`).
 
+use std::cmp::Ordering;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,8 +27,10 @@ pub(super) struct Layout {
     pub(super) format: u32,
     /// The table that marks the file as ours. Its only row has the column `format`.
     pub(super) marker: &'static str,
-    /// Makes the tables.
+    /// Makes the tables in that format.
     pub(super) schema: &'static str,
+    /// What changes a file of an earlier format into the next one: of format 1 first.
+    pub(super) upgrades: &'static [&'static str],
     /// The configuration key that names the directory of the file.
     pub(super) setting: &'static str,
     /// What to do about a damaged file.
@@ -175,6 +178,7 @@ impl Shared {
         connection.busy_timeout(BUSY).map_err(told)?;
         match self.layout.format_of(&connection).map_err(told)? {
             Format::Known => {}
+            Format::Older(_) | Format::Empty => self.layout.make(&mut connection).map_err(told)?,
             Format::Newer(found) => {
                 let known = self.layout.format;
                 return Err(SqliteProblem::Newer { shown: self.shown.clone(), found, known });
@@ -182,7 +186,6 @@ impl Shared {
             Format::Foreign => {
                 return Err(SqliteProblem::Foreign { shown: self.shown.clone(), setting: self.layout.setting });
             }
-            Format::Empty => self.layout.make(&mut connection).map_err(told)?,
         }
         self.prepare(&connection).map_err(told)?;
         Ok(connection)
@@ -233,6 +236,7 @@ impl Shared {
 
 enum Format {
     Known,
+    Older(u32),
     Newer(u32),
     Foreign,
     Empty,
@@ -251,14 +255,26 @@ impl Layout {
             return Ok(Format::Foreign);
         }
         let found: u32 = connection.query_row(&format!("SELECT format FROM {}", self.marker), [], |row| row.get(0))?;
-        Ok(if found > self.format { Format::Newer(found) } else { Format::Known })
+        Ok(match found.cmp(&self.format) {
+            Ordering::Less => Format::Older(found),
+            Ordering::Equal => Format::Known,
+            Ordering::Greater => Format::Newer(found),
+        })
     }
 
+    /// Makes the tables, or brings those of an earlier format up to this one.
     fn make(&self, connection: &mut Connection) -> rusqlite::Result<()> {
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         // Another process may have been faster.
-        if let Format::Empty = self.format_of(&transaction)? {
-            transaction.execute_batch(self.schema)?;
+        match self.format_of(&transaction)? {
+            Format::Empty => transaction.execute_batch(self.schema)?,
+            Format::Older(found) => {
+                let done = usize::try_from(found).unwrap_or(usize::MAX).saturating_sub(1);
+                for upgrade in self.upgrades.iter().skip(done) {
+                    transaction.execute_batch(upgrade)?;
+                }
+            }
+            Format::Known | Format::Newer(_) | Format::Foreign => {}
         }
         transaction.commit()
     }

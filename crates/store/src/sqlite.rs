@@ -46,6 +46,7 @@ const LAYOUT: Layout = Layout {
         ends_at INTEGER NOT NULL
     ) STRICT, WITHOUT ROWID;
 ",
+    upgrades: &[],
 };
 
 /// A database file. Cheap to clone.

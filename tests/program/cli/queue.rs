@@ -44,11 +44,20 @@ impl World {
             to_do: to_do.map(str::to_owned),
         };
         let failed = note("Exchange Online refused the message", Some("allow the mailbox to send as this sender"));
-        courier.settle(QueueId(2), Outcome::Failed { note: failed }).await.unwrap();
-        courier.hand_over(QueueId(3)).await.unwrap();
+        courier
+            .settle(world.queue.show(QueueId(2)).await.unwrap().unwrap().seen(), Outcome::Failed { note: failed })
+            .await
+            .unwrap();
+        courier.hand_over(world.queue.show(QueueId(3)).await.unwrap().unwrap().seen()).await.unwrap();
         let unknown =
             Note { code: None, ..note("the connection was lost before Microsoft confirmed the message", None) };
-        courier.settle(QueueId(3), Outcome::Unknown { note: Note { action_by: None, ..unknown } }).await.unwrap();
+        courier
+            .settle(
+                world.queue.show(QueueId(3)).await.unwrap().unwrap().seen(),
+                Outcome::Unknown { note: Note { action_by: None, ..unknown } },
+            )
+            .await
+            .unwrap();
         world
     }
 
@@ -207,7 +216,7 @@ async fn a_person_retries_discards_and_exports_and_the_audit_log_has_it() {
 async fn a_message_on_its_way_is_left_alone_and_a_damaged_one_is_named() {
     let world = World::new().await;
     let courier = world.queue.courier().await.unwrap().unwrap();
-    courier.hand_over(QueueId(1)).await.unwrap();
+    courier.hand_over(world.queue.show(QueueId(1)).await.unwrap().unwrap().seen()).await.unwrap();
     for act in ["retry", "discard"] {
         let refused = world.refused(&["queue", act, "1"]);
         assert!(refused.contains("message 1 is being sent at this moment. Try again in a minute"), "{refused}");

@@ -65,9 +65,14 @@ pub(crate) async fn work(directory: &Path, number: u32) {
         let id = accept(&queue, &name, 70_000).await.unwrap();
         println!("\naccepted {name}");
         if turn % 2 == 0 {
-            assert!(courier.hand_over(id).await.unwrap());
+            assert!(courier.hand_over(queue.show(id).await.unwrap().unwrap().seen()).await.unwrap());
             println!("\nhanded {name}");
-            assert!(courier.settle(id, Outcome::Sent { keep: false, note: None }).await.unwrap());
+            assert!(
+                courier
+                    .settle(queue.show(id).await.unwrap().unwrap().seen(), Outcome::Sent { keep: false, note: None })
+                    .await
+                    .unwrap()
+            );
             println!("\nsent {name}");
         }
     }
@@ -82,9 +87,12 @@ pub(crate) async fn crash(directory: &Path, number: u32) {
     queue.faults().set(move |point| if point == at { std::process::abort() } else { Ok::<(), io::Error>(()) });
     let id = accept(&queue, "second", 100).await.unwrap();
     println!("\naccepted");
-    courier.hand_over(id).await.unwrap();
+    courier.hand_over(queue.show(id).await.unwrap().unwrap().seen()).await.unwrap();
     println!("\nhanded");
-    courier.settle(id, Outcome::Sent { keep: false, note: None }).await.unwrap();
+    courier
+        .settle(queue.show(id).await.unwrap().unwrap().seen(), Outcome::Sent { keep: false, note: None })
+        .await
+        .unwrap();
     println!("\nsent");
 }
 
@@ -209,7 +217,15 @@ async fn three_hundred_kills_lose_no_message_and_repeat_none() {
         }
         for pending in courier.pending(QueueId(0)).await.unwrap() {
             assert_eq!(queue.read(pending.id).await.unwrap().unwrap().length(), 70_000, "round {round}");
-            assert!(courier.settle(pending.id, Outcome::Sent { keep: false, note: None }).await.unwrap());
+            assert!(
+                courier
+                    .settle(
+                        queue.show(pending.id).await.unwrap().unwrap().seen(),
+                        Outcome::Sent { keep: false, note: None }
+                    )
+                    .await
+                    .unwrap()
+            );
         }
         let files = fs::read_dir(directory.file("queue/messages")).unwrap().count();
         assert_eq!(files, 0, "round {round}: leftovers stay");

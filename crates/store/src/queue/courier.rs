@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::error::QueueError;
 use super::index::{self, Change, Row};
 use super::key::FileName;
-use super::message::{NewMessage, Note, Outcome, Pending, QueueId, State};
+use super::message::{NewMessage, Note, Outcome, Pending, QueueId, Seen, State};
 use super::points::Point;
 use super::shared::{Shared, on_disk};
 use super::spool::Queue;
@@ -79,7 +79,7 @@ impl Courier {
             for row in rows {
                 match self.of(&row) {
                     Some(pending) => found.push(pending),
-                    None => self.fail(row.id, "its record in the index is damaged").await?,
+                    None => self.fail(&row, "its record in the index is damaged").await?,
                 }
             }
             if !found.is_empty() {
@@ -103,20 +103,20 @@ impl Courier {
         })
     }
 
-    /// Marks a message as being handed over; false when it no longer waits. It is durable when this
-    /// returns. The step that cannot be taken back comes after it.
+    /// Marks a message as being handed over; false when it no longer waits as it was seen. It is durable
+    /// when this returns. The step that cannot be taken back comes after it.
     ///
     /// # Errors
     /// Those of the index. The message may then be marked, and must be settled.
-    pub async fn hand_over(&self, id: QueueId) -> Result<bool, QueueError> {
+    pub async fn hand_over(&self, seen: Seen) -> Result<bool, QueueError> {
         let shared = Arc::clone(self.shared());
         let handed = self.shared().change(move |transaction| {
             shared.faults.pass(Point::HandOver).map_err(index::failed)?;
             let (from, at): (&[State], _) = (&[State::Waiting], shared.now());
-            let change = Change { from, to: State::Sending, at, due: None, note: None, counts: false };
-            let handed = index::change(transaction, id, &change)?;
-            if handed && let Some(copy) = index::get(transaction, id)?.and_then(|row| shared.copy(&row)) {
-                index::note_handed_over(transaction, id, copy, at)?;
+            let change = Change { seen, from, to: State::Sending, at, due: None, note: None, counts: false };
+            let handed = index::change(transaction, &change)?;
+            if handed && let Some(copy) = index::get(transaction, seen.id)?.and_then(|row| shared.copy(&row)) {
+                index::note_handed_over(transaction, seen.id, copy, at)?;
             }
             Ok(handed)
         });
@@ -132,18 +132,18 @@ impl Courier {
         self.shared().work(move |connection| index::has_double(connection, id)).await
     }
 
-    /// Keeps the outcome of an attempt or a look. Returns false and keeps nothing when somebody has
-    /// changed the message meanwhile.
+    /// Keeps the outcome of an attempt or a look. Returns false and keeps nothing when the message is no
+    /// longer as it was seen: somebody has changed it meanwhile, or this outcome was kept before.
     ///
     /// # Errors
     /// Those of the index. The message then stays as it is, or the outcome is kept after all.
-    pub async fn settle(&self, id: QueueId, outcome: Outcome) -> Result<bool, QueueError> {
+    pub async fn settle(&self, seen: Seen, outcome: Outcome) -> Result<bool, QueueError> {
         const TRIED: &[State] = &[State::Waiting, State::Sending, State::Looking];
         const HANDED_OVER: &[State] = &[State::Sending, State::Looking];
         let at = self.shared().now();
         let mut rest = None;
         let (from, to, due, note) = match outcome {
-            Outcome::Sent { keep: false, .. } => return self.remove(id, TRIED).await,
+            Outcome::Sent { keep: false, .. } => return self.remove(seen, TRIED).await,
             Outcome::Sent { keep: true, note } => (TRIED, State::Sent, None, note),
             Outcome::Again { due, note } => (TRIED, State::Waiting, Some(due), note),
             Outcome::Look { due, note } => (HANDED_OVER, State::Looking, Some(due), note),
@@ -157,24 +157,47 @@ impl Courier {
         let shared = Arc::clone(self.shared());
         let settled = self.shared().change(move |transaction| {
             shared.faults.pass(Point::Settle).map_err(index::failed)?;
-            let Some(row) = index::get(transaction, id)? else { return Ok(false) };
+            let Some(row) = index::get(transaction, seen.id)?.filter(|row| row.seen() == seen) else {
+                return Ok(false);
+            };
             if let Some(left) = rest
                 && from.contains(&row.state)
                 && let Some(record) = shared.with_recipients(&row, left)
             {
-                index::set_record(transaction, id, &record)?;
+                index::set_record(transaction, seen.id, &record)?;
             }
             let note = note.and_then(|note| shared.key.seal_record(Kind::QueueNote, row.file, &note).ok());
-            index::change(transaction, id, &Change { from, to, at, due, note, counts: true })
+            index::change(transaction, &Change { seen, from, to, at, due, note, counts: true })
         });
         settled.await
     }
 
-    async fn remove(&self, id: QueueId, states: &'static [State]) -> Result<bool, QueueError> {
+    /// Lets a message wait or be looked for whose attempt broke off inside of Gatepost, without a word of
+    /// how far it came. Returns its state from then on. `None`: neither is due.
+    ///
+    /// # Errors
+    /// Those of the index. The message then stays as it is, or this is kept after all.
+    pub async fn break_off(&self, id: QueueId, due: UnixTime) -> Result<Option<State>, QueueError> {
+        let at = self.shared().now();
+        let broken_off = self.shared().change(move |transaction| {
+            let Some(row) = index::get(transaction, id)? else { return Ok(None) };
+            let (from, to): (&[State], _) = match row.state {
+                State::Waiting => (&[State::Waiting], State::Waiting),
+                // It may have been handed over.
+                State::Sending | State::Looking => (&[State::Sending, State::Looking], State::Looking),
+                State::Failed | State::Unknown | State::Sent => return Ok(None),
+            };
+            let change = Change { seen: row.seen(), from, to, at, due: Some(due), note: None, counts: true };
+            Ok(index::change(transaction, &change)?.then_some(to))
+        });
+        broken_off.await
+    }
+
+    async fn remove(&self, seen: Seen, states: &'static [State]) -> Result<bool, QueueError> {
         let shared = Arc::clone(self.shared());
         let removed = self.shared().change(move |transaction| {
             shared.faults.pass(Point::Settle).map_err(index::failed)?;
-            index::remove(transaction, id, states)
+            index::remove_seen(transaction, seen, states)
         });
         let file = removed.await?;
         self.shared().unlink(file).await;
@@ -209,8 +232,11 @@ impl Courier {
         for (file, id, state) in rows.into_iter().filter(|(file, ..)| !present.contains(file)) {
             // It may be newer than the list of files.
             let tried = matches!(state, State::Waiting | State::Looking);
-            if tried && self.is_gone(file).await {
-                self.fail(id, "its file is gone").await?;
+            if tried
+                && self.is_gone(file).await
+                && let Some(row) = self.shared().work(move |connection| index::get(connection, id)).await?
+            {
+                self.fail(&row, "its file is gone").await?;
             }
         }
         for orphan in orphans {
@@ -247,7 +273,7 @@ impl Courier {
         Ok(())
     }
 
-    async fn fail(&self, id: QueueId, what: &str) -> Result<(), QueueError> {
+    async fn fail(&self, row: &Row, what: &str) -> Result<(), QueueError> {
         let note = Note {
             at: self.shared().now(),
             cause: None,
@@ -256,7 +282,7 @@ impl Courier {
             action_by: Some(Actor::GatepostAdmin.name().to_owned()),
             to_do: Some("restore the whole queue directory from a backup, or discard the message".to_owned()),
         };
-        self.settle(id, Outcome::Failed { note }).await.map(drop)
+        self.settle(row.seen(), Outcome::Failed { note }).await.map(drop)
     }
 
     fn shared(&self) -> &Arc<Shared> {

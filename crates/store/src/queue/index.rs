@@ -5,7 +5,7 @@ use std::io;
 use rusqlite::{Connection, ErrorCode, OptionalExtension, Transaction, TransactionBehavior, ffi, params};
 
 use super::key::{FileName, QueueKey};
-use super::message::{QueueId, State, Total, Totals};
+use super::message::{QueueId, Seen, State, Total, Totals};
 use crate::database::Layout;
 use crate::key::Keys;
 use crate::seal::KeyId;
@@ -19,13 +19,17 @@ pub(super) const MOST_MESSAGES: i64 = 100_000;
 const SAME_TIME: i64 = 60;
 
 pub(super) const LAYOUT: Layout = Layout {
-    format: 1,
+    format: 2,
     marker: "queue",
     setting: "queue.directory",
     remedy: "Restore the whole directory from a backup, or move it away to begin with an empty queue",
     schema: "
-    CREATE TABLE queue (id INTEGER PRIMARY KEY CHECK (id = 1), format INTEGER NOT NULL) STRICT;
-    INSERT INTO queue (id, format) VALUES (1, 1);
+    CREATE TABLE queue (
+        id INTEGER PRIMARY KEY CHECK (id = 1),
+        format INTEGER NOT NULL,
+        acts INTEGER NOT NULL DEFAULT 0
+    ) STRICT;
+    INSERT INTO queue (id, format) VALUES (1, 2);
     CREATE TABLE keys (id BLOB PRIMARY KEY, sealed BLOB NOT NULL) STRICT, WITHOUT ROWID;
     CREATE TABLE messages (
         id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -38,9 +42,11 @@ pub(super) const LAYOUT: Layout = Layout {
         bytes INTEGER NOT NULL,
         attempts INTEGER NOT NULL,
         record BLOB NOT NULL,
-        note BLOB
+        note BLOB,
+        changed INTEGER NOT NULL DEFAULT 0
     ) STRICT;
     CREATE INDEX messages_by_state ON messages (state, id);
+    CREATE INDEX messages_by_change ON messages (changed, id) WHERE changed > 0;
     CREATE TABLE handed_over (copy BLOB NOT NULL, id INTEGER NOT NULL, at INTEGER NOT NULL, PRIMARY KEY (copy, id))
         STRICT, WITHOUT ROWID;
     CREATE TABLE totals (state TEXT PRIMARY KEY, messages INTEGER NOT NULL, bytes INTEGER NOT NULL) STRICT, WITHOUT ROWID;
@@ -57,6 +63,12 @@ pub(super) const LAYOUT: Layout = Layout {
         UPDATE totals SET messages = messages + 1, bytes = bytes + new.bytes WHERE state = new.state;
     END;
 ",
+    upgrades: &["
+    ALTER TABLE queue ADD COLUMN acts INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE messages ADD COLUMN changed INTEGER NOT NULL DEFAULT 0;
+    CREATE INDEX messages_by_change ON messages (changed, id) WHERE changed > 0;
+    UPDATE queue SET format = 2;
+"],
 };
 
 /// A row of the index.
@@ -70,6 +82,8 @@ pub(super) struct Row {
     pub(super) due_at: UnixTime,
     pub(super) bytes: u64,
     pub(super) attempts: u32,
+    /// The number of the last act of a person on it, 0 without one.
+    pub(super) changed: u64,
     pub(super) record: Vec<u8>,
     pub(super) note: Option<Vec<u8>>,
 }
@@ -92,14 +106,21 @@ impl Row {
             due_at: time(row, "due_at")?,
             bytes: row.get::<_, i64>("bytes")?.cast_unsigned(),
             attempts: row.get("attempts")?,
+            changed: row.get::<_, i64>("changed")?.cast_unsigned(),
             record: row.get("record")?,
             note: row.get("note")?,
         })
+    }
+
+    pub(super) fn seen(&self) -> Seen {
+        Seen { id: self.id, attempts: self.attempts, changed: self.changed }
     }
 }
 
 /// A change of a row's state.
 pub(super) struct Change {
+    /// What it must be like before.
+    pub(super) seen: Seen,
     /// The states that it may have before.
     pub(super) from: &'static [State],
     pub(super) to: State,
@@ -273,16 +294,18 @@ pub(super) fn set_record(connection: &Connection, id: QueueId, record: &[u8]) ->
     connection.execute("UPDATE messages SET record = ?2 WHERE id = ?1", params![whole(id.0), record]).map(drop)
 }
 
-/// Changes the state of a message; false when its state is none of those it may have.
-pub(super) fn change(connection: &Connection, id: QueueId, change: &Change) -> rusqlite::Result<bool> {
+/// Changes the state of a message; false when it is not as it was seen, or its state is none of those
+/// it may have.
+pub(super) fn change(connection: &Connection, change: &Change) -> rusqlite::Result<bool> {
     let names: Vec<String> = change.from.iter().map(|state| format!("'{}'", state.name())).collect();
     let sql = format!(
         "UPDATE messages SET state = ?2, since = iif(state = ?2 OR state = 'sending' AND ?2 = 'looking', since, ?3),
              due_at = coalesce(?4, due_at), note = coalesce(?5, note),
              attempts = attempts + (?6 AND state IN ('waiting', 'sending'))
-         WHERE id = ?1 AND state IN ({})",
+         WHERE id = ?1 AND attempts = ?7 AND changed = ?8 AND state IN ({})",
         names.join(", ")
     );
+    let Seen { id, attempts, changed } = change.seen;
     let due = change.due.map(|due| whole(due.0));
     let changed = connection.prepare(&sql)?.execute(params![
         whole(id.0),
@@ -290,23 +313,42 @@ pub(super) fn change(connection: &Connection, id: QueueId, change: &Change) -> r
         whole(change.at.0),
         due,
         change.note,
-        change.counts
+        change.counts,
+        attempts,
+        whole(changed)
     ])?;
     Ok(changed > 0)
 }
 
 /// Lets messages be tried again from the beginning. `None` stands for all that failed.
 pub(super) fn retry(connection: &Connection, id: Option<QueueId>, now: UnixTime) -> rusqlite::Result<Vec<QueueId>> {
-    let sql = "UPDATE messages SET due_at = ?2, state = 'waiting', since = iif(state = 'waiting', since, ?2),
+    let act: i64 = connection.query_row("SELECT acts + 1 FROM queue", [], |row| row.get(0))?;
+    let sql = "UPDATE messages SET changed = ?3, due_at = ?2, state = 'waiting', since = iif(state = 'waiting', since, ?2),
              retry_from = iif(state = 'waiting', retry_from, ?2), attempts = iif(state = 'waiting', attempts, 0)
          WHERE id = coalesce(?1, id) AND (state = 'failed' OR ?1 IS NOT NULL AND state IN ('waiting', 'looking', 'unknown'))
          RETURNING id";
     let mut rows = connection.prepare(sql)?;
-    let ids = rows.query_map(params![id.map(|id| whole(id.0)), whole(now.0)], |row| row.get::<_, i64>(0))?;
-    ids.map(|id| id.map(|id| QueueId(id.cast_unsigned()))).collect()
+    let ids = rows.query_map(params![id.map(|id| whole(id.0)), whole(now.0), act], |row| row.get::<_, i64>(0))?;
+    let ids: Vec<_> = ids.map(|id| id.map(|id| QueueId(id.cast_unsigned()))).collect::<Result<_, _>>()?;
+    if !ids.is_empty() {
+        connection.execute("UPDATE queue SET acts = ?1", [act])?;
+    }
+    Ok(ids)
 }
 
-/// Removes the row of a message that is not being handed over. Returns its file.
+/// Removes the row of a message that is as it was seen. Returns its file.
+pub(super) fn remove_seen(
+    connection: &Connection,
+    seen: Seen,
+    states: &'static [State],
+) -> rusqlite::Result<Option<FileName>> {
+    match get(connection, seen.id)?.filter(|row| row.seen() == seen) {
+        Some(_) => remove(connection, seen.id, states),
+        None => Ok(None),
+    }
+}
+
+/// Removes the row of a message that has one of these states. Returns its file.
 pub(super) fn remove(
     connection: &Connection,
     id: QueueId,

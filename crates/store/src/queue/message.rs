@@ -168,10 +168,29 @@ pub struct Entry {
     pub bytes: u64,
     /// How many times it was tried.
     pub attempts: u32,
+    /// The number of the last act of a person on it, 0 without one.
+    pub changed: u64,
     /// `None`: the record is damaged.
     pub message: Option<NewMessage>,
     /// The last failure.
     pub note: Option<Note>,
+}
+
+/// A message as an attempt saw it. Whatever changes the message makes another one of it, so that an
+/// outcome that comes late, or twice, overwrites nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Seen {
+    /// Its number.
+    pub id: QueueId,
+    pub(super) attempts: u32,
+    pub(super) changed: u64,
+}
+
+impl Entry {
+    /// The message as it is here, for [`super::Courier::hand_over`] and [`super::Courier::settle`].
+    pub fn seen(&self) -> Seen {
+        Seen { id: self.id, attempts: self.attempts, changed: self.changed }
+    }
 }
 
 /// What became of an attempt.

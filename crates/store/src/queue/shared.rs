@@ -160,6 +160,7 @@ impl Shared {
             due_at: row.due_at,
             bytes: row.bytes,
             attempts: row.attempts,
+            changed: row.changed,
             message: self.key.open_record(Kind::QueuedMessage, row.file, &row.record),
             note: opened,
         }

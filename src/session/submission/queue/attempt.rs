@@ -30,7 +30,7 @@ use gatepost_core::protocol::MailProtocol;
 use gatepost_core::system_error::Plain;
 use gatepost_proto::mail::smtp::transaction::{Body, Mail, Recipient};
 use gatepost_proto::mail::smtp::{Envelope, Reply, Stage};
-use gatepost_store::queue::{Courier, Entry, NewMessage, QueueError, QueueId, Recipient as QueuedRecipient};
+use gatepost_store::queue::{Courier, Entry, NewMessage, QueueError, Recipient as QueuedRecipient, Seen};
 
 /// Most recipients that a failure names.
 const NAMED: usize = 5;
@@ -61,14 +61,14 @@ impl Present {
 /// Notes durably that a message is being handed over, once.
 struct Marking<'a> {
     courier: &'a Courier,
-    id: QueueId,
+    seen: Seen,
     marked: OnceCell<Result<bool, QueueError>>,
     has_begun: AtomicBool,
 }
 
 impl<'a> Marking<'a> {
-    fn new(courier: &'a Courier, id: QueueId) -> Self {
-        Self { courier, id, marked: OnceCell::new(), has_begun: AtomicBool::new(false) }
+    fn new(courier: &'a Courier, seen: Seen) -> Self {
+        Self { courier, seen, marked: OnceCell::new(), has_begun: AtomicBool::new(false) }
     }
 
     /// What follows if the message must not be handed over.
@@ -87,7 +87,7 @@ impl HandOver for Marking<'_> {
 
     async fn begins(&self) -> bool {
         self.has_begun.store(true, Ordering::Relaxed);
-        matches!(self.marked.get_or_init(|| self.courier.hand_over(self.id)).await, Ok(true))
+        matches!(self.marked.get_or_init(|| self.courier.hand_over(self.seen)).await, Ok(true))
     }
 }
 
@@ -109,7 +109,7 @@ impl Attempt<'_> {
         spare: Option<Spare>,
         stop: impl Future<Output = ()> + Send,
     ) -> (Attempted, Option<Spare>) {
-        let marking = Marking::new(self.courier, self.entry.id);
+        let marking = Marking::new(self.courier, self.entry.seen());
         let mut kept = None;
         let attempted = {
             let deliver = self.try_it(spare, &marking, &mut kept);

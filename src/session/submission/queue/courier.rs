@@ -18,7 +18,7 @@ use super::told::Telling;
 use super::trouble::Trouble;
 use gatepost_config::Queue as QueueConfig;
 use gatepost_core::clock::{Clock, UnixTime};
-use gatepost_store::queue::{Courier, Outcome, Queue, QueueId, Revision, State};
+use gatepost_store::queue::{Courier, Outcome, Queue, QueueId, Revision, Seen, State};
 
 /// Most attempts at once, of all mailboxes.
 const AT_ONCE: usize = 32;
@@ -90,7 +90,7 @@ pub(super) struct Run {
     tasks: HashMap<Id, Task>,
     spares: Spares,
     /// What could not be kept. Nothing else is tried meanwhile.
-    pub(super) unsettled: Vec<(QueueId, Outcome)>,
+    unsettled: Vec<Unsettled>,
     pub(super) reports: Reports,
     /// The last message that was seen.
     pub(super) last: QueueId,
@@ -101,6 +101,14 @@ pub(super) struct Run {
     /// Up to which change the queue is known; `None`: all of it is to be read again.
     pub(super) revision: Option<Revision>,
     pub(super) trouble: Trouble,
+}
+
+/// What is to be kept as soon as that is possible.
+#[derive(Clone)]
+enum Unsettled {
+    Outcome(Seen, Outcome),
+    /// The attempt broke off, and the message is touched again at this time.
+    BrokenOff(QueueId, UnixTime),
 }
 
 impl Run {
@@ -217,22 +225,40 @@ impl Run {
         }
     }
 
-    /// Keeps what became of a message. What cannot be kept now is kept later.
-    pub(super) async fn settle(&mut self, id: QueueId, outcome: Outcome) {
-        match self.courier.settle(id, outcome.clone()).await {
-            Ok(true) => {}
-            // Somebody has changed it meanwhile.
-            Ok(false) => self.revision = None,
+    /// Keeps what became of a message. What cannot be kept now is kept later. Returns false when somebody
+    /// has changed the message meanwhile.
+    pub(super) async fn settle(&mut self, seen: Seen, outcome: Outcome) -> bool {
+        match self.courier.settle(seen, outcome.clone()).await {
+            Ok(true) => true,
+            Ok(false) => {
+                self.revision = None;
+                false
+            }
             Err(error) => {
                 self.trouble.tell(&error);
-                self.unsettled.push((id, outcome));
+                self.unsettled.push(Unsettled::Outcome(seen, outcome));
+                true
             }
         }
     }
 
+    /// Keeps that an attempt broke off. Returns the state of the message; `None` where that is not known.
+    pub(super) async fn break_off(&mut self, id: QueueId, due: UnixTime) -> Option<State> {
+        self.courier.break_off(id, due).await.unwrap_or_else(|error| {
+            self.trouble.tell(&error);
+            self.unsettled.push(Unsettled::BrokenOff(id, due));
+            None
+        })
+    }
+
     async fn settle_rest(&mut self) {
-        while let Some((id, outcome)) = self.unsettled.first().cloned() {
-            if self.courier.settle(id, outcome).await.is_err() {
+        while let Some(first) = self.unsettled.first().cloned() {
+            let kept = match first {
+                // What is no longer as it was seen was kept before, or a person has acted since.
+                Unsettled::Outcome(seen, outcome) => self.courier.settle(seen, outcome).await.map(drop),
+                Unsettled::BrokenOff(id, due) => self.courier.break_off(id, due).await.map(drop),
+            };
+            if kept.is_err() {
                 return;
             }
             self.unsettled.remove(0);

@@ -19,7 +19,7 @@ use gatepost_core::account::MailAddress;
 use gatepost_core::cause::Cause;
 use gatepost_core::failure::Failure;
 use gatepost_core::jitter;
-use gatepost_store::queue::Outcome;
+use gatepost_store::queue::{Outcome, State};
 
 /// Tries before the time of a message is over: its own, or those of its mailbox in a row. A clock that
 /// was set forward must not let what waits fail at the first one.
@@ -40,21 +40,9 @@ impl Run {
              one say where"
         );
         let (now, wait) = (Instant::now(), back_off(u32::MAX, jitter::random()));
-        let due = self.clock.unix_time().after(wait);
-        // It may have been handed over.
-        let look = self.courier.settle(task.id, Outcome::Look { due, note: None }).await;
-        if let Ok(true) = look {
-            return self.lanes.done(task, End::Look(wait), now);
-        }
-        let again = match look {
-            Ok(_) => self.courier.settle(task.id, Outcome::Again { due, note: None }).await,
-            Err(error) => Err(error),
-        };
-        if let Err(error) = again {
-            self.trouble.tell(&error);
-            self.unsettled.push((task.id, Outcome::Look { due, note: None }));
-        }
-        self.lanes.done(task, End::Aside(wait), now);
+        let state = self.break_off(task.id, self.clock.unix_time().after(wait)).await;
+        let end = if state == Some(State::Looking) { End::Look(wait) } else { End::Aside(wait) };
+        self.lanes.done(task, end, now);
     }
 
     pub(super) async fn tried(&mut self, task: Task, attempted: Attempted, telling: Telling<'_>) {
@@ -66,7 +54,7 @@ impl Run {
             Attempted::Sent { way, reply, remark, loss } => {
                 let note = note_sent(format!("sent: {reply}"), at);
                 let keep = !config.keep_sent.is_zero();
-                self.settle(task.id, Outcome::Sent { keep, note: Some(note) }).await;
+                self.settle(entry.seen(), Outcome::Sent { keep, note: Some(note) }).await;
                 telling.sent(way, &reply, &remark, at.since(entry.accepted_at));
                 if let Some(loss) = loss {
                     telling.loss(&loss);
@@ -77,7 +65,7 @@ impl Run {
                 telling.sent("smtp", &reply, "some recipients were refused", at.since(entry.accepted_at));
                 let failure = telling.not_sent(failure, Fate::Failed);
                 let note = note(&failure, at);
-                self.settle(task.id, Outcome::Part { left, note }).await;
+                self.settle(entry.seen(), Outcome::Part { left, note }).await;
                 self.note_report("was not sent to all", &failure, telling);
                 self.lanes.done(task, End::Over, now);
             }
@@ -121,7 +109,7 @@ impl Run {
                 let wait = LOOKS[0];
                 let failure = telling.not_sent(failure, Fate::Looked(wait));
                 let note = Some(note(&failure, at));
-                self.settle(task.id, Outcome::Look { due: at.after(wait), note }).await;
+                self.settle(entry.seen(), Outcome::Look { due: at.after(wait), note }).await;
                 self.lanes.done(task, End::Look(wait), now);
             }
             Attempted::Withdrawn => {
@@ -148,7 +136,7 @@ impl Run {
         }
         let failure = telling.not_sent(failure, Fate::Delayed(wait));
         let note = Some(note(&failure, at));
-        self.settle(task.id, Outcome::Again { due: at.after(wait), note }).await;
+        self.settle(telling.attempt.entry.seen(), Outcome::Again { due: at.after(wait), note }).await;
         self.lanes.done(task, end, Instant::now());
     }
 
@@ -175,19 +163,20 @@ impl Run {
 
     pub(super) async fn looked(&mut self, task: Task, copy: SentCopy, telling: Telling<'_>) {
         let (now, at) = (Instant::now(), self.clock.unix_time());
+        let entry = telling.attempt.entry;
         let Step::Look(looks) = task.step else { return };
         let next = usize::try_from(looks).ok().and_then(|looks| LOOKS.get(looks + 1)).copied();
         match (copy, next) {
             (SentCopy::Found, _) => {
                 let keep = self.config().is_some_and(|config| !config.keep_sent.is_zero());
                 let note = note_sent("sent: a copy is in Sent Items".to_owned(), at);
-                self.settle(task.id, Outcome::Sent { keep, note: Some(note) }).await;
+                self.settle(entry.seen(), Outcome::Sent { keep, note: Some(note) }).await;
                 telling.found();
             }
             (SentCopy::Missing | SentCopy::Unknown(_), Some(wait)) => {
-                self.settle(task.id, Outcome::Look { due: at.after(wait), note: None }).await;
+                let kept = self.settle(entry.seen(), Outcome::Look { due: at.after(wait), note: None }).await;
                 // A person may want it sent meanwhile, and then it is no longer looked for.
-                let end = if self.revision.is_some() { End::Look(wait) } else { End::Gone };
+                let end = if kept { End::Look(wait) } else { End::Gone };
                 return self.lanes.done(task, end, now);
             }
             (copy, _) => {
@@ -207,14 +196,14 @@ impl Run {
     async fn failed(&mut self, failure: Failure, telling: Telling<'_>) {
         let failure = telling.not_sent(failure, Fate::Failed);
         let note = note(&failure, self.clock.unix_time());
-        self.settle(telling.attempt.entry.id, Outcome::Failed { note }).await;
+        self.settle(telling.attempt.entry.seen(), Outcome::Failed { note }).await;
         self.note_report("was not sent", &failure, telling);
     }
 
     async fn unknown(&mut self, failure: Failure, telling: Telling<'_>) {
         let failure = telling.not_sent(failure, Fate::Unknown);
         let note = note(&failure, self.clock.unix_time());
-        self.settle(telling.attempt.entry.id, Outcome::Unknown { note }).await;
+        self.settle(telling.attempt.entry.seen(), Outcome::Unknown { note }).await;
         self.note_report("may have been sent", &failure, telling);
     }
 

@@ -68,10 +68,10 @@ async fn an_index_that_cannot_be_used_is_named_and_left_alone() {
     let world = World::new().await;
     world.accept(b"content").await.unwrap();
     let index = world.queue_directory().join("index.sqlite");
-    world.sql("PRAGMA wal_checkpoint(TRUNCATE); UPDATE queue SET format = 2");
+    world.sql("PRAGMA wal_checkpoint(TRUNCATE); UPDATE queue SET format = 3");
     let told = refusal(&world).await;
-    assert!(told.contains("has format 2, and this version of Gatepost knows formats up to 1"), "{told}");
-    world.sql("UPDATE queue SET format = 1; PRAGMA wal_checkpoint(TRUNCATE)");
+    assert!(told.contains("has format 3, and this version of Gatepost knows formats up to 2"), "{told}");
+    world.sql("UPDATE queue SET format = 2; PRAGMA wal_checkpoint(TRUNCATE)");
     let whole = fs::read(&index).unwrap();
     let mut torn = whole.clone();
     let length = torn.len();
@@ -88,6 +88,48 @@ async fn an_index_that_cannot_be_used_is_named_and_left_alone() {
     let told = refusal(&world).await;
     assert!(told.contains("1 messages beside it cannot be read without it"), "{told}");
     assert_eq!(world.files().len(), 1, "what an index belongs to is not taken for a leftover");
+}
+
+/// The tables of the first format, without its triggers.
+const FORMAT_1: &str = "
+    DROP TABLE queue;
+    CREATE TABLE queue (id INTEGER PRIMARY KEY CHECK (id = 1), format INTEGER NOT NULL) STRICT;
+    INSERT INTO queue (id, format) VALUES (1, 1);
+    DROP INDEX messages_by_change;
+    ALTER TABLE messages DROP COLUMN changed;
+";
+
+#[tokio::test]
+async fn a_queue_of_an_earlier_format_keeps_its_messages_and_becomes_one_of_this_format() {
+    let world = World::new().await;
+    let schema = |path: std::path::PathBuf| {
+        let connection = rusqlite::Connection::open(path).unwrap();
+        let mut rows = connection
+            .prepare(
+                "SELECT m.name, c.name, c.type, c.dflt_value FROM sqlite_schema AS m \
+            LEFT JOIN pragma_table_xinfo(m.name) AS c ORDER BY 1, 2",
+            )
+            .unwrap();
+        let rows = rows.query_map([], |row| {
+            Ok((
+                row.get::<_, String>(0)?,
+                row.get::<_, Option<String>>(1)?,
+                row.get::<_, Option<String>>(2)?,
+                row.get::<_, Option<String>>(3)?,
+            ))
+        });
+        rows.unwrap().collect::<Result<Vec<_>, _>>().unwrap()
+    };
+    let index = world.queue_directory().join("index.sqlite");
+    let present = schema(index.clone());
+    let id = world.accept(b"content").await.unwrap();
+    world.sql(FORMAT_1);
+    assert_ne!(schema(index.clone()), present);
+    let upgraded = world.other().await.unwrap();
+    assert_eq!(schema(index), present);
+    let courier = upgraded.courier().await.unwrap().unwrap();
+    assert!(courier.pending(QueueId(0)).await.unwrap().iter().map(|pending| pending.id).eq([id]));
+    assert!(courier.hand_over(super::world::seen(&upgraded, id).await).await.unwrap());
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use super::world::{World, message};
+use super::world::{World, message, seen};
 use crate::queue::{Acted, Outcome, Point, QueueError, QueueId, State};
 
 const ACCEPTANCE: [Point; 6] =
@@ -104,13 +104,13 @@ async fn a_mark_that_is_not_durable_hands_nothing_over() {
     let id = world.accept(b"content").await.unwrap();
     let courier = world.queue.courier().await.unwrap().unwrap();
     world.fail_at(&[Point::HandOver]);
-    courier.hand_over(id).await.unwrap_err();
+    courier.hand_over(seen(&world.queue, id).await).await.unwrap_err();
     assert_eq!(world.states().await, [(1, State::Waiting)]);
     world.queue.faults().clear();
-    assert!(courier.hand_over(id).await.unwrap());
+    assert!(courier.hand_over(seen(&world.queue, id).await).await.unwrap());
     // An outcome that is not kept leaves the message where nobody sends it again.
     world.fail_at(&[Point::Settle]);
-    courier.settle(id, Outcome::Sent { keep: false, note: None }).await.unwrap_err();
+    courier.settle(seen(&world.queue, id).await, Outcome::Sent { keep: false, note: None }).await.unwrap_err();
     assert_eq!(world.states().await, [(1, State::Sending)]);
     assert!(courier.pending(QueueId(0)).await.unwrap().is_empty());
     world.queue.faults().clear();
@@ -127,8 +127,8 @@ async fn a_file_that_cannot_be_removed_is_removed_later() {
     let (sent, discarded) = (world.accept(b"sent").await.unwrap(), world.accept(b"discarded").await.unwrap());
     let courier = world.queue.courier().await.unwrap().unwrap();
     world.fail_at(&[Point::Remove]);
-    courier.hand_over(sent).await.unwrap();
-    assert!(courier.settle(sent, Outcome::Sent { keep: false, note: None }).await.unwrap());
+    courier.hand_over(seen(&world.queue, sent).await).await.unwrap();
+    assert!(courier.settle(seen(&world.queue, sent).await, Outcome::Sent { keep: false, note: None }).await.unwrap());
     assert_eq!(world.queue.discard(discarded).await.unwrap(), Acted::Done);
     assert!(world.all().await.is_empty());
     assert_eq!(world.files().len(), 2);

@@ -3,7 +3,7 @@
 use std::fs;
 use std::time::Duration;
 
-use super::world::{SIZE, World, message};
+use super::world::{SIZE, World, message, seen};
 use crate::queue::{Acted, Note, Outcome, QueueError, QueueId, Recipient, State};
 use gatepost_core::clock::UnixTime;
 
@@ -32,11 +32,11 @@ async fn a_message_is_accepted_delivered_and_gone() {
     let entry = world.queue.show(id).await.unwrap().unwrap();
     assert_eq!(entry.message, Some(message()));
     assert_eq!(world.content(id).await.unwrap(), content);
-    assert!(courier.hand_over(id).await.unwrap());
-    assert!(!courier.hand_over(id).await.unwrap(), "it is handed over once");
+    assert!(courier.hand_over(seen(&world.queue, id).await).await.unwrap());
+    assert!(!courier.hand_over(seen(&world.queue, id).await).await.unwrap(), "it is handed over once");
     assert_eq!(world.states().await, [(1, State::Sending)]);
-    assert!(courier.settle(id, Outcome::Sent { keep: false, note: None }).await.unwrap());
-    assert!(!courier.settle(id, Outcome::Sent { keep: false, note: None }).await.unwrap());
+    assert!(courier.settle(seen(&world.queue, id).await, Outcome::Sent { keep: false, note: None }).await.unwrap());
+    assert!(!courier.settle(seen(&world.queue, id).await, Outcome::Sent { keep: false, note: None }).await.unwrap());
     assert!(world.all().await.is_empty() && world.files().is_empty());
     assert_eq!(world.queue.totals().await.unwrap(), Default::default());
     // Its number is not used again.
@@ -49,7 +49,7 @@ async fn nothing_of_a_message_is_in_the_clear() {
     let id = world.accept(b"Subject: a secret offer\r\n").await.unwrap();
     let courier = world.queue.courier().await.unwrap().unwrap();
     let again = Outcome::Again { due: UnixTime(0), note: Some(note("alice has no mailbox")) };
-    assert!(courier.settle(id, again).await.unwrap());
+    assert!(courier.settle(seen(&world.queue, id).await, again).await.unwrap());
     let mut seen = 0;
     for directory in [world.queue_directory(), world.queue_directory().join("messages")] {
         for path in fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.is_file()) {
@@ -69,17 +69,62 @@ async fn an_outcome_that_comes_too_late_changes_nothing() {
     let id = world.accept(b"one").await.unwrap();
     let courier = world.queue.courier().await.unwrap().unwrap();
     assert_eq!(world.queue.discard(id).await.unwrap(), Acted::Done);
-    assert!(!courier.hand_over(id).await.unwrap());
-    assert!(!courier.settle(id, Outcome::Failed { note: note("refused") }).await.unwrap());
+    assert!(!courier.hand_over(seen(&world.queue, id).await).await.unwrap());
+    assert!(!courier.settle(seen(&world.queue, id).await, Outcome::Failed { note: note("refused") }).await.unwrap());
     assert!(world.files().is_empty());
     // A message that nobody handed over cannot be unknown.
     let id = world.accept(b"two").await.unwrap();
-    assert!(!courier.settle(id, Outcome::Unknown { note: note("silence") }).await.unwrap());
+    assert!(!courier.settle(seen(&world.queue, id).await, Outcome::Unknown { note: note("silence") }).await.unwrap());
     assert_eq!(world.queue.discard(QueueId(1)).await.unwrap(), Acted::Missing);
-    assert!(courier.hand_over(id).await.unwrap());
+    assert!(courier.hand_over(seen(&world.queue, id).await).await.unwrap());
     assert_eq!(world.queue.discard(id).await.unwrap(), Acted::Refused(State::Sending));
     assert_eq!(world.queue.retry(id).await.unwrap(), Acted::Refused(State::Sending));
     assert_eq!(world.states().await, [(2, State::Sending)]);
+}
+
+#[tokio::test]
+async fn an_outcome_that_is_kept_twice_or_after_an_act_of_a_person_overwrites_nothing() {
+    let world = World::new().await;
+    let courier = world.queue.courier().await.unwrap().unwrap();
+    let id = world.accept(b"content").await.unwrap();
+    let first = seen(&world.queue, id).await;
+    let again = Outcome::Again { due: UnixTime(7), note: Some(note("away")) };
+    assert!(courier.settle(first, again.clone()).await.unwrap());
+    assert!(!courier.settle(first, again).await.unwrap(), "it counts once");
+    assert_eq!(world.queue.show(id).await.unwrap().unwrap().attempts, 1);
+    assert!(!courier.hand_over(first).await.unwrap(), "it was tried since");
+
+    // The first try fails, a person wants another one, and the word of the first comes once more.
+    let id = world.accept(b"content").await.unwrap();
+    let first = seen(&world.queue, id).await;
+    let failed = Outcome::Failed { note: note("refused") };
+    assert!(courier.settle(first, failed.clone()).await.unwrap());
+    assert_eq!(world.queue.retry(id).await.unwrap(), Acted::Done);
+    assert!(!courier.settle(first, failed).await.unwrap());
+    assert_eq!(world.queue.show(id).await.unwrap().unwrap().state, State::Waiting);
+
+    // The same for a message that was looked for and found.
+    let seen_now = seen(&world.queue, id).await;
+    assert!(courier.hand_over(seen_now).await.unwrap());
+    assert!(courier.settle(seen_now, Outcome::Look { due: UnixTime(7), note: None }).await.unwrap());
+    let looked = seen(&world.queue, id).await;
+    assert_eq!(world.queue.retry(id).await.unwrap(), Acted::Done);
+    assert!(!courier.settle(looked, Outcome::Sent { keep: false, note: None }).await.unwrap());
+    assert_eq!(world.states().await, [(1, State::Waiting), (2, State::Waiting)]);
+}
+
+#[tokio::test]
+async fn an_attempt_that_broke_off_is_looked_for_if_it_may_have_been_handed_over() {
+    let world = World::new().await;
+    let courier = world.queue.courier().await.unwrap().unwrap();
+    let (waits, handed) = (world.accept(b"1").await.unwrap(), world.accept(b"2").await.unwrap());
+    assert!(courier.hand_over(seen(&world.queue, handed).await).await.unwrap());
+    assert_eq!(courier.break_off(waits, UnixTime(7)).await.unwrap(), Some(State::Waiting));
+    assert_eq!(courier.break_off(handed, UnixTime(7)).await.unwrap(), Some(State::Looking));
+    let entry = world.queue.show(waits).await.unwrap().unwrap();
+    assert_eq!((entry.attempts, entry.due_at), (1, UnixTime(7)));
+    world.queue.discard(waits).await.unwrap();
+    assert_eq!(courier.break_off(waits, UnixTime(7)).await.unwrap(), None);
 }
 
 #[tokio::test]
@@ -93,10 +138,10 @@ async fn a_person_lets_failed_and_unknown_messages_be_tried_from_the_beginning()
     let before = world.queue.revision().await.unwrap();
     assert_eq!(before.accepted, 4);
     for id in [1, 2] {
-        courier.settle(QueueId(id), Outcome::Failed { note: note("refused") }).await.unwrap();
+        courier.settle(seen(&world.queue, QueueId(id)).await, Outcome::Failed { note: note("refused") }).await.unwrap();
     }
-    courier.hand_over(QueueId(3)).await.unwrap();
-    courier.settle(QueueId(3), Outcome::Unknown { note: note("silence") }).await.unwrap();
+    courier.hand_over(seen(&world.queue, QueueId(3)).await).await.unwrap();
+    courier.settle(seen(&world.queue, QueueId(3)).await, Outcome::Unknown { note: note("silence") }).await.unwrap();
     assert_eq!(world.queue.revision().await.unwrap(), before, "what the courier does is no news to it");
     assert!(courier.pending(QueueId(0)).await.unwrap().iter().map(|pending| pending.id.0).eq([4]));
     world.clock.advance(Duration::from_secs(3_600));
@@ -117,8 +162,8 @@ async fn a_sent_message_is_kept_as_long_as_wanted() {
     let world = World::new().await;
     let id = world.accept(b"content").await.unwrap();
     let courier = world.queue.courier().await.unwrap().unwrap();
-    courier.hand_over(id).await.unwrap();
-    courier.settle(id, Outcome::Sent { keep: true, note: None }).await.unwrap();
+    courier.hand_over(seen(&world.queue, id).await).await.unwrap();
+    courier.settle(seen(&world.queue, id).await, Outcome::Sent { keep: true, note: None }).await.unwrap();
     let sent_at = world.clock.unix_time();
     assert_eq!(courier.forget_sent(UnixTime(sent_at.0 - 1)).await.unwrap(), 0);
     assert_eq!(world.content(id).await.unwrap(), b"content");
@@ -138,8 +183,8 @@ async fn totals_count_every_state_and_find_the_oldest() {
     world.accept(b"333").await.unwrap();
     let totals = world.queue.totals().await.unwrap();
     assert_eq!((totals.of(State::Waiting).messages, totals.all().bytes, totals.oldest), (3, 6, Some(first)));
-    courier.settle(QueueId(1), Outcome::Failed { note: note("refused") }).await.unwrap();
-    courier.hand_over(QueueId(2)).await.unwrap();
+    courier.settle(seen(&world.queue, QueueId(1)).await, Outcome::Failed { note: note("refused") }).await.unwrap();
+    courier.hand_over(seen(&world.queue, QueueId(2)).await).await.unwrap();
     let totals = world.queue.totals().await.unwrap();
     let counts = State::ALL.map(|state| totals.of(state).messages);
     assert_eq!(counts, [1, 1, 0, 1, 0, 0]);
@@ -180,7 +225,7 @@ async fn a_message_that_is_looked_for_keeps_the_time_when_it_was_handed_over() {
     let id = world.accept(b"content").await.unwrap();
     world.clock.advance(Duration::from_secs(3_600));
     let courier = world.queue.courier().await.unwrap().unwrap();
-    assert!(courier.hand_over(id).await.unwrap());
+    assert!(courier.hand_over(seen(&world.queue, id).await).await.unwrap());
     let handed_over = world.queue.show(id).await.unwrap().unwrap().since;
     world.clock.advance(Duration::from_secs(600));
     drop(courier);
@@ -188,14 +233,14 @@ async fn a_message_that_is_looked_for_keeps_the_time_when_it_was_handed_over() {
     let left = world.queue.show(id).await.unwrap().unwrap();
     assert_eq!((left.state, left.since), (State::Looking, handed_over));
     let due = left.due_at.after(Duration::from_secs(60));
-    assert!(courier.settle(id, Outcome::Look { due, note: None }).await.unwrap());
+    assert!(courier.settle(seen(&world.queue, id).await, Outcome::Look { due, note: None }).await.unwrap());
     assert_eq!(world.queue.show(id).await.unwrap().unwrap().since, handed_over);
     // The same without a crash.
     let id = world.accept(b"content").await.unwrap();
-    assert!(courier.hand_over(id).await.unwrap());
+    assert!(courier.hand_over(seen(&world.queue, id).await).await.unwrap());
     let handed_over = world.queue.show(id).await.unwrap().unwrap().since;
     world.clock.advance(Duration::from_secs(300));
-    assert!(courier.settle(id, Outcome::Look { due, note: None }).await.unwrap());
+    assert!(courier.settle(seen(&world.queue, id).await, Outcome::Look { due, note: None }).await.unwrap());
     assert_eq!(world.queue.show(id).await.unwrap().unwrap().since, handed_over);
 }
 
@@ -210,17 +255,17 @@ async fn a_copy_may_be_of_another_message_only_if_that_left_at_the_same_time_wit
     };
     let send = async |message_id: &str| {
         let id = accept(message_id).await;
-        assert!(courier.hand_over(id).await.unwrap());
-        assert!(courier.settle(id, Outcome::Sent { keep: false, note: None }).await.unwrap());
+        assert!(courier.hand_over(seen(&world.queue, id).await).await.unwrap());
+        assert!(courier.settle(seen(&world.queue, id).await, Outcome::Sent { keep: false, note: None }).await.unwrap());
     };
     send("<same@scanner.example>").await;
     world.clock.advance(Duration::from_secs(3_600));
     send("<other@scanner.example>").await;
     let open = accept("<same@scanner.example>").await;
-    assert!(courier.hand_over(open).await.unwrap());
+    assert!(courier.hand_over(seen(&world.queue, open).await).await.unwrap());
     assert!(!courier.has_double(open).await.unwrap());
     let due = UnixTime(0);
-    assert!(courier.settle(open, Outcome::Look { due, note: None }).await.unwrap());
+    assert!(courier.settle(seen(&world.queue, open).await, Outcome::Look { due, note: None }).await.unwrap());
     world.clock.advance(Duration::from_secs(3_600));
     send("<other@scanner.example>").await;
     assert!(!courier.has_double(open).await.unwrap());
@@ -228,7 +273,7 @@ async fn a_copy_may_be_of_another_message_only_if_that_left_at_the_same_time_wit
     assert!(courier.has_double(open).await.unwrap());
     // The next one is as near to that one, also after a crash.
     let next = accept("<same@scanner.example>").await;
-    assert!(courier.hand_over(next).await.unwrap());
+    assert!(courier.hand_over(seen(&world.queue, next).await).await.unwrap());
     drop(world.other().await.unwrap());
     assert!(courier.has_double(next).await.unwrap());
 }
@@ -240,7 +285,7 @@ async fn copies_of_what_was_sent_make_room_for_what_waits() {
     let half = usize::try_from(SIZE / 2).unwrap();
     for _ in 0..2 {
         let id = world.accept(&vec![7; half]).await.unwrap();
-        assert!(courier.settle(id, Outcome::Sent { keep: true, note: None }).await.unwrap());
+        assert!(courier.settle(seen(&world.queue, id).await, Outcome::Sent { keep: true, note: None }).await.unwrap());
     }
     assert!(world.queue.reserve(Some(SIZE)).await.is_ok());
     let third = world.accept(&vec![7; half]).await.unwrap();
@@ -260,14 +305,14 @@ async fn the_recipients_that_did_not_get_a_message_stay_and_no_others() {
     let mut message = message();
     message.recipients.push(Recipient { address: "bob@contoso.example".into(), dsn: Vec::new() });
     let id = world.writer(b"content").await.unwrap().commit(&message).await.unwrap();
-    assert!(courier.hand_over(id).await.unwrap());
+    assert!(courier.hand_over(seen(&world.queue, id).await).await.unwrap());
     let left = vec![message.recipients.remove(1)];
     let part = Outcome::Part { left: left.clone(), note: note("no such recipient") };
-    assert!(courier.settle(id, part.clone()).await.unwrap());
+    assert!(courier.settle(seen(&world.queue, id).await, part.clone()).await.unwrap());
     let entry = world.queue.show(id).await.unwrap().unwrap();
     assert_eq!((entry.state, entry.message.unwrap().recipients), (State::Failed, left.clone()));
     assert_eq!(world.content(id).await.unwrap(), b"content");
-    assert!(!courier.settle(id, part).await.unwrap(), "it is over");
+    assert!(!courier.settle(seen(&world.queue, id).await, part).await.unwrap(), "it is over");
     assert_eq!(world.queue.retry(id).await.unwrap(), Acted::Done);
     assert_eq!(courier.pending(QueueId(0)).await.unwrap().len(), 1);
 }

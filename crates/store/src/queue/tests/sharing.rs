@@ -1,6 +1,6 @@
 //! Two processes at the same queue, here as two handles with connections and locks of their own.
 
-use super::world::{World, message};
+use super::world::{World, message, seen};
 use crate::queue::{Acted, Outcome, Queue, QueueId, State};
 
 async fn accept(queue: &Queue, content: &[u8]) -> QueueId {
@@ -17,7 +17,7 @@ async fn one_delivers_at_a_time_and_the_next_looks_after_what_it_left() {
     let courier = world.queue.courier().await.unwrap().unwrap();
     assert!(other.courier().await.unwrap().is_none());
     assert!(world.queue.courier().await.unwrap().is_none());
-    courier.hand_over(id).await.unwrap();
+    courier.hand_over(seen(&world.queue, id).await).await.unwrap();
     // The other one accepts meanwhile, and a person acts there.
     let before = world.queue.revision().await.unwrap();
     let second = accept(&other, b"second").await;
@@ -29,7 +29,7 @@ async fn one_delivers_at_a_time_and_the_next_looks_after_what_it_left() {
     let next = other.courier().await.unwrap().unwrap();
     assert_eq!(next.left_behind(), 1);
     assert_eq!(world.states().await, [(1, State::Looking), (2, State::Waiting)]);
-    assert!(next.settle(id, Outcome::Sent { keep: false, note: None }).await.unwrap());
+    assert!(next.settle(seen(&world.queue, id).await, Outcome::Sent { keep: false, note: None }).await.unwrap());
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::OpenError;
-use crate::queue::{Entry, MessageWriter, NewMessage, Queue, QueueError, QueueId, Recipient, State};
+use crate::queue::{Entry, MessageWriter, NewMessage, Queue, QueueError, QueueId, Recipient, Seen, State};
 use gatepost_config::StateKey;
 use gatepost_core::clock::Clock;
 
@@ -103,6 +103,12 @@ impl Drop for World {
 
 pub(super) fn key(directory: &std::path::Path) -> StateKey {
     StateKey::File(directory.join("state.key"))
+}
+
+/// A message as an attempt sees it now.
+pub(super) async fn seen(queue: &Queue, id: QueueId) -> Seen {
+    let entry = queue.show(id).await.unwrap();
+    entry.map_or(Seen { id, attempts: 0, changed: 0 }, |entry| entry.seen())
 }
 
 pub(super) fn message() -> NewMessage {
