@@ -100,7 +100,29 @@ impl Courier {
             due_at: row.due_at,
             bytes: row.bytes,
             attempts: row.attempts,
+            changed: row.changed,
         })
+    }
+
+    /// The messages that are to be delivered or looked up, and that a person has changed behind this act
+    /// and message, in the order of the acts; at most a thousand, and none when there are no more.
+    ///
+    /// # Errors
+    /// Those of the index.
+    pub async fn changed(&self, after: (u64, QueueId)) -> Result<Vec<Pending>, QueueError> {
+        let rows = self.shared().work(move |connection| index::changed(connection, after, PAGE)).await?;
+        // A damaged one failed when it was read first.
+        Ok(rows.iter().filter_map(|row| self.of(row)).collect())
+    }
+
+    /// A message, if it is to be delivered or looked up.
+    ///
+    /// # Errors
+    /// Those of the index.
+    pub async fn pending_one(&self, id: QueueId) -> Result<Option<Pending>, QueueError> {
+        let row = self.shared().work(move |connection| index::get(connection, id)).await?;
+        let row = row.filter(|row| matches!(row.state, State::Waiting | State::Looking));
+        Ok(row.and_then(|row| self.of(&row)))
     }
 
     /// Marks a message as being handed over; false when it no longer waits as it was seen. It is durable

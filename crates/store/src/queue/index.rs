@@ -264,6 +264,19 @@ pub(super) fn get(connection: &Connection, id: QueueId) -> rusqlite::Result<Opti
     connection.prepare("SELECT * FROM messages WHERE id = ?1")?.query_row([whole(id.0)], Row::read).optional()
 }
 
+/// Reads the rows behind `?1` that have one of these states, in order, at most `?2`. That takes as long
+/// as there are rows to return, however many others there are.
+pub(super) fn list_sql(states: &[State]) -> String {
+    // Each state has its part of the index in order, and SQLite would sort all of `state IN (...)`. The
+    // words are ours.
+    let of_state = |state: &State| {
+        let name = state.name();
+        format!("SELECT id FROM (SELECT id FROM messages WHERE state = '{name}' AND id > ?1 ORDER BY id LIMIT ?2)")
+    };
+    let parts: Vec<String> = states.iter().map(of_state).collect();
+    format!("SELECT * FROM messages WHERE id IN ({}) ORDER BY id LIMIT ?2", parts.join(" UNION ALL "))
+}
+
 /// The rows behind `after` that have one of these states, in order.
 pub(super) fn list(
     connection: &Connection,
@@ -271,11 +284,27 @@ pub(super) fn list(
     after: QueueId,
     limit: usize,
 ) -> rusqlite::Result<Vec<Row>> {
-    // The words are ours.
-    let names: Vec<String> = states.iter().map(|state| format!("'{}'", state.name())).collect();
-    let sql = format!("SELECT * FROM messages WHERE state IN ({}) AND id > ?1 ORDER BY id LIMIT ?2", names.join(", "));
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-    connection.prepare(&sql)?.query_map(params![whole(after.0), limit], Row::read)?.collect()
+    connection.prepare(&list_sql(states))?.query_map(params![whole(after.0), limit], Row::read)?.collect()
+}
+
+/// Reads the rows behind the change `?1` and the row `?2` that wait or are looked for, at most `?3`. SQLite
+/// would read all that wait.
+pub(super) const CHANGED: &str = "
+    SELECT * FROM messages INDEXED BY messages_by_change
+    WHERE changed > 0 AND (changed, id) > (?1, ?2) AND state IN ('waiting', 'looking')
+    ORDER BY changed, id LIMIT ?3";
+
+/// The rows that wait or are looked for, and that a person has changed behind this act and row, in the
+/// order of the acts.
+pub(super) fn changed(connection: &Connection, (act, id): (u64, QueueId), limit: usize) -> rusqlite::Result<Vec<Row>> {
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    connection.prepare(CHANGED)?.query_map(params![whole(act), whole(id.0), limit], Row::read)?.collect()
+}
+
+/// The number of the last act of a person that let messages be tried again.
+pub(super) fn acts(connection: &Connection) -> rusqlite::Result<u64> {
+    connection.query_row("SELECT acts FROM queue", [], |row| row.get::<_, i64>(0)).map(i64::cast_unsigned)
 }
 
 /// All files that have a row, with its number and state.

@@ -147,6 +147,8 @@ pub struct Pending {
     pub bytes: u64,
     /// How many times it was tried.
     pub attempts: u32,
+    /// The number of the last act of a person on it, 0 without one.
+    pub changed: u64,
 }
 
 /// All that is known about a message.

@@ -34,7 +34,6 @@ pub(super) struct Shared {
     pub(super) database: Database,
     pub(super) room: Mutex<Room>,
     pub(super) accepted: AtomicU64,
-    pub(super) acts: AtomicU64,
     pub(super) stirred: Notify,
     pub(super) faults: Faults,
 }
@@ -118,7 +117,6 @@ impl Shared {
     }
 
     pub(super) fn stir(&self) {
-        self.acts.fetch_add(1, Ordering::AcqRel);
         self.stirred.notify_one();
     }
 

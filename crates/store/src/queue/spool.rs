@@ -37,8 +37,11 @@ pub struct Queue(pub(super) Arc<Shared>);
 pub struct Revision {
     /// How many messages this process has accepted. They are behind all others.
     pub accepted: u64,
-    /// Changes when a person, or another process, may have changed any message.
-    pub acts: (u64, i64),
+    /// The number of the last act of a person on a message that is to be tried or looked for: see
+    /// [`super::Courier::changed`].
+    pub acts: u64,
+    /// Changes when another process has written.
+    pub others: i64,
 }
 
 impl Queue {
@@ -62,7 +65,6 @@ impl Queue {
                 database,
                 room: Mutex::default(),
                 accepted: AtomicU64::new(0),
-                acts: AtomicU64::new(0),
                 stirred: Notify::new(),
                 faults: Faults::default(),
             })))
@@ -206,9 +208,10 @@ impl Queue {
     /// # Errors
     /// Those of the index.
     pub async fn revision(&self) -> Result<Revision, QueueError> {
-        let version = self.0.work(|connection| index::data_version(connection)).await?;
-        let (accepted, acts) = (self.0.accepted.load(Ordering::Acquire), self.0.acts.load(Ordering::Acquire));
-        Ok(Revision { accepted, acts: (acts, version) })
+        let accepted = self.0.accepted.load(Ordering::Acquire);
+        let read = self.0.work(|connection| Ok((index::acts(connection)?, index::data_version(connection)?)));
+        let (acts, others) = read.await?;
+        Ok(Revision { accepted, acts, others })
     }
 
     /// Waits until this process has accepted a message, or a person has changed one in it.

@@ -1,6 +1,6 @@
 //! Runs the attempts to deliver the messages of the queue, as the lanes order them.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -71,9 +71,8 @@ pub async fn deliver(queue: Queue, present: watch::Receiver<Arc<Present>>, drain
         unsettled: Vec::new(),
         reports: Reports::default(),
         last: QueueId(0),
-        read_at: UnixTime(0),
-        is_first: true,
         revision: None,
+        stale: BTreeSet::new(),
         trouble,
     };
     run.until_drained().await;
@@ -94,12 +93,10 @@ pub(super) struct Run {
     pub(super) reports: Reports,
     /// The last message that was seen.
     pub(super) last: QueueId,
-    /// When the whole queue was read last.
-    pub(super) read_at: UnixTime,
-    /// Whether nothing was seen yet.
-    pub(super) is_first: bool,
-    /// Up to which change the queue is known; `None`: all of it is to be read again.
+    /// Up to which change the queue is known; `None` until all of it was read once.
     pub(super) revision: Option<Revision>,
+    /// Messages that are no longer as they were known, and are read once more.
+    pub(super) stale: BTreeSet<QueueId>,
     pub(super) trouble: Trouble,
 }
 
@@ -193,7 +190,7 @@ impl Run {
         }
         let Some((entry, message, present)) = of else {
             // Somebody has changed it, and it may wait in another way now.
-            self.revision = None;
+            self.stale.insert(task.id);
             return self.lanes.done(task, End::Gone, now);
         };
         let mailbox = task.mailbox.clone();
@@ -231,7 +228,7 @@ impl Run {
         match self.courier.settle(seen, outcome.clone()).await {
             Ok(true) => true,
             Ok(false) => {
-                self.revision = None;
+                self.stale.insert(seen.id);
                 false
             }
             Err(error) => {

@@ -113,7 +113,7 @@ impl Run {
                 self.lanes.done(task, End::Look(wait), now);
             }
             Attempted::Withdrawn => {
-                self.revision = None;
+                self.stale.insert(task.id);
                 self.lanes.done(task, End::Gone, now);
             }
             Attempted::Interrupted => self.lanes.done(task, End::Gone, now),
@@ -150,7 +150,7 @@ impl Run {
                 Ok(None) => continue,
                 Err(error) => {
                     self.trouble.tell(&error);
-                    self.revision = None;
+                    self.stale.insert(id);
                     continue;
                 }
             };

@@ -3,7 +3,10 @@
 use std::fs;
 use std::time::Duration;
 
+use rusqlite::{StatementStatus, ToSql};
+
 use super::world::{SIZE, World, message, seen};
+use crate::queue::index;
 use crate::queue::{Acted, Note, Outcome, QueueError, QueueId, Recipient, State};
 use gatepost_core::clock::UnixTime;
 
@@ -148,6 +151,10 @@ async fn a_person_lets_failed_and_unknown_messages_be_tried_from_the_beginning()
     assert_eq!(world.queue.retry_failed().await.unwrap(), [QueueId(1), QueueId(2)]);
     assert_eq!(world.queue.retry(QueueId(3)).await.unwrap(), Acted::Done);
     assert_ne!(world.queue.revision().await.unwrap(), before);
+    let changed = courier.changed((before.acts, QueueId(u64::MAX))).await.unwrap();
+    assert!(changed.iter().map(|pending| (pending.changed, pending.id.0)).eq([(1, 1), (1, 2), (2, 3)]));
+    assert!(courier.changed((1, QueueId(1))).await.unwrap().iter().map(|pending| pending.id.0).eq([2, 3]));
+    assert_eq!(courier.pending_one(QueueId(3)).await.unwrap().as_ref(), changed.last());
     let pending = courier.pending(QueueId(0)).await.unwrap();
     assert!(pending.iter().map(|pending| pending.id.0).eq([1, 2, 3, 4]));
     let again = &pending[2];
@@ -155,6 +162,35 @@ async fn a_person_lets_failed_and_unknown_messages_be_tried_from_the_beginning()
     assert_eq!(again.retry_from.since(accepted_at), Duration::from_secs(3_600));
     // The note of the last failure stays until there is another one.
     assert_eq!(world.queue.show(QueueId(3)).await.unwrap().unwrap().note, Some(note("silence")));
+}
+
+#[tokio::test]
+async fn a_page_of_a_long_list_and_the_changes_in_it_cost_no_more_than_those_of_a_short_one() {
+    let world = World::new().await;
+    world.accept(b"content").await.unwrap();
+    let (mut costs, all) = (Vec::new(), [State::Waiting, State::Failed, State::Looking]);
+    for (from, to) in [(2, 300), (301, 6_000)] {
+        world.sql(&format!(
+            "WITH RECURSIVE n (i) AS (SELECT {from} UNION ALL SELECT i + 1 FROM n WHERE i < {to})
+             INSERT INTO messages (id, file, state, since, accepted_at, retry_from, due_at, bytes, attempts, record)
+             SELECT i, randomblob(16), iif(i % 2, 'waiting', 'failed'), 0, 0, 0, 0, 0, 0, x'00' FROM n"
+        ));
+        world.queue.retry(QueueId(1)).await.unwrap();
+        let held = world.queue.0.database.connection();
+        let connection = held.as_ref().unwrap();
+        let steps = |sql: &str, parameters: &[&dyn ToSql]| {
+            let mut statement = connection.prepare(sql).unwrap();
+            let found = statement.query_map(parameters, |_| Ok(())).unwrap().count();
+            (found, statement.get_status(StatementStatus::VmStep))
+        };
+        let page = steps(&index::list_sql(&all), &[&100, &20]);
+        let last = index::acts(connection).unwrap() - 1;
+        let changed = steps(index::CHANGED, &[&last.cast_signed(), &i64::MAX, &1_000]);
+        assert_eq!((page.0, changed.0), (20, 1));
+        costs.push((page.1, changed.1));
+    }
+    let [short, long] = costs[..] else { panic!("{costs:?}") };
+    assert!(long.0 < 2 * short.0 && long.1 < 2 * short.1, "{costs:?}");
 }
 
 #[tokio::test]

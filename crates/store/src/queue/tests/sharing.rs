@@ -22,7 +22,7 @@ async fn one_delivers_at_a_time_and_the_next_looks_after_what_it_left() {
     let before = world.queue.revision().await.unwrap();
     let second = accept(&other, b"second").await;
     let after = world.queue.revision().await.unwrap();
-    assert_ne!(before.acts, after.acts, "the deliverer learns of it");
+    assert_ne!(before, after, "the deliverer learns of it");
     assert_eq!(other.discard(id).await.unwrap(), Acted::Refused(State::Sending));
     assert!(courier.pending(QueueId(0)).await.unwrap().iter().any(|pending| pending.id == second));
     drop(courier);
