@@ -61,6 +61,8 @@ pub(super) enum Kind {
     QueueNote = 9,
     /// [`super::Device`]s.
     Devices = 10,
+    /// The mailbox from which a message of a queue left.
+    QueueMailbox = 11,
 }
 
 /// The kinds that a database keeps until they are removed. They are sealed again when the state key

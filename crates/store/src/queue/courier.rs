@@ -24,6 +24,7 @@ const PAGE: usize = 1_000;
 pub struct Courier {
     queue: Queue,
     left_behind: usize,
+    last_minute: Vec<(String, UnixTime)>,
     _lock: Lock,
 }
 
@@ -45,8 +46,15 @@ impl Courier {
         let locked = locked.map_err(|problem| crate::StoreError::NotKept(problem.to_string()))?;
         let Some(lock) = locked else { return Ok(None) };
         let now = queue.0.now();
-        let left_behind = queue.0.change(move |transaction| index::leave_sending(transaction, now)).await?;
-        let courier = Self { queue: queue.clone(), left_behind, _lock: lock };
+        let found = queue.0.change(move |transaction| {
+            // In this order: what is being handed over counts as well.
+            let left = index::last_minute(transaction, now)?;
+            Ok((left, index::leave_sending(transaction, now)?))
+        });
+        let (left, left_behind) = found.await?;
+        let mailbox = |(copy, sealed, at): index::Left| Some((queue.0.key.open_mailbox(copy, &sealed)?, at));
+        let last_minute = left.into_iter().filter_map(mailbox).collect();
+        let courier = Self { queue: queue.clone(), left_behind, last_minute, _lock: lock };
         courier.sweep().await?;
         Ok(Some(courier))
     }
@@ -60,6 +68,12 @@ impl Courier {
     /// [`State::Looking`] now.
     pub fn left_behind(&self) -> usize {
         self.left_behind
+    }
+
+    /// The mailboxes from which messages left in the minute before this exists, each with the time of the
+    /// hand-over in whole seconds.
+    pub fn last_minute(&self) -> &[(String, UnixTime)] {
+        &self.last_minute
     }
 
     /// The messages behind `after` that are to be delivered or looked up, in the order of their
@@ -137,8 +151,9 @@ impl Courier {
             let (from, at): (&[State], _) = (&[State::Waiting], shared.now());
             let change = Change { seen, from, to: State::Sending, at, due: None, note: None, counts: false };
             let handed = index::change(transaction, &change)?;
-            if handed && let Some(copy) = index::get(transaction, seen.id)?.and_then(|row| shared.copy(&row)) {
-                index::note_handed_over(transaction, seen.id, copy, at)?;
+            if handed && let Some((copy, mailbox)) = index::get(transaction, seen.id)?.and_then(|row| shared.copy(&row))
+            {
+                index::note_handed_over(transaction, seen.id, (copy, &mailbox), at)?;
             }
             Ok(handed)
         });

@@ -6,7 +6,6 @@ use rusqlite::{Connection, ErrorCode, OptionalExtension, Transaction, Transactio
 
 use super::key::{FileName, QueueKey};
 use super::message::{QueueId, Seen, State, Total, Totals};
-use crate::database::Layout;
 use crate::key::Keys;
 use crate::seal::KeyId;
 use gatepost_core::clock::UnixTime;
@@ -18,58 +17,9 @@ pub(super) const MOST_MESSAGES: i64 = 100_000;
 /// for less.
 const SAME_TIME: i64 = 60;
 
-pub(super) const LAYOUT: Layout = Layout {
-    format: 2,
-    marker: "queue",
-    setting: "queue.directory",
-    remedy: "Restore the whole directory from a backup, or move it away to begin with an empty queue",
-    schema: "
-    CREATE TABLE queue (
-        id INTEGER PRIMARY KEY CHECK (id = 1),
-        format INTEGER NOT NULL,
-        acts INTEGER NOT NULL DEFAULT 0
-    ) STRICT;
-    INSERT INTO queue (id, format) VALUES (1, 2);
-    CREATE TABLE keys (id BLOB PRIMARY KEY, sealed BLOB NOT NULL) STRICT, WITHOUT ROWID;
-    CREATE TABLE messages (
-        id INTEGER PRIMARY KEY AUTOINCREMENT,
-        file BLOB NOT NULL UNIQUE,
-        state TEXT NOT NULL,
-        since INTEGER NOT NULL,
-        accepted_at INTEGER NOT NULL,
-        retry_from INTEGER NOT NULL,
-        due_at INTEGER NOT NULL,
-        bytes INTEGER NOT NULL,
-        attempts INTEGER NOT NULL,
-        record BLOB NOT NULL,
-        note BLOB,
-        changed INTEGER NOT NULL DEFAULT 0
-    ) STRICT;
-    CREATE INDEX messages_by_state ON messages (state, id);
-    CREATE INDEX messages_by_change ON messages (changed, id) WHERE changed > 0;
-    CREATE TABLE handed_over (copy BLOB NOT NULL, id INTEGER NOT NULL, at INTEGER NOT NULL, PRIMARY KEY (copy, id))
-        STRICT, WITHOUT ROWID;
-    CREATE TABLE totals (state TEXT PRIMARY KEY, messages INTEGER NOT NULL, bytes INTEGER NOT NULL) STRICT, WITHOUT ROWID;
-    INSERT INTO totals VALUES
-        ('waiting', 0, 0), ('sending', 0, 0), ('looking', 0, 0), ('failed', 0, 0), ('unknown', 0, 0), ('sent', 0, 0);
-    CREATE TRIGGER message_added AFTER INSERT ON messages BEGIN
-        UPDATE totals SET messages = messages + 1, bytes = bytes + new.bytes WHERE state = new.state;
-    END;
-    CREATE TRIGGER message_removed AFTER DELETE ON messages BEGIN
-        UPDATE totals SET messages = messages - 1, bytes = bytes - old.bytes WHERE state = old.state;
-    END;
-    CREATE TRIGGER message_moved AFTER UPDATE OF state ON messages BEGIN
-        UPDATE totals SET messages = messages - 1, bytes = bytes - old.bytes WHERE state = old.state;
-        UPDATE totals SET messages = messages + 1, bytes = bytes + new.bytes WHERE state = new.state;
-    END;
-",
-    upgrades: &["
-    ALTER TABLE queue ADD COLUMN acts INTEGER NOT NULL DEFAULT 0;
-    ALTER TABLE messages ADD COLUMN changed INTEGER NOT NULL DEFAULT 0;
-    CREATE INDEX messages_by_change ON messages (changed, id) WHERE changed > 0;
-    UPDATE queue SET format = 2;
-"],
-};
+/// The time that the limit of messages covers, in seconds. It is no longer than [`SAME_TIME`], for which
+/// every note of a message that was handed over stays.
+const MINUTE: i64 = 60;
 
 /// A row of the index.
 pub(super) struct Row {
@@ -408,7 +358,7 @@ pub(super) fn leave_sending(connection: &Connection, now: UnixTime) -> rusqlite:
 pub(super) fn note_handed_over(
     connection: &Connection,
     id: QueueId,
-    copy: [u8; 32],
+    (copy, mailbox): ([u8; 32], &[u8]),
     at: UnixTime,
 ) -> rusqlite::Result<()> {
     connection.execute(
@@ -417,8 +367,25 @@ pub(super) fn note_handed_over(
         params![whole(at.0), SAME_TIME],
     )?;
     connection
-        .execute("REPLACE INTO handed_over (copy, id, at) VALUES (?1, ?2, ?3)", params![copy, whole(id.0), whole(at.0)])
+        .execute(
+            "REPLACE INTO handed_over (copy, id, at, mailbox) VALUES (?1, ?2, ?3, ?4)",
+            params![copy, whole(id.0), whole(at.0), mailbox],
+        )
         .map(drop)
+}
+
+/// A message that left: what stands for its copy, the mailbox, sealed, and when.
+pub(super) type Left = ([u8; 32], Vec<u8>, UnixTime);
+
+/// The messages that were handed over in the last minute. One that is being handed over counts as of
+/// now, because nobody knows how long that took.
+pub(super) fn last_minute(connection: &Connection, now: UnixTime) -> rusqlite::Result<Vec<Left>> {
+    let mut rows = connection.prepare(
+        "SELECT copy, mailbox, iif(state IS 'sending', ?1, at) AS at FROM handed_over LEFT JOIN messages USING (id)
+         WHERE mailbox IS NOT NULL AND (at >= ?1 - ?2 OR state IS 'sending')",
+    )?;
+    let rows = rows.query_map(params![whole(now.0), MINUTE], |row| Ok((row.get(0)?, row.get(1)?, time(row, "at")?)))?;
+    rows.collect()
 }
 
 /// Whether another message was handed over since shortly before this one whose copy looks the same.

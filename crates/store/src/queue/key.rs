@@ -87,12 +87,31 @@ impl QueueKey {
         FileKey::new(&octets)
     }
 
+    /// What stands for the copy of a message that cannot be searched for.
+    pub(super) fn no_copy() -> Result<[u8; 32], Unspecified> {
+        let mut name = [0; 32];
+        rand::fill(&mut name)?;
+        Ok(name)
+    }
+
     /// What stands for the copy of a message in Sent Items, by which it is searched for there.
     pub(super) fn copy(&self, mailbox: &str, message_id: &str) -> Result<[u8; 32], Unspecified> {
         let mut name = [0; 32];
         let info = format!("copy\0{}\0{message_id}", mailbox.to_lowercase());
         expand(&self.files, info.as_bytes(), &mut name)?;
         Ok(name)
+    }
+
+    /// Seals the mailbox from which a message left, of which the copy is known by this.
+    pub(super) fn seal_mailbox(&self, copy: [u8; 32], mailbox: &str) -> Result<Vec<u8>, Unspecified> {
+        let place = Place { kind: Kind::QueueMailbox, name: copy };
+        self.records.seal(&place, 0, Zeroizing::new(mailbox.as_bytes().to_vec()))
+    }
+
+    /// The mailbox that was sealed, unless it was altered.
+    pub(super) fn open_mailbox(&self, copy: [u8; 32], sealed: &[u8]) -> Option<String> {
+        let place = Place { kind: Kind::QueueMailbox, name: copy };
+        String::from_utf8(self.records.open(&place, 0, sealed).ok()?.to_vec()).ok()
     }
 
     /// Seals what is known about a message, as JSON.

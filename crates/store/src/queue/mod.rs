@@ -16,6 +16,7 @@ mod courier;
 mod error;
 mod index;
 mod key;
+mod layout;
 mod message;
 mod points;
 mod shared;

@@ -135,10 +135,15 @@ impl Shared {
         }
     }
 
-    /// What stands for the copy of a message in Sent Items. `None`: it has no Message-ID.
-    pub(super) fn copy(&self, row: &Row) -> Option<[u8; 32]> {
+    /// What stands for the copy of a message in Sent Items, and its mailbox, sealed.
+    pub(super) fn copy(&self, row: &Row) -> Option<([u8; 32], Vec<u8>)> {
         let message: NewMessage = self.key.open_record(Kind::QueuedMessage, row.file, &row.record)?;
-        self.key.copy(&message.mailbox, &message.message_id?).ok()
+        let copy = match &message.message_id {
+            Some(message_id) => self.key.copy(&message.mailbox, message_id),
+            None => QueueKey::no_copy(),
+        };
+        let copy = copy.ok()?;
+        Some((copy, self.key.seal_mailbox(copy, &message.mailbox).ok()?))
     }
 
     /// The record of a message for these recipients, sealed.

@@ -11,8 +11,9 @@ use rusqlite::Transaction;
 use tokio::sync::Notify;
 
 use super::error::QueueError;
-use super::index::{self, Fitted, LAYOUT};
+use super::index::{self, Fitted};
 use super::key::QueueKey;
+use super::layout::LAYOUT;
 use super::message::{Acted, Entry, QueueId, State, Totals};
 use super::points::{Faults, Point};
 use super::shared::{Shared, on_disk};

@@ -17,6 +17,7 @@ use super::task::{Finished, What, perform};
 use super::told::Telling;
 use super::trouble::Trouble;
 use gatepost_config::Queue as QueueConfig;
+use gatepost_core::account::MailAddress;
 use gatepost_core::clock::{Clock, UnixTime};
 use gatepost_store::queue::{Courier, Outcome, Queue, QueueId, Revision, Seen, State};
 
@@ -59,12 +60,21 @@ pub async fn deliver(queue: Queue, present: watch::Receiver<Arc<Present>>, drain
     }
     let config = present.borrow().config.clone();
     let per_minute = config.as_ref().map_or(1, |config| config.messages_per_minute);
+    let clock = Clock::system();
+    let mut lanes = Lanes::new(usize::try_from(per_minute).unwrap_or(usize::MAX));
+    let (now, at) = (Instant::now(), clock.unix_time());
+    for (mailbox, left) in courier.last_minute() {
+        let Ok(mailbox) = MailAddress::parse(mailbox) else { continue };
+        // The time is in whole seconds, and the message left up to one later.
+        let since = at.since(left.after(Duration::from_secs(1)));
+        lanes.note_left(mailbox, now.checked_sub(since).unwrap_or(now), now);
+    }
     let run = Run {
         courier: Arc::new(courier),
         present,
         draining,
-        clock: Clock::system(),
-        lanes: Lanes::new(usize::try_from(per_minute).unwrap_or(usize::MAX)),
+        clock,
+        lanes,
         attempts: JoinSet::new(),
         tasks: HashMap::new(),
         spares: Spares::default(),

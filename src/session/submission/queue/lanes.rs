@@ -239,6 +239,12 @@ impl Lanes {
         }
     }
 
+    /// Notes that a message left a mailbox at that time, before the lanes began.
+    pub(super) fn note_left(&mut self, mailbox: MailAddress, at: Instant, now: Instant) {
+        self.mailboxes.entry(mailbox.clone()).or_default().sent.note(at);
+        self.list(&mailbox, now);
+    }
+
     /// Returns how many times in a row a mailbox could not send.
     pub(super) fn faults(&self, mailbox: &MailAddress) -> u32 {
         self.mailboxes.get(mailbox).map_or(0, |mailbox| mailbox.faults)

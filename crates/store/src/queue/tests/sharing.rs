@@ -1,5 +1,7 @@
 //! Two processes at the same queue, here as two handles with connections and locks of their own.
 
+use std::time::Duration;
+
 use super::world::{World, message, seen};
 use crate::queue::{Acted, Outcome, Queue, QueueId, State};
 
@@ -30,6 +32,35 @@ async fn one_delivers_at_a_time_and_the_next_looks_after_what_it_left() {
     assert_eq!(next.left_behind(), 1);
     assert_eq!(world.states().await, [(1, State::Looking), (2, State::Waiting)]);
     assert!(next.settle(seen(&world.queue, id).await, Outcome::Sent { keep: false, note: None }).await.unwrap());
+}
+
+#[tokio::test]
+async fn the_next_one_knows_what_left_each_mailbox_in_the_last_minute() {
+    let world = World::new().await;
+    let begin = world.clock.unix_time();
+    let courier = world.queue.courier().await.unwrap().unwrap();
+    let hand_over = async |content: &[u8], outcome: Option<Outcome>| {
+        let id = world.accept(content).await.unwrap();
+        let now = seen(&world.queue, id).await;
+        assert!(courier.hand_over(now).await.unwrap());
+        if let Some(outcome) = outcome {
+            assert!(courier.settle(now, outcome).await.unwrap());
+        }
+    };
+    let sent = Some(Outcome::Sent { keep: false, note: None });
+    hand_over(b"early", sent.clone()).await;
+    world.clock.advance(Duration::from_secs(10));
+    hand_over(b"later", sent).await;
+    hand_over(b"open", None).await;
+    world.clock.advance(Duration::from_secs(55));
+    drop(courier);
+    let other = world.other().await.unwrap();
+    let next = other.courier().await.unwrap().unwrap();
+    let of = message().mailbox;
+    let second = |seconds| begin.after(Duration::from_secs(seconds));
+    let mut left = next.last_minute().to_vec();
+    left.sort_by_key(|(_, at)| *at);
+    assert_eq!(left, [(of.clone(), second(10)), (of, second(65))], "one that was on its way may have left just now");
 }
 
 #[tokio::test]

@@ -185,6 +185,24 @@ fn no_minute_has_more_than_thirty_and_the_oldest_of_many_waits_no_longer_than_th
 }
 
 #[test]
+fn what_left_before_a_restart_counts_for_its_minute() {
+    let mut test = Test::new();
+    test.lanes.adjust(3);
+    for before in [50, 10] {
+        test.lanes.note_left(name("anna"), test.now - before * SECOND, test.now);
+    }
+    for id in 1..=6 {
+        test.add(id, "anna", "printer");
+    }
+    test.add(7, "bert", "printer");
+    let at: Vec<u64> = test.send_for(120).into_iter().filter(|(_, id)| *id < 7).map(|(second, _)| second).collect();
+    assert_eq!(at, [0, 10, 50, 60, 70, 110]);
+    test.now += MINUTE;
+    assert_eq!(test.take(), None);
+    assert!(test.lanes.mailboxes.is_empty() && test.lanes.agenda.is_empty());
+}
+
+#[test]
 fn messages_under_way_count_until_a_minute_after_their_end() {
     let mut test = Test::new();
     test.lanes.adjust(2);
