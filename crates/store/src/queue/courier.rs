@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::error::QueueError;
 use super::index::{self, Change, Row};
 use super::key::FileName;
-use super::message::{NewMessage, Note, Outcome, Pending, QueueId, Seen, State};
+use super::message::{Entry, NewMessage, Note, Outcome, Pending, QueueId, Seen, State};
 use super::points::Point;
 use super::shared::{Shared, on_disk};
 use super::spool::Queue;
@@ -127,6 +127,24 @@ impl Courier {
         let rows = self.shared().work(move |connection| index::changed(connection, after, PAGE)).await?;
         // A damaged one failed when it was read first.
         Ok(rows.iter().filter_map(|row| self.of(row)).collect())
+    }
+
+    /// The messages behind `after` that wait for a person, and were in no report when this process or the
+    /// former one ended; at most a thousand, and none when there are no more.
+    ///
+    /// # Errors
+    /// Those of the index.
+    pub async fn unreported(&self, after: QueueId) -> Result<Vec<Entry>, QueueError> {
+        let rows = self.shared().work(move |connection| index::unreported(connection, after, PAGE)).await?;
+        Ok(rows.into_iter().map(|row| self.shared().entry(row)).collect())
+    }
+
+    /// Notes that these messages are in a report, or in need of none.
+    ///
+    /// # Errors
+    /// Those of the index.
+    pub async fn reported(&self, ids: Vec<QueueId>) -> Result<(), QueueError> {
+        self.shared().change(move |transaction| index::reported(transaction, &ids)).await
     }
 
     /// A message, if it is to be delivered or looked up.

@@ -252,6 +252,22 @@ pub(super) fn changed(connection: &Connection, (act, id): (u64, QueueId), limit:
     connection.prepare(CHANGED)?.query_map(params![whole(act), whole(id.0), limit], Row::read)?.collect()
 }
 
+/// The rows behind `after` that wait for a person, and are in no report yet.
+pub(super) fn unreported(connection: &Connection, after: QueueId, limit: usize) -> rusqlite::Result<Vec<Row>> {
+    let sql = "SELECT * FROM messages WHERE unreported AND id > ?1 ORDER BY id LIMIT ?2";
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    connection.prepare(sql)?.query_map(params![whole(after.0), limit], Row::read)?.collect()
+}
+
+/// Notes that these messages are in a report.
+pub(super) fn reported(connection: &Connection, ids: &[QueueId]) -> rusqlite::Result<()> {
+    let mut statement = connection.prepare("UPDATE messages SET unreported = 0 WHERE id = ?1")?;
+    for id in ids {
+        statement.execute([whole(id.0)])?;
+    }
+    Ok(())
+}
+
 /// The number of the last act of a person that let messages be tried again.
 pub(super) fn acts(connection: &Connection) -> rusqlite::Result<u64> {
     connection.query_row("SELECT acts FROM queue", [], |row| row.get::<_, i64>(0)).map(i64::cast_unsigned)
@@ -280,7 +296,8 @@ pub(super) fn change(connection: &Connection, change: &Change) -> rusqlite::Resu
     let sql = format!(
         "UPDATE messages SET state = ?2, since = iif(state = ?2 OR state = 'sending' AND ?2 = 'looking', since, ?3),
              due_at = coalesce(?4, due_at), note = coalesce(?5, note),
-             attempts = attempts + (?6 AND state IN ('waiting', 'sending'))
+             attempts = attempts + (?6 AND state IN ('waiting', 'sending')),
+             unreported = ?2 IN ('failed', 'unknown')
          WHERE id = ?1 AND attempts = ?7 AND changed = ?8 AND state IN ({})",
         names.join(", ")
     );
@@ -302,7 +319,7 @@ pub(super) fn change(connection: &Connection, change: &Change) -> rusqlite::Resu
 /// Lets messages be tried again from the beginning. `None` stands for all that failed.
 pub(super) fn retry(connection: &Connection, id: Option<QueueId>, now: UnixTime) -> rusqlite::Result<Vec<QueueId>> {
     let act: i64 = connection.query_row("SELECT acts + 1 FROM queue", [], |row| row.get(0))?;
-    let sql = "UPDATE messages SET changed = ?3, due_at = ?2, state = 'waiting', since = iif(state = 'waiting', since, ?2),
+    let sql = "UPDATE messages SET changed = ?3, unreported = 0, due_at = ?2, state = 'waiting', since = iif(state = 'waiting', since, ?2),
              retry_from = iif(state = 'waiting', retry_from, ?2), attempts = iif(state = 'waiting', attempts, 0)
          WHERE id = coalesce(?1, id) AND (state = 'failed' OR ?1 IS NOT NULL AND state IN ('waiting', 'looking', 'unknown'))
          RETURNING id";

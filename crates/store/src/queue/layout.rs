@@ -28,10 +28,12 @@ pub(super) const LAYOUT: Layout = Layout {
         attempts INTEGER NOT NULL,
         record BLOB NOT NULL,
         note BLOB,
-        changed INTEGER NOT NULL DEFAULT 0
+        changed INTEGER NOT NULL DEFAULT 0,
+        unreported INTEGER NOT NULL DEFAULT 0
     ) STRICT;
     CREATE INDEX messages_by_state ON messages (state, id);
     CREATE INDEX messages_by_change ON messages (changed, id) WHERE changed > 0;
+    CREATE INDEX messages_unreported ON messages (id) WHERE unreported;
     CREATE TABLE handed_over (
         copy BLOB NOT NULL,
         id INTEGER NOT NULL,
@@ -57,6 +59,8 @@ pub(super) const LAYOUT: Layout = Layout {
     ALTER TABLE queue ADD COLUMN acts INTEGER NOT NULL DEFAULT 0;
     ALTER TABLE messages ADD COLUMN changed INTEGER NOT NULL DEFAULT 0;
     CREATE INDEX messages_by_change ON messages (changed, id) WHERE changed > 0;
+    ALTER TABLE messages ADD COLUMN unreported INTEGER NOT NULL DEFAULT 0;
+    CREATE INDEX messages_unreported ON messages (id) WHERE unreported;
     ALTER TABLE handed_over ADD COLUMN mailbox BLOB;
     UPDATE queue SET format = 2;
 "],

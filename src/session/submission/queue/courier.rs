@@ -80,6 +80,7 @@ pub async fn deliver(queue: Queue, present: watch::Receiver<Arc<Present>>, drain
         spares: Spares::default(),
         unsettled: Vec::new(),
         reports: Reports::default(),
+        left_unreported: Some(QueueId(0)),
         last: QueueId(0),
         revision: None,
         stale: BTreeSet::new(),
@@ -101,6 +102,8 @@ pub(super) struct Run {
     /// What could not be kept. Nothing else is tried meanwhile.
     unsettled: Vec<Unsettled>,
     pub(super) reports: Reports,
+    /// Up to which message those were read that a former process did not report; `None`: all of them.
+    pub(super) left_unreported: Option<QueueId>,
     /// The last message that was seen.
     pub(super) last: QueueId,
     /// Up to which change the queue is known; `None` until all of it was read once.
@@ -216,19 +219,6 @@ impl Run {
             What::Tried(attempted) => self.tried(task, attempted, telling).await,
             What::Looked(copy) => self.looked(task, copy, telling).await,
             What::Unread(_) => {}
-        }
-    }
-
-    /// Puts the reports that are due into the queue.
-    async fn report(&mut self) {
-        let present = Arc::clone(&self.present.borrow());
-        let to = present.config.as_ref().and_then(|config| config.report_to.as_ref());
-        let (at, now) = (self.clock.unix_time(), Instant::now());
-        for report in self.reports.due(to, &present.shared.server_name, at, now) {
-            if let Err(error) = report.put(self.courier.queue()).await {
-                tracing::warn!(mailbox = report.message.mailbox, "a report could not be put into the queue: {error}");
-                self.reports.take_back(report);
-            }
         }
     }
 

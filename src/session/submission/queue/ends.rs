@@ -10,7 +10,6 @@ use super::courier::Run;
 use super::lanes::{End, Task};
 use super::mailbox::{Step, back_off};
 use super::outcome::Attempted;
-use super::report::Line;
 use super::told::{Fate, Telling, note, note_sent};
 use crate::graph::SentCopy;
 use gatepost_config::Queue as QueueConfig;
@@ -66,7 +65,7 @@ impl Run {
                 let failure = telling.not_sent(failure, Fate::Failed);
                 let note = note(&failure, at);
                 self.settle(entry.seen(), Outcome::Part { left, note }).await;
-                self.note_report("was not sent to all", &failure, telling);
+                self.note_report("was not sent to all", &failure.to_string(), telling);
                 self.lanes.done(task, End::Over, now);
             }
             Attempted::OpenPart(failure) => {
@@ -196,27 +195,17 @@ impl Run {
     async fn failed(&mut self, failure: Failure, telling: Telling<'_>) {
         let failure = telling.not_sent(failure, Fate::Failed);
         let note = note(&failure, self.clock.unix_time());
-        self.settle(telling.attempt.entry.seen(), Outcome::Failed { note }).await;
-        self.note_report("was not sent", &failure, telling);
+        if self.settle(telling.attempt.entry.seen(), Outcome::Failed { note }).await {
+            self.note_report("was not sent", &failure.to_string(), telling);
+        }
     }
 
     async fn unknown(&mut self, failure: Failure, telling: Telling<'_>) {
         let failure = telling.not_sent(failure, Fate::Unknown);
         let note = note(&failure, self.clock.unix_time());
-        self.settle(telling.attempt.entry.seen(), Outcome::Unknown { note }).await;
-        self.note_report("may have been sent", &failure, telling);
-    }
-
-    fn note_report(&mut self, what: &str, failure: &Failure, telling: Telling<'_>) {
-        let Attempt { entry, message, mailbox, .. } = telling.attempt;
-        let recipients: Vec<&str> = message.recipients.iter().take(5).map(|one| &*one.address).collect();
-        let text = format!(
-            "from {} to {}, accepted at {}, {what}: {failure}",
-            message.device,
-            recipients.join(", "),
-            entry.accepted_at
-        );
-        self.reports.add(mailbox, message, Line { id: entry.id, text }, Instant::now());
+        if self.settle(telling.attempt.entry.seen(), Outcome::Unknown { note }).await {
+            self.note_report("may have been sent", &failure.to_string(), telling);
+        }
     }
 }
 

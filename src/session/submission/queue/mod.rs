@@ -3,8 +3,8 @@
 //! `lanes` decides which message is tried next, with what `mailbox` knows of each. `courier` runs the
 //! attempts: `news` finds what is new, `task` performs what the lanes give, and `ends` decides what
 //! follows. `attempt` tries a message over the ways that sessions use, with the connections of
-//! `spares`, and `outcome` says what that came to. `told` and `trouble` tell the log, and `report` tells
-//! an administrator by mail.
+//! `spares`, and `outcome` says what that came to. `told` and `trouble` tell the log, and `reporting`
+//! tells an administrator by mail, with a `report`.
 
 mod attempt;
 mod courier;
@@ -14,6 +14,7 @@ mod mailbox;
 mod news;
 mod outcome;
 mod report;
+mod reporting;
 mod spares;
 mod task;
 mod told;

@@ -43,7 +43,8 @@ struct Collected {
     listener: String,
     login: String,
     lines: Vec<Line>,
-    more: usize,
+    /// The messages beyond [`NAMED`].
+    more: Vec<QueueId>,
     due: Instant,
 }
 
@@ -53,10 +54,15 @@ pub(super) struct Report {
     pub(super) content: String,
     mailbox: MailAddress,
     lines: Vec<Line>,
-    more: usize,
+    more: Vec<QueueId>,
 }
 
 impl Report {
+    /// The messages that it is about.
+    pub(super) fn about(&self) -> Vec<QueueId> {
+        self.lines.iter().map(|line| line.id).chain(self.more.iter().copied()).collect()
+    }
+
     /// Puts it into the queue like any other message.
     pub(super) async fn put(&self, queue: &Queue) -> Result<(), QueueError> {
         let reservation = queue.reserve(Some(self.content.len() as u64)).await?;
@@ -67,22 +73,27 @@ impl Report {
 }
 
 impl Reports {
+    /// Whether a message is to be in a report.
+    pub(super) fn wants(of: &NewMessage) -> bool {
+        of.device != DEVICE
+    }
+
     /// Notes that a message waits for a person.
     pub(super) fn add(&mut self, mailbox: &MailAddress, of: &NewMessage, line: Line, now: Instant) {
-        if of.device == DEVICE {
+        if !Self::wants(of) {
             return;
         }
         let collected = self.mailboxes.entry(mailbox.clone()).or_insert_with(|| Collected {
             listener: of.listener.clone(),
             login: of.login.clone(),
             lines: Vec::new(),
-            more: 0,
+            more: Vec::new(),
             due: now + FIRST,
         });
         if collected.lines.len() < NAMED {
             collected.lines.push(line);
         } else {
-            collected.more += 1;
+            collected.more.push(line.id);
         }
     }
 
@@ -91,9 +102,9 @@ impl Reports {
         if let Some(collected) = self.mailboxes.get_mut(&report.mailbox) {
             let mut lines = report.lines;
             lines.append(&mut collected.lines);
-            collected.more =
-                collected.more.saturating_add(report.more).saturating_add(lines.len().saturating_sub(NAMED));
-            lines.truncate(NAMED);
+            let beyond = lines.split_off(lines.len().min(NAMED));
+            collected.more.extend(report.more);
+            collected.more.extend(beyond.into_iter().map(|line| line.id));
             collected.lines = lines;
         }
     }
@@ -122,10 +133,10 @@ impl Reports {
 fn report(
     mailbox: &MailAddress,
     of: &Collected,
-    (lines, more): (Vec<Line>, usize),
+    (lines, more): (Vec<Line>, Vec<QueueId>),
     (to, server, at): (&MailAddress, &str, UnixTime),
 ) -> Report {
-    let number = lines.len() + more;
+    let number = lines.len() + more.len();
     let first = lines.first().map_or(0, |line| line.id.0);
     let id = format!("<queue-report-{first}-{}@{server}>", at.0);
     let messages = if number == 1 { "1 message".to_owned() } else { format!("{number} messages") };
@@ -142,8 +153,8 @@ fn report(
         text.truncate(text.floor_char_boundary(LINE));
         let _ = write!(content, "\r\nMessage {id}\r\n{text}\r\n");
     }
-    if more > 0 {
-        let _ = write!(content, "\r\nThere are {more} more.\r\n");
+    if !more.is_empty() {
+        let _ = write!(content, "\r\nThere are {} more.\r\n", more.len());
     }
     content.push_str("\r\nTo see them, run `gatepost queue list` on that machine.\r\n");
     let message = NewMessage {

@@ -158,6 +158,15 @@ pub(super) fn note(failure: &Failure, at: UnixTime) -> Note {
     }
 }
 
+/// Returns what is kept of a failure as the log told it.
+pub(super) fn said(note: &Note) -> String {
+    let actor = note.action_by.as_deref().and_then(Actor::of_name);
+    match (actor, &note.to_do) {
+        (Some(actor), Some(to_do)) => format!("{}. {}: {to_do}.", note.what, actor.label()),
+        _ => format!("{}.", note.what),
+    }
+}
+
 /// Returns what is kept of a message that was sent.
 pub(super) fn note_sent(what: String, at: UnixTime) -> Note {
     Note { at, cause: None, code: None, what, action_by: None, to_do: None }

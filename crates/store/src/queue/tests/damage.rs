@@ -97,6 +97,8 @@ const FORMAT_1: &str = "
     INSERT INTO queue (id, format) VALUES (1, 1);
     DROP INDEX messages_by_change;
     ALTER TABLE messages DROP COLUMN changed;
+    DROP INDEX messages_unreported;
+    ALTER TABLE messages DROP COLUMN unreported;
     ALTER TABLE handed_over DROP COLUMN mailbox;
 ";
 

@@ -194,6 +194,28 @@ async fn a_page_of_a_long_list_and_the_changes_in_it_cost_no_more_than_those_of_
 }
 
 #[tokio::test]
+async fn what_waits_for_a_person_is_known_until_it_is_in_a_report() {
+    let world = World::new().await;
+    let courier = world.queue.courier().await.unwrap().unwrap();
+    for number in 1..=4 {
+        let id = world.accept(b"content").await.unwrap();
+        if number < 4 {
+            courier.settle(seen(&world.queue, id).await, Outcome::Failed { note: note("refused") }).await.unwrap();
+        }
+    }
+    drop(courier);
+    let courier = world.queue.courier().await.unwrap().unwrap();
+    let unreported = async |after: u64| -> Vec<u64> {
+        courier.unreported(QueueId(after)).await.unwrap().iter().map(|entry| entry.id.0).collect()
+    };
+    assert_eq!((unreported(0).await, unreported(2).await), (vec![1, 2, 3], vec![3]));
+    courier.reported(vec![QueueId(1)]).await.unwrap();
+    // A person knows of it already.
+    world.queue.retry(QueueId(2)).await.unwrap();
+    assert_eq!(unreported(0).await, [3]);
+}
+
+#[tokio::test]
 async fn a_sent_message_is_kept_as_long_as_wanted() {
     let world = World::new().await;
     let id = world.accept(b"content").await.unwrap();
