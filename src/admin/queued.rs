@@ -337,6 +337,7 @@ mod tests {
                 message_id: None,
             }),
             note,
+            refused: None,
         }
     }
 

@@ -63,6 +63,8 @@ pub(super) enum Kind {
     Devices = 10,
     /// The mailbox from which a message of a queue left.
     QueueMailbox = 11,
+    /// Recipients of a message of a queue that Microsoft refused.
+    QueueRefused = 12,
 }
 
 /// The kinds that a database keeps until they are removed. They are sealed again when the state key

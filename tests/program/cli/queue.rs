@@ -48,7 +48,7 @@ impl World {
             .settle(world.queue.show(QueueId(2)).await.unwrap().unwrap().seen(), Outcome::Failed { note: failed })
             .await
             .unwrap();
-        courier.hand_over(world.queue.show(QueueId(3)).await.unwrap().unwrap().seen()).await.unwrap();
+        courier.hand_over(world.queue.show(QueueId(3)).await.unwrap().unwrap().seen(), None).await.unwrap();
         let unknown =
             Note { code: None, ..note("the connection was lost before Microsoft confirmed the message", None) };
         courier
@@ -216,7 +216,7 @@ async fn a_person_retries_discards_and_exports_and_the_audit_log_has_it() {
 async fn a_message_on_its_way_is_left_alone_and_a_damaged_one_is_named() {
     let world = World::new().await;
     let courier = world.queue.courier().await.unwrap().unwrap();
-    courier.hand_over(world.queue.show(QueueId(1)).await.unwrap().unwrap().seen()).await.unwrap();
+    courier.hand_over(world.queue.show(QueueId(1)).await.unwrap().unwrap().seen(), None).await.unwrap();
     for act in ["retry", "discard"] {
         let refused = world.refused(&["queue", act, "1"]);
         assert!(refused.contains("message 1 is being sent at this moment. Try again in a minute"), "{refused}");

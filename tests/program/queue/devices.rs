@@ -64,9 +64,22 @@ impl Connection {
 
     /// Sends a message up to its final dot.
     pub(crate) async fn begin(&mut self, device: u8, message_id: &str, padding: usize) -> io::Result<()> {
+        self.begin_to(&[ARCHIVE], device, message_id, padding).await
+    }
+
+    /// The same for other recipients.
+    pub(crate) async fn begin_to(
+        &mut self,
+        recipients: &[&str],
+        device: u8,
+        message_id: &str,
+        padding: usize,
+    ) -> io::Result<()> {
         let sender = mailbox(device);
         self.ask(&format!("MAIL FROM:<{sender}>"), "250 ").await?;
-        self.ask(&format!("RCPT TO:<{ARCHIVE}>"), "250 ").await?;
+        for recipient in recipients {
+            self.ask(&format!("RCPT TO:<{recipient}>"), "250 ").await?;
+        }
         self.ask("DATA", "354 ").await?;
         let head = format!("From: {sender}\r\nTo: {ARCHIVE}\r\nMessage-ID: {message_id}\r\nSubject: scan\r\n\r\n");
         timeout(PATIENCE, self.0.write_all(head.as_bytes())).await??;

@@ -65,7 +65,7 @@ pub(crate) async fn work(directory: &Path, number: u32) {
         let id = accept(&queue, &name, 70_000).await.unwrap();
         println!("\naccepted {name}");
         if turn % 2 == 0 {
-            assert!(courier.hand_over(queue.show(id).await.unwrap().unwrap().seen()).await.unwrap());
+            assert!(courier.hand_over(queue.show(id).await.unwrap().unwrap().seen(), None).await.unwrap());
             println!("\nhanded {name}");
             assert!(
                 courier
@@ -87,7 +87,7 @@ pub(crate) async fn crash(directory: &Path, number: u32) {
     queue.faults().set(move |point| if point == at { std::process::abort() } else { Ok::<(), io::Error>(()) });
     let id = accept(&queue, "second", 100).await.unwrap();
     println!("\naccepted");
-    courier.hand_over(queue.show(id).await.unwrap().unwrap().seen()).await.unwrap();
+    courier.hand_over(queue.show(id).await.unwrap().unwrap().seen(), None).await.unwrap();
     println!("\nhanded");
     courier
         .settle(queue.show(id).await.unwrap().unwrap().seen(), Outcome::Sent { keep: false, note: None })

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::error::QueueError;
 use super::index::{self, Change, Row};
 use super::key::FileName;
-use super::message::{Entry, NewMessage, Note, Outcome, Pending, QueueId, Seen, State};
+use super::message::{Entry, NewMessage, Note, Outcome, Pending, QueueId, Refused, Seen, State};
 use super::points::Point;
 use super::shared::{Shared, on_disk};
 use super::spool::Queue;
@@ -158,20 +158,25 @@ impl Courier {
     }
 
     /// Marks a message as being handed over; false when it no longer waits as it was seen. It is durable
-    /// when this returns. The step that cannot be taken back comes after it.
+    /// when this returns, with the recipients that do not get it. The step that cannot be taken back comes
+    /// after it.
     ///
     /// # Errors
     /// Those of the index. The message may then be marked, and must be settled.
-    pub async fn hand_over(&self, seen: Seen) -> Result<bool, QueueError> {
+    pub async fn hand_over(&self, seen: Seen, refused: Option<Refused>) -> Result<bool, QueueError> {
         let shared = Arc::clone(self.shared());
         let handed = self.shared().change(move |transaction| {
             shared.faults.pass(Point::HandOver).map_err(index::failed)?;
             let (from, at): (&[State], _) = (&[State::Waiting], shared.now());
             let change = Change { seen, from, to: State::Sending, at, due: None, note: None, counts: false };
             let handed = index::change(transaction, &change)?;
-            if handed && let Some((copy, mailbox)) = index::get(transaction, seen.id)?.and_then(|row| shared.copy(&row))
-            {
-                index::note_handed_over(transaction, seen.id, (copy, &mailbox), at)?;
+            if handed && let Some(row) = index::get(transaction, seen.id)? {
+                let sealed =
+                    refused.and_then(|refused| shared.key.seal_record(Kind::QueueRefused, row.file, &refused).ok());
+                index::set_refused(transaction, seen.id, sealed.as_deref())?;
+                if let Some((copy, mailbox)) = shared.copy(&row) {
+                    index::note_handed_over(transaction, seen.id, (copy, &mailbox), at)?;
+                }
             }
             Ok(handed)
         });

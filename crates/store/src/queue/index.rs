@@ -36,6 +36,7 @@ pub(super) struct Row {
     pub(super) changed: u64,
     pub(super) record: Vec<u8>,
     pub(super) note: Option<Vec<u8>>,
+    pub(super) refused: Option<Vec<u8>>,
 }
 
 fn time(row: &rusqlite::Row<'_>, column: &str) -> rusqlite::Result<UnixTime> {
@@ -59,6 +60,7 @@ impl Row {
             changed: row.get::<_, i64>("changed")?.cast_unsigned(),
             record: row.get("record")?,
             note: row.get("note")?,
+            refused: row.get("refused")?,
         })
     }
 
@@ -287,6 +289,13 @@ pub(super) fn files(connection: &Connection) -> rusqlite::Result<Vec<(FileName, 
 /// Replaces what is known about a message.
 pub(super) fn set_record(connection: &Connection, id: QueueId, record: &[u8]) -> rusqlite::Result<()> {
     connection.execute("UPDATE messages SET record = ?2 WHERE id = ?1", params![whole(id.0), record]).map(drop)
+}
+
+/// Notes who was refused when a message was handed over; `None`: nobody.
+pub(super) fn set_refused(connection: &Connection, id: QueueId, refused: Option<&[u8]>) -> rusqlite::Result<()> {
+    // In most cases there is nothing to write.
+    let sql = "UPDATE messages SET refused = ?2 WHERE id = ?1 AND refused IS NOT ?2";
+    connection.execute(sql, params![whole(id.0), refused]).map(drop)
 }
 
 /// Changes the state of a message; false when it is not as it was seen, or its state is none of those

@@ -29,7 +29,8 @@ pub(super) const LAYOUT: Layout = Layout {
         record BLOB NOT NULL,
         note BLOB,
         changed INTEGER NOT NULL DEFAULT 0,
-        unreported INTEGER NOT NULL DEFAULT 0
+        unreported INTEGER NOT NULL DEFAULT 0,
+        refused BLOB
     ) STRICT;
     CREATE INDEX messages_by_state ON messages (state, id);
     CREATE INDEX messages_by_change ON messages (changed, id) WHERE changed > 0;
@@ -61,6 +62,7 @@ pub(super) const LAYOUT: Layout = Layout {
     CREATE INDEX messages_by_change ON messages (changed, id) WHERE changed > 0;
     ALTER TABLE messages ADD COLUMN unreported INTEGER NOT NULL DEFAULT 0;
     CREATE INDEX messages_unreported ON messages (id) WHERE unreported;
+    ALTER TABLE messages ADD COLUMN refused BLOB;
     ALTER TABLE handed_over ADD COLUMN mailbox BLOB;
     UPDATE queue SET format = 2;
 "],

@@ -126,6 +126,15 @@ pub struct Note {
     pub to_do: Option<String>,
 }
 
+/// Recipients that Microsoft refused before a message was handed over for the others.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refused {
+    /// They.
+    pub recipients: Vec<Recipient>,
+    /// Why.
+    pub note: Note,
+}
+
 /// A message that the courier has to deliver or to look up.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pending {
@@ -176,6 +185,8 @@ pub struct Entry {
     pub message: Option<NewMessage>,
     /// The last failure.
     pub note: Option<Note>,
+    /// The recipients that were refused when it was handed over last.
+    pub refused: Option<Refused>,
 }
 
 /// A message as an attempt saw it. Whatever changes the message makes another one of it, so that an

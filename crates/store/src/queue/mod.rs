@@ -25,7 +25,9 @@ mod writer;
 
 pub use courier::Courier;
 pub use error::QueueError;
-pub use message::{Acted, Entry, NewMessage, Note, Outcome, Pending, QueueId, Recipient, Seen, State, Total, Totals};
+pub use message::{
+    Acted, Entry, NewMessage, Note, Outcome, Pending, QueueId, Recipient, Refused, Seen, State, Total, Totals,
+};
 #[cfg(any(test, feature = "testing"))]
 pub use points::{Faults, Point};
 pub(super) use spool::follow_key;

@@ -154,6 +154,7 @@ impl Shared {
 
     pub(super) fn entry(&self, row: Row) -> Entry {
         let opened = row.note.and_then(|note| self.key.open_record(Kind::QueueNote, row.file, &note));
+        let refused = row.refused.and_then(|refused| self.key.open_record(Kind::QueueRefused, row.file, &refused));
         Entry {
             id: row.id,
             state: row.state,
@@ -166,6 +167,7 @@ impl Shared {
             changed: row.changed,
             message: self.key.open_record(Kind::QueuedMessage, row.file, &row.record),
             note: opened,
+            refused,
         }
     }
 

@@ -3,11 +3,12 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use tokio::sync::OnceCell;
 
+use super::notes::note;
 use super::outcome::Attempted;
 use crate::graph::{HandOver, MessageOctets, SentCopy};
 use crate::login::Principal;
@@ -30,7 +31,7 @@ use gatepost_core::protocol::MailProtocol;
 use gatepost_core::system_error::Plain;
 use gatepost_proto::mail::smtp::transaction::{Body, Mail, Recipient};
 use gatepost_proto::mail::smtp::{Envelope, Reply, Stage};
-use gatepost_store::queue::{Courier, Entry, NewMessage, QueueError, Recipient as QueuedRecipient, Seen};
+use gatepost_store::queue::{Courier, Entry, NewMessage, QueueError, Recipient as QueuedRecipient, Refused, Seen};
 
 /// Most recipients that a failure names.
 const NAMED: usize = 5;
@@ -62,13 +63,15 @@ impl Present {
 struct Marking<'a> {
     courier: &'a Courier,
     seen: Seen,
+    /// The recipients that do not get it.
+    refused: OnceLock<Refused>,
     marked: OnceCell<Result<bool, QueueError>>,
     has_begun: AtomicBool,
 }
 
 impl<'a> Marking<'a> {
     fn new(courier: &'a Courier, seen: Seen) -> Self {
-        Self { courier, seen, marked: OnceCell::new(), has_begun: AtomicBool::new(false) }
+        Self { courier, seen, refused: OnceLock::new(), marked: OnceCell::new(), has_begun: AtomicBool::new(false) }
     }
 
     /// What follows if the message must not be handed over.
@@ -87,7 +90,10 @@ impl HandOver for Marking<'_> {
 
     async fn begins(&self) -> bool {
         self.has_begun.store(true, Ordering::Relaxed);
-        matches!(self.marked.get_or_init(|| self.courier.hand_over(self.seen)).await, Ok(true))
+        matches!(
+            self.marked.get_or_init(|| self.courier.hand_over(self.seen, self.refused.get().cloned())).await,
+            Ok(true)
+        )
     }
 }
 
@@ -98,6 +104,8 @@ pub(super) struct Attempt<'a> {
     pub(super) entry: &'a Entry,
     pub(super) message: &'a NewMessage,
     pub(super) mailbox: &'a MailAddress,
+    /// When it began.
+    pub(super) at: UnixTime,
 }
 
 impl Attempt<'_> {
@@ -244,6 +252,10 @@ impl Attempt<'_> {
         if let Some(attempted) = self.ended_early(&mut exchange).await {
             return attempted;
         }
+        if let Some(failure) = &why {
+            let note = note(failure, self.at);
+            marking.refused.get_or_init(|| Refused { recipients: left.clone(), note });
+        }
         if !marking.begins().await {
             return marking.refusal().unwrap_or(Attempted::Withdrawn);
         }
@@ -257,7 +269,7 @@ impl Attempt<'_> {
                 }
                 match (reply.class(), why) {
                     (2, Some(failure)) => {
-                        let failure = partial(failure, &left, "the others have the message");
+                        let failure = partial(failure, &left, OTHERS_HAVE_IT);
                         Attempted::Part { reply, left, failure }
                     }
                     (3, Some(failure)) => Attempted::OpenPart(partial(failure, &left, OTHERS_UNKNOWN)),
@@ -298,7 +310,7 @@ impl Attempt<'_> {
     }
 
     /// Looks into Sent Items whether a message was sent that was handed over and is looked for since.
-    pub(super) async fn look(&self, now: UnixTime) -> SentCopy {
+    pub(super) async fn look(&self) -> SentCopy {
         let Some(message_id) = &self.message.message_id else {
             return SentCopy::Barred("the message has no Message-ID that can be searched for".to_owned());
         };
@@ -312,8 +324,10 @@ impl Attempt<'_> {
         };
         match admitted {
             Ok(admitted) => {
-                let recipients: Vec<String> = self.envelope().recipients;
-                let before = now.since(self.entry.since);
+                let refused = self.entry.refused.as_ref().map_or(&[][..], |refused| &refused.recipients);
+                let mut recipients: Vec<String> = self.envelope().recipients;
+                recipients.retain(|recipient| refused.iter().all(|refused| refused.address != *recipient));
+                let before = self.at.since(self.entry.since);
                 let found = ways.graph.find_sent(&admitted.bearer, message_id, &recipients, before).await;
                 if found == SentCopy::Found { self.own().await } else { found }
             }
@@ -387,10 +401,11 @@ impl Attempt<'_> {
     }
 }
 
-const OTHERS_UNKNOWN: &str = "nobody can tell whether the others have the message";
+pub(super) const OTHERS_HAVE_IT: &str = "the others have the message";
+pub(super) const OTHERS_UNKNOWN: &str = "nobody can tell whether the others have the message";
 
 /// The failure of a message that some recipients do not get.
-fn partial(mut failure: Failure, left: &[QueuedRecipient], others: &str) -> Failure {
+pub(super) fn partial(mut failure: Failure, left: &[QueuedRecipient], others: &str) -> Failure {
     let named: Vec<&str> = left.iter().take(NAMED).map(|recipient| &*recipient.address).collect();
     let more = if left.len() > NAMED { " and others" } else { "" };
     failure.message = format!("not for {}{more}: {} ({others})", named.join(", "), failure.message);

@@ -213,6 +213,7 @@ impl Run {
             entry: &entry,
             message: &message,
             mailbox: &mailbox,
+            at: self.clock.unix_time(),
         };
         let telling = Telling { journal: &present.shared.journal, attempt: &attempt };
         match what {

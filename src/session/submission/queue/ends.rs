@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::attempt::Attempt;
+use super::attempt::{Attempt, OTHERS_HAVE_IT, OTHERS_UNKNOWN, partial};
 use super::courier::Run;
 use super::lanes::{End, Task};
 use super::mailbox::{Step, back_off};
+use super::notes::{failure_of, note, note_sent};
 use super::outcome::Attempted;
-use super::told::{Fate, Telling, note, note_sent};
+use super::told::{Fate, Telling};
 use crate::graph::SentCopy;
 use gatepost_config::Queue as QueueConfig;
 use gatepost_config::value::show_duration;
@@ -166,6 +167,10 @@ impl Run {
         let Step::Look(looks) = task.step else { return };
         let next = usize::try_from(looks).ok().and_then(|looks| LOOKS.get(looks + 1)).copied();
         match (copy, next) {
+            (SentCopy::Found, _) if entry.refused.is_some() => {
+                telling.found();
+                self.part(telling).await;
+            }
             (SentCopy::Found, _) => {
                 let keep = self.config().is_some_and(|config| !config.keep_sent.is_zero());
                 let note = note_sent("sent: a copy is in Sent Items".to_owned(), at);
@@ -185,11 +190,28 @@ impl Run {
                     }
                     SentCopy::Found | SentCopy::Missing => "no copy is in Sent Items".to_owned(),
                 };
-                let message = format!("Microsoft did not confirm the message, and {why}");
-                self.unknown(Failure::new(Cause::OutcomeUnknown, message), telling).await;
+                let failure = match &entry.refused {
+                    Some(refused) => partial(failure_of(refused), &refused.recipients, OTHERS_UNKNOWN),
+                    None => {
+                        let message = format!("Microsoft did not confirm the message, and {why}");
+                        Failure::new(Cause::OutcomeUnknown, message)
+                    }
+                };
+                self.unknown(failure, telling).await;
             }
         }
         self.lanes.done(task, End::Over, now);
+    }
+
+    /// Keeps the recipients that were refused when the message was handed over. The others have it.
+    async fn part(&mut self, telling: Telling<'_>) {
+        let entry = telling.attempt.entry;
+        let Some(refused) = &entry.refused else { return };
+        let failure = partial(failure_of(refused), &refused.recipients, OTHERS_HAVE_IT);
+        let failure = telling.not_sent(failure, Fate::Failed);
+        let note = note(&failure, self.clock.unix_time());
+        self.settle(entry.seen(), Outcome::Part { left: refused.recipients.clone(), note }).await;
+        self.note_report("was not sent to all", &failure.to_string(), telling);
     }
 
     async fn failed(&mut self, failure: Failure, telling: Telling<'_>) {

@@ -12,6 +12,7 @@ mod ends;
 mod lanes;
 mod mailbox;
 mod news;
+mod notes;
 mod outcome;
 mod report;
 mod reporting;

@@ -7,8 +7,9 @@ use tokio::time::Instant;
 
 use super::attempt::Attempt;
 use super::courier::Run;
+use super::notes::said;
 use super::report::{Line, Reports};
-use super::told::{Telling, said};
+use super::told::Telling;
 use gatepost_core::account::MailAddress;
 use gatepost_store::queue::{Entry, NewMessage, QueueError, QueueId, State};
 

@@ -48,7 +48,7 @@ pub(super) async fn perform(
     };
     let Some(message) = entry.message.clone().filter(|_| is_expected) else { return nothing() };
     let attempt =
-        Attempt { present: &present, courier: &courier, entry: &entry, message: &message, mailbox: &task.mailbox };
+        Attempt { present: &present, courier: &courier, entry: &entry, message: &message, mailbox: &task.mailbox, at };
     let what = match task.step {
         Step::Send(..) => {
             let origin = Origin::of(&message);
@@ -59,7 +59,7 @@ pub(super) async fn perform(
             What::Tried(attempted)
         }
         Step::Look(_) => tokio::select! {
-            copy = attempt.look(at) => What::Looked(copy),
+            copy = attempt.look() => What::Looked(copy),
             () = stop.cancelled() => What::Tried(Attempted::Interrupted),
         },
     };

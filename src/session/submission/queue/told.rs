@@ -6,11 +6,9 @@ use super::attempt::Attempt;
 use crate::session::journal::Journal;
 use crate::session::severity::Severity;
 use gatepost_config::value::show_duration;
-use gatepost_core::clock::UnixTime;
 use gatepost_core::failure::{Actor, Failure};
 use gatepost_core::protocol::Protocol;
 use gatepost_proto::mail::smtp::Reply;
-use gatepost_store::queue::Note;
 use gatepost_telemetry::metrics::{QueueOutcome, Sent, Way};
 
 /// What a line is about.
@@ -144,30 +142,4 @@ fn advised(failure: Failure, fate: Fate, id: u64) -> Failure {
 /// A time without fractions of a second.
 fn rounded(time: Duration) -> Duration {
     Duration::from_secs(time.as_secs().max(1))
-}
-
-/// Returns what is kept of a failure.
-pub(super) fn note(failure: &Failure, at: UnixTime) -> Note {
-    Note {
-        at,
-        cause: Some(failure.cause.name().to_owned()),
-        code: failure.code.as_deref().map(str::to_owned),
-        what: failure.message.clone(),
-        action_by: Some(failure.actor.name().to_owned()),
-        to_do: Some(failure.remedy.to_string()),
-    }
-}
-
-/// Returns what is kept of a failure as the log told it.
-pub(super) fn said(note: &Note) -> String {
-    let actor = note.action_by.as_deref().and_then(Actor::of_name);
-    match (actor, &note.to_do) {
-        (Some(actor), Some(to_do)) => format!("{}. {}: {to_do}.", note.what, actor.label()),
-        _ => format!("{}.", note.what),
-    }
-}
-
-/// Returns what is kept of a message that was sent.
-pub(super) fn note_sent(what: String, at: UnixTime) -> Note {
-    Note { at, cause: None, code: None, what, action_by: None, to_do: None }
 }

@@ -98,6 +98,7 @@ const FORMAT_1: &str = "
     DROP INDEX messages_by_change;
     ALTER TABLE messages DROP COLUMN changed;
     DROP INDEX messages_unreported;
+    ALTER TABLE messages DROP COLUMN refused;
     ALTER TABLE messages DROP COLUMN unreported;
     ALTER TABLE handed_over DROP COLUMN mailbox;
 ";
@@ -132,7 +133,7 @@ async fn a_queue_of_an_earlier_format_keeps_its_messages_and_becomes_one_of_this
     assert_eq!(schema(index), present);
     let courier = upgraded.courier().await.unwrap().unwrap();
     assert!(courier.pending(QueueId(0)).await.unwrap().iter().map(|pending| pending.id).eq([id]));
-    assert!(courier.hand_over(super::world::seen(&upgraded, id).await).await.unwrap());
+    assert!(courier.hand_over(super::world::seen(&upgraded, id).await, None).await.unwrap());
 }
 
 #[tokio::test]

@@ -104,10 +104,10 @@ async fn a_mark_that_is_not_durable_hands_nothing_over() {
     let id = world.accept(b"content").await.unwrap();
     let courier = world.queue.courier().await.unwrap().unwrap();
     world.fail_at(&[Point::HandOver]);
-    courier.hand_over(seen(&world.queue, id).await).await.unwrap_err();
+    courier.hand_over(seen(&world.queue, id).await, None).await.unwrap_err();
     assert_eq!(world.states().await, [(1, State::Waiting)]);
     world.queue.faults().clear();
-    assert!(courier.hand_over(seen(&world.queue, id).await).await.unwrap());
+    assert!(courier.hand_over(seen(&world.queue, id).await, None).await.unwrap());
     // An outcome that is not kept leaves the message where nobody sends it again.
     world.fail_at(&[Point::Settle]);
     courier.settle(seen(&world.queue, id).await, Outcome::Sent { keep: false, note: None }).await.unwrap_err();
@@ -127,7 +127,7 @@ async fn a_file_that_cannot_be_removed_is_removed_later() {
     let (sent, discarded) = (world.accept(b"sent").await.unwrap(), world.accept(b"discarded").await.unwrap());
     let courier = world.queue.courier().await.unwrap().unwrap();
     world.fail_at(&[Point::Remove]);
-    courier.hand_over(seen(&world.queue, sent).await).await.unwrap();
+    courier.hand_over(seen(&world.queue, sent).await, None).await.unwrap();
     assert!(courier.settle(seen(&world.queue, sent).await, Outcome::Sent { keep: false, note: None }).await.unwrap());
     assert_eq!(world.queue.discard(discarded).await.unwrap(), Acted::Done);
     assert!(world.all().await.is_empty());

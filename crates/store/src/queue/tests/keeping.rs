@@ -7,7 +7,7 @@ use rusqlite::{StatementStatus, ToSql};
 
 use super::world::{SIZE, World, message, seen};
 use crate::queue::index;
-use crate::queue::{Acted, Note, Outcome, QueueError, QueueId, Recipient, State};
+use crate::queue::{Acted, Note, Outcome, QueueError, QueueId, Recipient, Refused, State};
 use gatepost_core::clock::UnixTime;
 
 fn note(what: &str) -> Note {
@@ -35,8 +35,8 @@ async fn a_message_is_accepted_delivered_and_gone() {
     let entry = world.queue.show(id).await.unwrap().unwrap();
     assert_eq!(entry.message, Some(message()));
     assert_eq!(world.content(id).await.unwrap(), content);
-    assert!(courier.hand_over(seen(&world.queue, id).await).await.unwrap());
-    assert!(!courier.hand_over(seen(&world.queue, id).await).await.unwrap(), "it is handed over once");
+    assert!(courier.hand_over(seen(&world.queue, id).await, None).await.unwrap());
+    assert!(!courier.hand_over(seen(&world.queue, id).await, None).await.unwrap(), "it is handed over once");
     assert_eq!(world.states().await, [(1, State::Sending)]);
     assert!(courier.settle(seen(&world.queue, id).await, Outcome::Sent { keep: false, note: None }).await.unwrap());
     assert!(!courier.settle(seen(&world.queue, id).await, Outcome::Sent { keep: false, note: None }).await.unwrap());
@@ -72,14 +72,14 @@ async fn an_outcome_that_comes_too_late_changes_nothing() {
     let id = world.accept(b"one").await.unwrap();
     let courier = world.queue.courier().await.unwrap().unwrap();
     assert_eq!(world.queue.discard(id).await.unwrap(), Acted::Done);
-    assert!(!courier.hand_over(seen(&world.queue, id).await).await.unwrap());
+    assert!(!courier.hand_over(seen(&world.queue, id).await, None).await.unwrap());
     assert!(!courier.settle(seen(&world.queue, id).await, Outcome::Failed { note: note("refused") }).await.unwrap());
     assert!(world.files().is_empty());
     // A message that nobody handed over cannot be unknown.
     let id = world.accept(b"two").await.unwrap();
     assert!(!courier.settle(seen(&world.queue, id).await, Outcome::Unknown { note: note("silence") }).await.unwrap());
     assert_eq!(world.queue.discard(QueueId(1)).await.unwrap(), Acted::Missing);
-    assert!(courier.hand_over(seen(&world.queue, id).await).await.unwrap());
+    assert!(courier.hand_over(seen(&world.queue, id).await, None).await.unwrap());
     assert_eq!(world.queue.discard(id).await.unwrap(), Acted::Refused(State::Sending));
     assert_eq!(world.queue.retry(id).await.unwrap(), Acted::Refused(State::Sending));
     assert_eq!(world.states().await, [(2, State::Sending)]);
@@ -95,7 +95,7 @@ async fn an_outcome_that_is_kept_twice_or_after_an_act_of_a_person_overwrites_no
     assert!(courier.settle(first, again.clone()).await.unwrap());
     assert!(!courier.settle(first, again).await.unwrap(), "it counts once");
     assert_eq!(world.queue.show(id).await.unwrap().unwrap().attempts, 1);
-    assert!(!courier.hand_over(first).await.unwrap(), "it was tried since");
+    assert!(!courier.hand_over(first, None).await.unwrap(), "it was tried since");
 
     // The first try fails, a person wants another one, and the word of the first comes once more.
     let id = world.accept(b"content").await.unwrap();
@@ -108,7 +108,7 @@ async fn an_outcome_that_is_kept_twice_or_after_an_act_of_a_person_overwrites_no
 
     // The same for a message that was looked for and found.
     let seen_now = seen(&world.queue, id).await;
-    assert!(courier.hand_over(seen_now).await.unwrap());
+    assert!(courier.hand_over(seen_now, None).await.unwrap());
     assert!(courier.settle(seen_now, Outcome::Look { due: UnixTime(7), note: None }).await.unwrap());
     let looked = seen(&world.queue, id).await;
     assert_eq!(world.queue.retry(id).await.unwrap(), Acted::Done);
@@ -121,7 +121,7 @@ async fn an_attempt_that_broke_off_is_looked_for_if_it_may_have_been_handed_over
     let world = World::new().await;
     let courier = world.queue.courier().await.unwrap().unwrap();
     let (waits, handed) = (world.accept(b"1").await.unwrap(), world.accept(b"2").await.unwrap());
-    assert!(courier.hand_over(seen(&world.queue, handed).await).await.unwrap());
+    assert!(courier.hand_over(seen(&world.queue, handed).await, None).await.unwrap());
     assert_eq!(courier.break_off(waits, UnixTime(7)).await.unwrap(), Some(State::Waiting));
     assert_eq!(courier.break_off(handed, UnixTime(7)).await.unwrap(), Some(State::Looking));
     let entry = world.queue.show(waits).await.unwrap().unwrap();
@@ -143,7 +143,7 @@ async fn a_person_lets_failed_and_unknown_messages_be_tried_from_the_beginning()
     for id in [1, 2] {
         courier.settle(seen(&world.queue, QueueId(id)).await, Outcome::Failed { note: note("refused") }).await.unwrap();
     }
-    courier.hand_over(seen(&world.queue, QueueId(3)).await).await.unwrap();
+    courier.hand_over(seen(&world.queue, QueueId(3)).await, None).await.unwrap();
     courier.settle(seen(&world.queue, QueueId(3)).await, Outcome::Unknown { note: note("silence") }).await.unwrap();
     assert_eq!(world.queue.revision().await.unwrap(), before, "what the courier does is no news to it");
     assert!(courier.pending(QueueId(0)).await.unwrap().iter().map(|pending| pending.id.0).eq([4]));
@@ -194,6 +194,22 @@ async fn a_page_of_a_long_list_and_the_changes_in_it_cost_no_more_than_those_of_
 }
 
 #[tokio::test]
+async fn who_was_refused_is_known_after_a_crash_and_until_the_next_attempt() {
+    let world = World::new().await;
+    let courier = world.queue.courier().await.unwrap().unwrap();
+    let id = world.accept(b"content").await.unwrap();
+    let refused = Refused { recipients: message().recipients, note: note("no such mailbox") };
+    assert!(courier.hand_over(seen(&world.queue, id).await, Some(refused.clone())).await.unwrap());
+    drop(courier);
+    let courier = world.queue.courier().await.unwrap().unwrap();
+    let left = world.queue.show(id).await.unwrap().unwrap();
+    assert_eq!((left.state, left.refused), (State::Looking, Some(refused)));
+    world.queue.retry(id).await.unwrap();
+    assert!(courier.hand_over(seen(&world.queue, id).await, None).await.unwrap());
+    assert_eq!(world.queue.show(id).await.unwrap().unwrap().refused, None);
+}
+
+#[tokio::test]
 async fn what_waits_for_a_person_is_known_until_it_is_in_a_report() {
     let world = World::new().await;
     let courier = world.queue.courier().await.unwrap().unwrap();
@@ -220,7 +236,7 @@ async fn a_sent_message_is_kept_as_long_as_wanted() {
     let world = World::new().await;
     let id = world.accept(b"content").await.unwrap();
     let courier = world.queue.courier().await.unwrap().unwrap();
-    courier.hand_over(seen(&world.queue, id).await).await.unwrap();
+    courier.hand_over(seen(&world.queue, id).await, None).await.unwrap();
     courier.settle(seen(&world.queue, id).await, Outcome::Sent { keep: true, note: None }).await.unwrap();
     let sent_at = world.clock.unix_time();
     assert_eq!(courier.forget_sent(UnixTime(sent_at.0 - 1)).await.unwrap(), 0);
@@ -242,7 +258,7 @@ async fn totals_count_every_state_and_find_the_oldest() {
     let totals = world.queue.totals().await.unwrap();
     assert_eq!((totals.of(State::Waiting).messages, totals.all().bytes, totals.oldest), (3, 6, Some(first)));
     courier.settle(seen(&world.queue, QueueId(1)).await, Outcome::Failed { note: note("refused") }).await.unwrap();
-    courier.hand_over(seen(&world.queue, QueueId(2)).await).await.unwrap();
+    courier.hand_over(seen(&world.queue, QueueId(2)).await, None).await.unwrap();
     let totals = world.queue.totals().await.unwrap();
     let counts = State::ALL.map(|state| totals.of(state).messages);
     assert_eq!(counts, [1, 1, 0, 1, 0, 0]);
@@ -283,7 +299,7 @@ async fn a_message_that_is_looked_for_keeps_the_time_when_it_was_handed_over() {
     let id = world.accept(b"content").await.unwrap();
     world.clock.advance(Duration::from_secs(3_600));
     let courier = world.queue.courier().await.unwrap().unwrap();
-    assert!(courier.hand_over(seen(&world.queue, id).await).await.unwrap());
+    assert!(courier.hand_over(seen(&world.queue, id).await, None).await.unwrap());
     let handed_over = world.queue.show(id).await.unwrap().unwrap().since;
     world.clock.advance(Duration::from_secs(600));
     drop(courier);
@@ -295,7 +311,7 @@ async fn a_message_that_is_looked_for_keeps_the_time_when_it_was_handed_over() {
     assert_eq!(world.queue.show(id).await.unwrap().unwrap().since, handed_over);
     // The same without a crash.
     let id = world.accept(b"content").await.unwrap();
-    assert!(courier.hand_over(seen(&world.queue, id).await).await.unwrap());
+    assert!(courier.hand_over(seen(&world.queue, id).await, None).await.unwrap());
     let handed_over = world.queue.show(id).await.unwrap().unwrap().since;
     world.clock.advance(Duration::from_secs(300));
     assert!(courier.settle(seen(&world.queue, id).await, Outcome::Look { due, note: None }).await.unwrap());
@@ -313,14 +329,14 @@ async fn a_copy_may_be_of_another_message_only_if_that_left_at_the_same_time_wit
     };
     let send = async |message_id: &str| {
         let id = accept(message_id).await;
-        assert!(courier.hand_over(seen(&world.queue, id).await).await.unwrap());
+        assert!(courier.hand_over(seen(&world.queue, id).await, None).await.unwrap());
         assert!(courier.settle(seen(&world.queue, id).await, Outcome::Sent { keep: false, note: None }).await.unwrap());
     };
     send("<same@scanner.example>").await;
     world.clock.advance(Duration::from_secs(3_600));
     send("<other@scanner.example>").await;
     let open = accept("<same@scanner.example>").await;
-    assert!(courier.hand_over(seen(&world.queue, open).await).await.unwrap());
+    assert!(courier.hand_over(seen(&world.queue, open).await, None).await.unwrap());
     assert!(!courier.has_double(open).await.unwrap());
     let due = UnixTime(0);
     assert!(courier.settle(seen(&world.queue, open).await, Outcome::Look { due, note: None }).await.unwrap());
@@ -331,7 +347,7 @@ async fn a_copy_may_be_of_another_message_only_if_that_left_at_the_same_time_wit
     assert!(courier.has_double(open).await.unwrap());
     // The next one is as near to that one, also after a crash.
     let next = accept("<same@scanner.example>").await;
-    assert!(courier.hand_over(seen(&world.queue, next).await).await.unwrap());
+    assert!(courier.hand_over(seen(&world.queue, next).await, None).await.unwrap());
     drop(world.other().await.unwrap());
     assert!(courier.has_double(next).await.unwrap());
 }
@@ -363,7 +379,7 @@ async fn the_recipients_that_did_not_get_a_message_stay_and_no_others() {
     let mut message = message();
     message.recipients.push(Recipient { address: "bob@contoso.example".into(), dsn: Vec::new() });
     let id = world.writer(b"content").await.unwrap().commit(&message).await.unwrap();
-    assert!(courier.hand_over(seen(&world.queue, id).await).await.unwrap());
+    assert!(courier.hand_over(seen(&world.queue, id).await, None).await.unwrap());
     let left = vec![message.recipients.remove(1)];
     let part = Outcome::Part { left: left.clone(), note: note("no such recipient") };
     assert!(courier.settle(seen(&world.queue, id).await, part.clone()).await.unwrap());

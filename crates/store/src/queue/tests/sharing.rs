@@ -19,7 +19,7 @@ async fn one_delivers_at_a_time_and_the_next_looks_after_what_it_left() {
     let courier = world.queue.courier().await.unwrap().unwrap();
     assert!(other.courier().await.unwrap().is_none());
     assert!(world.queue.courier().await.unwrap().is_none());
-    courier.hand_over(seen(&world.queue, id).await).await.unwrap();
+    courier.hand_over(seen(&world.queue, id).await, None).await.unwrap();
     // The other one accepts meanwhile, and a person acts there.
     let before = world.queue.revision().await.unwrap();
     let second = accept(&other, b"second").await;
@@ -42,7 +42,7 @@ async fn the_next_one_knows_what_left_each_mailbox_in_the_last_minute() {
     let hand_over = async |content: &[u8], outcome: Option<Outcome>| {
         let id = world.accept(content).await.unwrap();
         let now = seen(&world.queue, id).await;
-        assert!(courier.hand_over(now).await.unwrap());
+        assert!(courier.hand_over(now, None).await.unwrap());
         if let Some(outcome) = outcome {
             assert!(courier.settle(now, outcome).await.unwrap());
         }
