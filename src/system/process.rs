@@ -5,8 +5,9 @@ use std::path::Path;
 
 use gatepost_config::{Config, Limits};
 
-/// Descriptors kept for the log, token requests, certificates and the like.
-const RESERVE: u64 = 64;
+/// Descriptors kept for the log, token requests, certificates and the like, and for the attempts of the
+/// queue: 128 at once, with a connection and a file each.
+const RESERVE: u64 = 64 + 2 * 128;
 
 /// Protects the memory of this process, which holds passwords and tokens, from files and from other
 /// processes. It disables core files, even those that the system pipes to a program, for which the

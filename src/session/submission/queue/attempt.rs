@@ -5,8 +5,10 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use tokio::sync::OnceCell;
+use tokio::time::timeout;
 
 use super::notes::note;
 use super::outcome::Attempted;
@@ -35,6 +37,10 @@ use gatepost_store::queue::{Courier, Entry, NewMessage, QueueError, Recipient as
 
 /// Most recipients that a failure names.
 const NAMED: usize = 5;
+
+/// The longest wait for one of the places that `limits.graph_messages` has. What waits holds a place of
+/// the lanes.
+const ROOM: Duration = Duration::from_secs(60);
 
 /// What the present configuration has for deliveries.
 pub struct Present {
@@ -294,7 +300,11 @@ impl Attempt<'_> {
     }
 
     async fn through_graph(&self, router: &DeliveryRouter<'_>, admitted: Admitted, marking: &Marking<'_>) -> Attempted {
-        let Ok(_room) = router.ways.room.acquire().await else { return Attempted::Interrupted };
+        let _room = match timeout(ROOM, router.ways.room.acquire()).await {
+            Ok(Ok(room)) => room,
+            Ok(Err(_)) => return Attempted::Interrupted,
+            Err(_) => return Attempted::Postponed(refused::no_room().failure),
+        };
         let file = match self.courier.queue().read(self.entry.id).await {
             Ok(Some(file)) => file,
             Ok(None) => return Attempted::Withdrawn,

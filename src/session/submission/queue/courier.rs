@@ -21,9 +21,6 @@ use gatepost_core::account::MailAddress;
 use gatepost_core::clock::{Clock, UnixTime};
 use gatepost_store::queue::{Courier, Outcome, Queue, QueueId, Revision, Seen, State};
 
-/// Most attempts at once, of all mailboxes.
-const AT_ONCE: usize = 32;
-
 /// How often the queue is asked whether another process has changed it, and how long until the right
 /// to deliver is asked for again.
 const TICK: Duration = Duration::from_secs(1);
@@ -166,7 +163,7 @@ impl Run {
     }
 
     fn may_begin(&self) -> bool {
-        self.attempts.len() < AT_ONCE && self.unsettled.is_empty()
+        self.unsettled.is_empty()
     }
 
     /// Begins what can be begun now.

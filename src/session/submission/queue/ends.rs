@@ -25,6 +25,9 @@ use gatepost_store::queue::{Outcome, State};
 /// was set forward must not let what waits fail at the first one.
 const TRIES: u32 = 3;
 
+/// The wait of a message for which Gatepost itself had no room.
+const POSTPONED: Duration = Duration::from_secs(10);
+
 /// Waits before the looks for a message of which nobody knows whether it was sent.
 const LOOKS: [Duration; 4] =
     [Duration::from_secs(60), Duration::from_secs(300), Duration::from_secs(900), Duration::from_secs(3_600)];
@@ -96,6 +99,11 @@ impl Run {
                 let wait = back_off(tries, jitter::random());
                 let is_over = is_late && tries >= TRIES;
                 self.again(task, (failure, is_over, &config), End::Aside(wait), wait, telling).await;
+            }
+            Attempted::Postponed(failure) => {
+                // It was not tried, so nothing is kept.
+                telling.not_sent(failure, Fate::Delayed(POSTPONED));
+                self.lanes.done(task, End::Postponed(POSTPONED), now);
             }
             Attempted::Refused(failure) => {
                 self.lanes.done(task, End::Refused, now);

@@ -6,7 +6,7 @@
 //! for a while itself is set aside, and does not hold up those behind it. Mailboxes never wait for
 //! each other.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,6 +16,17 @@ use super::mailbox::{Device, Mailbox, Step, Turn, back_off};
 use gatepost_core::account::MailAddress;
 use gatepost_core::clock::UnixTime;
 use gatepost_store::queue::QueueId;
+
+/// Most attempts to send at once, of all mailboxes. One costs a TLS connection, a piece of the message
+/// and two descriptors, together less than 200 KiB. (Messages for Graph have a bound of their own:
+/// `limits.graph_messages`.)
+const SENDS: usize = 128;
+
+/// Most of them that slow mailboxes take, one each. The rest stays for those that are done in a moment.
+const SLOW_SENDS: usize = 96;
+
+/// Most looks into Sent Items at once. Each is one small request, and nobody waits for it.
+const LOOKS: usize = 4;
 
 /// A message that waits.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,6 +80,12 @@ pub(super) struct Lanes {
     looked_for: HashMap<QueueId, MailAddress>,
     known: HashSet<QueueId>,
     per_minute: usize,
+    sends: usize,
+    /// Those of [`Lanes::sends`] that began when their mailbox was slow.
+    slow: HashSet<QueueId>,
+    /// Slow mailboxes that wait until others end.
+    held: VecDeque<MailAddress>,
+    looks_under_way: usize,
 }
 
 impl Lanes {
@@ -82,6 +99,10 @@ impl Lanes {
             looked_for: HashMap::new(),
             known: HashSet::new(),
             per_minute,
+            sends: 0,
+            slow: HashSet::new(),
+            held: VecDeque::new(),
+            looks_under_way: 0,
         }
     }
 
@@ -134,22 +155,33 @@ impl Lanes {
 
     /// Returns what to do now. The caller says with [`Lanes::done`] how it ended.
     pub(super) fn take(&mut self, now: Instant) -> Option<Task> {
-        if let Some(&(due, id, looks)) = self.looks.first()
+        if let Some(&(due, id, looks)) = self.looks.first().filter(|_| self.looks_under_way < LOOKS)
             && due <= now
         {
             self.looks.pop_first();
             let mailbox = self.looked_for.get(&id)?.clone();
+            self.looks_under_way += 1;
             return Some(Task { id, mailbox, step: Step::Look(looks) });
         }
-        while let Some(((due, _), name)) = self.agenda.first().cloned()
+        while let Some(((due, _), name)) = self.agenda.first().filter(|_| self.sends < SENDS).cloned()
             && due <= now
         {
             self.agenda.pop_first();
             let mailbox = self.mailboxes.get_mut(&name)?;
             mailbox.listed = None;
+            let is_slow = mailbox.is_slow(now);
+            if is_slow && self.slow.len() >= SLOW_SENDS {
+                mailbox.is_held = true;
+                self.held.push_back(name);
+                continue;
+            }
             let taken = mailbox.take(now, self.per_minute);
             self.list(&name, now);
             if let Some((id, step)) = taken {
+                self.sends += 1;
+                if is_slow {
+                    self.slow.insert(id);
+                }
                 return Some(Task { id, mailbox: name, step });
             }
         }
@@ -158,14 +190,18 @@ impl Lanes {
 
     /// Returns when there is something to do again, without a new message or the end of a task.
     pub(super) fn next(&self) -> Option<Instant> {
-        let look = self.looks.first().map(|(due, _, _)| *due);
-        let mailbox = self.agenda.first().map(|((due, _), _)| *due);
+        let look = self.looks.first().filter(|_| self.looks_under_way < LOOKS).map(|(due, _, _)| *due);
+        let mailbox = self.agenda.first().filter(|_| self.sends < SENDS).map(|((due, _), _)| *due);
         look.into_iter().chain(mailbox).min()
     }
 
     /// Notes how a task ended.
     pub(super) fn done(&mut self, task: Task, end: End, now: Instant) {
         let Task { id, mailbox: name, step } = task;
+        match step {
+            Step::Look(_) => self.looks_under_way = self.looks_under_way.saturating_sub(1),
+            Step::Send(..) => self.leave_place(id, now),
+        }
         let (device, accepted) = match (step, end) {
             (Step::Look(looks), End::Look(wait)) => {
                 self.looks.insert((now + wait, id, looks + 1));
@@ -183,7 +219,7 @@ impl Lanes {
             (Step::Send(device, accepted), _) => (device, accepted),
         };
         let Some(mailbox) = self.mailboxes.get_mut(&name) else { return };
-        mailbox.under_way = mailbox.under_way.saturating_sub(1);
+        mailbox.ended(id, !matches!(end, End::Postponed(_) | End::Gone), now);
         match end {
             // A message that was set aside says nothing about a mailbox that sends others.
             End::Paused(_) | End::Broke(_) if device.is_none() && mailbox.faults == 0 => {}
@@ -299,9 +335,23 @@ impl Lanes {
         }
     }
 
+    /// Notes that an attempt to send ended. A slow mailbox that waited for that may have its turn.
+    fn leave_place(&mut self, id: QueueId, now: Instant) {
+        self.sends = self.sends.saturating_sub(1);
+        self.slow.remove(&id);
+        if self.slow.len() < SLOW_SENDS
+            && let Some(name) = self.held.pop_front()
+        {
+            if let Some(mailbox) = self.mailboxes.get_mut(&name) {
+                mailbox.is_held = false;
+            }
+            self.list(&name, now);
+        }
+    }
+
     /// Puts a mailbox into the agenda for its next turn. One whose turn it is keeps its place.
     fn list(&mut self, name: &MailAddress, now: Instant) {
-        let Some(mailbox) = self.mailboxes.get_mut(name) else { return };
+        let Some(mailbox) = self.mailboxes.get_mut(name).filter(|mailbox| !mailbox.is_held) else { return };
         let next = mailbox.next(now, self.per_minute);
         if let (Some((listed, _)), Some(next)) = (mailbox.listed, next)
             && listed <= now

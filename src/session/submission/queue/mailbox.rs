@@ -17,6 +17,10 @@ pub(super) const MINUTE: Duration = Duration::from_secs(60);
 /// limiter shares them with clients that send directly.
 const AT_ONCE: usize = 3;
 
+/// An attempt that takes so long is slow. Others take a second or two, and a server that is slow to
+/// answer, or a line that is busy with a large message, takes longer.
+const SLOW: Duration = Duration::from_secs(20);
+
 /// Times in a row that a mailbox cannot send one message before the next message is tried.
 const STUCK: u32 = 3;
 
@@ -56,7 +60,12 @@ pub(super) struct Mailbox {
     pub(super) aside: BTreeSet<(Instant, QueueId, UnixTime)>,
     /// Whether a message set aside goes before those of the lanes, so that neither starves.
     pub(super) aside_is_next: bool,
-    pub(super) under_way: usize,
+    /// What is under way, and since when.
+    pub(super) begun: Vec<(QueueId, Instant)>,
+    /// Whether the attempt that ended last took long.
+    pub(super) was_slow: bool,
+    /// Whether it waits until fewer slow mailboxes send.
+    pub(super) is_held: bool,
     pub(super) sent: SlidingWindow<Instant>,
     pub(super) faults: u32,
     pub(super) paused: Option<Instant>,
@@ -82,8 +91,10 @@ pub(super) struct Lane {
 impl Mailbox {
     /// Returns when it may do something next, not before `now`. `None`: when a task ends, or never.
     pub(super) fn next(&mut self, now: Instant, per_minute: usize) -> Option<Instant> {
-        let at_once = if self.faults > 0 { 1 } else { AT_ONCE };
-        if self.under_way >= at_once.min(per_minute) {
+        // Three connections would help a slow mailbox little, and hold what others need.
+        let at_once = if self.faults > 0 || self.is_slow(now) { 1 } else { AT_ONCE };
+        let under_way = self.begun.len();
+        if under_way >= at_once.min(per_minute) {
             return None;
         }
         let aside = self.aside.first().map(|(due, _, _)| *due);
@@ -91,10 +102,10 @@ impl Mailbox {
         let Some(due) = due else {
             // It is remembered until its minute is over.
             let last = self.sent.in_the_way(MINUTE, now, 1)?;
-            return (self.under_way == 0).then(|| last + MINUTE);
+            return (under_way == 0).then(|| last + MINUTE);
         };
         let mut next = due.max(now).max(self.paused.unwrap_or(now)).max(self.asked.unwrap_or(now));
-        if let Some(sent) = self.sent.in_the_way(MINUTE, now, per_minute - self.under_way) {
+        if let Some(sent) = self.sent.in_the_way(MINUTE, now, per_minute - under_way) {
             next = next.max(sent + MINUTE);
         }
         Some(next)
@@ -123,8 +134,23 @@ impl Mailbox {
             }
             _ => return None,
         };
-        self.under_way += 1;
+        self.begun.push((id, now));
         Some((id, step))
+    }
+
+    /// Whether its attempts take long.
+    pub(super) fn is_slow(&self, now: Instant) -> bool {
+        self.was_slow || self.begun.iter().any(|(_, begun)| now.saturating_duration_since(*begun) >= SLOW)
+    }
+
+    /// Notes that an attempt ended, and whether it says how fast the mailbox is.
+    pub(super) fn ended(&mut self, id: QueueId, tells: bool, now: Instant) {
+        if let Some(at) = self.begun.iter().position(|(begun, _)| *begun == id) {
+            let (_, begun) = self.begun.swap_remove(at);
+            if tells {
+                self.was_slow = now.saturating_duration_since(begun) >= SLOW;
+            }
+        }
     }
 
     /// Notes that it cannot send until then.
@@ -196,6 +222,6 @@ impl Mailbox {
 
     /// Whether nothing needs to be remembered about it.
     pub(super) fn is_idle(&self) -> bool {
-        self.lanes.is_empty() && self.aside.is_empty() && self.under_way == 0
+        self.lanes.is_empty() && self.aside.is_empty() && self.begun.is_empty()
     }
 }

@@ -34,6 +34,8 @@ pub(super) enum Attempted {
         /// Whether the fault may be the message's: the connection broke in the middle of it.
         is_suspect: bool,
     },
+    /// Gatepost itself cannot try it now, and the mailbox is not at fault.
+    Postponed(Failure),
     /// Microsoft does not take this message for now.
     Aside(Failure),
     /// Microsoft does not take this message.

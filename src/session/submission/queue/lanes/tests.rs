@@ -185,6 +185,71 @@ fn no_minute_has_more_than_thirty_and_the_oldest_of_many_waits_no_longer_than_th
 }
 
 #[test]
+fn slow_mailboxes_take_one_connection_each_and_never_all_places() {
+    let mut test = Test::new();
+    for id in 0..900 {
+        test.add(id, &format!("slow{}", id / 3), &format!("printer {id}"));
+    }
+    // Nobody knows yet that they are slow.
+    let first = test.all();
+    assert_eq!(first.len(), SENDS);
+    assert!(test.lanes.next().is_none(), "there is no place until an attempt ends");
+    test.now += 60 * SECOND;
+    for task in first {
+        test.done(task, End::Over);
+    }
+    for round in 0..8 {
+        let tasks = test.all();
+        test.add(1_000 + round, "quick", "scanner");
+        let quick = test.all();
+        assert_eq!(Test::ids(&quick), [1_000 + round], "round {round}");
+        quick.into_iter().for_each(|task| test.done(task, End::Over));
+        let of_slow = tasks.iter().filter(|task| test.lanes.slow.contains(&task.id)).count();
+        assert!(of_slow <= SLOW_SENDS, "{of_slow}");
+        test.now += 60 * SECOND;
+        tasks.into_iter().for_each(|task| test.done(task, End::Over));
+    }
+    for _ in 0..100 {
+        test.now += 60 * SECOND;
+        test.all().into_iter().for_each(|task| test.done(task, End::Over));
+    }
+    assert!(test.lanes.known.is_empty() && test.lanes.held.is_empty(), "every slow one had its turn");
+}
+
+#[test]
+fn a_mailbox_that_is_slow_no_longer_uses_all_of_its_connections_again() {
+    let mut test = Test::new();
+    for id in 1..=9 {
+        test.add(id, "anna", &format!("printer {id}"));
+    }
+    let mut tasks = test.all();
+    assert_eq!(Test::ids(&tasks), [1, 2, 3]);
+    test.now += 25 * SECOND;
+    test.done(tasks.remove(0), End::Over);
+    assert_eq!(test.take(), None, "the others take as long");
+    tasks.into_iter().for_each(|task| test.done(task, End::Over));
+    let mut tasks = test.all();
+    assert_eq!(Test::ids(&tasks), [4]);
+    test.now += SECOND;
+    test.done(tasks.remove(0), End::Over);
+    assert_eq!(Test::ids(&test.all()), [5, 6, 7]);
+}
+
+#[test]
+fn looks_have_places_of_their_own() {
+    let mut test = Test::new();
+    for id in 1..=6 {
+        test.lanes.add_look(QueueId(id), name("anna"), test.now);
+    }
+    test.add(7, "anna", "printer");
+    let mut tasks = test.all();
+    assert_eq!(Test::ids(&tasks), [1, 2, 3, 4, 7]);
+    assert_eq!(test.lanes.next(), None);
+    test.done(tasks.remove(0), End::Over);
+    assert_eq!(Test::ids(&test.all()), [5]);
+}
+
+#[test]
 fn what_left_before_a_restart_counts_for_its_minute() {
     let mut test = Test::new();
     test.lanes.adjust(3);
