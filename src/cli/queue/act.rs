@@ -7,6 +7,11 @@ use crate::cli::output;
 use crate::cli::queue_options::{QueueDiscardOptions, QueueRetryOptions};
 use gatepost_store::queue::{Acted, QueueId, State};
 
+/// When a message is tried that waits. A wait that Microsoft asked for, and the limit of the mailbox, are
+/// known to the service alone.
+const WHEN: &str = "If the service runs, it tries within seconds, or as soon as a wait that Microsoft asked for and \
+                    `queue.messages_per_minute` allow it.";
+
 /// Lets messages be tried again. Returns the exit code.
 pub fn retry(options: &QueueRetryOptions) -> u8 {
     with_queue(&options.settings, async |context| match options.all_failed {
@@ -46,7 +51,7 @@ async fn retry_one(context: &QueueContext, id: QueueId) -> anyhow::Result<String
         State::Unknown | State::Looking => " It may have been sent before, so it may arrive twice.",
         _ => "",
     };
-    Ok(format!("Message {id} waits for its next try: within seconds if the service runs.{twice}\n"))
+    Ok(format!("Message {id} waits for its next try. {WHEN}{twice}\n"))
 }
 
 async fn retry_failed(context: &QueueContext) -> anyhow::Result<String> {
@@ -59,8 +64,8 @@ async fn retry_failed(context: &QueueContext) -> anyhow::Result<String> {
     }
     Ok(match retried.as_slice() {
         [] => "There are no failed messages.\n".to_owned(),
-        [id] => format!("Message {id} waits for its next try: within seconds if the service runs.\n"),
-        ids => format!("{} messages wait for their next try: within seconds if the service runs.\n", ids.len()),
+        [id] => format!("Message {id} waits for its next try. {WHEN}\n"),
+        ids => format!("{} messages wait for their next try. {WHEN}\n", ids.len()),
     })
 }
 

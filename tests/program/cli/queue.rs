@@ -184,6 +184,10 @@ async fn a_person_retries_discards_and_exports_and_the_audit_log_has_it() {
     assert!(world.told(&["queue", "retry", "--all-failed"]).starts_with("Message 2 waits for its next try"));
     let told = world.told(&["queue", "retry", "3"]);
     assert!(told.contains("It may have been sent before, so it may arrive twice."), "{told}");
+    assert!(
+        told.contains("as soon as a wait that Microsoft asked for and `queue.messages_per_minute` allow"),
+        "{told}"
+    );
     assert!(world.states().await.iter().all(|(_, state)| *state == State::Waiting));
     assert_eq!(world.told(&["queue", "retry", "--all-failed"]), "There are no failed messages.\n");
     assert_eq!(world.directory.gatepost(&["queue", "export", "1"]).stdout, content("waits").as_bytes());
