@@ -108,8 +108,9 @@ impl Telling<'_> {
         };
         metrics.queue.outcome(counted);
         let severity = match fate {
-            // A person must act, whoever was at fault.
+            // A person must act.
             Fate::Failed | Fate::Unknown => Severity::Warn,
+            Fate::Delayed(_) | Fate::Looked(_) if failure.actor == Actor::Nobody => Severity::Info,
             Fate::Delayed(_) | Fate::Looked(_) => Severity::from(&failure),
         };
         match severity {
