@@ -207,7 +207,7 @@ impl Lanes {
                 self.looks.insert((now + wait, id, looks + 1));
                 return;
             }
-            (Step::Look(looks), End::Postponed(wait)) => {
+            (Step::Look(looks), End::Paused(wait) | End::Postponed(wait)) => {
                 self.looks.insert((now + wait, id, looks));
                 return;
             }
