@@ -39,8 +39,9 @@ impl Certificates {
         let valid = (year, year + 1);
         let authority = make_authority("Gatepost sandbox authority", valid)?;
         let stranger = make_authority("An authority nobody trusts", valid)?;
-        // The second name stands for the server of High Volume Email, which Gatepost knows by it.
-        let names = ["localhost".to_owned(), "smtp.hve.mx.microsoft".to_owned()];
+        // The second name stands for the server of High Volume Email, which Gatepost knows by it, and
+        // the third for that of uploads, which is another one than Graph's at Microsoft.
+        let names = ["localhost", "smtp.hve.mx.microsoft", "outlook.office.com"].map(str::to_owned);
         Ok(Self {
             ca_pem: authority.pem(),
             good: identity(&authority, &names, valid)?,

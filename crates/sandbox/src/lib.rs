@@ -387,6 +387,13 @@ impl Sandbox {
         self.shared.set_graph_consent(permissions);
     }
 
+    /// The host that upload sessions opened from now on name, such as `outlook.office.com` as at
+    /// Microsoft, or one that is not Microsoft's. This service answers for it, and shows a certificate
+    /// for that one. `None`, as at the start, is Graph's own.
+    pub fn set_upload_host(&self, host: Option<&str>) {
+        self.shared.set_upload_host(host.map(str::to_owned));
+    }
+
     /// What the administrator has consented to at Exchange Online, for users and for applications,
     /// such as `["IMAP.AccessAsApp"]`; tokens issued from now on permit nothing else. `None`, as at
     /// the start, is everything that the sandbox knows.

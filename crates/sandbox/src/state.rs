@@ -110,6 +110,8 @@ pub(super) struct SandboxState {
     pub(super) drafts: Drafts,
     /// `None`: everything that Graph offers here.
     graph_consent: Mutex<Option<Vec<String>>>,
+    /// Where upload sessions are; `None`: at Graph itself.
+    upload_host: Mutex<Option<String>>,
     may_read_application: AtomicBool,
     token_lifetime: Mutex<Duration>,
     pub(super) stop: CancellationToken,
@@ -150,6 +152,7 @@ impl SandboxState {
             concurrent_calls: ConcurrentCalls::default(),
             drafts: Drafts::default(),
             graph_consent: Mutex::default(),
+            upload_host: Mutex::default(),
             may_read_application: AtomicBool::new(false),
             token_lifetime: Mutex::new(config.token_lifetime),
             stop: CancellationToken::new(),
@@ -187,6 +190,14 @@ impl SandboxState {
 
     pub(super) fn set_graph_consent(&self, permissions: Option<Vec<String>>) {
         *self.graph_consent.lock() = permissions;
+    }
+
+    pub(super) fn upload_host(&self) -> Option<String> {
+        self.upload_host.lock().clone()
+    }
+
+    pub(super) fn set_upload_host(&self, host: Option<String>) {
+        *self.upload_host.lock() = host;
     }
 
     pub(super) fn set_token_lifetime(&self, lifetime: Duration) {

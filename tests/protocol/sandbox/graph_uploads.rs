@@ -76,9 +76,21 @@ async fn a_file_arrives_in_order_and_without_a_token() {
     ] {
         assert_eq!(ask(range, length, None).await.0, status, "{range}");
     }
+    // An upload that broke says where it goes on, and to nobody with a token.
+    let ca = reqwest::Certificate::from_pem(sandbox.ca_pem().as_bytes()).unwrap();
+    let http = reqwest::Client::builder().no_proxy().tls_certs_only([ca]).build().unwrap();
+    let shown = http.get(url).send().await.unwrap();
+    assert_eq!(shown.status(), 200);
+    assert_eq!(body(shown).await["nextExpectedRanges"], json!(["10"]));
+    assert_eq!(http.get(url).bearer_auth(token.expose()).send().await.unwrap().status(), 401);
     let (status, answer) = ask("bytes 10-3000001/3000002", SIZE - 10, None).await;
     assert!(status == 201 && answer.headers().contains_key("location"));
     assert_eq!(ask("bytes 0-9/3000002", 10, None).await.0, 404, "the session is over");
+    assert_eq!(http.get(url).send().await.unwrap().status(), 404);
+    let listed = alice.request(Method::GET, &format!("{draft}/attachments?$select=id")).send().await.unwrap();
+    let listed = body(listed).await;
+    let files = listed["value"].as_array().unwrap();
+    assert!(files.len() == 1 && files[0]["id"].is_string() && files[0]["contentBytes"].is_null(), "{listed}");
 
     assert_eq!(post(&alice, &format!("{draft}/send"), json!({})).await.status(), 202);
     assert_eq!((sandbox.messages(ALICE, "Drafts").len(), sandbox.messages(ALICE, "Sent Items").len()), (0, 1));

@@ -29,6 +29,16 @@ impl Request {
         let _gone = self.socket.shutdown().await;
     }
 
+    pub(crate) fn target(&self) -> &str {
+        &self.target
+    }
+
+    /// Leads to another place than was asked for.
+    pub(crate) fn leading_to(mut self, target: String) -> Self {
+        self.target = target;
+        self
+    }
+
     pub(crate) fn head(&self) -> &str {
         &self.head
     }

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::admitted::AuthorizedCall;
 use super::error::GraphError;
+use super::query::Query;
 use super::send;
 use crate::http::body::Answer;
 use crate::http::call::plain;
@@ -22,8 +23,9 @@ impl AuthorizedCall<'_> {
         let (identity, content) = self.content(message)?;
         let attachments = Letter::read(&content).attachments();
         let context = format!("users('{}')/messages/attachments", self.address);
+        let query = Query::parse(self.call.head.uri.query().unwrap_or_default())?;
         let shown = |index: usize, attachment: &Attachment| {
-            json!({
+            let mut whole = json!({
                 "@odata.type": "#microsoft.graph.fileAttachment",
                 "id": self.attachment_id(identity, index),
                 "name": attachment.name,
@@ -32,7 +34,12 @@ impl AuthorizedCall<'_> {
                 "isInline": attachment.content_id.is_some(),
                 "contentId": attachment.content_id,
                 "contentBytes": STANDARD.encode(&attachment.content),
-            })
+            });
+            if let (Value::Object(properties), false) = (&mut whole, query.select.is_empty()) {
+                let is_selected = |name: &str| query.select.contains(&name.to_ascii_lowercase());
+                properties.retain(|name, _| name == "id" || name.starts_with('@') || is_selected(name));
+            }
+            whole
         };
         match one {
             Some(one) => {

@@ -47,8 +47,8 @@ struct Session {
 /// What became of a range.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Taken {
-    /// The next one begins here.
-    More(usize),
+    /// There is more of the file to come.
+    More,
     /// The file is attached; its number.
     Attached(usize),
     /// It is not the next range of the file; that begins here.
@@ -115,11 +115,19 @@ impl Drafts {
         }
         so_far.reserve_exact(total - start);
         so_far.extend_from_slice(range);
-        if so_far.len() < total {
-            return Taken::More(so_far.len());
+        session.expires = now + SESSION;
+        if session.file.content.len() < total {
+            return Taken::More;
         }
         let Some(Session { of, file, .. }) = kept.sessions.remove(token) else { return Taken::NoSession };
         attach(&mut kept, &of, file).map_or(Taken::NoSession, Taken::Attached)
+    }
+
+    /// Where the next range begins, and when the session ends.
+    pub(super) fn progress(&self, token: &str, now: i64) -> Option<(usize, i64)> {
+        let kept = self.0.lock();
+        let session = kept.sessions.get(token).filter(|session| now < session.expires)?;
+        Some((session.file.content.len(), session.expires))
     }
 
     /// Ends a session. Returns whether there was one.
@@ -158,13 +166,16 @@ mod tests {
         assert_eq!(drafts.open("a@x", 1, file(), 6, 0), None);
         drafts.keep("a@x", 1, Draft::default(), Vec::new());
         let (token, _) = drafts.open("a@x", 1, file(), 6, 0).unwrap();
-        assert_eq!(drafts.put(&token, 0, 6, b"abcd", 0), Taken::More(4));
+        assert_eq!(drafts.put(&token, 0, 6, b"abcd", 0), Taken::More);
         for (start, total, range) in [(0, 6, &b"abcd"[..]), (5, 6, b"f"), (4, 7, b"ef"), (4, 6, b"efg")] {
             assert_eq!(drafts.put(&token, start, total, range, 0), Taken::OutOfOrder(4));
         }
+        assert_eq!(drafts.progress(&token, 1), Some((4, SESSION)));
+        assert_eq!(drafts.progress(&token, SESSION), None);
         assert_eq!(drafts.put(&token, 4, 6, b"ef", SESSION), Taken::NoSession);
         assert_eq!(drafts.put(&token, 4, 6, b"ef", 1), Taken::Attached(0));
         assert_eq!(drafts.put(&token, 6, 6, b"", 1), Taken::NoSession);
+        assert_eq!(drafts.progress(&token, 1), None, "it ends with the file");
         assert!(String::from_utf8(drafts.compose("a@x", 1, 0).unwrap()).unwrap().contains("YWJjZGVm"));
     }
 

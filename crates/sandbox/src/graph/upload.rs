@@ -46,8 +46,9 @@ impl AuthorizedCall<'_> {
         let (identity, now) = (self.draft(message)?, self.shared.time.unix_seconds());
         let opened = self.shared.drafts.open(&self.address, identity, file, size, now);
         let (token, expires) = opened.ok_or_else(send::no_draft)?;
+        let base = self.shared.upload_host().map_or_else(|| self.base(), |host| format!("https://{host}"));
         let session = json!({
-            "uploadUrl": format!("{}{PATH}{token}?authtoken={token}", self.base()),
+            "uploadUrl": format!("{base}{PATH}{token}?authtoken={token}"),
             "expirationDateTime": calendar::iso(expires),
             "nextExpectedRanges": ["0-"],
         });
@@ -73,10 +74,22 @@ fn take(shared: &SandboxState, call: &Call, token: &str) -> Result<Answer, Graph
     }
     match call.head.method {
         Method::PUT => put(shared, call, token),
+        Method::GET => show(shared, token),
         Method::DELETE if shared.drafts.cancel(token) => Ok(empty(StatusCode::NO_CONTENT)),
         Method::DELETE => Err(GraphError::item_not_found()),
-        _ => Err(GraphError::new(405, "Request_BadRequest", "Only PUT and DELETE are allowed.")),
+        _ => Err(GraphError::new(405, "Request_BadRequest", "Only GET, PUT and DELETE are allowed.")),
     }
+}
+
+/// Shows how far an upload has come.
+fn show(shared: &SandboxState, token: &str) -> Result<Answer, GraphError> {
+    let (next, expires) = shared.drafts.progress(token, shared.time.unix_seconds()).ok_or_else(no_session)?;
+    let body = json!({"expirationDateTime": calendar::iso(expires), "nextExpectedRanges": [next.to_string()]});
+    Ok(plain(StatusCode::OK, "application/json", body.to_string()))
+}
+
+fn no_session() -> GraphError {
+    GraphError::new(404, "ErrorItemNotFound", "The upload session is not found.")
 }
 
 fn put(shared: &SandboxState, call: &Call, token: &str) -> Result<Answer, GraphError> {
@@ -88,16 +101,12 @@ fn put(shared: &SandboxState, call: &Call, token: &str) -> Result<Answer, GraphE
     if call.body.is_empty() || end - start + 1 != call.body.len() {
         return Err(GraphError::bad_request("The Content-Range header does not fit the length of the content."));
     }
-    let more = |next: usize| {
-        let body = json!({"nextExpectedRanges": [next.to_string()]}).to_string();
-        plain(StatusCode::OK, "application/json", body)
-    };
     match shared.drafts.put(token, start, total, &call.body, shared.time.unix_seconds()) {
-        Taken::More(next) => Ok(more(next)),
+        Taken::More => show(shared, token),
         Taken::OutOfOrder(_) => {
             Err(GraphError::new(416, "InvalidRange", "The range is not the next one that is expected."))
         }
-        Taken::NoSession => Err(GraphError::new(404, "ErrorItemNotFound", "The upload session is not found.")),
+        Taken::NoSession => Err(no_session()),
         Taken::Attached(number) => {
             let mut answer = empty(StatusCode::CREATED);
             set(
