@@ -54,6 +54,16 @@ const RELAYED: (&str, &str) = (THIRD, "hunter2-relay");
 
 use Alone::{Password, Ready, SignedIn};
 
+/// Contoso's tenant, as a file names it: its applications, and its accounts.
+const fn contoso(
+    file: &'static str,
+    public: &'static str,
+    confidential: (&'static str, &'static str),
+    accounts: &'static [(Alone, &'static [&'static str])],
+) -> Tenant {
+    Tenant { file, id: CONTOSO, domain: "contoso.com", public, confidential, accounts }
+}
+
 const TENANTS: [Tenant; 12] = [
     Tenant {
         file: "email-oauth2-proxy/desktop.config",
@@ -66,17 +76,12 @@ const TENANTS: [Tenant; 12] = [
             (SignedIn("office@contoso.com"), &["IMAP", "POP3", "SMTP"]),
         ],
     },
-    Tenant {
-        file: "email-oauth2-proxy/server.config",
-        id: CONTOSO,
-        domain: "contoso.com",
-        public: NONE,
-        confidential: (FIRST, "hunter2%server"),
-        accounts: &[
-            (Ready("scanner@contoso.com"), &["IMAP", "SMTP"]),
-            (Ready("archive@fabrikam.com"), &["IMAP", "SMTP"]),
-        ],
-    },
+    contoso(
+        "email-oauth2-proxy/server.config",
+        NONE,
+        (FIRST, "hunter2%server"),
+        &[(Ready("scanner@contoso.com"), &["IMAP", "SMTP"]), (Ready("archive@fabrikam.com"), &["IMAP", "SMTP"])],
+    ),
     Tenant {
         file: "email-oauth2-proxy/government.config",
         id: CONTOSO,
@@ -85,25 +90,18 @@ const TENANTS: [Tenant; 12] = [
         confidential: (SECOND, "hunter2-fax"),
         accounts: &[(SignedIn("clerk@adatum.com"), &["POP3", "SMTP"]), (Password("fax@adatum.com"), &["SMTP"])],
     },
-    Tenant {
-        file: "davmail/workstation.properties",
-        id: CONTOSO,
-        domain: "contoso.com",
-        public: FIRST,
-        confidential: (NONE, ""),
-        accounts: &[(SignedIn("anna@contoso.com"), &["IMAP", "POP3", "SMTP"])],
-    },
-    Tenant {
-        file: "davmail/server.properties",
-        id: CONTOSO,
-        domain: "contoso.com",
-        public: THIRD,
-        confidential: (NONE, ""),
-        accounts: &[
-            (Password("anna@contoso.com"), &["IMAP", "SMTP"]),
-            (Password("scanner@fabrikam.com"), &["IMAP", "SMTP"]),
-        ],
-    },
+    contoso(
+        "davmail/workstation.properties",
+        FIRST,
+        (NONE, ""),
+        &[(SignedIn("anna@contoso.com"), &["IMAP", "POP3", "SMTP"])],
+    ),
+    contoso(
+        "davmail/server.properties",
+        THIRD,
+        (NONE, ""),
+        &[(Password("anna@contoso.com"), &["IMAP", "SMTP"]), (Password("scanner@fabrikam.com"), &["IMAP", "SMTP"])],
+    ),
     Tenant {
         file: "davmail/china.properties",
         id: CONTOSO,
@@ -112,60 +110,37 @@ const TENANTS: [Tenant; 12] = [
         confidential: (NONE, ""),
         accounts: &[(SignedIn("li@contoso.cn"), &["IMAP", "SMTP"])],
     },
-    Tenant {
-        file: "genesys/imap.cfg",
-        id: CONTOSO,
-        domain: "contoso.com",
-        public: FIRST,
-        confidential: (NONE, ""),
-        accounts: &[
-            (Password("info@contoso.com"), &["IMAP", "SMTP"]),
-            (Password("sales@contoso.com"), &["IMAP", "SMTP"]),
-        ],
-    },
-    Tenant {
-        file: "genesys/graph.cfg",
-        id: CONTOSO,
-        domain: "contoso.com",
-        public: NONE,
-        confidential: (FIRST, "hunter2~graph"),
-        accounts: &[(Ready("support@contoso.com"), &["IMAP", "SMTP"])],
-    },
-    Tenant {
-        file: "genesys/mixed.cfg",
-        id: CONTOSO,
-        domain: "contoso.com",
-        public: SECOND,
-        confidential: (FIRST, "hunter2-hotline"),
-        accounts: &[
-            (Ready("hotline@contoso.com"), &["POP3", "IMAP"]),
-            (Password("orders@fabrikam.com"), &["POP3", "IMAP"]),
-        ],
-    },
-    Tenant {
-        file: "smtp-oauth-relay/production.env",
-        id: CONTOSO,
-        domain: "contoso.com",
-        public: NONE,
-        confidential: RELAYED,
-        accounts: &[(Ready("scanner@contoso.com"), &["sending through Graph"])],
-    },
-    Tenant {
-        file: "smtp-oauth-relay/keyvault.env",
-        id: CONTOSO,
-        domain: "contoso.com",
-        public: NONE,
-        confidential: RELAYED,
-        accounts: &[(Ready("scanner@contoso.com"), &["sending through Graph"])],
-    },
-    Tenant {
-        file: "smtp-oauth-relay/development.env",
-        id: CONTOSO,
-        domain: "contoso.com",
-        public: NONE,
-        confidential: RELAYED,
-        accounts: &[(Ready("scanner@contoso.com"), &["sending through Graph"])],
-    },
+    contoso(
+        "genesys/imap.cfg",
+        FIRST,
+        (NONE, ""),
+        &[(Password("info@contoso.com"), &["IMAP", "SMTP"]), (Password("sales@contoso.com"), &["IMAP", "SMTP"])],
+    ),
+    contoso("genesys/graph.cfg", NONE, (FIRST, "hunter2~graph"), &[(Ready("support@contoso.com"), &["IMAP", "SMTP"])]),
+    contoso(
+        "genesys/mixed.cfg",
+        SECOND,
+        (FIRST, "hunter2-hotline"),
+        &[(Ready("hotline@contoso.com"), &["POP3", "IMAP"]), (Password("orders@fabrikam.com"), &["POP3", "IMAP"])],
+    ),
+    contoso(
+        "smtp-oauth-relay/production.env",
+        NONE,
+        RELAYED,
+        &[(Ready("scanner@contoso.com"), &["sending through Graph"])],
+    ),
+    contoso(
+        "smtp-oauth-relay/keyvault.env",
+        NONE,
+        RELAYED,
+        &[(Ready("scanner@contoso.com"), &["sending through Graph"])],
+    ),
+    contoso(
+        "smtp-oauth-relay/development.env",
+        NONE,
+        RELAYED,
+        &[(Ready("scanner@contoso.com"), &["sending through Graph"])],
+    ),
 ];
 
 impl Alone {

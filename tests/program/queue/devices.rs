@@ -119,7 +119,7 @@ pub(crate) async fn send(device: u8, server: SocketAddr, message_id: &str, octet
 }
 
 /// Sends so many messages, one after the other, as a device with patience does: what was not
-/// accepted is sent anew, as another message. All attempts.
+/// accepted is sent again, as another message. All attempts.
 pub(crate) async fn send_all(device: u8, server: SocketAddr, messages: usize) -> Vec<Attempt> {
     let mut attempts = Vec::new();
     for message in 0..messages {
