@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use hyper::Method;
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use tokio::time::{sleep, timeout};
 
 use super::draft_state::DraftState;
@@ -39,6 +40,19 @@ pub(super) struct Draft {
     state: Option<DraftState>,
 }
 
+/// What became of a draft that is to be removed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Removal {
+    /// There is none any more.
+    Removed,
+    /// It was sent, and is no draft.
+    Sent,
+    /// It may have been sent, and nothing of its id is there.
+    Gone,
+    /// The draft of this id is still there, or may be.
+    Remains(String),
+}
+
 #[derive(Deserialize)]
 struct ListBody {
     value: Vec<Shown>,
@@ -51,6 +65,13 @@ struct Shown {
     id: String,
     #[serde(default)]
     is_draft: Option<bool>,
+}
+
+#[derive(Deserialize)]
+struct AttachmentsBody {
+    value: Vec<IgnoredAny>,
+    #[serde(rename = "@odata.nextLink", default)]
+    next_link: Option<String>,
 }
 
 impl Draft {
@@ -78,26 +99,24 @@ impl Draft {
         self.state = None;
     }
 
-    /// Removes it. Returns the id of a draft that remains, and is removed in the background.
-    pub(super) async fn remove(mut self) -> Option<String> {
-        let state = self.state.clone()?;
+    /// Removes it. One that remains is removed in the background.
+    pub(super) async fn remove(&mut self) -> Removal {
+        let Some(state) = self.state.clone() else { return Removal::Removed };
         match timeout(REMOVAL, self.graph.remove_draft(&self.bearer, &state)).await {
-            Ok(Ok(())) => {
+            Ok(Ok(removal)) => {
                 self.state = None;
-                return None;
+                return removal;
             }
             Ok(Err(failure)) if failure.cause == Cause::TokenRefused => {
                 self.state = None;
                 self.graph.leave_draft(&self.bearer, state.clone());
             }
-            Ok(Err(_)) | Err(_) => {}
+            Ok(Err(_)) | Err(_) => self.remove_in_background(),
         }
-        Some(state.id.unwrap_or_else(|| format!("with the mark {}", state.mark)))
+        Removal::Remains(state.id.unwrap_or_else(|| format!("with the mark {}", state.mark)))
     }
-}
 
-impl Drop for Draft {
-    fn drop(&mut self) {
+    fn remove_in_background(&mut self) {
         let Some(state) = self.state.take() else { return };
         // Without a runtime the process is at its end.
         if tokio::runtime::Handle::try_current().is_err() {
@@ -105,6 +124,12 @@ impl Drop for Draft {
         }
         let (graph, bearer) = (Arc::clone(&self.graph), self.bearer.clone());
         self.graph.removals.spawn(async move { graph.remove_patiently(&bearer, state).await });
+    }
+}
+
+impl Drop for Draft {
+    fn drop(&mut self) {
+        self.remove_in_background();
     }
 }
 
@@ -155,12 +180,16 @@ impl GraphClient {
         }
     }
 
-    async fn remove_draft(&self, bearer: &Bearer, state: &DraftState) -> Result<(), Failure> {
+    async fn remove_draft(&self, bearer: &Bearer, state: &DraftState) -> Result<Removal, Failure> {
         if let Some(id) = &state.id {
-            if state.may_be_sent && self.is_draft(bearer, id).await? != Some(true) {
-                return Ok(());
+            if state.may_be_sent {
+                match self.is_draft(bearer, id).await? {
+                    Some(true) => {}
+                    Some(false) => return Ok(Removal::Sent),
+                    None => return Ok(Removal::Gone),
+                }
             }
-            return self.delete_draft(bearer, id).await;
+            return self.delete_draft(bearer, id).await.map(|()| Removal::Removed);
         }
         for pause in LOOKS {
             sleep(pause).await;
@@ -172,7 +201,19 @@ impl GraphClient {
                 break;
             }
         }
-        Ok(())
+        Ok(Removal::Removed)
+    }
+
+    /// Returns how many files a draft has.
+    pub(super) async fn attachments_of(&self, bearer: &Bearer, draft: &str) -> Result<usize, Failure> {
+        let path = format!("{draft}/attachments?$select=id");
+        let response = self.ask(&Method::GET, &path, bearer, 200).await.map_err(Unserved::into_failure)?;
+        let body = self.whole(response).await.map_err(Unserved::into_failure)?;
+        match serde_json::from_slice(&body) {
+            // A list in several pages is longer than what this is asked for.
+            Ok(AttachmentsBody { value, next_link: None }) => Ok(value.len()),
+            _ => Err(self.not_graph("a list of attachments cannot be read")),
+        }
     }
 
     /// Whether a message is still a draft; `None` if there is no such message.

@@ -121,6 +121,33 @@ pub(super) fn not_yet(step: Step, why: &str) -> NotSent {
     )
 }
 
+/// An upload broke, and trying to go on with it did not help.
+pub(super) fn not_resumed(not_sent: NotSent) -> NotSent {
+    with_finding(not_sent, "The upload could not be resumed")
+}
+
+/// The draft was found unsent, and was removed.
+pub(super) fn unsent(why: &NotSent) -> NotSent {
+    let why = &why.failure.message;
+    NotSent::new(
+        Reply::new(451, [3, 0], "Microsoft Graph did not send the message. It was not sent, try again later"),
+        Failure::new(
+            Cause::UpstreamFailed,
+            format!(
+                "the message was not sent, because its draft was still unsent after each request. It was removed ({why})"
+            ),
+        ),
+    )
+}
+
+/// It is not known whether the draft was sent by an earlier request than the one that failed.
+pub(super) fn open(why: NotSent) -> NotSent {
+    if why.is_outcome_unknown() {
+        return why;
+    }
+    NotSent::outcome_unknown(why.failure.actor, &why.failure.message)
+}
+
 /// There is no time for a further request, because the client does not wait longer.
 /// Of its files, so many bytes were taken.
 pub(super) fn too_slow(most: Duration, taken: u64, all: u64) -> NotSent {

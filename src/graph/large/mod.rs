@@ -4,8 +4,9 @@
 //! A message is taken apart for that. `plan` decides which of its parts become the text and which
 //! become files, and refuses a message of which something would be lost. `fields` turns its header
 //! into a draft. `part` decodes the parts, a piece at a time, out of [`MessageOctets`], so that no
-//! large message is in memory. `steps` makes the requests, `failed` explains their answers, and
-//! `draft` removes a draft that is not sent.
+//! large message is in memory; `prepare` does that before anything is sent. `steps` is the way of a
+//! message, `upload` sends a large file and resumes it, `requests` makes each request within the
+//! limits of `patience`, `failed` explains the answers, and `draft` removes a draft that is not sent.
 
 mod draft;
 mod draft_state;
@@ -13,8 +14,12 @@ mod failed;
 mod fields;
 mod octets;
 mod part;
+mod patience;
 mod plan;
+mod prepare;
+mod requests;
 mod steps;
+mod upload;
 mod upload_url;
 
 pub(super) use draft_state::DraftState;

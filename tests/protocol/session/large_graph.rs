@@ -1,14 +1,18 @@
 //! Messages that are too large for `sendMail` and go through Graph as drafts: their files arrive as
 //! they were, and whatever fails in between leaves no draft and gives an honest answer.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use gatepost_core::protocol::MailProtocol::Smtp;
 use gatepost_sandbox::{HttpFault, SandboxAccount, SandboxConfig, Service, UpstreamMode};
+use parking_lot::Mutex;
 
 use crate::common::directory::Directory;
+use crate::session::proxy::proxy;
 use crate::session::support::{ALICE, ALICES, BOB, BOBS, Setup, World};
 
 const BY_GRAPH: &str = "deliver: graph, graph: 'localhost:{graph}', graph_large: draft";
@@ -178,7 +182,7 @@ async fn whatever_fails_before_the_draft_is_sent_leaves_nothing() {
     let directory = Directory::new();
     let world = start(BY_GRAPH, &directory).await;
     let message = usual();
-    for call in ["POST /messages", "POST /messages/{id}/attachments", "createUploadSession", "PUT /upload"] {
+    for call in ["POST /messages", "POST /messages/{id}/attachments", "createUploadSession"] {
         for (fault, _) in faults() {
             let what = format!("{call}: {fault:?}");
             world.sandbox.fail_http(Service::Graph, call, fault, 1);
@@ -188,16 +192,135 @@ async fn whatever_fails_before_the_draft_is_sent_leaves_nothing() {
             nothing_is_left(&world, &what);
         }
     }
-    // The second range of the file.
-    let head = scan(&[("filename=large.pdf", &file(2, LARGE))]);
-    world.sandbox.fail_http(Service::Graph, "PUT /upload", HttpFault::Slow(Duration::ZERO), 1);
-    world.sandbox.fail_http(Service::Graph, "PUT /upload", HttpFault::status(500), 1);
-    let reply = send(&world, &head).await;
-    assert!(reply.starts_with("451 4.3.0 "), "{reply}");
-    nothing_is_left(&world, "the second range");
+    // What no further attempt at a range mends: a session that is gone, a stranger, a refusal.
+    for fault in [HttpFault::code(404, "ErrorItemNotFound"), HttpFault::Redirect, HttpFault::status(403)] {
+        let what = format!("{fault:?}");
+        world.sandbox.fail_http(Service::Graph, "PUT /upload", fault, 1);
+        let reply = send(&world, &message).await;
+        let expected = if what.contains("403") { "550 5.7.1 " } else { "451 4.3.0 " };
+        assert!(reply.starts_with(expected), "{what}: {reply}");
+        nothing_is_left(&world, &what);
+    }
     // Nothing of all that stands in the way of the next message.
     let reply = send(&world, &message).await;
     assert!(reply.starts_with("250 "), "{reply}");
+}
+
+/// Calls of Alice with this name.
+fn calls(world: &World, call: &str) -> u64 {
+    world.sandbox.counters().calls_of(Service::Graph, ALICE, call)
+}
+
+#[tokio::test]
+async fn an_upload_that_breaks_goes_on_where_it_stopped() {
+    let directory = Directory::new();
+    let world = start(BY_GRAPH, &directory).await;
+    let message = usual();
+    let passing =
+        |fault: &HttpFault| !matches!(fault, HttpFault::Redirect | HttpFault::Refuse { status: 403 | 404, .. });
+    // The first range breaks, or the second one, which is the last.
+    for before in [0, 1] {
+        for (fault, is_done) in faults().into_iter().filter(|(fault, _)| passing(fault)) {
+            let what = format!("{fault:?} after {before} ranges");
+            world.sandbox.empty(BOB);
+            let (puts, opened) = (calls(&world, "PUT /upload/{id}"), calls(&world, "POST /messages"));
+            world.sandbox.fail_http(Service::Graph, "PUT /upload", HttpFault::Slow(Duration::ZERO), before);
+            world.sandbox.fail_http(Service::Graph, "PUT /upload", fault, 1);
+            let reply = send(&world, &message).await;
+            assert!(reply.starts_with("250 "), "{what}: {reply}");
+            let inbox = world.sandbox.messages(BOB, "INBOX");
+            let (_, parts) = arrived(&inbox[0]);
+            assert!(inbox.len() == 1 && parts.len() == 3, "{what}");
+            assert!(parts[1].1 == file(1, SMALL) && parts[2].1 == file(2, LARGE), "{what}: the file is another");
+            // What the server has is not sent again.
+            assert_eq!(calls(&world, "PUT /upload/{id}") - puts, 2 + u64::from(!is_done), "{what}");
+            assert_eq!(calls(&world, "POST /messages") - opened, 1, "{what}");
+            assert_eq!(world.sandbox.messages(ALICE, "Drafts").len(), 0, "{what}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_upload_that_breaks_again_and_again_is_given_up() {
+    let directory = Directory::new();
+    let world = start(BY_GRAPH, &directory).await;
+    world.sandbox.fail_http(Service::Graph, "PUT /upload", HttpFault::Slow(Duration::ZERO), 1);
+    world.sandbox.fail_http(Service::Graph, "/upload/", HttpFault::Cut, usize::MAX);
+    let reply = send(&world, &usual()).await;
+    assert!(reply.starts_with("451 4.3.0 "), "{reply}");
+    assert!(world.log.has("The upload could not be resumed"));
+    nothing_is_left(&world, "given up");
+    // A connection that is idle is tried once more by itself.
+    assert!((1..=10).contains(&calls(&world, "GET /upload/{id}")), "{}", calls(&world, "GET /upload/{id}"));
+}
+
+/// A proxy in front of everything, which leads to the sandbox for Microsoft's server of uploads; the
+/// names that it was asked for.
+async fn with_upload_host(host: &str) -> (World, Arc<Mutex<Vec<String>>>, Directory) {
+    let asked = Arc::new(Mutex::new(Vec::new()));
+    let graph = Arc::new(AtomicU16::new(0));
+    let (names, port) = (Arc::clone(&asked), Arc::clone(&graph));
+    let proxy = proxy(move |request| {
+        names.lock().push(request.target().to_owned());
+        let at = format!("127.0.0.1:{}", port.load(Ordering::Relaxed));
+        async move {
+            let is_local = request.target().starts_with("localhost:");
+            let request = if is_local { request } else { request.leading_to(at) };
+            request.tunnel(false).await;
+        }
+    })
+    .await;
+    let directory = Directory::new();
+    let users = vec![SandboxAccount::new(ALICE, ALICES), SandboxAccount::new(BOB, BOBS)];
+    let setup = Setup {
+        listeners: format!("\n  smtp: {{bind: '127.0.0.1:0', {BY_GRAPH}}}"),
+        sandbox: SandboxConfig { accounts: users, ..SandboxConfig::default() },
+        sections: format!(
+            "state: {{directory: '{}'}}\nforward_proxy: {{url: 'http://127.0.0.1:{proxy}', no_proxy: [127.0.0.1]}}",
+            directory.path().display()
+        ),
+        ..Setup::default()
+    };
+    let world = setup.start().await;
+    graph.store(world.sandbox.graph().port(), Ordering::Relaxed);
+    world.sandbox.empty(BOB);
+    world.sandbox.set_upload_host(Some(host));
+    (world, asked, directory)
+}
+
+#[tokio::test]
+async fn the_server_of_uploads_is_another_one_and_gets_no_token() {
+    let (world, asked, _directory) = with_upload_host("outlook.office.com").await;
+    // The sandbox refuses a range, and a question where to go on, that come with a token.
+    world.sandbox.fail_http(Service::Graph, "PUT /upload", HttpFault::Cut, 1);
+    let reply = send(&world, &usual()).await;
+    assert!(reply.starts_with("250 "), "{reply}");
+    let (_, parts) = arrived(&world.sandbox.messages(BOB, "INBOX")[0]);
+    assert!(parts[2].1 == file(2, LARGE));
+    assert!(calls(&world, "PUT /upload/{id}") == 3 && calls(&world, "GET /upload/{id}") == 1);
+    assert!(asked.lock().iter().any(|target| target == "outlook.office.com:443"));
+
+    // A redirection from there is not followed.
+    world.sandbox.fail_http(Service::Graph, "PUT /upload", HttpFault::Redirect, 1);
+    let reply = send(&world, &usual()).await;
+    assert!(reply.starts_with("451 4.3.0 "), "{reply}");
+    let asked = asked.lock();
+    assert!(asked.iter().all(|target| !target.contains("elsewhere")), "{asked:?}");
+    assert_eq!(world.sandbox.messages(BOB, "INBOX").len(), 1);
+}
+
+#[tokio::test]
+async fn files_go_to_no_server_that_is_not_microsofts() {
+    for host in ["files.elsewhere.example", "outlook.office.com.elsewhere.example", "outlook.office.com:8443"] {
+        let (world, asked, _directory) = with_upload_host(host).await;
+        let reply = send(&world, &usual()).await;
+        assert!(reply.starts_with("451 4.3.0 "), "{host}: {reply}");
+        assert!(world.log.has("neither at this Graph nor at Microsoft"), "{host}");
+        let asked = asked.lock().clone();
+        assert!(asked.iter().all(|target| target.starts_with("localhost:")), "{asked:?}");
+        assert_eq!(calls(&world, "PUT /upload/{id}"), 0, "{host}");
+        nothing_is_left(&world, host);
+    }
 }
 
 #[tokio::test]
@@ -211,23 +334,52 @@ async fn a_draft_that_is_sent_is_sent_once_whatever_graph_says() {
             is_done || ["404", "409", "500", "504"].iter().any(|status| what.contains(status)) || what == "Cut";
         world.sandbox.empty(BOB);
         let before = world.sandbox.messages(ALICE, "Sent Items").len();
+        let requests = calls(&world, "POST /messages/{id}/send");
         world.sandbox.fail_http(Service::Graph, "POST /messages/{id}/send", fault, 1);
         let reply = send(&world, &message).await;
         let sent = world.sandbox.messages(ALICE, "Sent Items").len() - before;
-        let expected = match (is_done, is_open) {
-            (true, _) => "250 ",
-            (false, true) => "451 4.4.2 ",
-            (false, false) if what.contains("403") => "550 5.7.1 ",
-            (false, false) => "451 4.3.",
+        let expected = match is_open {
+            // A draft that is found unsent is sent again.
+            true => "250 ",
+            false if what.contains("403") => "550 5.7.1 ",
+            false => "451 4.3.",
         };
         assert!(reply.starts_with(expected), "{what}: {reply}");
         assert_eq!(
             (sent, world.sandbox.messages(BOB, "INBOX").len()),
-            (usize::from(is_done), usize::from(is_done)),
+            (usize::from(is_open), usize::from(is_open)),
             "{what}"
         );
+        let requests = calls(&world, "POST /messages/{id}/send") - requests;
+        assert_eq!(requests, 1 + u64::from(is_open && !is_done), "{what}");
         assert_eq!(world.sandbox.messages(ALICE, "Drafts").len(), 0, "{what}");
     }
+}
+
+#[tokio::test]
+async fn a_draft_that_stays_unsent_is_removed_and_the_client_may_try_again() {
+    let directory = Directory::new();
+    let world = start(BY_GRAPH, &directory).await;
+    world.sandbox.fail_http(Service::Graph, "POST /messages/{id}/send", HttpFault::status(504), 2);
+    let reply = send(&world, &usual()).await;
+    assert!(reply.starts_with("451 4.3.0 ") && reply.contains("not sent"), "{reply}");
+    assert_eq!(calls(&world, "POST /messages/{id}/send"), 2);
+    nothing_is_left(&world, "unsent");
+    assert!(world.log.has("its draft was still unsent") && !world.log.has("cause=outcome-unknown"));
+    let reply = send(&world, &usual()).await;
+    assert!(reply.starts_with("250 "), "{reply}");
+    assert_eq!(world.sandbox.messages(BOB, "INBOX").len(), 1);
+}
+
+#[tokio::test]
+async fn a_second_request_to_send_that_is_late_to_answer_sends_once() {
+    let directory = Directory::new();
+    let world = start(BY_GRAPH, &directory).await;
+    world.sandbox.fail_http(Service::Graph, "POST /messages/{id}/send", HttpFault::status(500), 1);
+    world.sandbox.fail_http(Service::Graph, "POST /messages/{id}/send", HttpFault::RefuseWhenDone(504), 1);
+    let reply = send(&world, &usual()).await;
+    assert!(reply.starts_with("250 "), "{reply}");
+    assert_eq!((world.sandbox.messages(BOB, "INBOX").len(), world.sandbox.messages(ALICE, "Sent Items").len()), (1, 1));
 }
 
 #[tokio::test]
@@ -247,7 +399,7 @@ async fn graphs_short_waits_are_waited_for_at_each_step() {
 async fn a_draft_that_cannot_be_removed_is_named_and_goes_later() {
     let directory = Directory::new();
     let world = start(BY_GRAPH, &directory).await;
-    world.sandbox.fail_http(Service::Graph, "PUT /upload", HttpFault::status(500), 1);
+    world.sandbox.fail_http(Service::Graph, "PUT /upload", HttpFault::code(404, "ErrorItemNotFound"), 1);
     world.sandbox.fail_http(Service::Graph, "permanentDelete", HttpFault::status(403), 2);
     world.sandbox.fail_http(Service::Graph, "DELETE /messages/{id}", HttpFault::status(403), 2);
     let reply = send(&world, &usual()).await;
