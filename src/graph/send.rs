@@ -45,7 +45,8 @@ pub struct Sent {
 
 /// Hears when a message is about to be handed over, which cannot be taken back.
 pub trait HandOver: Sync {
-    /// Whether a message waits for the end of a pause that Graph asks for. If not, the caller does.
+    /// Whether a client waits for the result, for ten minutes. A message then waits for the end of a
+    /// pause that Graph asks for. If not, the caller does, and a large message has time for its size.
     const WAITS: bool;
 
     /// Notes it. False: the message must not be handed over. It may be called more than once for a

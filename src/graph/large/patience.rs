@@ -9,6 +9,8 @@ const UPLOAD: Duration = Duration::from_secs(7 * 60);
 const SEND: Duration = Duration::from_secs(2 * 60);
 /// Time limit for all waits that Graph asks for.
 const WAITS: Duration = Duration::from_secs(60);
+/// Bytes in a second of the slowest line on which a queued message goes out: 0.5 Mbit/s.
+const SLOWEST: u64 = 62_500;
 
 /// Time limits, each from the first request on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +26,12 @@ pub(super) struct Patience {
 impl Patience {
     /// The limits for a message that a client waits for.
     pub(super) const CLIENT: Self = Self::longer(Duration::ZERO);
+
+    /// Returns the limits for a queued message of this many bytes. No client waits, so it has time for
+    /// its size besides: for 150 MB, 47 minutes in all, where a line of 2 Mbit/s needs 10.
+    pub(super) const fn queued(bytes: u64) -> Self {
+        Self::longer(Duration::from_secs(bytes / SLOWEST))
+    }
 
     const fn longer(more: Duration) -> Self {
         let upload = UPLOAD.saturating_add(more);
@@ -46,5 +54,14 @@ mod tests {
         // Both looks at the draft, and its removal, come after the request.
         assert!(Patience::CLIENT.sent + Duration::from_secs(2 * 12 + 20) < Duration::from_secs(600));
         assert!(Patience::CLIENT.upload < needs(LARGE_OCTETS as u64, 2), "why the queue needs more");
+    }
+
+    #[test]
+    fn a_queued_message_has_time_for_its_size() {
+        let largest = Patience::queued(LARGE_OCTETS as u64);
+        assert_eq!(largest.upload, Duration::from_secs(47 * 60));
+        assert!(largest.upload > 4 * needs(LARGE_OCTETS as u64, 2));
+        assert_eq!(largest.sent - largest.upload, SEND);
+        assert!(Patience::queued(3_000_000).upload > Patience::CLIENT.upload);
     }
 }

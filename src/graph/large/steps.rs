@@ -77,13 +77,13 @@ impl GraphClient {
     ///
     /// # Cancel safety
     /// As there.
-    pub async fn send_noted(
+    pub async fn send_noted<H: HandOver>(
         self: &Arc<Self>,
         bearer: &Bearer,
         envelope: &Envelope,
         message: &MessageOctets,
         large: GraphLarge,
-        hand_over: &impl HandOver,
+        hand_over: &H,
     ) -> Result<Sent, NotSent> {
         let is_small = message.length() <= MESSAGE_OCTETS as u64;
         if is_small || large == GraphLarge::Refuse {
@@ -101,7 +101,7 @@ impl GraphClient {
         self.remove_left_drafts(bearer);
         let mut draft = Draft::new(Arc::clone(self), bearer.clone(), prepared.mark.clone());
         let all = prepared.files.iter().map(|(.., length)| length).sum();
-        let patience = Patience::CLIENT;
+        let patience = if H::WAITS { Patience::CLIENT } else { Patience::queued(message.length()) };
         let requests = Requests {
             graph: self,
             bearer,
