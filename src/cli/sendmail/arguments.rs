@@ -4,6 +4,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use super::dsn::Reports;
 use super::outcome::{Code, NotSent};
 
 /// Flags that take a value, in the same word or in the next one.
@@ -36,6 +37,8 @@ pub(super) struct Arguments {
     pub(super) from_header: bool,
     /// Whether a line with a single dot ends the message.
     pub(super) dot_ends: bool,
+    /// The reports that are wished for (`-N`, `-R`, `-V`).
+    pub(super) reports: Reports,
     /// Recipients, as written.
     pub(super) recipients: Vec<String>,
 }
@@ -53,6 +56,7 @@ impl Arguments {
             full_name: None,
             from_header: false,
             dot_ends: true,
+            reports: Reports::default(),
             recipients: Vec::new(),
         };
         match name {
@@ -110,6 +114,9 @@ impl Arguments {
             'b' => self.mode(&value)?,
             'f' | 'r' => self.sender = Some(value),
             'F' => self.full_name = Some(value).filter(|name| !name.is_empty()),
+            'N' => self.reports.set_notify(&value)?,
+            'R' => self.reports.set_return(&value)?,
+            'V' => self.reports.set_envelope_id(&value)?,
             'C' => self.socket = Some(value.into()),
             'o' if value == "i" => self.dot_ends = false,
             _ => {}
@@ -204,6 +211,8 @@ mod tests {
             ("-Z", Code::Usage),
             ("-f", Code::Usage),
             ("--frobnicate", Code::Usage),
+            ("-N sometimes a@x", Code::Usage),
+            ("-R all a@x", Code::Usage),
         ] {
             assert_eq!(read(line).unwrap_err().code, code, "{line}");
         }

@@ -9,6 +9,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
 use tokio::time::{Instant, sleep, timeout};
 
+use super::dsn::Reports;
 use super::letter::Letter;
 use super::outcome::{Code, NotSent};
 use gatepost_core::clock::Clock;
@@ -37,6 +38,8 @@ pub(super) struct Envelope {
     /// `None`: the mailbox of the service. Empty: `<>`.
     pub(super) sender: Option<String>,
     pub(super) recipients: Vec<String>,
+    /// For servers that offer DSN. Others get nothing of it.
+    pub(super) reports: Reports,
 }
 
 /// A connection to the service.
@@ -97,11 +100,12 @@ async fn attempt(
         Some(sender) => Some(sender.clone()).filter(|sender| !sender.is_empty()),
     };
     let smtputf8 = !sender.iter().chain(&envelope.recipients).all(|address| address.is_ascii());
-    let mail = Mail { sender, size: Some(octets), body: Some(Body::EightBit), smtputf8, dsn: Vec::new() };
+    let mail =
+        Mail { sender, size: Some(octets), body: Some(Body::EightBit), smtputf8, dsn: envelope.reports.of_message() };
     service.machine.mail(&mail);
     service.asked(None).await?;
     for address in &envelope.recipients {
-        service.machine.recipient(&Recipient { address: address.clone(), dsn: Vec::new() });
+        service.machine.recipient(&Recipient { address: address.clone(), dsn: envelope.reports.of_recipient() });
         service.asked(Some(address)).await?;
     }
     service.machine.data();

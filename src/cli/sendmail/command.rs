@@ -77,7 +77,8 @@ fn run(arguments: &Arguments) -> Result<(), NotSent> {
         return converse(service).map_err(|error| NotSent::of_system("the connection to the service broke", &error));
     }
     let mut letter = Letter::read(io::stdin().lock(), arguments.dot_ends)?;
-    let envelope = Envelope { sender: sender(arguments)?, recipients: letter.recipients(arguments)? };
+    let (sender, recipients) = (sender(arguments)?, letter.recipients(arguments)?);
+    let envelope = Envelope { sender, recipients, reports: arguments.reports.clone() };
     let full_name = arguments.full_name.as_deref();
     runtime.block_on(client::hand_over(&socket, &envelope, &mut letter, full_name))
 }

@@ -7,6 +7,7 @@
 mod arguments;
 mod client;
 mod command;
+mod dsn;
 mod letter;
 mod lines;
 mod outcome;

@@ -4,6 +4,7 @@
 use std::fmt::Write as _;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
+use std::os::unix::net::UnixListener;
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
@@ -269,6 +270,53 @@ async fn a_service_that_is_away_or_is_replaced_loses_nothing_silently() {
     }
     assert_eq!(arrived(&world).len(), 20);
     drop(third);
+}
+
+/// A service that offers these keywords, takes one message, and returns its commands.
+fn service_with(keywords: &'static str, socket: &Path) -> std::thread::JoinHandle<Vec<String>> {
+    let listener = UnixListener::bind(socket).unwrap();
+    std::thread::spawn(move || {
+        let (stream, _) = listener.accept().unwrap();
+        let mut say = stream.try_clone().unwrap();
+        let mut lines = BufReader::new(stream).lines();
+        let mut commands = Vec::new();
+        say.write_all(format!("220 x ESMTP Gatepost, this user sends as <{ALICE}>\r\n").as_bytes()).unwrap();
+        while let Some(Ok(line)) = lines.next() {
+            let reply = match line.split(' ').next().unwrap() {
+                "EHLO" => format!("250-x\r\n250-8BITMIME\r\n{keywords}250 PIPELINING\r\n"),
+                "DATA" => "354 go on\r\n".to_owned(),
+                _ => "250 2.0.0 OK\r\n".to_owned(),
+            };
+            let is_data = line == "DATA";
+            commands.push(line);
+            say.write_all(reply.as_bytes()).unwrap();
+            if is_data {
+                lines.by_ref().find(|line| line.as_ref().is_ok_and(|line| line == ".")).unwrap().unwrap();
+                say.write_all(b"250 2.0.0 OK\r\n").unwrap();
+            }
+        }
+        commands
+    })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn wishes_for_reports_go_to_a_server_that_knows_them() {
+    let world = world("").await;
+    let arguments = ["-N", "success,delay", "-Rhdrs", "-V", "job 7", ALICE];
+    for (keywords, message, recipient) in
+        [("250-DSN\r\n", " RET=HDRS ENVID=job+207", " NOTIFY=SUCCESS,DELAY"), ("", "", "")]
+    {
+        let service = service_with(keywords, &world.path("dsn.sock"));
+        let command = world.command(GATEPOST, &[&["sendmail"], &arguments[..]].concat());
+        ended(&run(command, &world.path("dsn.sock"), "Subject: x\n\ny\n"), OK);
+        let commands = service.join().unwrap();
+        assert!(commands[1].starts_with(&format!("MAIL FROM:<{ALICE}> BODY=8BITMIME{message}")), "{commands:?}");
+        assert_eq!(commands[1].contains("RET="), !message.is_empty(), "{commands:?}");
+        assert_eq!(commands[2], format!("RCPT TO:<{ALICE}>{recipient}"));
+        std::fs::remove_file(world.path("dsn.sock")).unwrap();
+    }
+    let output = sendmail(&world, &["-N", "sometimes", ALICE], "x");
+    assert!(ended(&output, USAGE).contains("`-N sometimes` is not known"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
