@@ -72,22 +72,27 @@ fn warn_of_limits(config: &Sendmail) {
             directory.display()
         );
     }
-    let map = fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
-    if let Some(id) = others.iter().find(|id| !is_seen(&map, **id)) {
+    if let Some(id) = unseen(others) {
         tracing::warn!(
             "programs of user {} cannot send by `gatepost sendmail`, because the service cannot see this user. Gatepost \
              admin: install the drop-in `sendmail.conf` for the systemd unit (docs/recipes/sendmail.md)",
-            user::name(*id)
+            user::name(id)
         );
     }
 }
 
 /// Returns the directory above the socket that keeps other users out, and its mode.
-fn closed_directory(socket: &Path) -> Option<(&Path, u32)> {
+pub(crate) fn closed_directory(socket: &Path) -> Option<(&Path, u32)> {
     socket.ancestors().skip(1).find_map(|directory| {
         let mode = fs::metadata(directory).ok()?.permissions().mode() & 0o7777;
         (mode & 0o001 == 0).then_some((directory, mode))
     })
+}
+
+/// Returns the first of these users whom this process cannot see.
+pub(crate) fn unseen(users: &[u32]) -> Option<u32> {
+    let map = fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    users.iter().copied().find(|id| !is_seen(&map, *id))
 }
 
 /// Whether a user is in the map of a user namespace (user_namespaces(7)). Without a map, there is

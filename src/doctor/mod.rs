@@ -23,6 +23,8 @@ mod mailboxes;
 mod network;
 mod order;
 mod permissions;
+#[cfg(unix)]
+mod programs;
 mod render;
 mod report;
 mod slots;

@@ -16,6 +16,8 @@ use super::mailboxes::Visited;
 use super::network::{self, Tenants};
 use super::order::Order;
 use super::permissions::{Permitted, Shown, permitted};
+#[cfg(unix)]
+use super::programs;
 use super::report::Report;
 use super::step::{Event, Section};
 use super::{clients, configuration, from_address, host, listeners, mailboxes};
@@ -117,6 +119,8 @@ async fn walk(facts: &Arc<Facts>, order: Arc<Order>, report: &Report) {
     let looking = tokio::task::spawn_blocking(move || listeners::steps(&of_listeners, now));
     let steps = report.working(Section::Clients, looking).await;
     report.steps(listeners::found(steps)).await;
+    #[cfg(unix)]
+    report.steps(report.working(Section::Clients, programs::steps(facts)).await).await;
     if let Some(from) = order.from {
         report.steps(from_address::steps(facts, from.to_canonical())).await;
     }

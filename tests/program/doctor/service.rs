@@ -1,5 +1,7 @@
 //! In the running service, over its socket: with its secrets, and step by step.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Command, Stdio};
 
 use gatepost_core::clock::Clock;
@@ -259,4 +261,43 @@ async fn wrong_passwords_that_count_are_shown_with_the_command_that_forgets_them
     assert!(reply.starts_with("NO"), "{reply}");
     let report = world.examine(&[], "");
     report.expect(("clients", "warning"), "1 wrong password counts", "gatepost account unlock alice@contoso.example");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_socket_of_sendmail_is_tested_in_the_service() {
+    let world = with_secret_of_service().await;
+    let yaml = world.read();
+    let section = |users: &str| {
+        format!("{yaml}sendmail: {{login: {SCANNER}, listener: smtp, socket: programs/s, users: {users}}}\n")
+    };
+    let directory = world.directory.file("programs");
+    std::fs::create_dir(&directory).unwrap();
+    let set_mode = |mode| std::fs::set_permissions(&directory, Permissions::from_mode(mode)).unwrap();
+    set_mode(0o711);
+    world.write(&section("[]"));
+    world.examine(&[], "").expect(("clients", "skipped"), "no service answers", "");
+    let service = world.serve();
+    wait_until("it has its socket", || directory.join("s").exists());
+    let report = world.examine(&[], "");
+    report.expect(("clients", "ok"), "and programs of root and the service's user may send", "");
+
+    // Somebody has removed the socket, or put something else there.
+    std::fs::rename(directory.join("s"), directory.join("kept")).unwrap();
+    world.examine(&[], "").expect(("clients", "failed"), "no socket at `", "restart Gatepost");
+    std::fs::write(directory.join("s"), "").unwrap();
+    world.examine(&[], "").expect(("clients", "failed"), "is no socket", "remove `");
+    std::fs::remove_file(directory.join("s")).unwrap();
+    drop(std::os::unix::net::UnixListener::bind(directory.join("s")).unwrap());
+    world.examine(&[], "").expect(("clients", "failed"), "nothing answers at `", "restart Gatepost");
+    drop(service);
+
+    // A user other than the service's own does not reach a closed directory.
+    std::fs::remove_file(directory.join("s")).unwrap();
+    set_mode(0o700);
+    world.write(&section("['64321']"));
+    let _service = world.serve();
+    wait_until("it has its socket", || directory.join("s").exists());
+    let report = world.examine(&[], "");
+    report.expect(("clients", "failed"), "has mode 0700", "RuntimeDirectoryMode=0711");
+    report.expect(("clients", "ok"), "may send", "");
 }
