@@ -12,6 +12,7 @@ use super::{code, stderr, stdout};
 use crate::common::port::free_address;
 use crate::common::wait::wait_until;
 use crate::service::shown;
+use crate::store::redis::{KEY, Server};
 
 fn devices(world: &World, arguments: &[&str]) -> Vec<Value> {
     serde_json::from_str(&world.told(&[&["devices", "--json"], arguments].concat())).unwrap()
@@ -119,4 +120,48 @@ async fn a_device_that_has_logged_in_becomes_a_trusted_sender() {
     let listener = format!("listeners:\n  devices:\n    protocol: smtp\n    bind: '{}'\n{pasted}", free_address());
     world.rewrite("listeners:\n", &listener, "");
     assert!(world.told(&["check"]).contains("no problems found"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs redis-server: run tests/run"]
+async fn redis_keeps_the_list_for_all_processes() {
+    let mut redis = Server::start(&[]);
+    let world = World::new().await;
+    world.directory.write("redis.key", KEY);
+    let state = format!("state: {{store: 'redis://127.0.0.1:{}', key: {{file: redis.key}}}}", redis.port);
+    world.rewrite("state: {directory: state}", &state, "");
+    let password = shown(&world.told(&["password", "add", SCANNER, "--name", "Scanner"]));
+    // The second process adds to what the first one has left.
+    for logins in 1..=2 {
+        let service = world.serve();
+        drop(world.log_in("scan7", &password).unwrap());
+        wait_until("the login is listed", || devices(&world, &[]).iter().any(|device| device["logins"] == logins));
+        service.end();
+    }
+    let service = world.serve();
+    world.log_in("scan7", "wrong").unwrap_err();
+    service.end();
+    let listed = devices(&world, &["--since", "1h"]);
+    let [scanner] = &listed[..] else { panic!("{listed:?}") };
+    assert_eq!((&scanner["login"], &scanner["address"]), (&SCANNER.into(), &"127.0.0.1".into()));
+    assert_eq!((&scanner["logins"], &scanner["failures"]), (&2.into(), &1.into()));
+    assert_eq!(scanner["last_failure"]["cause"], "wrong-password");
+
+    // Redis holds nothing that can be read without the key.
+    let mut kept = String::new();
+    for name in redis.say(&["keys", "*"]).lines() {
+        kept.push_str(&redis.say(&["hgetall", name]));
+    }
+    assert!(!kept.is_empty());
+    for word in [SCANNER, "127.0.0.1", "wrong-password"] {
+        assert!(!kept.contains(word), "{word}");
+    }
+
+    redis.stop();
+    let output = world.directory.gatepost(&["devices"]);
+    assert!(code(&output) != 0 && stdout(&output).is_empty(), "{output:?}");
+    assert!(stderr(&output).contains("Redis"), "{}", stderr(&output));
+    redis.start_again();
+    wait_until("the list is there again", || code(&world.directory.gatepost(&["devices"])) == 0);
+    assert_eq!(devices(&world, &[])[0]["logins"], 2);
 }
