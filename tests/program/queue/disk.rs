@@ -70,6 +70,11 @@ async fn a_full_file_system_refuses_and_loses_nothing() {
         assert!(told == Told::Accepted || is_refused(&told), "{told:?}");
         attempts.push(Attempt { message_id, told });
     }
+    // With a full queue, a device hears that before it sends the message.
+    let mut connection = Connection::open(1, queued.listener).await.unwrap();
+    let refused = connection.begin(1, "<early@devices.example>", 500_000).await.unwrap_err().to_string();
+    assert!(refused.starts_with("452 4.3.1 "), "{refused}");
+    drop(connection);
     // Somebody else takes all room while a message is on its way: in the middle of it, and when only
     // its end is missing.
     fs::remove_file(room).unwrap();

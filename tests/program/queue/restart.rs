@@ -1,11 +1,11 @@
 //! One process after the other: both accept, one delivers, and nothing is lost or repeated.
 
-use gatepost_sandbox::{Service, UpstreamMode};
+use gatepost_sandbox::{HttpFault, Service, UpstreamMode};
 use rustix::process::Signal;
 
 use super::devices::{Attempt, Told, send, send_all};
 use super::oracle::judge;
-use super::world::{Queued, Way};
+use super::world::{Queued, Way, mailbox};
 use crate::common::wait::until;
 
 /// Waits until the queue is empty, and judges what was sent.
@@ -41,6 +41,34 @@ async fn while_one_process_takes_over_from_the_other_all_is_delivered_once() {
         attempts.iter().filter(|attempt| attempt.told != Told::Accepted && !is_asked(&attempt.told)).collect();
     assert!(others.is_empty(), "{others:?}");
     all_delivered(&queued, &attempts).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_on_its_way_at_a_take_over_arrives_once() {
+    // Graph has taken it, and answers late; or it takes it late.
+    for fault in [HttpFault::HangWhenDone, HttpFault::Hang] {
+        let queued = Queued::new(2, Way::Graph, "  messages_per_minute: 10000").await;
+        let sandbox = &queued.world.sandbox;
+        sandbox.fail_http(Service::Graph, "/sendMail", fault.clone(), 1);
+        let mut program = queued.start();
+        let mut attempts = Vec::new();
+        let mut accept = async |device: u8| {
+            let message_id = format!("<{}@devices.example>", attempts.len());
+            let told = send(device, queued.listener, &message_id, 50_000).await;
+            assert_eq!(told, Told::Accepted);
+            attempts.push(Attempt { message_id, told });
+        };
+        accept(1).await;
+        let under_way = || sandbox.counters().calls_of(Service::Graph, &mailbox(1), "POST /sendMail") == 1;
+        until("the message is on its way", async || under_way()).await;
+        let next = queued.world.start(&["--take-over"]);
+        accept(2).await;
+        sandbox.clear_http_faults(Service::Graph);
+        assert!(program.ended().success(), "{fault:?}: {}", program.log());
+        all_delivered(&queued, &attempts).await;
+        assert!(under_way(), "{fault:?}: nothing was handed over twice");
+        drop(next);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
