@@ -130,7 +130,7 @@ pub(super) fn not_resumed(not_sent: NotSent) -> NotSent {
 pub(super) fn unsent(why: &NotSent) -> NotSent {
     let why = &why.failure.message;
     NotSent::new(
-        Reply::new(451, [3, 0], "Microsoft Graph did not send the message. It was not sent, try again later"),
+        Reply::new(451, [3, 0], "Microsoft Graph did not send the message. Nothing was sent, try again later"),
         Failure::new(
             Cause::UpstreamFailed,
             format!(

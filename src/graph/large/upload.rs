@@ -129,7 +129,8 @@ impl Requests<'_> {
                     at = next;
                 }
                 Err(Trouble::Broken(not_sent)) => {
-                    tracing::debug!(mailbox = %self.bearer.user, at, length, "an upload broke: {}", not_sent.failure.message);
+                    let why = &not_sent.failure.message;
+                    tracing::debug!(mailbox = %self.bearer.user, at, length, "an upload broke: {why}");
                     broken = Some(not_sent);
                 }
                 Err(Trouble::Final(not_sent)) => return Err(not_sent),

@@ -362,7 +362,7 @@ async fn a_draft_that_stays_unsent_is_removed_and_the_client_may_try_again() {
     let world = start(BY_GRAPH, &directory).await;
     world.sandbox.fail_http(Service::Graph, "POST /messages/{id}/send", HttpFault::status(504), 2);
     let reply = send(&world, &usual()).await;
-    assert!(reply.starts_with("451 4.3.0 ") && reply.contains("not sent"), "{reply}");
+    assert!(reply.starts_with("451 4.3.0 ") && reply.contains("Nothing was sent"), "{reply}");
     assert_eq!(calls(&world, "POST /messages/{id}/send"), 2);
     nothing_is_left(&world, "unsent");
     assert!(world.log.has("its draft was still unsent") && !world.log.has("cause=outcome-unknown"));
