@@ -265,7 +265,8 @@ async fn wrong_passwords_that_count_are_shown_with_the_command_that_forgets_them
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_socket_of_sendmail_is_tested_in_the_service() {
-    let world = with_secret_of_service().await;
+    let world = World::new().await;
+    world.add_passwords(&[SCANNER, FAX]);
     let yaml = world.read();
     let section = |users: &str| {
         format!("{yaml}sendmail: {{login: {SCANNER}, listener: smtp, socket: programs/s, users: {users}}}\n")

@@ -52,17 +52,11 @@ async fn a_message_on_its_way_at_a_take_over_arrives_once() {
         sandbox.fail_http(Service::Graph, "/sendMail", fault.clone(), 1);
         let mut program = queued.start();
         let mut attempts = Vec::new();
-        let mut accept = async |device: u8| {
-            let message_id = format!("<{}@devices.example>", attempts.len());
-            let told = send(device, queued.listener, &message_id, 50_000).await;
-            assert_eq!(told, Told::Accepted);
-            attempts.push(Attempt { message_id, told });
-        };
-        accept(1).await;
+        attempts.extend(send_all(1, queued.listener, 1).await);
         let under_way = || sandbox.counters().calls_of(Service::Graph, &mailbox(1), "POST /sendMail") == 1;
         until("the message is on its way", async || under_way()).await;
         let next = queued.world.start(&["--take-over"]);
-        accept(2).await;
+        attempts.extend(send_all(2, queued.listener, 1).await);
         sandbox.clear_http_faults(Service::Graph);
         assert!(program.ended().success(), "{fault:?}: {}", program.log());
         all_delivered(&queued, &attempts).await;

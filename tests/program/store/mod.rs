@@ -6,6 +6,6 @@ mod crashes;
 mod files;
 mod keeping;
 mod queue;
-mod redis;
+pub(crate) mod redis;
 mod replicas;
 mod support;
