@@ -8,6 +8,7 @@ use parking_lot::Mutex;
 
 use super::entra::lockout::{Lockout, PasswordVerdict};
 use super::mode::Service;
+use super::provider::{AccountKind, Provider};
 use super::registration::Registration;
 use super::store::{Flags, INBOX, Mailbox, sample_messages};
 use super::token::Claims;
@@ -25,6 +26,8 @@ pub struct SandboxAccount {
     pub delegates: Vec<String>,
     /// Whether the confidential application may open the mailbox with a token of its own.
     pub app_access: bool,
+    /// Whose account it is.
+    pub kind: AccountKind,
 }
 
 impl SandboxAccount {
@@ -35,7 +38,13 @@ impl SandboxAccount {
             password: Password::new(password.to_owned()),
             delegates: Vec::new(),
             app_access: true,
+            kind: AccountKind::Work,
         }
+    }
+
+    /// An account that belongs to no tenant: one of outlook.com, or one of another provider.
+    pub fn of(kind: AccountKind, address: &str, password: &str) -> Self {
+        Self { kind, ..Self::new(address, password) }
     }
 }
 
@@ -46,6 +55,7 @@ struct User {
     // Users who have Full Access and SendAs, folded.
     delegates: Vec<String>,
     app_access: bool,
+    kind: AccountKind,
     mailbox: Arc<Mailbox>,
 }
 
@@ -102,6 +112,7 @@ impl Directory {
             lockout: Lockout::new(self.lockout_threshold),
             delegates: account.delegates.iter().map(|delegate| delegate.to_lowercase()).collect(),
             app_access: account.app_access,
+            kind: account.kind,
             mailbox: Arc::new(mailbox),
         };
         self.with_users(|users| users.insert(address, user));
@@ -131,8 +142,20 @@ impl Directory {
 
     /// What Entra says to a user name and password.
     pub(super) fn check_password(&self, address: &str, password: &str, now: Moment) -> PasswordVerdict {
+        self.check_password_at(Provider::Microsoft, address, password, now)
+    }
+
+    /// What a provider says to a user name and password.
+    pub(super) fn check_password_at(
+        &self,
+        provider: Provider,
+        address: &str,
+        password: &str,
+        now: Moment,
+    ) -> PasswordVerdict {
         self.with_users(|users| {
-            let Some(user) = users.get_mut(&address.to_lowercase()) else { return PasswordVerdict::UnknownUser };
+            let user = users.get_mut(&address.to_lowercase()).filter(|user| user.kind.provider() == provider);
+            let Some(user) = user else { return PasswordVerdict::UnknownUser };
             let right = equal(user.password.expose(), password);
             user.lockout.judge(right, password, now)
         })
@@ -143,8 +166,14 @@ impl Directory {
         self.object_id(&format!("application {}", self.confidential_client_id))
     }
 
-    /// The object id that stands for a name: always the same one, of the form of a GUID.
+    /// The object id that stands for a name: always the same one, of the form of a GUID. Half of
+    /// that of a personal account is zeros, as at Microsoft.
     pub(super) fn object_id(&self, name: &str) -> String {
+        let id = self.object_id_of(name);
+        if self.is_personal(name) { format!("00000000-0000-0000-{}", &id[19..]) } else { id }
+    }
+
+    fn object_id_of(&self, name: &str) -> String {
         let digest = digest::digest(&digest::SHA256, format!("{} {}", self.tenant_id, name.to_lowercase()).as_bytes());
         let hex: String = digest.as_ref().iter().take(16).map(|octet| format!("{octet:02x}")).collect();
         [0..8, 8..12, 12..16, 16..20, 20..32].map(|part| &hex[part]).join("-")
@@ -176,8 +205,10 @@ impl Directory {
         self.with_users(|users| {
             let Some(user) = users.get(&address) else { return MailboxAccess::NoSuchMailbox };
             let may = match &claims.user {
+                _ if user.kind.provider() != Provider::Microsoft => false,
                 Some(bearer) => *bearer == address || user.delegates.contains(bearer),
-                None => user.app_access,
+                // An application of a tenant has no right outside it.
+                None => user.app_access && user.kind == AccountKind::Work,
             };
             if may { MailboxAccess::Open(Arc::clone(&user.mailbox)) } else { MailboxAccess::Denied }
         })
@@ -190,7 +221,13 @@ impl Directory {
             if users.contains_key(&name) {
                 return Some(name);
             }
-            users.keys().find(|address| self.object_id(address) == name).cloned()
+            let is = |address: &str, user: &User| match user.kind {
+                AccountKind::Personal => {
+                    name.starts_with("00000000-0000-0000-") && self.object_id_of(address).ends_with(&name[19..])
+                }
+                _ => self.object_id_of(address) == name,
+            };
+            users.iter().find(|(address, user)| is(address, user)).map(|(address, _)| address.clone())
         })
     }
 
@@ -210,6 +247,24 @@ impl Directory {
         let domain = domain.to_lowercase();
         domain == self.tenant_domain
             || self.with_users(|users| users.keys().any(|user| user.rsplit_once('@').is_some_and(|(_, d)| d == domain)))
+    }
+
+    /// Whether a domain names the tenant, because accounts of the tenant have it.
+    pub(super) fn names_tenant(&self, domain: &str) -> bool {
+        let domain = domain.to_lowercase();
+        let has_domain = |user: &str| user.rsplit_once('@').is_some_and(|(_, of)| of == domain);
+        domain == self.tenant_domain
+            || self
+                .with_users(|users| users.iter().any(|(name, user)| user.kind == AccountKind::Work && has_domain(name)))
+    }
+
+    /// Whose account it is, if there is such a one.
+    pub(super) fn kind_of(&self, address: &str) -> Option<AccountKind> {
+        self.with_users(|users| users.get(&address.to_lowercase()).map(|user| user.kind))
+    }
+
+    pub(super) fn is_personal(&self, address: &str) -> bool {
+        self.kind_of(address) == Some(AccountKind::Personal)
     }
 
     fn with_users<R>(&self, work: impl FnOnce(&mut HashMap<String, User>) -> R) -> R {
@@ -275,6 +330,34 @@ mod tests {
         assert!(!alice.permits(Directory::permission(&alice, Service::Pop3)));
         assert!(app.permits(Directory::permission(&app, Service::Imap)));
     }
+
+    #[test]
+    fn a_mailbox_outside_the_tenant_opens_for_its_own_person_only() {
+        let directory = directory();
+        directory.add(SandboxAccount::of(AccountKind::Personal, "pat@outlook.example", "x"), 0);
+        directory.add(SandboxAccount::of(AccountKind::Google, "gus@gmail.example", "x"), 0);
+        let opens = |claims: &Claims, address| matches!(directory.enter(claims, address), MailboxAccess::Open(_));
+        assert!(opens(&claims(Some("pat@outlook.example"), "SMTP.Send"), "Pat@outlook.example"));
+        assert!(!opens(&claims(Some("alice@contoso.example"), "SMTP.Send"), "pat@outlook.example"));
+        let app = claims(None, "IMAP.AccessAsApp");
+        assert!(!opens(&app, "pat@outlook.example") && !opens(&app, "gus@gmail.example"));
+        assert!(!opens(&claims(Some("gus@gmail.example"), "SMTP.Send"), "gus@gmail.example"));
+        assert!(directory.is_local("gmail.example"), "its mail stays in the sandbox");
+        assert!(!directory.names_tenant("outlook.example") && directory.names_tenant("contoso.example"));
+        let now = gatepost_core::clock::Clock::manual().now();
+        assert_eq!(directory.check_password("pat@outlook.example", "x", now), PasswordVerdict::Right);
+        assert_eq!(directory.check_password("gus@gmail.example", "x", now), PasswordVerdict::UnknownUser);
+        assert_eq!(
+            directory.check_password_at(Provider::Google, "gus@gmail.example", "x", now),
+            PasswordVerdict::Right
+        );
+        let id = directory.object_id("pat@outlook.example");
+        assert!(id.starts_with("00000000-0000-0000-") && id.len() == 36, "{id}");
+        assert_eq!(directory.address_of(&id).as_deref(), Some("pat@outlook.example"));
+        assert_eq!(directory.address_of(&directory.object_id(ALICE)).as_deref(), Some(ALICE));
+    }
+
+    const ALICE: &str = "alice@contoso.example";
 
     #[test]
     fn sending_as_another_needs_its_permission() {

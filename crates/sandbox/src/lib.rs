@@ -8,8 +8,8 @@
 //! are those that Exchange Online shows.
 //!
 //! Module map: [`Sandbox`] starts everything; `entra` grants tokens, `registration` judges the
-//! application's credentials, `applications` knows those that were registered over Graph, `identity`
-//! gives tokens to managed identities, `token` signs them; `directory` knows who exists, `exchange`
+//! application's credentials, `applications` knows those that were registered over Graph, `audience`
+//! whom each was registered for, `identity` gives tokens to managed identities, `token` signs them; `directory` knows who exists, `exchange`
 //! what is switched on; `state` holds what all of them share, `platform` what managed
 //! identities live in, `connection` what the mail services hear; `store` keeps the mail; `service`
 //! accepts connections and applies the [`UpstreamMode`]; `imap`, `pop3` and `smtp` speak; `http`
@@ -40,6 +40,7 @@
 
 mod address;
 mod applications;
+mod audience;
 mod calendar;
 mod certificate;
 mod chaos;
@@ -61,6 +62,7 @@ mod mime;
 mod mode;
 mod platform;
 mod pop3;
+mod provider;
 mod random;
 mod registration;
 mod service;
@@ -69,6 +71,9 @@ mod smtp_fault;
 mod state;
 mod store;
 mod submission;
+#[cfg(test)]
+#[allow(dead_code, reason = "the mail services are tested with it, too")]
+mod testing;
 mod text;
 mod time;
 mod token;
@@ -83,6 +88,7 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 
 pub use applications::RegisteredApplication;
+pub use audience::SignInAudience;
 pub use certificate::CertificateFault;
 pub use chaos::Chaos;
 pub use counters::{Attempts, Counters};
@@ -90,6 +96,7 @@ pub use deliveries::Delivery;
 pub use directory::SandboxAccount;
 pub use http::fault::HttpFault;
 pub use mode::{EntraMode, Service, UpstreamMode};
+pub use provider::{AccountKind, Provider};
 pub use registration::{FederatedToken, SandboxSecret};
 pub use smtp_fault::SmtpFault;
 pub use state::SandboxConfig;
@@ -275,6 +282,11 @@ impl Sandbox {
         registration.add_certificate(certificate)?;
         self.shared.applications.add_known(&self.shared.directory, client_id, registration);
         Ok(())
+    }
+
+    /// Whom an application, named by its client id, was registered for.
+    pub fn set_sign_in_audience(&self, client_id: &str, audience: SignInAudience) {
+        self.shared.audiences.set(client_id, audience);
     }
 
     /// Strikes all certificates of the confidential application.

@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::applications::Applications;
+use super::audience::Audiences;
 use super::certificate::Certificates;
 use super::chaos::Weather;
 use super::counters::LiveCounters;
@@ -96,6 +97,7 @@ pub(super) struct SandboxState {
     pub(super) id_token_key: IdTokenKey,
     pub(super) directory: Directory,
     pub(super) applications: Applications,
+    pub(super) audiences: Audiences,
     pub(super) exchange: ExchangeSettings,
     pub(super) outbox: Outbox,
     pub(super) deliveries: Deliveries,
@@ -139,6 +141,7 @@ impl SandboxState {
             mint: Mint::new()?,
             directory,
             applications: Applications::default(),
+            audiences: Audiences::default(),
             exchange: ExchangeSettings::default(),
             outbox: Outbox::default(),
             deliveries: Deliveries::default(),

@@ -1,15 +1,17 @@
 //! Access tokens: shaped and sized like Microsoft's, signed with a key that only the sandbox has.
 //!
-//! A client must treat them as opaque; only the sandbox's own services read them. Nothing is
-//! remembered per token, so any number of them costs no memory.
+//! A client must treat them as opaque; only the sandbox's own services read them. Those of personal
+//! accounts nobody else can read. Nothing is remembered per token, so any number of them costs no
+//! memory.
 
 use std::time::Duration;
 
 use aws_lc_rs::hmac;
 use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use serde::{Deserialize, Serialize};
 
+use super::provider::Sealer;
 use super::random;
 use gatepost_core::secret::AccessToken;
 
@@ -90,15 +92,19 @@ impl Claims {
     }
 }
 
+/// With what the tokens of personal accounts begin.
+const PERSONAL: &str = "EwBw";
+
 /// Signs tokens and recognises its own.
 pub(super) struct Mint {
     key: hmac::Key,
+    sealer: Sealer,
 }
 
 impl Mint {
     pub(super) fn new() -> std::io::Result<Self> {
         let octets: [u8; 32] = random::octets()?;
-        Ok(Self { key: hmac::Key::new(hmac::HMAC_SHA256, &octets) })
+        Ok(Self { key: hmac::Key::new(hmac::HMAC_SHA256, &octets), sealer: Sealer::new()? })
     }
 
     /// A token that says `claims`; no two are alike.
@@ -118,14 +124,32 @@ impl Mint {
         Ok(AccessToken::new(format!("{signed}.{signature}")))
     }
 
-    /// What the token says, if this mint signed it and it lives at `now` (time since 1970).
+    /// A token that says `claims` to the sandbox alone, as personal accounts have them.
+    pub(super) fn issue_opaque(&self, claims: &Claims) -> std::io::Result<AccessToken> {
+        // It is about as long as Microsoft's.
+        let filling: [u8; FILLING] = random::octets()?;
+        let mut says = serde_json::to_vec(claims).map_err(std::io::Error::other)?;
+        says.push(0);
+        says.extend_from_slice(&filling);
+        Ok(AccessToken::new(format!("{PERSONAL}{}", STANDARD.encode(self.sealer.seal(PERSONAL, &says)?))))
+    }
+
+    /// What the token says, if it is of this mint and it lives at `now` (time since 1970).
     pub(super) fn verify(&self, token: &str, now: Duration) -> Option<Claims> {
+        self.read(token).filter(|claims| now < claims.expires_at())
+    }
+
+    /// What the token says, if it is of this mint, whether or not it still lives.
+    pub(super) fn read(&self, token: &str) -> Option<Claims> {
+        if let Some(sealed) = token.strip_prefix(PERSONAL) {
+            let says = self.sealer.open(PERSONAL, &STANDARD.decode(sealed).ok()?)?;
+            return serde_json::from_slice(says.split(|&octet| octet == 0).next()?).ok();
+        }
         let (signed, signature) = token.rsplit_once('.')?;
         let signature = URL_SAFE_NO_PAD.decode(signature).ok()?;
         hmac::verify(&self.key, signed.as_bytes(), &signature).ok()?;
         let payload = URL_SAFE_NO_PAD.decode(signed.split_once('.')?.1).ok()?;
-        let claims: Claims = serde_json::from_slice(&payload).ok()?;
-        (now < claims.expires_at()).then_some(claims)
+        serde_json::from_slice(&payload).ok()
     }
 }
 
@@ -168,6 +192,21 @@ mod tests {
         let token = Mint::new().unwrap().issue(&claims()).unwrap();
         assert!((1_600..2_400).contains(&token.expose().len()), "{}", token.expose().len());
         assert!(token.expose().bytes().all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b)));
+    }
+
+    #[test]
+    fn a_token_of_a_personal_account_is_opaque() {
+        let mint = Mint::new().unwrap();
+        let token = mint.issue_opaque(&claims()).unwrap();
+        let text = token.expose();
+        assert!(text.starts_with("EwB") && !text.contains('.'), "{text}");
+        assert!((1_200..2_400).contains(&text.len()), "{}", text.len());
+        let decoded = STANDARD.decode(text).unwrap();
+        assert!(!decoded.windows(5).any(|octets| octets == b"alice"), "it says nothing to a client");
+        assert_eq!(mint.verify(text, Duration::from_secs(1_999)), Some(claims()));
+        assert_eq!(mint.verify(text, Duration::from_secs(2_000)), None);
+        assert_eq!(mint.read(text), Some(claims()));
+        assert_eq!(Mint::new().unwrap().read(text), None);
     }
 
     #[test]

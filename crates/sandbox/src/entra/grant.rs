@@ -7,9 +7,10 @@ use super::id_token;
 use super::lockout::PasswordVerdict;
 use super::refusal::Refusal;
 use super::request::{
-    APPLICATION, APPLICATION_GRAPH, Consent, DELEGATED, DELEGATED_GRAPH, Grant, Request, RequestedScope, TokenFailure,
-    TokenRequest, Version,
+    APPLICATION, APPLICATION_GRAPH, Consent, DELEGATED, DELEGATED_GRAPH, Grant, Person, Request, RequestedScope,
+    Tenant, TokenFailure, TokenRequest, Version,
 };
+use super::tenant::{check_audience, check_grant, check_tenant};
 use crate::applications::Client;
 use crate::registration::{self, JWT_BEARER, PresentedAssertion};
 use crate::state::SandboxState;
@@ -17,7 +18,7 @@ use crate::token::{Claims, EXCHANGE_RESOURCES, GRAPH_RESOURCES, issuer};
 use gatepost_core::secret::AccessToken;
 
 /// The name of the registrations.
-const APPLICATION_NAME: &str = "Gatepost";
+pub(super) const APPLICATION_NAME: &str = "Gatepost";
 
 /// A token that was granted.
 pub(crate) struct Issued {
@@ -63,8 +64,8 @@ impl TokenRequest {
             Ok(Grant::AuthorizationCode) => ("authorization_code", client_id()),
             Ok(Grant::DeviceCode) => ("device_code", client_id()),
             Ok(Grant::RefreshToken) => {
-                let user = self.parameter("refresh_token").ok().and_then(|token| shared.sign_ins.user_of(token));
-                ("refresh_token", user.unwrap_or_else(client_id))
+                let person = self.parameter("refresh_token").ok().and_then(|token| shared.sign_ins.person_of(token));
+                ("refresh_token", person.map_or_else(client_id, |person| person.address))
             }
             Err(_) => ("(other)", client_id()),
         };
@@ -86,8 +87,9 @@ impl TokenRequest {
 
     fn decide(&self, shared: &SandboxState) -> Result<Issued, TokenFailure> {
         let grant = self.grant()?;
-        check_tenant(shared, &self.tenant, grant)?;
+        let tenant = check_tenant(shared, &self.tenant, grant)?;
         let client_id = self.check_client(shared, grant)?;
+        check_audience(shared, tenant, &client_id)?;
         let check_error = |who: &str| match shared.directory.sign_in_error(who) {
             Some(code) => Err(Refusal::new(code)),
             None => Ok(()),
@@ -107,6 +109,9 @@ impl TokenRequest {
             Grant::AuthorizationCode => {
                 let (code, redirect_uri) = (self.parameter("code")?, self.parameter("redirect_uri")?);
                 let verifier = self.parameter("code_verifier")?;
+                if let Some(person) = shared.sign_ins.person_of_code(code) {
+                    check_grant(tenant, person.is_personal)?;
+                }
                 shared.sign_ins.redeem(code, &client_id, redirect_uri, verifier, shared.time.now())?
             }
             Grant::DeviceCode => {
@@ -115,8 +120,9 @@ impl TokenRequest {
             }
             Grant::RefreshToken => {
                 let (token, ask) = (self.parameter("refresh_token")?, self.ask(shared, grant)?);
-                if let Some(user) = shared.sign_ins.user_of(token) {
-                    check_error(&user)?;
+                if let Some(person) = shared.sign_ins.person_of(token) {
+                    check_grant(tenant, person.is_personal)?;
+                    check_error(&person.address)?;
                 }
                 shared.sign_ins.refresh(token, &client_id, ask, shared.time.now())?
             }
@@ -137,14 +143,16 @@ impl TokenRequest {
 
     /// Begins a sign-in by device code.
     pub(super) fn device_request(&self, shared: &SandboxState) -> Result<Request, Refusal> {
-        check_tenant(shared, &self.tenant, Grant::DeviceCode)?;
+        let tenant = check_tenant(shared, &self.tenant, Grant::DeviceCode)?;
         let client_id = self.parameter("client_id")?.to_lowercase();
         let directory = &shared.directory;
         let is_known = client_id == directory.public_client_id || client_id == directory.confidential_client_id;
         if !is_known && shared.applications.client(&client_id).is_none() {
             return Err(self.named(shared, Refusal::new(700_016)));
         }
-        Ok(Request { client_id, ask: self.ask(shared, Grant::DeviceCode)?, nonce: None })
+        check_audience(shared, tenant, &client_id).map_err(|refusal| self.named(shared, refusal))?;
+        let ask = self.ask(shared, Grant::DeviceCode)?;
+        Ok(Request { client_id, ask, nonce: None, tenant, version: self.version })
     }
 
     fn check_client(&self, shared: &SandboxState, grant: Grant) -> Result<String, Refusal> {
@@ -197,25 +205,16 @@ impl TokenRequest {
     fn check_user(&self, shared: &SandboxState) -> Result<String, Refusal> {
         let user = self.parameter("username")?.to_lowercase();
         let password = self.parameter("password")?;
+        // No tenant has the passwords of personal accounts.
+        if shared.directory.is_personal(&user) {
+            return Err(Refusal::new(50034));
+        }
         match shared.directory.check_password(&user, password, shared.time.now()) {
             PasswordVerdict::Right => Ok(user),
             PasswordVerdict::Wrong => Err(Refusal::new(50126)),
             PasswordVerdict::Locked => Err(Refusal::new(50053)),
             PasswordVerdict::UnknownUser => Err(Refusal::new(50034)),
         }
-    }
-}
-
-/// Whether a grant may be used at a tenant.
-pub(super) fn check_tenant(shared: &SandboxState, tenant: &str, grant: Grant) -> Result<(), Refusal> {
-    let tenant = tenant.to_lowercase();
-    match (tenant.as_str(), grant) {
-        ("common" | "consumers", _) => Err(Refusal::new(9_001_023)),
-        ("organizations", Grant::ClientCredentials) => Err(Refusal::new(50059)),
-        ("organizations", _) => Ok(()),
-        // Entra lets users have addresses of verified domains only, and each such domain names the tenant.
-        (tenant, _) if tenant == shared.directory.tenant_id || shared.directory.is_local(tenant) => Ok(()),
-        _ => Err(Refusal::new(90002)),
     }
 }
 
@@ -230,6 +229,7 @@ fn issue(
     let now = shared.time.unix();
     let expires_at = now.saturating_add(lifetime);
     let scope = user.is_some().then(|| ask.permissions.join(" "));
+    let is_personal = user.as_deref().is_some_and(|user| shared.directory.is_personal(user));
     let claims = Claims {
         audience: ask.resource.clone(),
         issuer: issuer(&ask.resource, &shared.directory.tenant_id),
@@ -245,7 +245,7 @@ fn issue(
         expires_at: expires_at.as_secs(),
         expires_at_millis: u64::try_from(expires_at.as_millis()).unwrap_or(u64::MAX),
     };
-    let token = shared.mint.issue(&claims)?;
+    let token = if is_personal { shared.mint.issue_opaque(&claims) } else { shared.mint.issue(&claims) }?;
     let resource = &ask.resource;
     let scope = scope.map(|scope| scope.split(' ').map(|s| format!("{resource}/{s}")).collect::<Vec<_>>().join(" "));
     Ok(Issued { token, scope, resource: ask.resource, lifetime, refresh_token: None, id_token: None })
@@ -302,8 +302,11 @@ pub(crate) fn issue_for_app(shared: &SandboxState) -> std::io::Result<AccessToke
 /// A refresh token for `user` without a sign-in: everything of Exchange Online was consented to.
 pub(crate) fn sign_in_user(shared: &SandboxState, user: &str) -> std::io::Result<Option<String>> {
     let ask = RequestedScope { offline_access: true, ..everything_of_exchange() };
-    let request = Request { client_id: shared.directory.public_client_id.clone(), ask, nonce: None };
-    shared.sign_ins.issue(request, user.to_lowercase(), shared.time.now())
+    let is_personal = shared.directory.is_personal(user);
+    let tenant = if is_personal { Tenant::Consumers } else { Tenant::Own };
+    let client_id = shared.directory.public_client_id.clone();
+    let request = Request { client_id, ask, nonce: None, tenant, version: Version::V2 };
+    shared.sign_ins.issue(request, Person { address: user.to_lowercase(), is_personal }, shared.time.now())
 }
 
 fn everything_of_exchange() -> RequestedScope {

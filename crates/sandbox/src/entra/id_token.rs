@@ -5,6 +5,7 @@ use std::io;
 use serde_json::{Value, json};
 
 use super::request::Version;
+use super::tenant::PERSONAL_TENANT;
 use crate::state::SandboxState;
 use crate::token;
 
@@ -20,7 +21,8 @@ pub(super) fn issue(
     nonce: Option<&str>,
 ) -> io::Result<String> {
     let now = shared.time.unix().as_secs();
-    let tenant_id = &shared.directory.tenant_id;
+    let is_personal = shared.directory.is_personal(user);
+    let tenant_id = if is_personal { PERSONAL_TENANT } else { &shared.directory.tenant_id };
     let mut claims = json!({
         "aud": client_id,
         "iat": now,
@@ -41,6 +43,10 @@ pub(super) fn issue(
             claims["iss"] = Value::from(format!("{}{tenant_id}/v2.0", shared.authority));
             claims["ver"] = Value::from("2.0");
             claims["preferred_username"] = Value::from(user);
+            // Discovery of `consumers` names this issuer too.
+            if is_personal {
+                claims["email"] = Value::from(user);
+            }
         }
     }
     if let Some(nonce) = nonce {

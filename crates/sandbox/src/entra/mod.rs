@@ -7,9 +7,12 @@ mod id_token;
 pub(super) mod id_token_key;
 pub(super) mod lockout;
 mod page;
+#[cfg(test)]
+mod personal_tests;
 mod refusal;
 pub(super) mod request;
 pub(super) mod sign_in;
+mod tenant;
 
 use std::collections::HashMap;
 use std::io;
@@ -31,7 +34,8 @@ use tokio_rustls::TlsAcceptor;
 use self::answer::{Answer, json_answer, plain};
 use self::grant::Issued;
 use self::refusal::Refusal;
-use self::request::{TokenFailure, TokenRequest, Version};
+use self::request::{Tenant, TokenFailure, TokenRequest, Version};
+use self::tenant::PERSONAL_TENANT;
 use super::mode::EntraMode;
 use super::state::SandboxState;
 
@@ -190,17 +194,18 @@ fn discover(shared: &SandboxState, tenant: &str, head: &hyper::http::request::Pa
     if head.method != Method::GET {
         return Ok(plain(StatusCode::METHOD_NOT_ALLOWED, "text/html", "<html><body>405</body></html>"));
     }
-    if let Err(refusal) = grant::check_tenant(shared, tenant, request::Grant::DeviceCode) {
-        let mut body = refusal.body(None, shared.time.unix_seconds());
-        // The endpoints for tokens say `invalid_request`.
-        body["error"] = Value::from("invalid_tenant");
-        return Ok(json_answer(refusal.status(), &body));
-    }
-    let authority = &shared.authority;
-    let id = match tenant {
-        "organizations" => "{tenantid}",
-        _ => &shared.directory.tenant_id,
+    let id = match tenant::check_tenant(shared, tenant, request::Grant::DeviceCode) {
+        Ok(Tenant::Common | Tenant::Organizations) => "{tenantid}",
+        Ok(Tenant::Consumers) => PERSONAL_TENANT,
+        Ok(Tenant::Own) => &shared.directory.tenant_id,
+        Err(refusal) => {
+            let mut body = refusal.body(None, shared.time.unix_seconds());
+            // The endpoints for tokens say `invalid_request`.
+            body["error"] = Value::from("invalid_tenant");
+            return Ok(json_answer(refusal.status(), &body));
+        }
     };
+    let authority = &shared.authority;
     let below = format!("{authority}{tenant}/oauth2/v2.0");
     let body = json!({
         "issuer": format!("{authority}{id}/v2.0"),

@@ -9,10 +9,12 @@ use hyper::{Method, StatusCode};
 use url::Url;
 
 use super::answer::{Answer, plain};
+use super::grant::APPLICATION_NAME;
 use super::lockout::PasswordVerdict;
 use super::refusal::Refusal;
-use super::request::{Grant, Request, RequestedScope, Version};
+use super::request::{Grant, Person, Request, RequestedScope, Tenant, Version};
 use super::sign_in::Binding;
+use super::tenant::{check_audience, check_home, check_tenant};
 use crate::random;
 use crate::state::SandboxState;
 
@@ -35,7 +37,8 @@ pub(super) fn authorize(
     };
     let request = match check_request(version, query) {
         Ok((ask, challenge)) => {
-            let request = Request { client_id: target.client_id, ask, nonce: query.get("nonce").cloned() };
+            let (client_id, nonce) = (target.client_id, query.get("nonce").cloned());
+            let request = Request { client_id, ask, nonce, tenant: target.tenant, version };
             (request, Binding { redirect_uri: target.redirect_uri, challenge })
         }
         Err(refusal) => return back(&target.redirect_uri, query, &refused(&refusal)),
@@ -51,13 +54,13 @@ pub(super) fn authorize(
         let declined = [("error", "access_denied".to_owned()), ("error_description", Refusal::new(65004).told())];
         return back(&request.1.redirect_uri, query, &declined);
     }
-    let user = match check_person(shared, form) {
-        Ok(user) => user,
+    let (request, binding) = request;
+    let person = match check_person(shared, &request, form) {
+        Ok(person) => person,
         Err(refusal) => return Ok(form_page(&told(&refusal))),
     };
-    let (request, binding) = request;
     let redirect_uri = binding.redirect_uri.clone();
-    let code = shared.sign_ins.consented(request, binding, user, shared.time.now())?;
+    let code = shared.sign_ins.consented(request, binding, person, shared.time.now())?;
     back(&redirect_uri, query, &[("code", code), ("session_state", random::guid())])
 }
 
@@ -72,15 +75,15 @@ pub(super) fn device(shared: &SandboxState, method: &Method, form: &Fields) -> A
     if method != Method::POST {
         return form_page("");
     }
-    if !shared.sign_ins.is_pending(user_code, now) {
+    let Some(request) = shared.sign_ins.pending(user_code, now) else {
         return form_page("That code did not work. Check the code and try again.");
-    }
+    };
     let declined = form.get("answer").is_some_and(|answer| answer == "decline");
-    let user = match declined.then_some(None).map_or_else(|| check_person(shared, form).map(Some), Ok) {
-        Ok(user) => user,
+    let person = match declined.then_some(None).map_or_else(|| check_person(shared, &request, form).map(Some), Ok) {
+        Ok(person) => person,
         Err(refusal) => return form_page(&told(&refusal)),
     };
-    shared.sign_ins.decide(user_code, user, now);
+    shared.sign_ins.decide(user_code, person, now);
     let text = if declined { "You declined." } else { "You have signed in. You may now close this window." };
     page(StatusCode::OK, &format!("<p>{text}</p>"))
 }
@@ -88,10 +91,11 @@ pub(super) fn device(shared: &SandboxState, method: &Method, form: &Fields) -> A
 struct RedirectTarget {
     client_id: String,
     redirect_uri: String,
+    tenant: Tenant,
 }
 
 fn check_target(shared: &SandboxState, tenant: &str, query: &Fields) -> Result<RedirectTarget, Refusal> {
-    super::grant::check_tenant(shared, tenant, Grant::AuthorizationCode)?;
+    let tenant = check_tenant(shared, tenant, Grant::AuthorizationCode)?;
     let parameter =
         |name: &str| query.get(name).filter(|value| !value.is_empty()).ok_or_else(|| Refusal::missing(name));
     let client_id = parameter("client_id")?.to_lowercase();
@@ -100,6 +104,8 @@ fn check_target(shared: &SandboxState, tenant: &str, query: &Fields) -> Result<R
     if !is_known && shared.applications.client(&client_id).is_none() {
         return Err(Refusal::new(700_016).about(&[("app", &client_id), ("tenant", &shared.directory.tenant_id)]));
     }
+    let names = [("app", client_id.as_str()), ("name", APPLICATION_NAME)];
+    check_audience(shared, tenant, &client_id).map_err(|refusal| refusal.about(&names))?;
     let redirect_uri = parameter("redirect_uri")?;
     // What is registered is `http://localhost`; of a loopback address the port is not compared (RFC
     // 8252 §7.3).
@@ -113,7 +119,7 @@ fn check_target(shared: &SandboxState, tenant: &str, query: &Fields) -> Result<R
     if !registered {
         return Err(Refusal::new(50011));
     }
-    Ok(RedirectTarget { client_id, redirect_uri: redirect_uri.clone() })
+    Ok(RedirectTarget { redirect_uri: redirect_uri.clone(), client_id, tenant })
 }
 
 /// Reads what is asked for, and the challenge.
@@ -130,16 +136,20 @@ fn check_request(version: Version, query: &Fields) -> Result<(RequestedScope, St
     Ok((RequestedScope::read(version, query, Grant::AuthorizationCode)?, challenge))
 }
 
-fn check_person(shared: &SandboxState, form: &Fields) -> Result<String, Refusal> {
+fn check_person(shared: &SandboxState, request: &Request, form: &Fields) -> Result<Person, Refusal> {
     let field = |name: &str| form.get(name).map_or("", String::as_str);
     let user = field("username").to_lowercase();
+    let names = [("name", APPLICATION_NAME), ("tenant", shared.directory.tenant_id.as_str())];
+    check_home(shared, (request.tenant, request.version), (&request.client_id, &request.ask), &user)
+        .map_err(|refusal| refusal.about(&names))?;
     let code = match shared.directory.check_password(&user, field("password"), shared.time.now()) {
         PasswordVerdict::Right => shared.directory.sign_in_error(&user),
         PasswordVerdict::Wrong => Some(50126),
         PasswordVerdict::Locked => Some(50053),
         PasswordVerdict::UnknownUser => Some(50034),
     };
-    code.map_or(Ok(user), |code| Err(Refusal::new(code)))
+    let is_personal = shared.directory.is_personal(&user);
+    code.map_or(Ok(Person { address: user, is_personal }), |code| Err(Refusal::new(code)))
 }
 
 /// The browser goes back to the application, with the state that it brought.

@@ -2,7 +2,8 @@
 //!
 //! Meanings are from Microsoft's list of authentication and authorization error codes; the class
 //! and the status, which that list leaves out, are as commonly observed; so are the names in the
-//! sentences, here `{app}`, `{name}`, `{tenant}` and `{thumbprint}`.
+//! sentences, here `{app}`, `{name}`, `{tenant}`, `{thumbprint}` and `{user}`. Personal accounts sign
+//! in at another service, whose refusals have no number.
 
 use hyper::StatusCode;
 use serde_json::{Value, json};
@@ -16,6 +17,8 @@ pub(crate) struct Refusal {
     /// The OAuth error, where it is not the usual one of that code.
     error: Option<&'static str>,
     sentence: String,
+    /// Whether the code is told.
+    is_numbered: bool,
 }
 
 /// `error`, status and sentence of a code. Any code can be asked for; one that is not listed is an
@@ -26,6 +29,36 @@ fn entry(code: u32) -> (&'static str, StatusCode, &'static str) {
     match code {
         50013 => ("invalid_grant", BAD, "Assertion failed signature validation, or was used before."),
         50027 => ("invalid_client", UNAUTHORIZED, "JWT token is invalid or malformed."),
+        50020 => (
+            "invalid_grant",
+            BAD,
+            "User account '{user}' from identity provider 'live.com' does not exist in tenant '{tenant}' and cannot access the application '{app}'({name}) in that tenant. The account needs to be added as an external user in the tenant first. Sign out and sign in again with a different Azure Active Directory user account.",
+        ),
+        500200 => (
+            "invalid_grant",
+            BAD,
+            "User account '{user}' is a personal Microsoft account. Personal Microsoft accounts are not supported for this application unless explicitly invited to an organization. Try signing out and signing back in with an organizational account.",
+        ),
+        500201 => (
+            "invalid_request",
+            BAD,
+            "We are unable to issue tokens from this API version for a Microsoft account. Please contact the application vendor as they need to use version 2.0 of the protocol to support this.",
+        ),
+        50194 => (
+            "invalid_request",
+            BAD,
+            "Application '{app}'({name}) is not configured as a multi-tenant application. Usage of the /common endpoint is not supported for such apps created after '10/15/2018'. Use a tenant-specific endpoint or configure the application to be multi-tenant.",
+        ),
+        9002331 => (
+            "invalid_request",
+            BAD,
+            "Application '{app}'({name}) is configured for use by Microsoft Account users only. Please use the /consumers endpoint to serve this request.",
+        ),
+        70000121 => (
+            "invalid_grant",
+            BAD,
+            "The passed grant is from a personal Microsoft account and is required to be sent to the /consumers or /common endpoint.",
+        ),
         50034 => (
             "invalid_grant",
             BAD,
@@ -222,13 +255,13 @@ fn entry(code: u32) -> (&'static str, StatusCode, &'static str) {
 impl Refusal {
     /// A refusal with the usual sentence of that code.
     pub(super) fn new(code: u32) -> Self {
-        Self { code, error: None, sentence: entry(code).2.to_owned() }
+        Self { code, error: None, sentence: entry(code).2.to_owned(), is_numbered: true }
     }
 
     /// A refusal of a device that polls too often (RFC 8628 §3.5). Microsoft's list has no number
     /// for it.
     pub(super) fn slow_down() -> Self {
-        Self { code: 70016, error: Some("slow_down"), sentence: "Polling too often.".to_owned() }
+        Self { error: Some("slow_down"), sentence: "Polling too often.".to_owned(), ..Self::new(70016) }
     }
 
     /// The person said no to a device (Microsoft, "OAuth 2.0 device authorization grant"); no
@@ -237,10 +270,22 @@ impl Refusal {
         Self { error: Some("authorization_declined"), ..Self::new(65004) }
     }
 
+    /// The application was not registered for personal accounts.
+    pub(super) fn not_for_consumers() -> Self {
+        let sentence = "The client does not exist or is not enabled for consumers. If you are the application developer, configure a new application through the App Registrations in the Azure Portal at https://go.microsoft.com/fwlink/?linkid=2083908.";
+        Self { is_numbered: false, sentence: sentence.to_owned(), ..Self::new(700_016) }
+    }
+
+    /// The account that should sign in is no personal one.
+    pub(super) fn no_such_personal_account() -> Self {
+        let sentence = "That Microsoft account doesn't exist. Enter a different account or get a new one.";
+        Self { is_numbered: false, sentence: sentence.to_owned(), ..Self::new(50034) }
+    }
+
     /// A refusal for a parameter that is not there.
     pub(super) fn missing(parameter: &str) -> Self {
         let sentence = format!("The request body must contain the following parameter: '{parameter}'.");
-        Self { code: 900_144, error: None, sentence }
+        Self { sentence, ..Self::new(900_144) }
     }
 
     /// Fills in whom it is about.
@@ -258,6 +303,9 @@ impl Refusal {
 
     /// Code and sentence, as they stand in `error_description`.
     pub(super) fn told(&self) -> String {
+        if !self.is_numbered {
+            return self.sentence.clone();
+        }
         format!("AADSTS{}: {}", self.code, self.sentence)
     }
 
@@ -270,6 +318,11 @@ impl Refusal {
         let trace_id = random::guid();
         let correlation_id = correlation_id.map_or_else(random::guid, str::to_owned);
         let timestamp = calendar::entra_timestamp(now);
+        if !self.is_numbered {
+            return json!({
+                "error": self.error(), "error_description": self.told(), "correlation_id": correlation_id,
+            });
+        }
         let (code, told) = (self.code, self.told());
         json!({
             "error": self.error(),
@@ -306,6 +359,15 @@ mod tests {
     fn a_sentence_names_whom_it_is_about() {
         let told = Refusal::new(700_016).about(&[("app", "c0ffee"), ("tenant", "contoso")]).told();
         assert!(told.contains("identifier 'c0ffee' was not found in the directory 'contoso'"), "{told}");
+    }
+
+    #[test]
+    fn the_service_of_personal_accounts_gives_no_number() {
+        let body = Refusal::not_for_consumers().body(None, 0);
+        assert_eq!(body["error"], "unauthorized_client");
+        assert!(body.get("error_codes").is_none());
+        let description = body["error_description"].as_str().unwrap();
+        assert!(description.starts_with("The client does not exist or is not enabled for consumers."), "{description}");
     }
 
     #[test]

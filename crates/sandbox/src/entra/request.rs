@@ -24,6 +24,19 @@ pub(super) enum Version {
     V2,
 }
 
+/// The tenants that an address may name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Tenant {
+    /// Accounts of every tenant, and personal ones.
+    Common,
+    /// Accounts of every tenant.
+    Organizations,
+    /// Personal accounts.
+    Consumers,
+    /// The one tenant of the sandbox.
+    Own,
+}
+
 /// Microsoft's grants, as far as the sandbox knows them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Grant {
@@ -158,6 +171,18 @@ pub(super) struct Request {
     pub(super) client_id: String,
     pub(super) ask: RequestedScope,
     pub(super) nonce: Option<String>,
+    /// Where it was asked.
+    pub(super) tenant: Tenant,
+    pub(super) version: Version,
+}
+
+/// Somebody who has signed in.
+#[derive(Clone)]
+pub(super) struct Person {
+    /// The address, folded.
+    pub(super) address: String,
+    /// Whether it is a personal account.
+    pub(super) is_personal: bool,
 }
 
 /// A person's consent to a request, about to become tokens.

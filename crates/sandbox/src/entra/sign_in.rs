@@ -15,7 +15,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use parking_lot::Mutex;
 
 use super::refusal::Refusal;
-use super::request::{Consent, Request, RequestedScope, TokenFailure};
+use super::request::{Consent, Person, Request, RequestedScope, TokenFailure};
 use crate::random;
 use gatepost_core::clock::Moment;
 
@@ -41,7 +41,7 @@ pub(super) struct Binding {
 struct Code {
     request: Request,
     binding: Binding,
-    user: String,
+    person: Person,
     expires_at: Moment,
     /// The sign-in that it became.
     redeemed: Option<u64>,
@@ -49,7 +49,7 @@ struct Code {
 
 enum DeviceState {
     Pending,
-    Signed(String),
+    Signed(Person),
     Declined,
 }
 
@@ -64,7 +64,7 @@ struct Device {
 
 struct SignIn {
     client_id: String,
-    user: String,
+    person: Person,
     /// What the person consented to: resource and permissions.
     consented: RequestedScope,
     tokens: VecDeque<String>,
@@ -107,17 +107,19 @@ impl SignIns {
         &self,
         request: Request,
         binding: Binding,
-        user: String,
+        person: Person,
         now: Moment,
     ) -> io::Result<String> {
-        let code = format!("1.{}", secret()?);
+        // So they begin at Microsoft.
+        let form = if person.is_personal { "M.C540_BAY.2.U." } else { "1." };
+        let code = format!("{form}{}", secret()?);
         let expires_at = now.after(CODE_LIFETIME);
         self.with(|kept| {
             kept.codes.retain(|_, code| now < code.expires_at);
             if kept.codes.len() >= ENTRIES {
                 return Err(io::Error::other("too many codes"));
             }
-            kept.codes.insert(code.clone(), Code { request, binding, user, expires_at, redeemed: None });
+            kept.codes.insert(code.clone(), Code { request, binding, person, expires_at, redeemed: None });
             Ok(code)
         })
     }
@@ -150,8 +152,8 @@ impl SignIns {
             if found.binding.challenge != challenge(verifier) {
                 return Err(Refusal::new(501_481).into());
             }
-            let (request, user) = (found.request.clone(), found.user.clone());
-            let (number, consent) = kept.begin(request, user, now)?;
+            let (request, person) = (found.request.clone(), found.person.clone());
+            let (number, consent) = kept.begin(request, person, now)?;
             if let Some(found) = kept.codes.get_mut(code) {
                 found.redeemed = Some(number);
             }
@@ -185,16 +187,16 @@ impl SignIns {
         })
     }
 
-    /// Whether the code that a person typed in is one that waits for that.
-    pub(super) fn is_pending(&self, user_code: &str, now: Moment) -> bool {
-        self.with(|kept| kept.pending(user_code, now).is_some())
+    /// What was asked by the device whose code a person typed in, if it waits for that.
+    pub(super) fn pending(&self, user_code: &str, now: Moment) -> Option<Request> {
+        self.with(|kept| kept.pending(user_code, now).map(|device| device.request.clone()))
     }
 
     /// The person signed in, or (`None`) said no; whether the code was one that waited for that.
-    pub(super) fn decide(&self, user_code: &str, user: Option<String>, now: Moment) -> bool {
+    pub(super) fn decide(&self, user_code: &str, person: Option<Person>, now: Moment) -> bool {
         self.with(|kept| match kept.pending(user_code, now) {
             Some(device) => {
-                device.state = user.map_or(DeviceState::Declined, DeviceState::Signed);
+                device.state = person.map_or(DeviceState::Declined, DeviceState::Signed);
                 true
             }
             None => false,
@@ -218,10 +220,10 @@ impl SignIns {
             match &device.state {
                 DeviceState::Pending => Err(Refusal::new(70016).into()),
                 DeviceState::Declined => Err(Refusal::declined().into()),
-                DeviceState::Signed(user) => {
-                    let (request, user) = (device.request.clone(), user.clone());
+                DeviceState::Signed(person) => {
+                    let (request, person) = (device.request.clone(), person.clone());
                     kept.devices.remove(device_code);
-                    kept.begin(request, user, now).map(|(_, consent)| consent)
+                    kept.begin(request, person, now).map(|(_, consent)| consent)
                 }
             }
         })
@@ -250,15 +252,15 @@ impl SignIns {
             if !ask.is_within(&sign_in.consented) {
                 return Err(Refusal::new(65001).into());
             }
-            let user = sign_in.user.clone();
+            let user = sign_in.person.address.clone();
             let refresh_token = Some(kept.next_token(number, now)?);
             Ok(Consent { user, ask, nonce: None, refresh_token })
         })
     }
 
-    /// A refresh token as if `user` had signed in and consented.
-    pub(super) fn issue(&self, request: Request, user: String, now: Moment) -> io::Result<Option<String>> {
-        match self.with(|kept| kept.begin(request, user, now)) {
+    /// A refresh token as if `person` had signed in and consented.
+    pub(super) fn issue(&self, request: Request, person: Person, now: Moment) -> io::Result<Option<String>> {
+        match self.with(|kept| kept.begin(request, person, now)) {
             Ok((_, consent)) => Ok(consent.refresh_token),
             Err(TokenFailure::Broken(error)) => Err(error),
             Err(TokenFailure::Refused(refusal)) => Err(io::Error::other(format!("AADSTS{}", refusal.code))),
@@ -269,15 +271,20 @@ impl SignIns {
     pub(crate) fn end(&self, user: &str, code: u32) {
         let user = user.to_lowercase();
         self.with(|kept| {
-            for sign_in in kept.sign_ins.values_mut().filter(|sign_in| sign_in.user == user) {
+            for sign_in in kept.sign_ins.values_mut().filter(|sign_in| sign_in.person.address == user) {
                 sign_in.ended = Some(code);
             }
         });
     }
 
     /// Whose refresh token it is.
-    pub(super) fn user_of(&self, token: &str) -> Option<String> {
-        self.with(|kept| Some(kept.sign_ins.get(kept.by_token.get(token)?)?.user.clone()))
+    pub(super) fn person_of(&self, token: &str) -> Option<Person> {
+        self.with(|kept| Some(kept.sign_ins.get(kept.by_token.get(token)?)?.person.clone()))
+    }
+
+    /// Whose authorization code it is.
+    pub(super) fn person_of_code(&self, code: &str) -> Option<Person> {
+        self.with(|kept| Some(kept.codes.get(code)?.person.clone()))
     }
 
     fn with<R>(&self, work: impl FnOnce(&mut SignInRecords) -> R) -> R {
@@ -286,24 +293,28 @@ impl SignIns {
 }
 
 impl SignInRecords {
-    fn begin(&mut self, request: Request, user: String, now: Moment) -> Result<(u64, Consent), TokenFailure> {
+    fn begin(&mut self, request: Request, person: Person, now: Moment) -> Result<(u64, Consent), TokenFailure> {
         if self.sign_ins.len() >= ENTRIES {
             return Err(TokenFailure::Broken(io::Error::other("too many sign-ins")));
         }
         self.number += 1;
         let number = self.number;
-        let Request { client_id, ask, nonce } = request;
-        let consented = ask.clone();
-        let sign_in =
-            SignIn { client_id, user: user.clone(), consented, tokens: VecDeque::new(), used_at: now, ended: None };
+        let Request { client_id, ask, nonce, .. } = request;
+        let (consented, user) = (ask.clone(), person.address.clone());
+        let sign_in = SignIn { client_id, person, consented, tokens: VecDeque::new(), used_at: now, ended: None };
         self.sign_ins.insert(number, sign_in);
         let refresh_token = if ask.offline_access { Some(self.next_token(number, now)?) } else { None };
         Ok((number, Consent { user, ask, nonce, refresh_token }))
     }
 
     fn next_token(&mut self, number: u64, now: Moment) -> Result<String, TokenFailure> {
-        let token = format!("0.A{}", secret().map_err(TokenFailure::Broken)?);
+        let secret = secret().map_err(TokenFailure::Broken)?;
         if let Some(sign_in) = self.sign_ins.get_mut(&number) {
+            // Those of personal accounts have characters that a form must encode.
+            let token = match sign_in.person.is_personal {
+                true => format!("M.C540_BAY.0.U.-{}$$", secret.replace('_', "!").replace('-', "*")),
+                false => format!("0.A{secret}"),
+            };
             sign_in.used_at = now;
             sign_in.tokens.push_back(token.clone());
             if sign_in.tokens.len() > GENERATIONS
@@ -312,8 +323,9 @@ impl SignInRecords {
                 self.by_token.remove(&oldest);
             }
             self.by_token.insert(token.clone(), number);
+            return Ok(token);
         }
-        Ok(token)
+        Err(TokenFailure::Broken(io::Error::other("the sign-in is not known")))
     }
 
     fn pending(&mut self, user_code: &str, now: Moment) -> Option<&mut Device> {
