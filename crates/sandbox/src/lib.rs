@@ -2,20 +2,25 @@
 //! nothing but XOAUTH2, and EWS and Graph, which take nothing but its tokens; in one process, on
 //! loopback, with a throw-away certification authority.
 //!
+//! On demand, Google and a provider by the RFCs alone stand beside it, with token services and mail
+//! servers of their own.
+//!
 //! It stands behind `gatepost demo` and the tests. It is a stand-in that real clients can work with
 //! and that is as strict as Microsoft where strictness matters; it is not a mail server. It shares
 //! no protocol code with the proxy, so that each can judge the other. Its texts and its oddities
 //! are those that Exchange Online shows.
 //!
-//! Module map: [`Sandbox`] starts everything; `entra` grants tokens, `registration` judges the
-//! application's credentials, `applications` knows those that were registered over Graph, `audience`
-//! whom each was registered for, `identity` gives tokens to managed identities, `token` signs them; `directory` knows who exists, `exchange`
-//! what is switched on; `state` holds what all of them share, `platform` what managed
-//! identities live in, `connection` what the mail services hear; `store` keeps the mail; `service`
-//! accepts connections and applies the [`UpstreamMode`]; `imap`, `pop3` and `smtp` speak; `http`
-//! carries `graph` and `ews`, and its `call` applies the [`HttpFault`]s; `letter` reads messages
-//! for them, `compose` makes some, `submission` sends them; `deliveries` records what was sent,
-//! `chaos` draws faults at random.
+//! Module map: [`Sandbox`] starts everything, and `beside` what is no part of the tenant; `entra`
+//! grants tokens, `registration` judges the application's credentials, `applications` knows those that
+//! were registered over Graph, `audience` whom each was registered for, `identity` gives tokens to
+//! managed identities, `token` signs them; `directory` knows who exists, `exchange` what is switched
+//! on; `state` holds what all of them share, `platform` what managed identities live in, `connection`
+//! what the mail services hear; `store` keeps the mail; `service` accepts connections and applies the
+//! [`UpstreamMode`]; `imap`, `pop3` and `smtp` speak, in the `dialect` of their provider, and `sasl`
+//! judges who logs in; `provider` is what `google` and `plain` have in common, `html` the pages for
+//! persons; `http` carries `graph` and `ews`, and its `call` applies the [`HttpFault`]s; `letter` reads
+//! messages for them, `compose` makes some, `submission` sends them; `deliveries` records what was
+//! sent, `chaos` draws faults at random.
 // What a stranger sends must not end in a panic, nor in a number that was quietly cut short.
 // (Overflow is checked in every build.) Tests may panic.
 #![cfg_attr(
@@ -41,6 +46,7 @@
 mod address;
 mod applications;
 mod audience;
+mod beside;
 mod calendar;
 mod certificate;
 mod chaos;
@@ -48,11 +54,13 @@ mod compose;
 mod connection;
 mod counters;
 mod deliveries;
+mod dialect;
 mod directory;
 mod entra;
 mod ews;
 mod exchange;
 mod graph;
+mod html;
 mod http;
 mod identity;
 mod imap;
@@ -65,14 +73,15 @@ mod pop3;
 mod provider;
 mod random;
 mod registration;
+mod sasl;
 mod service;
 mod smtp;
 mod smtp_fault;
+mod smtp_syntax;
 mod state;
 mod store;
 mod submission;
 #[cfg(test)]
-#[allow(dead_code, reason = "the mail services are tested with it, too")]
 mod testing;
 mod text;
 mod time;
@@ -96,7 +105,7 @@ pub use deliveries::Delivery;
 pub use directory::SandboxAccount;
 pub use http::fault::HttpFault;
 pub use mode::{EntraMode, Service, UpstreamMode};
-pub use provider::{AccountKind, Provider};
+pub use provider::{AccountKind, ForeignToken, Manner, Provider, ProviderHandle, SeenRequest, Tokens};
 pub use registration::{FederatedToken, SandboxSecret};
 pub use smtp_fault::SmtpFault;
 pub use state::SandboxConfig;
@@ -148,7 +157,8 @@ impl Sandbox {
         service::spawn_identity(&sandbox.shared, identity);
         let mail = [(Service::Imap, imap), (Service::Pop3, pop3), (Service::Smtp, smtp)];
         for (service, listener) in mail.into_iter().chain([(Service::Ews, ews), (Service::Graph, graph)]) {
-            service::spawn_mail(&sandbox.shared, service, listener);
+            let door = service::Door { provider: Provider::Microsoft, service, starts_tls: service == Service::Smtp };
+            service::spawn_mail(&sandbox.shared, door, listener);
         }
         Ok(sandbox)
     }
@@ -282,11 +292,6 @@ impl Sandbox {
         registration.add_certificate(certificate)?;
         self.shared.applications.add_known(&self.shared.directory, client_id, registration);
         Ok(())
-    }
-
-    /// Whom an application, named by its client id, was registered for.
-    pub fn set_sign_in_audience(&self, client_id: &str, audience: SignInAudience) {
-        self.shared.audiences.set(client_id, audience);
     }
 
     /// Strikes all certificates of the confidential application.

@@ -9,26 +9,29 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::connection::{AFTER_LOGIN, BEFORE_LOGIN, Connection, Heard, hear};
 use super::mode::{Service, UpstreamMode};
+use super::provider::Provider;
+use super::sasl::{self, Mechanism};
 use super::state::SandboxState;
 use super::store::INBOX;
-use super::xoauth2::{self, Login, LoginVerdict};
+use super::xoauth2::{Login, LoginVerdict};
 
-/// What the server says first. There is no APOP time stamp.
-pub(super) const GREETING: &str = "+OK The Microsoft Exchange POP3 service is ready. [bABvAGMAYQBsAGgAbwBzAHQA]\r\n";
-
-/// A command (RFC 2449 §4: 255 octets with its end).
-const COMMAND_OCTETS: usize = 253;
 /// The client's response: what a token of 4,096 characters needs. Longer ones are protocol errors
 /// at Microsoft too.
 const RESPONSE_OCTETS: usize = 6_144;
-const CAPABILITIES: &str = "+OK\r\nTOP\r\nUIDL\r\nSASL XOAUTH2\r\n.\r\n";
+/// A command after login.
+const COMMAND_OCTETS: usize = 253;
 const PROTOCOL_ERROR: &str = "-ERR Protocol error. Connection is closed. 10\r\n";
 const LOGON_FAILURE: &str = "-ERR Logon failure: unknown user name or bad password.\r\n";
 /// Unusable commands in a row until the connection is closed.
 const ERRORS: u32 = 10;
 
 /// Serves one connection.
-pub(super) async fn serve<S>(shared: Arc<SandboxState>, stream: S, mode: UpstreamMode) -> io::Result<()>
+pub(super) async fn serve<S>(
+    shared: Arc<SandboxState>,
+    provider: Provider,
+    stream: S,
+    mode: UpstreamMode,
+) -> io::Result<()>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
@@ -37,8 +40,8 @@ where
         connection.write("-ERR Connection is closed. 13\r\n");
         return connection.close().await;
     }
-    connection.write(GREETING);
-    let mut session = Pop3Session { shared, connection, mode };
+    connection.write(provider.pop3().greeting);
+    let mut session = Pop3Session { shared, provider, connection, mode };
     match session.log_in().await? {
         Some(Some(login)) => session.transact(&login).await?,
         Some(None) => session.transact_unconnected().await?,
@@ -49,6 +52,7 @@ where
 
 struct Pop3Session<S> {
     shared: Arc<SandboxState>,
+    provider: Provider,
     connection: Connection<S>,
     mode: UpstreamMode,
 }
@@ -70,42 +74,21 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Pop3Session<S> {
     /// when the login was accepted, but the mailbox does not answer.
     async fn log_in(&mut self) -> io::Result<Option<Option<Login>>> {
         for _ in 0..ERRORS {
-            let Some(line) = self.line(COMMAND_OCTETS, BEFORE_LOGIN).await? else { return Ok(None) };
+            let words = self.provider.pop3();
+            let Some(line) = self.line(words.command_octets, BEFORE_LOGIN).await? else { return Ok(None) };
             let (verb, arguments) = split(&line);
             match (verb.as_str(), arguments) {
-                ("CAPA", "") => self.connection.write(CAPABILITIES),
+                ("CAPA", "") => self.connection.write(words.capabilities),
                 ("QUIT", "") => {
                     self.connection.write("+OK Microsoft Exchange Server POP3 server signing off.\r\n");
                     return Ok(None);
                 }
-                ("AUTH", "") => self.connection.write("+OK\r\nXOAUTH2\r\n.\r\n"),
-                ("AUTH", mechanism) if mechanism.eq_ignore_ascii_case("XOAUTH2") => {
-                    self.connection.write("+ \r\n");
-                    let Some(response) = self.line(RESPONSE_OCTETS, BEFORE_LOGIN).await? else { return Ok(None) };
-                    match xoauth2::judge(&self.shared, Service::Pop3, self.mode, response.as_bytes()) {
-                        LoginVerdict::Accepted(login) => {
-                            self.connection.write("+OK User successfully authenticated.\r\n");
-                            return Ok(Some(Some(login)));
-                        }
-                        LoginVerdict::NotConnected => {
-                            self.connection.write("+OK User successfully authenticated.\r\n");
-                            return Ok(Some(None));
-                        }
-                        LoginVerdict::Denied | LoginVerdict::Refused => {
-                            self.connection.write("-ERR Authentication failure: unknown user name or bad password.\r\n")
-                        }
-                        LoginVerdict::Unavailable
-                        | LoginVerdict::Barred(_)
-                        | LoginVerdict::OfAnotherKind
-                        | LoginVerdict::ExpiresSoon => {
-                            self.connection.write("-ERR [SYS/TEMP] Server is temporarily unavailable.\r\n");
-                        }
+                ("AUTH", "") => self.connection.write(words.mechanisms),
+                ("AUTH", mechanism) if Mechanism::at(self.provider, first_word(mechanism)).is_some() => {
+                    let Some(authenticated) = self.authenticate(mechanism).await? else { return Ok(None) };
+                    if let Authenticated::Yes(login) = authenticated {
+                        return Ok(Some(login));
                     }
-                }
-                // The one-line form, which RFC 5034 §4 forbids for so long a response.
-                ("AUTH", mechanism) if mechanism.to_ascii_uppercase().starts_with("XOAUTH2 ") => {
-                    self.connection.write(PROTOCOL_ERROR);
-                    return Ok(None);
                 }
                 ("USER", name) if !name.is_empty() => self.connection.write("+OK\r\n"),
                 ("PASS", password) if !password.is_empty() => self.connection.write(LOGON_FAILURE),
@@ -115,6 +98,52 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Pop3Session<S> {
         }
         self.connection.write(PROTOCOL_ERROR);
         Ok(None)
+    }
+
+    /// Executes AUTH with a mechanism, and perhaps with an initial response. `None` when the
+    /// connection is to be closed.
+    async fn authenticate(&mut self, arguments: &str) -> io::Result<Option<Authenticated>> {
+        let words = self.provider.pop3();
+        let (name, initial) = arguments.split_once(' ').unwrap_or((arguments, ""));
+        let Some(mechanism) = Mechanism::at(self.provider, name) else { return Ok(Some(Authenticated::No)) };
+        let response = match initial.trim() {
+            "" => {
+                self.connection.write("+ \r\n");
+                let Some(response) = self.line(RESPONSE_OCTETS, BEFORE_LOGIN).await? else { return Ok(None) };
+                response
+            }
+            // The one-line form, which RFC 5034 §4 forbids for so long a response.
+            _ if !words.takes_initial => {
+                self.connection.write(PROTOCOL_ERROR);
+                return Ok(None);
+            }
+            initial => initial.to_owned(),
+        };
+        let (server, presented) = ((self.provider, Service::Pop3), (mechanism, response.as_bytes()));
+        match sasl::judge(&self.shared, server, self.mode, presented) {
+            LoginVerdict::Accepted(login) => {
+                self.connection.write(words.accepted);
+                return Ok(Some(Authenticated::Yes(Some(login))));
+            }
+            LoginVerdict::NotConnected => {
+                self.connection.write(words.accepted);
+                return Ok(Some(Authenticated::Yes(None)));
+            }
+            LoginVerdict::Denied | LoginVerdict::Refused => {
+                if let Some(challenge) = sasl::challenge(&self.shared, self.provider, mechanism) {
+                    self.connection.write(format!("+ {challenge}\r\n"));
+                    let Some(_) = self.line(RESPONSE_OCTETS, BEFORE_LOGIN).await? else { return Ok(None) };
+                }
+                self.connection.write(words.refused);
+            }
+            LoginVerdict::Unavailable
+            | LoginVerdict::Barred(_)
+            | LoginVerdict::OfAnotherKind
+            | LoginVerdict::ExpiresSoon => {
+                self.connection.write("-ERR [SYS/TEMP] Server is temporarily unavailable.\r\n");
+            }
+        }
+        Ok(Some(Authenticated::No))
     }
 
     /// Refuses every command, because the mailbox does not answer.
@@ -138,7 +167,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Pop3Session<S> {
                 self.connection.write("+OK Microsoft Exchange Server POP3 server signing off.\r\n");
                 return Ok(());
             }
-            if maildrop.execute(&verb, arguments, self.connection.output()).is_some() {
+            if verb == "CAPA" && arguments.is_empty() {
+                errors = 0;
+                self.connection.write(self.provider.pop3().capabilities);
+            } else if maildrop.execute(&verb, arguments, self.connection.output()).is_some() {
                 errors = 0;
             } else {
                 errors += 1;
@@ -163,6 +195,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Pop3Session<S> {
             Heard::Gone | Heard::TokenExpired => Ok(None),
         }
     }
+}
+
+/// How AUTH ended.
+enum Authenticated {
+    /// Accepted; `None` when the mailbox does not answer.
+    Yes(Option<Login>),
+    No,
+}
+
+fn first_word(text: &str) -> &str {
+    text.split(' ').next().unwrap_or_default()
 }
 
 fn split(line: &str) -> (String, &str) {
@@ -241,7 +284,6 @@ impl Maildrop {
                 answer(out, Some(String::new()));
             }
             ("NOOP", None, ..) => answer(out, Some(String::new())),
-            ("CAPA", None, ..) => out.extend_from_slice(CAPABILITIES.as_bytes()),
             _ => return None,
         }
         Some(())

@@ -12,6 +12,7 @@ use tokio_rustls::server::TlsStream;
 
 use super::connection::{Connection, handshake};
 use super::mode::{Service, UpstreamMode};
+use super::provider::Provider;
 use super::state::SandboxState;
 use super::{entra, http, identity, imap, pop3, smtp};
 
@@ -38,17 +39,27 @@ pub(super) fn spawn_identity(shared: &Arc<SandboxState>, listener: TcpListener) 
     });
 }
 
+/// One port of one provider that gives access to mail.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Door {
+    pub(super) provider: Provider,
+    pub(super) service: Service,
+    /// Whether TLS begins on request (STARTTLS) rather than at once.
+    pub(super) starts_tls: bool,
+}
+
 /// Serves one service that gives access to mail until the sandbox stops.
-pub(super) fn spawn_mail(shared: &Arc<SandboxState>, service: Service, listener: TcpListener) {
+pub(super) fn spawn_mail(shared: &Arc<SandboxState>, door: Door, listener: TcpListener) {
     spawn(shared, listener, move |shared, tcp| async move {
-        let _open = Open::new(Arc::clone(&shared), service);
-        if let Err(error) = serve(&shared, service, tcp).await {
-            tracing::debug!(?service, %error, "sandbox mail service: connection ended");
+        let _open = Open::new(Arc::clone(&shared), door);
+        if let Err(error) = serve(&shared, door, tcp).await {
+            tracing::debug!(?door, %error, "sandbox mail service: connection ended");
         }
     });
 }
 
-fn spawn<F, W>(shared: &Arc<SandboxState>, listener: TcpListener, serve: F)
+/// Hands the connections of a listener to `serve` until the sandbox stops.
+pub(super) fn spawn<F, W>(shared: &Arc<SandboxState>, listener: TcpListener, serve: F)
 where
     F: Fn(Arc<SandboxState>, TcpStream) -> W + Send + 'static,
     W: Future<Output = ()> + Send + 'static,
@@ -90,50 +101,54 @@ where
 /// Counts a connection for as long as it is open.
 struct Open {
     shared: Arc<SandboxState>,
-    service: Service,
+    door: Door,
 }
 
 impl Open {
-    fn new(shared: Arc<SandboxState>, service: Service) -> Self {
-        shared.tally.connection_opened(service);
-        Self { shared, service }
+    fn new(shared: Arc<SandboxState>, door: Door) -> Self {
+        shared.tally_of(door.provider).connection_opened(door.service);
+        Self { shared, door }
     }
 }
 
 impl Drop for Open {
     fn drop(&mut self) {
-        self.shared.tally.connection_closed(self.service);
+        self.shared.tally_of(self.door.provider).connection_closed(self.door.service);
     }
 }
 
-async fn serve(shared: &Arc<SandboxState>, service: Service, tcp: TcpStream) -> io::Result<()> {
-    let mode = shared.modes.upstream(service);
+async fn serve(shared: &Arc<SandboxState>, door: Door, tcp: TcpStream) -> io::Result<()> {
+    let Door { provider, service, starts_tls } = door;
+    let mode = shared.modes_of(provider).upstream(service);
     match mode {
         UpstreamMode::Refuse => return tcp.set_zero_linger(),
         UpstreamMode::Hang => return Connection::new(tcp).drain().await,
         _ => {}
     }
+    if starts_tls {
+        return smtp::serve(Arc::clone(shared), provider, tcp, mode).await;
+    }
+    let stream = implicit_tls(shared, door, tcp, mode).await?;
+    let shared = Arc::clone(shared);
     match service {
-        Service::Imap => imap::serve(Arc::clone(shared), implicit_tls(shared, service, tcp, mode).await?, mode).await,
-        Service::Pop3 => pop3::serve(Arc::clone(shared), implicit_tls(shared, service, tcp, mode).await?, mode).await,
-        Service::Smtp => smtp::serve(Arc::clone(shared), tcp, mode).await,
-        Service::Ews | Service::Graph => {
-            let stream = implicit_tls(shared, service, tcp, mode).await?;
-            http::serve(Arc::clone(shared), service, stream, mode).await
-        }
+        Service::Imap => imap::serve(shared, provider, stream, mode).await,
+        Service::Pop3 => pop3::serve(shared, provider, stream, mode).await,
+        Service::Smtp => smtp::serve_secure(shared, provider, stream, mode).await,
+        Service::Ews | Service::Graph => http::serve(shared, service, stream, mode).await,
     }
 }
 
 async fn implicit_tls(
     shared: &SandboxState,
-    service: Service,
+    door: Door,
     mut tcp: TcpStream,
     mode: UpstreamMode,
 ) -> io::Result<TlsStream<TcpStream>> {
     if mode == UpstreamMode::SpeaksBeforeTls {
-        let greeting = match service {
-            Service::Imap => imap::GREETING,
-            Service::Pop3 => pop3::GREETING,
+        let greeting = match door.service {
+            Service::Imap => door.provider.imap().greeting,
+            Service::Pop3 => door.provider.pop3().greeting,
+            Service::Smtp => "220 said before TLS\r\n",
             _ => "HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n",
         };
         tcp.write_all(greeting.as_bytes()).await?;

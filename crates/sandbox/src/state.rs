@@ -24,6 +24,7 @@ use super::graph::drafts::Drafts;
 use super::http::fault::Faults;
 use super::mode::{EntraMode, Modes};
 use super::platform::Platform;
+use super::provider::{ForeignTokens, Provider, ProviderState, RefreshRules, Sealer};
 use super::smtp_fault::SmtpFaults;
 use super::store::Outbox;
 use super::time::Timekeeper;
@@ -87,12 +88,27 @@ impl Default for SandboxConfig {
     }
 }
 
+/// Google's refresh tokens do not rotate, and end after half a year without use. An account has 100
+/// of one application.
+const GOOGLE_RULES: RefreshRules =
+    RefreshRules { rotates: false, unused: Duration::from_secs(180 * 24 * 3_600), lifetime: None, most: 100 };
+/// What Google says of its access tokens.
+const GOOGLE_LIFETIME: Duration = Duration::from_secs(3_599);
+/// The plain provider rotates its refresh tokens unless a test says otherwise.
+const PLAIN_RULES: RefreshRules = RefreshRules { rotates: true, most: 1_000, ..GOOGLE_RULES };
+
 /// What all parts share.
 pub(super) struct SandboxState {
+    /// Where the sandbox listens.
+    pub(super) address: IpAddr,
     pub(super) time: Timekeeper,
     /// Where Entra is, with a slash at its end.
     pub(super) authority: String,
     pub(super) mint: Mint,
+    pub(super) sealer: Sealer,
+    pub(super) google: ProviderState,
+    pub(super) plain: ProviderState,
+    pub(super) foreign: ForeignTokens,
     pub(super) sign_ins: SignIns,
     pub(super) id_token_key: IdTokenKey,
     pub(super) directory: Directory,
@@ -139,6 +155,11 @@ impl SandboxState {
             sign_ins: SignIns::new(config.device_code_lifetime, config.device_code_interval),
             id_token_key: IdTokenKey::default(),
             mint: Mint::new()?,
+            sealer: Sealer::new()?,
+            google: ProviderState::new("1//0", GOOGLE_RULES, GOOGLE_LIFETIME),
+            plain: ProviderState::new("", PLAIN_RULES, Duration::from_secs(3_600)),
+            foreign: ForeignTokens::default(),
+            address: config.address,
             directory,
             applications: Applications::default(),
             audiences: Audiences::default(),
@@ -162,6 +183,23 @@ impl SandboxState {
             tasks: TaskTracker::new(),
             time,
         })
+    }
+
+    /// The state of a provider beside Microsoft.
+    pub(super) fn provider(&self, provider: Provider) -> Option<&ProviderState> {
+        match provider {
+            Provider::Microsoft => None,
+            Provider::Google => Some(&self.google),
+            Provider::Plain => Some(&self.plain),
+        }
+    }
+
+    pub(super) fn tally_of(&self, provider: Provider) -> &LiveCounters {
+        self.provider(provider).map_or(&self.tally, |state| &state.tally)
+    }
+
+    pub(super) fn modes_of(&self, provider: Provider) -> &Modes {
+        self.provider(provider).map_or(&self.modes, |state| &state.modes)
     }
 
     pub(super) fn entra_mode(&self) -> EntraMode {

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use aws_lc_rs::rand::SystemRandom;
+use aws_lc_rs::signature::{RSA_PKCS1_SHA256, RsaKeyPair};
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use rustls::pki_types::pem::PemObject as _;
@@ -173,4 +175,15 @@ pub(crate) fn xoauth2(user: &str, token: &str) -> String {
 
 pub(crate) fn oauthbearer(user: &str, token: &str) -> String {
     STANDARD.encode(format!("n,a={user},\u{1}host=x\u{1}port=993\u{1}auth=Bearer {token}\u{1}\u{1}"))
+}
+
+/// A JWT signed with a key in PEM form by the algorithm RS256, whatever its header says.
+pub(crate) fn signed(pem: &str, header: &Value, claims: &Value) -> String {
+    let der: String = pem.lines().filter(|line| !line.starts_with('-')).collect();
+    let pair = RsaKeyPair::from_pkcs8(&STANDARD.decode(der).unwrap()).unwrap();
+    let encode = |part: &Value| URL_SAFE_NO_PAD.encode(part.to_string());
+    let signed = format!("{}.{}", encode(header), encode(claims));
+    let mut signature = vec![0; pair.public_modulus_len()];
+    pair.sign(&RSA_PKCS1_SHA256, &SystemRandom::new(), signed.as_bytes(), &mut signature).unwrap();
+    format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature))
 }

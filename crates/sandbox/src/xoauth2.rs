@@ -1,4 +1,4 @@
-//! SASL XOAUTH2, the server's side: `user={mailbox}^Aauth=Bearer {token}^A^A`, in base64.
+//! SASL XOAUTH2 at Exchange Online, the server's side: `user={mailbox}^Aauth=Bearer {token}^A^A`, in base64.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -118,7 +118,7 @@ const POLICY_NOT_MET: &str =
     "the request did not meet the criteria to be authenticated successfully. Contact your administrator.";
 
 /// The user and the token. The form is fixed: exactly these two fields, in this order.
-fn parse(response: &[u8]) -> Option<(String, String)> {
+pub(super) fn parse(response: &[u8]) -> Option<(String, String)> {
     let text = String::from_utf8(STANDARD.decode(response).ok()?).ok()?;
     let (user, rest) = text.strip_prefix("user=")?.split_once('\u{1}')?;
     let token = rest.strip_prefix("auth=Bearer ")?.strip_suffix("\u{1}\u{1}")?;

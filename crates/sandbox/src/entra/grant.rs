@@ -12,6 +12,7 @@ use super::request::{
 };
 use super::tenant::{check_audience, check_grant, check_tenant};
 use crate::applications::Client;
+use crate::provider::{Provider, note_foreign};
 use crate::registration::{self, JWT_BEARER, PresentedAssertion};
 use crate::state::SandboxState;
 use crate::token::{Claims, EXCHANGE_RESOURCES, GRAPH_RESOURCES, issuer};
@@ -53,6 +54,8 @@ impl TokenRequest {
 
     /// Judges the request, counts it, and issues the token.
     pub(super) fn judge(&self, shared: &SandboxState) -> Result<Issued, TokenFailure> {
+        let refresh_token = self.parameter("refresh_token").unwrap_or_default();
+        note_foreign(shared, Provider::Microsoft, None, "", refresh_token);
         let result = self.decide(shared).map_err(|failure| match failure {
             TokenFailure::Refused(refusal) => TokenFailure::Refused(self.named(shared, refusal)),
             broken => broken,

@@ -27,7 +27,7 @@ impl IdTokenKey {
         key.as_ref().ok_or_else(|| io::Error::other("no RSA key can be made"))
     }
 
-    pub(super) fn sign(&self, claims: &Value) -> io::Result<String> {
+    pub(crate) fn sign(&self, claims: &Value) -> io::Result<String> {
         let key = self.key()?;
         let header = json!({"typ": "JWT", "alg": "RS256", "kid": KEY_ID});
         let encode = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
@@ -39,7 +39,7 @@ impl IdTokenKey {
     }
 
     /// The key set (RFC 7517) of `…/discovery/v2.0/keys`.
-    pub(super) fn key_set(&self) -> io::Result<Value> {
+    pub(crate) fn key_set(&self) -> io::Result<Value> {
         // RSAPublicKey of RFC 8017 appendix A.1.1: header, modulus of 257 octets with its leading
         // zero, exponent.
         let der = self.key()?.public_key().as_ref();

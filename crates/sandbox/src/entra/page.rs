@@ -15,6 +15,7 @@ use super::refusal::Refusal;
 use super::request::{Grant, Person, Request, RequestedScope, Tenant, Version};
 use super::sign_in::Binding;
 use super::tenant::{check_audience, check_home, check_tenant};
+use crate::html::{code_field, document, escaped, sign_in_form};
 use crate::random;
 use crate::state::SandboxState;
 
@@ -69,8 +70,8 @@ pub(super) fn device(shared: &SandboxState, method: &Method, form: &Fields) -> A
     let now = shared.time.now();
     let user_code = form.get("user_code").map_or("", String::as_str);
     let form_page = |problem: &str| {
-        let code = format!("<p><label>Code <input name=\"user_code\" value=\"{}\"></label></p>", escaped(user_code));
-        page(StatusCode::OK, &sign_in_form("Enter the code that your device shows", "", &code, problem))
+        let fields = code_field(user_code);
+        page(StatusCode::OK, &sign_in_form("Enter the code that your device shows", "", &fields, problem))
     };
     if method != Method::POST {
         return form_page("");
@@ -173,24 +174,6 @@ fn told(refusal: &Refusal) -> String {
     escaped(&refusal.told())
 }
 
-fn sign_in_form(title: &str, user: &str, fields: &str, problem: &str) -> String {
-    format!(
-        "<h1>{title}</h1><p>{problem}</p><form method=\"post\">{fields}\
-         <p><label>User name <input name=\"username\" value=\"{}\"></label></p>\
-         <p><label>Password <input name=\"password\" type=\"password\"></label></p>\
-         <p><button name=\"answer\" value=\"accept\">Sign in and accept</button> \
-         <button name=\"answer\" value=\"decline\">Cancel</button></p></form>",
-        escaped(user)
-    )
-}
-
 fn page(status: StatusCode, content: &str) -> Answer {
-    let html = format!(
-        "<!DOCTYPE html><html lang=\"en\"><head><meta charset=\"utf-8\"><title>Sandbox</title></head><body>{content}</body></html>"
-    );
-    plain(status, "text/html; charset=utf-8", html)
-}
-
-fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+    plain(status, "text/html; charset=utf-8", document(content))
 }

@@ -277,6 +277,11 @@ impl SignIns {
         });
     }
 
+    /// Whether it is a refresh token of Entra's, good or not.
+    pub(crate) fn knows(&self, token: &str) -> bool {
+        self.person_of(token).is_some()
+    }
+
     /// Whose refresh token it is.
     pub(super) fn person_of(&self, token: &str) -> Option<Person> {
         self.with(|kept| Some(kept.sign_ins.get(kept.by_token.get(token)?)?.person.clone()))

@@ -28,6 +28,7 @@ use super::directory::MailboxAccess;
 use super::http::body::Answer;
 use super::http::call::{Call, perform, plain, set};
 use super::mode::Service;
+use super::provider::{Provider, note_foreign};
 use super::random;
 use super::state::SandboxState;
 use super::token::{Claims, EXCHANGE_RESOURCES};
@@ -80,6 +81,7 @@ pub(super) async fn respond(shared: &Arc<SandboxState>, call: &Call) -> io::Resu
 
 fn authenticate(shared: &SandboxState, call: &Call) -> Result<Claims, Box<Answer>> {
     let Some(token) = call.bearer() else { return Err(unauthorized(shared, None).into()) };
+    note_foreign(shared, Provider::Microsoft, Some(Service::Ews), "", token);
     let Some(claims) = shared.mint.verify(token, shared.time.unix()) else {
         let reason = "2000001;reason=\"The token has expired or cannot be read.\";error_category=\"invalid_token\"";
         return Err(unauthorized(shared, Some(reason)).into());

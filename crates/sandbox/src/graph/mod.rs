@@ -34,6 +34,7 @@ use super::directory::MailboxAccess;
 use super::http::body::Answer;
 use super::http::call::{Call, perform, set};
 use super::mode::Service;
+use super::provider::{Provider, note_foreign};
 use super::random;
 use super::state::SandboxState;
 use super::token::{Claims, GRAPH_RESOURCES};
@@ -105,6 +106,7 @@ enum Admitted<'a> {
 /// Finds out who calls, and for what.
 fn admit<'a>(shared: &'a SandboxState, call: &'a Call) -> Result<Admitted<'a>, GraphError> {
     let token = call.bearer().ok_or_else(|| GraphError::token("Access token is empty."))?;
+    note_foreign(shared, Provider::Microsoft, Some(Service::Graph), "", token);
     let claims = shared
         .mint
         .verify(token, shared.time.unix())

@@ -24,16 +24,13 @@ use self::reply::{Reply, Status};
 use self::selected::{MessageTarget, Selected};
 use super::connection::{AFTER_LOGIN, BEFORE_LOGIN, Connection, Heard, hear};
 use super::mode::{Service, UpstreamMode};
+use super::provider::Provider;
+use super::sasl::{self, Mechanism};
 use super::state::SandboxState;
 use super::store::{Flags, Mailbox};
-use super::xoauth2::{self, Login, LoginVerdict};
+use super::xoauth2::{Login, LoginVerdict};
 
-/// What the server says first: no response code, and no capabilities.
-pub(super) const GREETING: &str = "* OK The Microsoft Exchange IMAP4 service is ready. [bABvAGMAYQBsAGgAbwBzAHQA]\r\n";
 const PREAUTH: &str = "* PREAUTH The Microsoft Exchange IMAP4 service is ready.\r\n";
-const BEFORE: &str =
-    "IMAP4 IMAP4rev1 AUTH=XOAUTH2 LOGINDISABLED SASL-IR UIDPLUS MOVE ID UNSELECT CHILDREN IDLE NAMESPACE LITERAL+";
-const AFTER: &str = " CLIENTACCESSRULES CLIENTNETWORKPRESENCELOCATION BACKENDAUTHENTICATE";
 
 /// A command before login, literals included: an XOAUTH2 initial response of the longest tokens
 /// seen.
@@ -50,7 +47,12 @@ const SEARCH_STRIDE: usize = 32;
 const INVALID_STATE: &str = "Command received in Invalid state.";
 
 /// Serves one connection.
-pub(super) async fn serve<S>(shared: Arc<SandboxState>, stream: S, mode: UpstreamMode) -> io::Result<()>
+pub(super) async fn serve<S>(
+    shared: Arc<SandboxState>,
+    provider: Provider,
+    stream: S,
+    mode: UpstreamMode,
+) -> io::Result<()>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
@@ -61,9 +63,10 @@ where
             return connection.close().await;
         }
         UpstreamMode::Preauth => connection.write(PREAUTH),
-        _ => connection.write(GREETING),
+        _ => connection.write(provider.imap().greeting),
     }
-    let mut session = ImapSession { shared, connection, mode, state: SessionState::NotAuthenticated, selected: None };
+    let state = SessionState::NotAuthenticated;
+    let mut session = ImapSession { shared, provider, connection, mode, state, selected: None };
     session.run().await?;
     session.connection.close().await
 }
@@ -92,6 +95,7 @@ enum Flow {
 
 struct ImapSession<S> {
     shared: Arc<SandboxState>,
+    provider: Provider,
     connection: Connection<S>,
     mode: UpstreamMode,
     state: SessionState,
@@ -184,7 +188,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> ImapSession<S> {
         match heard {
             Heard::Line(line) => return Some(line),
             Heard::TooLong => self.connection.write("* BYE Connection is closed. 12\r\n"),
-            Heard::TokenExpired => self.connection.write("* BYE Session invalidated - AccessTokenExpired\r\n"),
+            Heard::TokenExpired => self.connection.write(self.provider.imap().expired),
             Heard::Gone => self.connection.write("* BYE Connection is closed. 13\r\n"),
         }
         None
@@ -203,14 +207,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> ImapSession<S> {
     async fn execute(&mut self, command: Command) -> io::Result<Option<Reply>> {
         let mailbox = match (&self.state, &command) {
             (_, Command::Capability) => {
-                let after = if matches!(self.state, SessionState::NotAuthenticated) { "" } else { AFTER };
-                self.connection.write(format!("* CAPABILITY {BEFORE}{after}\r\n"));
+                let is_before = matches!(self.state, SessionState::NotAuthenticated);
+                let words = self.provider.imap();
+                let capabilities = if is_before { words.before } else { words.after };
+                self.connection.write(format!("* CAPABILITY {capabilities}\r\n"));
                 return Ok(Some(Reply::completed("CAPABILITY")));
             }
             (SessionState::NotConnected, _) => return Ok(Some(Reply::bad("User is authenticated but not connected."))),
             (_, Command::Id) => {
-                self.connection
-                    .write("* ID (\"name\" \"Microsoft.Exchange.Imap4.Imap4Server\" \"version\" \"15.20\")\r\n");
+                self.connection.write(self.provider.imap().id);
                 return Ok(Some(Reply::completed("ID")));
             }
             (SessionState::NotAuthenticated, Command::Noop) => return Ok(Some(Reply::completed("NOOP"))),
@@ -248,9 +253,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> ImapSession<S> {
     }
 
     async fn authenticate(&mut self, mechanism: &str, initial: Option<Vec<u8>>) -> io::Result<Option<Reply>> {
-        if mechanism != "XOAUTH2" {
-            return Ok(Some(Reply::no("AUTHENTICATE failed.")));
-        }
+        let words = self.provider.imap();
+        let Some(mechanism) = Mechanism::at(self.provider, mechanism) else {
+            return Ok(Some(Reply::no(words.refused)));
+        };
         let response = match initial {
             Some(response) => response,
             None => {
@@ -259,16 +265,28 @@ impl<S: AsyncRead + AsyncWrite + Unpin> ImapSession<S> {
                 response
             }
         };
-        Ok(Some(match xoauth2::judge(&self.shared, Service::Imap, self.mode, &response) {
+        let (server, presented) = ((self.provider, Service::Imap), (mechanism, response.as_slice()));
+        Ok(Some(match sasl::judge(&self.shared, server, self.mode, presented) {
             LoginVerdict::Accepted(login) => {
+                let welcome = Reply::ok(format!("{} authenticated (Success)", login.address));
                 self.state = SessionState::Authenticated(login);
+                if words.announces {
+                    self.connection.write(format!("* CAPABILITY {}\r\n", words.after));
+                    return Ok(Some(welcome));
+                }
                 Reply::completed("AUTHENTICATE")
             }
             LoginVerdict::NotConnected | LoginVerdict::Denied => {
                 self.state = SessionState::NotConnected;
                 Reply::completed("AUTHENTICATE")
             }
-            LoginVerdict::Refused => Reply::no("AUTHENTICATE failed."),
+            LoginVerdict::Refused => {
+                if let Some(challenge) = sasl::challenge(&self.shared, self.provider, mechanism) {
+                    self.connection.write(format!("+ {challenge}\r\n"));
+                    let Some(_) = self.line().await? else { return Ok(None) };
+                }
+                Reply::no(words.refused)
+            }
             LoginVerdict::Unavailable
             | LoginVerdict::Barred(_)
             | LoginVerdict::OfAnotherKind

@@ -1,0 +1,20 @@
+//! What a sandbox has beside the tenant: personal accounts, and other providers.
+
+use std::io;
+
+use super::Sandbox;
+use super::audience::SignInAudience;
+use super::provider::ForeignToken;
+
+impl Sandbox {
+    /// The tokens, of access or of refresh, that arrived where they must never be seen: at another
+    /// provider than the one that gave them, or for a mailbox of another one. In order.
+    pub fn foreign_tokens(&self) -> Vec<ForeignToken> {
+        self.shared.foreign.all()
+    }
+
+    /// Whom an application, named by its client id, was registered for.
+    pub fn set_sign_in_audience(&self, client_id: &str, audience: SignInAudience) {
+        self.shared.audiences.set(client_id, audience);
+    }
+}
