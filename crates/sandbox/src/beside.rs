@@ -4,9 +4,18 @@ use std::io;
 
 use super::Sandbox;
 use super::audience::SignInAudience;
+use super::google::{Google, GoogleConfig};
 use super::provider::ForeignToken;
 
 impl Sandbox {
+    /// Starts Google beside Microsoft, once for a sandbox.
+    ///
+    /// # Errors
+    /// When no address can be bound, or when it was started before.
+    pub async fn start_google(&self, config: GoogleConfig) -> io::Result<Google> {
+        Google::start(&self.shared, config).await
+    }
+
     /// The tokens, of access or of refresh, that arrived where they must never be seen: at another
     /// provider than the one that gave them, or for a mailbox of another one. In order.
     pub fn foreign_tokens(&self) -> Vec<ForeignToken> {
