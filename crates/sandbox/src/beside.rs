@@ -5,6 +5,7 @@ use std::io;
 use super::Sandbox;
 use super::audience::SignInAudience;
 use super::google::{Google, GoogleConfig};
+use super::plain::{Plain, PlainConfig};
 use super::provider::ForeignToken;
 
 impl Sandbox {
@@ -14,6 +15,14 @@ impl Sandbox {
     /// When no address can be bound, or when it was started before.
     pub async fn start_google(&self, config: GoogleConfig) -> io::Result<Google> {
         Google::start(&self.shared, config).await
+    }
+
+    /// Starts a provider by the RFCs beside Microsoft, once for a sandbox.
+    ///
+    /// # Errors
+    /// When no address can be bound, or when it was started before.
+    pub async fn start_plain(&self, config: PlainConfig) -> io::Result<Plain> {
+        Plain::start(&self.shared, config).await
     }
 
     /// The tokens, of access or of refresh, that arrived where they must never be seen: at another

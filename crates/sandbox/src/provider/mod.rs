@@ -62,3 +62,6 @@ impl AccountKind {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
