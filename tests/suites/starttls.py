@@ -187,7 +187,7 @@ def tester(world, results):
             text=True,
         ).stdout
         good = "Sanity test done" in output and re.search("Probably no command injection|TLS handshake failed", output)
-        bad = re.search("(Possible c|Probable c|C)ommand injection.*|.*rror.*", output)
+        bad = re.search("(Possible command|Probable command|Command) injection.*|error.*", output)
         problem = bad[0] if bad else None if good else f"no verdict: {output}"
         results.note("command-injection-tester", name, problem)
 
