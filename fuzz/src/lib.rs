@@ -10,6 +10,7 @@ mod client;
 mod connect;
 mod http_basic;
 mod http_head;
+mod jwt;
 mod maildrop;
 mod mime_head;
 mod mime_parts;
@@ -31,7 +32,7 @@ use gatepost_core::protocol::MailProtocol;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All of them.
-pub const TARGETS: [Target; 22] = [
+pub const TARGETS: [Target; 23] = [
     ("imap_client", imap_client),
     ("pop3_client", pop3_client),
     ("smtp_client", smtp_client),
@@ -47,6 +48,7 @@ pub const TARGETS: [Target; 22] = [
     ("socks", socks),
     ("proxy_header", proxy_header),
     ("token_answer", token_answer),
+    ("jwt", jwt),
     ("mime_head", mime_head),
     ("mime_parts", mime_parts),
     ("http_head", http_head),
@@ -104,6 +106,11 @@ pub fn smtp_upstream(data: &[u8]) {
 /// A client's SASL messages.
 pub fn sasl(data: &[u8]) {
     sasl::check(data);
+}
+
+/// The claims of an ID token and of an access token.
+pub fn jwt(data: &[u8]) {
+    jwt::check(data);
 }
 
 /// A proxy's NTLM challenge.

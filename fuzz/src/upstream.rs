@@ -6,7 +6,8 @@ use gatepost_core::account::MailAddress;
 use gatepost_core::protocol::MailProtocol;
 use gatepost_core::secret::AccessToken;
 use gatepost_proto::mail::{
-    Capabilities, Goal, Limits, UpstreamEvent, UpstreamFailureKind, UpstreamSettings, UpstreamSide, upstream_side,
+    Capabilities, Goal, Limits, TokenExchange, UpstreamEvent, UpstreamFailureKind, UpstreamSettings, UpstreamSide,
+    upstream_side,
 };
 use gatepost_proto::sasl::{Bearer, xoauth2};
 
@@ -37,6 +38,7 @@ pub fn check(protocol: MailProtocol, data: &[u8]) {
 fn run(protocol: MailProtocol, recipe: &Recipe<'_>, split: bool) -> Trace {
     let starttls = recipe.flag(0);
     let settings = UpstreamSettings {
+        exchange: TokenExchange::EXCHANGE_ONLINE,
         limits: LIMITS.clone(),
         starttls,
         client_name: "gatepost.example".into(),
