@@ -33,5 +33,6 @@ pub use limits::Limits;
 pub use quiescence::{Farewell, QuiescenceDetector};
 pub use sides::{client_side, exchange_online, upstream_side};
 pub use upstream::{
-    Authenticated, Goal, UpstreamEvent, UpstreamFailure, UpstreamFailureKind, UpstreamSettings, UpstreamSide,
+    Authenticated, Goal, TokenExchange, UpstreamEvent, UpstreamFailure, UpstreamFailureKind, UpstreamSettings,
+    UpstreamSide,
 };

@@ -14,10 +14,10 @@ use memchr::{memchr, memmem};
 use zeroize::Zeroizing;
 
 use crate::mail::{
-    Authenticated, Capabilities, Goal, Limits, UpstreamEvent, UpstreamFailure, UpstreamFailureKind, UpstreamSettings,
-    UpstreamSide,
+    Authenticated, Capabilities, Goal, Limits, TokenExchange, UpstreamEvent, UpstreamFailure, UpstreamFailureKind,
+    UpstreamSettings, UpstreamSide,
 };
-use crate::sasl::{Bearer, xoauth2};
+use crate::sasl::{Bearer, Mechanism, oauthbearer, xoauth2};
 use gatepost_core::escape::excerpt;
 
 #[cfg(test)]
@@ -113,6 +113,7 @@ pub(crate) struct Wire {
 struct Login {
     bearer: Bearer,
     response: Zeroizing<String>,
+    exchange: TokenExchange,
 }
 
 impl Wire {
@@ -120,7 +121,11 @@ impl Wire {
         let login = match &settings.goal {
             Goal::Learn => None,
             Goal::Authenticate(bearer) => {
-                Some(Login { bearer: bearer.clone(), response: xoauth2::initial_response(bearer) })
+                let response = match settings.exchange.mechanism {
+                    Mechanism::Oauthbearer => oauthbearer::initial_response(bearer),
+                    _ => xoauth2::initial_response(bearer),
+                };
+                Some(Login { bearer: bearer.clone(), response, exchange: settings.exchange })
             }
         };
         Self {
@@ -133,9 +138,25 @@ impl Wire {
         }
     }
 
-    /// The XOAUTH2 response in base64; `None` if the goal is only to learn the capabilities.
+    /// The response with the token in base64; `None` if the goal is only to learn the capabilities.
     pub(crate) fn response(&self) -> Option<&str> {
         self.login.as_ref().map(|login| login.response.as_str())
+    }
+
+    /// How the server takes the token.
+    pub(crate) fn exchange(&self) -> TokenExchange {
+        self.login.as_ref().map_or(TokenExchange::EXCHANGE_ONLINE, |login| login.exchange)
+    }
+
+    /// The name of the mechanism.
+    pub(crate) fn mechanism(&self) -> &'static str {
+        self.exchange().mechanism.name()
+    }
+
+    /// Answers a failure challenge, so that the server says the rest: an empty response (XOAUTH2), or
+    /// one octet (RFC 7628 §3.2.3).
+    pub(crate) fn acknowledge(&mut self) {
+        self.send(if self.exchange().mechanism == Mechanism::Oauthbearer { "AQ==" } else { "" });
     }
 
     /// Sends a line; CRLF is added.
@@ -144,7 +165,7 @@ impl Wire {
         self.output.extend_from_slice(b"\r\n");
     }
 
-    /// Sends `prefix` and the XOAUTH2 response as one line.
+    /// Sends `prefix` and the response with the token as one line.
     pub(crate) fn send_response(&mut self, prefix: &str) {
         if let Some(login) = &self.login {
             // Reserved at once, because a buffer that grows leaves a copy of the token behind.

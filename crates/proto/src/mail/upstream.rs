@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Capabilities, Limits};
-use crate::sasl::Bearer;
+use crate::sasl::{Bearer, Mechanism};
 
 /// Settings of an upstream-side machine.
 #[derive(Clone, Debug)]
@@ -15,8 +15,25 @@ pub struct UpstreamSettings {
     pub starttls: bool,
     /// The name for EHLO.
     pub client_name: Arc<str>,
+    /// How the server takes a token.
+    pub exchange: TokenExchange,
     /// What the machine is to reach.
     pub goal: Goal,
+}
+
+/// How a mail server takes a token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct TokenExchange {
+    /// [`Mechanism::Xoauth2`] or [`Mechanism::Oauthbearer`].
+    pub mechanism: Mechanism,
+    /// Whether the POP3 server wants the token in the line of the AUTH command, which RFC 5034 limits
+    /// to 255 octets and some servers do not. IMAP servers say so themselves, SMTP servers take both.
+    pub pop3_in_one_line: bool,
+}
+
+impl TokenExchange {
+    /// The one of Exchange Online.
+    pub const EXCHANGE_ONLINE: Self = Self { mechanism: Mechanism::Xoauth2, pop3_in_one_line: false };
 }
 
 /// The goal of an upstream-side machine.
@@ -24,7 +41,7 @@ pub struct UpstreamSettings {
 pub enum Goal {
     /// Read the capabilities and leave.
     Learn,
-    /// Sign in by XOAUTH2.
+    /// Sign in with a token.
     Authenticate(Bearer),
 }
 
@@ -36,7 +53,7 @@ pub enum UpstreamEvent {
     /// The capabilities, for [`Goal::Learn`]. The machine has logged out: write the output and
     /// close.
     Learned(Capabilities),
-    /// XOAUTH2 succeeded, and the mailbox answers.
+    /// The login succeeded, and the mailbox answers.
     Authenticated(Authenticated),
     /// The conversation failed: close.
     Failed(UpstreamFailure),
@@ -105,7 +122,7 @@ pub enum UpstreamFailureKind {
     Preauth,
     /// The name in EHLO was refused (501).
     NameRefused,
-    /// XOAUTH2 is not offered.
+    /// The mechanism is not offered.
     NoXoauth2,
     /// The upstream violated the protocol, or exceeded a limit.
     Protocol,

@@ -1,7 +1,7 @@
 //! The mechanisms, and which of them are announced.
 
 /// A mechanism that a client may choose.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Mechanism {
     /// RFC 4616.
     Plain,

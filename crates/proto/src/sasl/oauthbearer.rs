@@ -4,7 +4,7 @@
 use zeroize::Zeroizing;
 
 use super::token::bearer;
-use super::{Credentials, CredentialsError, xoauth2};
+use super::{Bearer, Credentials, CredentialsError, encode, xoauth2};
 
 /// Parses the single message of a client that brings its own token. `host` and `port` are not
 /// checked, because the upstream checks the token's audience.
@@ -46,6 +46,16 @@ fn user(header: &[u8]) -> Result<Zeroizing<Vec<u8>>, CredentialsError> {
         rest = tail;
     }
     Ok(user)
+}
+
+/// The client's message in base64, for an upstream: the user, and the token. `host` and `port` are
+/// left out, because RFC 7628 §3.1 lets servers go without.
+pub fn initial_response(bearer: &Bearer) -> Zeroizing<String> {
+    let user = bearer.user.as_str().replace('=', "=3D").replace(',', "=2C");
+    // `concat` and `encode` allocate their final size at once, because a buffer that grows leaves a
+    // copy of the token behind.
+    let message = Zeroizing::new(["n,a=", &user, ",\x01auth=Bearer ", bearer.token.expose(), "\x01\x01"].concat());
+    encode(message.as_bytes())
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! The IMAP client side towards Microsoft until the login there has succeeded (RFC 9051, RFC 4959,
+//! The IMAP client side towards Microsoft or another provider until the login there has succeeded (RFC 9051, RFC 4959,
 //! XOAUTH2).
 //!
 //! With implicit TLS: the greeting, `AUTHENTICATE XOAUTH2` with initial response, and then in one
@@ -106,7 +106,7 @@ impl Imap {
             self.command("LOGOUT");
             self.wire.learned(announced);
             Ok(State::Ended)
-        } else if has(&announced, "AUTH=XOAUTH2") {
+        } else if has(&announced, &format!("AUTH={}", self.wire.mechanism())) {
             Ok(self.authenticate(has(&announced, "SASL-IR")))
         } else {
             Err(self.wire.failure(UpstreamFailureKind::NoXoauth2, announced.0.join(" ").as_bytes()))
@@ -117,10 +117,11 @@ impl Imap {
         if initial_response {
             self.commands += 1;
             let command = Command(self.commands);
-            self.wire.send_response(&format!("{} AUTHENTICATE XOAUTH2 ", command.tag()));
+            let prefix = format!("{} AUTHENTICATE {} ", command.tag(), self.wire.mechanism());
+            self.wire.send_response(&prefix);
             State::Response { command, challenge: None }
         } else {
-            State::Authenticate(self.command("AUTHENTICATE XOAUTH2"))
+            State::Authenticate(self.command(&format!("AUTHENTICATE {}", self.wire.mechanism())))
         }
     }
 
@@ -145,7 +146,7 @@ impl Imap {
                 Ok(State::Response { command, challenge: None })
             }
             State::Response { command, challenge: None } => {
-                self.wire.send("");
+                self.wire.acknowledge();
                 Ok(State::Response { command, challenge: Some(Challenge { status: reply::challenge_status(text) }) })
             }
             _ => Err(self.wire.failure(UpstreamFailureKind::Protocol, b"a continuation that nobody asked for")),

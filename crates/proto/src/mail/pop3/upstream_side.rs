@@ -1,10 +1,10 @@
-//! The POP3 client side towards Microsoft until the login there has succeeded (RFC 1939, RFC 5034,
+//! The POP3 client side towards Microsoft or another provider until the login there has succeeded (RFC 1939, RFC 5034,
 //! XOAUTH2).
 //!
 //! Only the answer to a STAT behind the login counts as success, because Exchange accepts a login
 //! for a mailbox that it then cannot open.
 //!
-//! XOAUTH2 is always sent in two lines. Exchange closes the connection on an initial response, and
+//! The token is sent in two lines, unless the server is known to want one. Exchange closes the connection on an initial response, and
 //! RFC 5034 §4 limits the AUTH command to 255 octets, which a token exceeds.
 
 use std::mem;
@@ -49,7 +49,12 @@ impl Pop3 {
 
     fn sign_in(&mut self) -> State {
         if self.wire.response().is_some() {
-            self.wire.send("AUTH XOAUTH2");
+            let auth = format!("AUTH {}", self.wire.mechanism());
+            if self.wire.exchange().pop3_in_one_line {
+                self.wire.send_response(&format!("{auth} "));
+                return State::Response { challenge: None };
+            }
+            self.wire.send(&auth);
             State::Auth
         } else {
             self.wire.send("CAPA");
@@ -103,7 +108,7 @@ impl Pop3 {
                 Err(self.wire.failure(kind, line))
             }
             (State::Response { challenge: None }, Response::Challenge(text)) => {
-                self.wire.send("");
+                self.wire.acknowledge();
                 Ok(State::Response { challenge: Some(Challenge { status: reply::challenge_status(text) }) })
             }
             (State::Response { challenge }, Response::Err { code }) => {

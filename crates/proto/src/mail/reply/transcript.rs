@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::mail::{Goal, Limits, UpstreamEvent, UpstreamFailureKind, UpstreamSettings, upstream_side};
+use crate::mail::{Goal, Limits, TokenExchange, UpstreamEvent, UpstreamFailureKind, UpstreamSettings, upstream_side};
 use crate::sasl::Bearer;
 use gatepost_core::account::MailAddress;
 use gatepost_core::protocol::MailProtocol;
@@ -60,6 +60,7 @@ impl Outcome {
 /// sent. Returns the last event.
 pub(in crate::mail) fn play(protocol: MailProtocol, starttls: bool, goal: &Goal, conversation: &str) -> Outcome {
     let settings = UpstreamSettings {
+        exchange: TokenExchange::EXCHANGE_ONLINE,
         limits: Arc::new(Limits::default()),
         starttls,
         client_name: "gatepost.example".into(),

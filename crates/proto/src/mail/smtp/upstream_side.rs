@@ -1,7 +1,7 @@
-//! The submission client side towards Microsoft until the login there has succeeded (RFC 5321, RFC
+//! The submission client side towards Microsoft or another provider until the login there has succeeded (RFC 5321, RFC
 //! 3207, RFC 4954, XOAUTH2).
 //!
-//! `AUTH XOAUTH2` is sent alone, and the response in a line of its own: a command has at most 512
+//! `AUTH` is sent alone, and the response in a line of its own: a command has at most 512
 //! octets, but a response line may have 12,288 (RFC 4954 §4).
 
 use std::mem;
@@ -82,8 +82,8 @@ impl Smtp {
                     self.wire.send("QUIT");
                     self.wire.learned(announced);
                     Ok(State::Ended)
-                } else if offers_xoauth2(&announced) {
-                    self.wire.send("AUTH XOAUTH2");
+                } else if offers(&announced, self.wire.mechanism()) {
+                    self.wire.send(&format!("AUTH {}", self.wire.mechanism()));
                     Ok(State::Auth(announced))
                 } else {
                     Err(self.wire.failure(Kind::NoXoauth2, &reply.words()))
@@ -98,7 +98,7 @@ impl Smtp {
                 Ok(State::Ended)
             }
             (State::Response { announced, challenge: None }, 334) => {
-                self.wire.send("");
+                self.wire.acknowledge();
                 let text = reply.texts.first().map_or(&b""[..], |text| text.trim_ascii());
                 let challenge = Some(Challenge { status: reply::challenge_status(text) });
                 Ok(State::Response { announced, challenge })
@@ -155,11 +155,11 @@ fn announced(reply: &Reply) -> Capabilities {
     reply::capabilities(reply.texts.iter().skip(1).map(Vec::as_slice))
 }
 
-fn offers_xoauth2(announced: &Capabilities) -> bool {
+fn offers(announced: &Capabilities, wanted: &str) -> bool {
     announced.0.iter().any(|entry| {
         let mut words = entry.split([' ', '=']);
         words.next().is_some_and(|keyword| keyword.eq_ignore_ascii_case("AUTH"))
-            && words.any(|mechanism| mechanism.eq_ignore_ascii_case("XOAUTH2"))
+            && words.any(|mechanism| mechanism.eq_ignore_ascii_case(wanted))
     })
 }
 
