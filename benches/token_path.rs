@@ -12,7 +12,7 @@ use gatepost_core::account::LoginName;
 use gatepost_core::clock::Clock;
 use gatepost_core::protocol::Protocol;
 use gatepost_core::secret::Password;
-use gatepost_oauth::response;
+use gatepost_oauth::response::{self, Dialect};
 
 use logins::{PASSWORD, answer, authenticator};
 
@@ -56,8 +56,8 @@ fn warm_logins(c: &mut Criterion) {
 fn answers(c: &mut Criterion) {
     let granted = answer();
     let refused = br#"{"error":"invalid_grant","error_description":"AADSTS50126: wrong","error_codes":[50126]}"#;
-    c.bench_function("read a token answer", |b| b.iter(|| response::parse(200, &granted).is_ok()));
-    c.bench_function("read a refusal", |b| b.iter(|| response::parse(400, refused).is_err()));
+    c.bench_function("read a token answer", |b| b.iter(|| response::parse(200, &granted, Dialect::ENTRA).is_ok()));
+    c.bench_function("read a refusal", |b| b.iter(|| response::parse(400, refused, Dialect::ENTRA).is_err()));
 }
 
 criterion_group!(benches, warm_logins, answers);

@@ -38,11 +38,13 @@ impl TokenEndpoint for Generous {
 /// Lets in these accounts, the last of which is `user{accounts - 1}@contoso.example`.
 pub(crate) fn authenticator(grant: Grant, passwords: Vec<String>, accounts: usize, clock: Clock) -> Arc<Authenticator> {
     let application = Arc::new(Application {
-        authority: Url::parse("https://login.example/").expect("a valid URL"),
-        tenant: "contoso.example".into(),
+        issuer: gatepost_config::Issuer::Entra(gatepost_config::Entra {
+            authority: Url::parse("https://login.example/").expect("a valid URL"),
+            tenant: "contoso.example".into(),
+            cloud: Cloud::Worldwide,
+        }),
         client_id: "00000000-0000-0000-0000-000000000000".into(),
         credential: Arc::default(),
-        cloud: Cloud::Worldwide,
     });
     let account = |n| {
         let address = MailAddress::parse(&format!("user{n}@contoso.example")).expect("a valid address");

@@ -7,7 +7,8 @@ use gatepost_core::account::MailAddress;
 use gatepost_core::protocol::MailProtocol;
 use gatepost_core::secret::AccessToken;
 use gatepost_proto::mail::{
-    Capabilities, ClientEvent, ClientSettings, ClientSide, Goal, Limits, UpstreamEvent, UpstreamSettings, UpstreamSide,
+    Capabilities, ClientEvent, ClientSettings, ClientSide, Goal, Limits, TokenExchange, UpstreamEvent,
+    UpstreamSettings, UpstreamSide,
 };
 use gatepost_proto::sasl::{Bearer, ClientTokens};
 
@@ -172,6 +173,7 @@ pub(crate) fn upstream_settings(token: usize) -> UpstreamSettings {
     let user = MailAddress::parse("reception@contoso.com").expect("an address");
     let token = Arc::new(AccessToken::new("eyJ0eXAiOiJKV1QiLCJub25jZSI6Imdh".repeat(2 * token)));
     UpstreamSettings {
+        exchange: TokenExchange::EXCHANGE_ONLINE,
         limits: Arc::new(Limits::default()),
         starttls: false,
         client_name: "gatepost.contoso.com".into(),

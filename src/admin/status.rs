@@ -289,7 +289,8 @@ fn listener_view(
     let identity = certificates::identity(&listener.tls);
     let end = identity.and_then(|identity| ends.of_listeners.get(&identity.certificate)).copied();
     let is_ews = matches!(&listener.serves, ListenerBackend::Http(http) if http.service == HttpService::Ews);
-    let worldwide = config.accounts.entries().iter().any(|account| account.application.cloud == Cloud::Worldwide);
+    let worldwide =
+        config.accounts.entries().iter().any(|account| account.application.issuer.cloud() == Some(Cloud::Worldwide));
     ListenerView {
         name: listener.name.to_string(),
         protocol: listener.protocol.name(),

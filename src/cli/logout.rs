@@ -2,13 +2,14 @@
 
 use std::collections::BTreeSet;
 use std::io::{self, IsTerminal as _};
+use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
 
 use super::options::LogoutOptions;
 use super::output::write;
 use crate::cli::store_context::{StoreContext, with_store_context};
-use gatepost_config::Purpose;
+use gatepost_config::{Entra, Purpose};
 use gatepost_core::account::MailAddress;
 use gatepost_oauth::tokens::sign_ins;
 use gatepost_store::SignInKey;
@@ -33,6 +34,8 @@ async fn try_logout(opened: &StoreContext, options: &LogoutOptions) -> anyhow::R
     let persons: BTreeSet<&str> = of_login.iter().map(|(_, record)| record.username.as_str()).collect();
     let persons = persons.into_iter().collect::<Vec<_>>().join("` and `");
     let mut keys: BTreeSet<SignInKey> = of_login.iter().map(|(key, _)| key.clone()).collect();
+    let is_personal = of_login.iter().any(|(_, record)| record.tenant_id == Entra::PERSONAL_ACCOUNTS);
+    let provider = found.as_ref().and_then(|(account, _)| account.application.issuer.provider()).map(Arc::clone);
     keys.extend(found.map(|(account, login)| sign_ins::key(&account, &login)));
     if of_login.is_empty() {
         bail!("nobody has signed in for `{login}`");
@@ -51,14 +54,24 @@ async fn try_logout(opened: &StoreContext, options: &LogoutOptions) -> anyhow::R
     let passwords =
         store.device_passwords().await.context("the sign-in is removed. The device passwords cannot be read")?;
     let left = passwords.iter().filter(|password| password.login == login).count();
-    Ok(told(&login, &persons, left))
+    let revoke = match provider {
+        Some(provider) => {
+            format!("in the settings of `{persons}` at {}, remove the access of this application", provider.title)
+        }
+        None if is_personal => {
+            format!(
+                "as `{persons}`, open https://account.microsoft.com/privacy/app-access, and remove this application"
+            )
+        }
+        None => format!("Entra admin center, Users, `{persons}`, Revoke sessions"),
+    };
+    Ok(told(&login, &persons, &revoke, left))
 }
 
-fn told(login: &MailAddress, persons: &str, passwords: usize) -> String {
+fn told(login: &MailAddress, persons: &str, revoke: &str, passwords: usize) -> String {
     let mut text = format!(
         "Removed the sign-in of `{persons}` for `{login}`. A running service stops using it within a minute. Open sessions \
-         continue.\n\nEntra's refresh token stays valid until you revoke it: Entra admin center, Users, `{persons}`, Revoke \
-         sessions.\n"
+         continue.\n\nThe refresh token stays valid until you revoke it: {revoke}.\n"
     );
     if passwords > 0 {
         let noun = if passwords == 1 { "device password" } else { "device passwords" };

@@ -23,9 +23,9 @@ use crate::session::mailbox_memory::MailboxMemory;
 use crate::session::mailbox_slots::MailboxLimiter;
 use crate::session::submission::SubmissionBackend;
 use crate::session::trial::Trials;
-use crate::session::upstream::{Opener, Target};
+use crate::session::upstream::{MailServers, Opener, Target};
 use crate::session::{Backend, ListenerState, SessionContext, maildrop};
-use gatepost_config::{Config, Identity, Listener, ListenerBackend, ListenerTls, Origin, State, Upstream};
+use gatepost_config::{Config, Identity, Listener, ListenerBackend, ListenerTls, Origin, OtherServer, State, Upstream};
 use gatepost_core::clock::Clock;
 use gatepost_net::connection_limit::ConnectionLimiter;
 use gatepost_net::dial::Dialer;
@@ -277,9 +277,12 @@ impl Assembly<'_> {
 
     fn serving(&mut self, listener: &Listener) -> Result<Backend, StartError> {
         match &listener.serves {
-            ListenerBackend::Relay(upstream) => self.target(listener, upstream).map(Backend::Relay),
+            ListenerBackend::Relay(upstream) => {
+                self.mail_servers(listener, upstream).map(|servers| Backend::Relay(Arc::new(servers)))
+            }
             ListenerBackend::Submission(config) => {
-                let smtp = config.smtp.as_ref().map(|upstream| self.target(listener, upstream)).transpose()?;
+                let smtp = config.smtp.as_ref().map(|upstream| self.mail_servers(listener, upstream)).transpose()?;
+                let smtp = smtp.map(Arc::new);
                 let graph = self.graph(&config.graph);
                 let ways = SubmissionBackend::new(
                     config.clone(),
@@ -299,6 +302,13 @@ impl Assembly<'_> {
                 Ok(Backend::Http(Arc::new(Gateway::new(http.clone(), listener, dialer, trust, connect))))
             }
         }
+    }
+
+    fn mail_servers(&mut self, listener: &Listener, own: &Upstream) -> Result<MailServers, StartError> {
+        let own = self.target(listener, own)?;
+        let other = |other: &OtherServer| Ok((other.of.clone(), self.target(listener, &other.upstream)?));
+        let others = listener.others.iter().map(other).collect::<Result<_, StartError>>()?;
+        Ok(MailServers::new(own, others))
     }
 
     fn target(&mut self, listener: &Listener, upstream: &Upstream) -> Result<Arc<Target>, StartError> {

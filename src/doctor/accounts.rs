@@ -41,9 +41,10 @@ impl Group {
         }
     }
 
-    /// Whether Entra, and not the platform, gives its tokens.
+    /// Whether Entra, and not the platform or another provider, gives its tokens.
     pub(super) fn is_of_entra(&self) -> bool {
-        !matches!(*self.application.credential, Credential::ManagedIdentity(_))
+        self.application.issuer.entra().is_some()
+            && !matches!(*self.application.credential, Credential::ManagedIdentity(_))
     }
 }
 
@@ -76,11 +77,11 @@ pub(super) fn subjects(config: &Config, order: &Order) -> (Vec<Subject>, Option<
 impl Subject {
     fn of(account: Arc<Account>, login: Option<MailAddress>) -> Self {
         let name = login.as_ref().map_or_else(|| account.pattern.to_string(), ToString::to_string);
-        let tenant = match (&account.application.tenant, &login) {
-            (tenant, Some(login)) => Some(tenant.of(login).to_owned()),
-            (Tenant::Named(name), None) => Some(name.clone()),
-            (Tenant::Organizations, None) => Some("organizations".to_owned()),
-            (Tenant::OfLogin, None) => None,
+        let tenant = match (account.application.issuer.entra().map(|entra| &entra.tenant), &login) {
+            (None, _) => Some(String::new()),
+            (Some(tenant), Some(login)) => Some(tenant.of(login).to_owned()),
+            (Some(Tenant::OfLogin), None) => None,
+            (Some(tenant), None) => Some(tenant.name().to_owned()),
         };
         Self { account, login, name, tenant }
     }

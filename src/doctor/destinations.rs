@@ -6,7 +6,7 @@ use super::facts::Facts;
 use crate::graph::GraphClient;
 use crate::session::Backend;
 use crate::session::http::Gateway;
-use crate::session::upstream::Target;
+use crate::session::upstream::{MailServers, Target};
 use gatepost_config::{Deliver, GraphLarge, Origin, Resource};
 use gatepost_oauth::claims::MailAccess;
 use gatepost_proto::http::rules::HttpService;
@@ -15,7 +15,7 @@ use gatepost_proto::http::rules::HttpService;
 #[derive(Clone)]
 pub(super) enum Door {
     /// A mail server.
-    Mail(Arc<Target>),
+    Mail(Arc<MailServers>),
     /// EWS.
     Ews(Arc<Gateway>),
     /// Microsoft Graph.
@@ -67,7 +67,7 @@ impl Destination {
 
     fn leads_where(&self, other: &Self) -> bool {
         let same_door = match (&self.door, &other.door) {
-            (Door::Mail(one), Door::Mail(other)) => Arc::ptr_eq(one, other),
+            (Door::Mail(one), Door::Mail(other)) => one.leads_where(other),
             _ => self.origin().is_some() && self.origin() == other.origin(),
         };
         same_door && self.access == other.access && self.has_substitute == other.has_substitute

@@ -36,6 +36,8 @@ const LATE: i64 = 7;
 const ENDS: Duration = Duration::from_secs(10);
 /// Why a mailbox is skipped.
 const ENTRA: &str = "Entra";
+/// Why a service of Microsoft is skipped for an account of another provider.
+pub(super) const NO_SERVICE: &str = "its provider has no such service";
 
 /// What Entra gave.
 #[derive(Default)]
@@ -306,6 +308,9 @@ impl Examination {
             for (resource, token) in obtained {
                 match token {
                     Ok(token) => drop(admitted.tokens.insert((place, resource), token)),
+                    Err(failure) if failure.cause == Cause::ProviderLacksService => {
+                        admitted.lack(&[place], &[resource], NO_SERVICE);
+                    }
                     Err(failure) => {
                         add_new(steps, Step::failed(HERE, &*name, &failure));
                         admitted.lack(&[place], &[resource], ENTRA);

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use super::accounts::Subject;
 use super::compare::{Answer, Attempt, Finding, compare};
 use super::destinations::{self, Destination, Door};
-use super::entra::Admitted;
+use super::entra::{Admitted, NO_SERVICE};
 use super::facts::Facts;
 use super::in_order::in_order;
 use super::network::{Unreached, bounded};
@@ -93,6 +93,11 @@ pub(super) fn plan(
             }
             let Some(admission) = admitted.tokens.get(&(place, destination.resource())) else { continue };
             let mailbox = admission.bearer.user.to_string();
+            // The token of another provider is not for Microsoft.
+            if matches!(destination.door, Door::Ews(_)) && subject.account.application.issuer.provider().is_some() {
+                skipped.push(Step::skipped(HERE, mailbox, format!("{name} ({NO_SERVICE})")));
+                continue;
+            }
             if unreached.contains(&destination.place()) {
                 skipped.push(Step::skipped(HERE, mailbox, format!("{name} (network)")));
             } else {

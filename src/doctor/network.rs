@@ -50,7 +50,11 @@ impl Tenants {
             let slots = facts.slots.clone();
             async move {
                 let _turn = slots.turn().await;
-                let found = discover(&endpoint, &application, &tenant).await;
+                let found = match application.issuer.entra() {
+                    Some(entra) => discover(&endpoint, entra, &tenant).await,
+                    // Only groups of Entra are asked about.
+                    None => Ok(Discovered { tenant_id: None, date: None, took: Duration::ZERO }),
+                };
                 ((authority, tenant), found, Clock::system().unix_time())
             }
         });
@@ -68,7 +72,7 @@ impl Tenants {
 }
 
 fn key(application: &Application, tenant: &str) -> (String, String) {
-    (application.authority.to_string(), tenant.to_owned())
+    (application.issuer.authority().to_string(), tenant.to_owned())
 }
 
 /// The servers that cannot be reached, by host and port.
@@ -83,7 +87,7 @@ impl Unreached {
 
 /// The host and port of an authority, for people.
 pub(super) fn authority_place(application: &Application) -> String {
-    let authority = &application.authority;
+    let authority = application.issuer.authority();
     let port = authority.port_or_known_default().unwrap_or(443);
     format!("{}:{port}", authority.host_str().unwrap_or_default())
 }

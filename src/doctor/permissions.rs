@@ -9,6 +9,7 @@ use super::step::{Section, Step};
 use gatepost_config::{Grant, Resource};
 use gatepost_core::failure::Actor;
 use gatepost_oauth::claims::{MailAccess, TokenClaims};
+use gatepost_oauth::consent_url;
 
 const HERE: Section = Section::Permissions;
 
@@ -125,12 +126,8 @@ fn lacks(claims: &TokenClaims, grant: Grant, destination: &Destination) -> Optio
 
 /// The page on which an administrator consents for the tenant.
 fn consent(group: &Group) -> String {
-    let mut url = group.application.authority.clone();
-    if let Ok(mut path) = url.path_segments_mut() {
-        path.pop_if_empty().push(group.tenant.as_deref().unwrap_or("organizations")).push("adminconsent");
-    }
-    url.query_pairs_mut().append_pair("client_id", &group.application.client_id);
-    url.into()
+    let Some(entra) = group.application.issuer.entra() else { return String::new() };
+    consent_url(entra, &group.application.client_id, group.tenant.as_deref().unwrap_or("organizations")).into()
 }
 
 impl Permitted {

@@ -52,11 +52,13 @@ impl Gate {
 
     fn with(pattern: LoginPattern, tenant: Tenant, cloud: Cloud, entra: Arc<FakeEndpoint>) -> Self {
         let application = Arc::new(Application {
-            authority: Url::parse("https://login.example/").unwrap(),
-            tenant,
+            issuer: gatepost_config::Issuer::Entra(gatepost_config::Entra {
+                authority: Url::parse("https://login.example/").unwrap(),
+                tenant,
+                cloud,
+            }),
             client_id: "app".into(),
             credential: Arc::default(),
-            cloud,
         });
         let everybody = Arc::new(Account {
             pattern,

@@ -16,6 +16,7 @@ use gatepost_config::{Account, Application, Config, Found, Grant, Resource};
 use gatepost_core::account::{LoginName, MailAddress};
 use gatepost_core::clock::Clock;
 use gatepost_core::failure::Failure;
+use gatepost_core::protocol::Protocol;
 use gatepost_core::source::Source;
 use gatepost_oauth::endpoint::TokenEndpoint;
 use gatepost_oauth::expiry::{CredentialEnd, Expiry};
@@ -100,6 +101,13 @@ impl Authenticator {
         else {
             return Err(self.refuse_unknown(request).await);
         };
+        if let (Some(provider), Protocol::Ews | Protocol::Graph) =
+            (account.application.issuer.provider(), request.protocol)
+        {
+            // Only after the password, so that nobody learns which accounts there are.
+            self.verify_password(&account, &address, request).await?;
+            return Err(explain::provider_lacks(&provider.title, request.protocol.name()));
+        }
         let named = [named.as_ref(), request.acting_as];
         let (obtained, mailbox, device) = match &account.grant {
             Grant::Password => {
@@ -212,6 +220,9 @@ impl Authenticator {
         resource: Resource,
         min_token_lifetime: Duration,
     ) -> Result<FetchedToken, Failure> {
+        if let (Some(provider), Resource::Graph) = (account.application.issuer.provider(), resource) {
+            return Err(explain::provider_lacks(&provider.title, "Graph"));
+        }
         match account.grant {
             Grant::Password => Err(explain::needs_password(address)),
             Grant::ClientCredentials => {
@@ -222,6 +233,11 @@ impl Authenticator {
                 self.tokens.sign_in_token(whose, min_token_lifetime).await
             }
         }
+    }
+
+    /// Whether a personal Microsoft account stands behind the login.
+    pub fn is_personal(&self, admission: &AuthorizedLogin) -> bool {
+        self.tokens.is_personal(&admission.account, &admission.login, Resource::Exchange)
     }
 
     /// Notes that the upstream refused the login's token. The next login fetches another one, with

@@ -77,7 +77,7 @@ impl Enrolment {
         }
         let purpose = Purpose {
             application: Arc::clone(&account.application),
-            tenant: account.application.tenant.of(&login).into(),
+            tenant: account.application.issuer.tenant_of(&login).into(),
             scope: scope::of(&account, scope::of_sign_in(config), config).into(),
         };
         Ok(Self { key: sign_ins::key(&account, &login), account, login, purpose })
@@ -101,11 +101,13 @@ impl Enrolment {
         now: UnixTime,
     ) -> Result<String, NotKept> {
         let identity = signed_in.identity.clone();
-        let record = person::record(signed_in, &self.purpose.scope, now);
+        let record = person::record(signed_in, self.person(), &self.purpose.scope, now);
         loop {
             let before = store.sign_in(&self.key).await?;
             let person = before.as_ref().map(|(record, _)| record);
-            person::check(&self.account, &self.login, &identity, person, replace)?;
+            if let Some(identity) = &identity {
+                person::check(&self.account, &self.login, identity, person, replace)?;
+            }
             match store.put_sign_in(&self.key, &record, before.map(|(_, version)| version)).await {
                 // A running service has exchanged the former token at this moment.
                 Err(StoreError::Changed) => {}

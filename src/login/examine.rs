@@ -27,6 +27,9 @@ impl Authenticator {
     ) -> Result<AuthorizedLogin, Failure> {
         let (account, address) =
             self.config().accounts.find(login).ok_or_else(|| explain::unknown_account(login, login.as_str(), None))?;
+        if let (Some(provider), Resource::Graph) = (account.application.issuer.provider(), resource) {
+            return Err(explain::provider_lacks(&provider.title, "Graph"));
+        }
         let obtained = match account.grant {
             Grant::Password => return Err(explain::needs_password(&address)),
             Grant::ClientCredentials => self.tokens.fresh_application_token(&account, &address, resource).await?,

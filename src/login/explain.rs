@@ -188,6 +188,11 @@ pub(super) fn held(hold: HeldBack, login: &str, now: UnixTime) -> Failure {
     failure.delayed()
 }
 
+/// The provider of the account has no such service.
+pub(super) fn provider_lacks(title: &str, service: &str) -> Failure {
+    Failure::new(Cause::ProviderLacksService, format!("the account is one of {title}, which has no {service}"))
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::Duration;

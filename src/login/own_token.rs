@@ -62,7 +62,10 @@ impl Authenticator {
     /// # Errors
     /// A [`Failure`] that says why not.
     pub fn own_token(&self, bearer: &Bearer, judge: Judge<'_>) -> Result<OwnToken, Failure> {
-        self.owner(&bearer.user)?;
+        let owner = self.owner(&bearer.user)?;
+        if let (Some(provider), Protocol::Graph) = (owner.account.application.issuer.provider(), judge.protocol) {
+            return Err(explain::provider_lacks(&provider.title, "Graph"));
+        }
         let tuple = TupleKey::encode(["own token", judge.protocol.name(), judge.name, bearer.user.as_str()]);
         let proof = self.tokens.proof_key()?.prove_token(&tuple, &bearer.token);
         if self.refused_tokens.answers(&proof, self.clock.now()) {

@@ -4,7 +4,7 @@ use gatepost_config::{Account, Tenant};
 use gatepost_core::account::MailAddress;
 use gatepost_core::cause::Cause;
 use gatepost_core::clock::UnixTime;
-use gatepost_core::failure::Failure;
+use gatepost_core::failure::{Actor, Failure};
 use gatepost_oauth::sign_in::id_token::{IdTokenProblem, Identity};
 use gatepost_oauth::sign_in::{Purpose, SignInError, SignedIn};
 use gatepost_oauth::tokens::explain;
@@ -57,7 +57,12 @@ pub(crate) fn check(
     replace: bool,
 ) -> Result<(), WrongPerson> {
     let expected = account.person(login);
-    let own_tenant = account.application.tenant != Tenant::Organizations;
+    // In other tenants, and in none, anybody may have any address.
+    let own_tenant = account
+        .application
+        .issuer
+        .entra()
+        .is_some_and(|entra| matches!(entra.tenant, Tenant::Named(_) | Tenant::OfLogin));
     let found = identity.username().to_owned();
     if !identity.is_called(expected, own_tenant) {
         return Err(WrongPerson::Name { found, expected: expected.clone(), login: login.clone() });
@@ -78,13 +83,19 @@ pub(crate) fn check(
 }
 
 /// Returns what is kept of a sign-in that passed [`check`].
-pub(crate) fn record(signed_in: SignedIn, scope: &str, now: UnixTime) -> SignIn {
+/// If the provider does not say who it was, it is taken to be `expected`: its mail server refuses the
+/// token of another.
+pub(crate) fn record(signed_in: SignedIn, expected: &MailAddress, scope: &str, now: UnixTime) -> SignIn {
     let SignedIn { refresh_token, identity } = signed_in;
+    let (username, tenant_id, object_id) = match identity {
+        Some(identity) => (identity.username().to_owned(), identity.tenant_id, identity.object_id),
+        None => (expected.to_string(), String::new(), String::new()),
+    };
     SignIn {
         refresh_token,
-        username: identity.username().to_owned(),
-        tenant_id: identity.tenant_id,
-        object_id: identity.object_id,
+        username,
+        tenant_id,
+        object_id,
         scope: scope.to_owned(),
         signed_in_at: now,
         rotated_at: now,
@@ -96,19 +107,52 @@ pub(crate) fn record(signed_in: SignedIn, scope: &str, now: UnixTime) -> SignIn 
 pub(crate) fn explain(error: &SignInError, purpose: &Purpose) -> Failure {
     let Purpose { application, tenant, scope } = purpose;
     match error {
+        // Entra names a declined sign-in by a code of its own.
+        SignInError::Refused(refused)
+            if refused.error == "access_denied" && application.issuer.provider().is_some() =>
+        {
+            Failure::new(Cause::SignInDeclined, "the sign-in was declined in the browser")
+        }
         SignInError::Refused(refused) => explain::refused(refused, application, tenant, scope),
         SignInError::Fetch(error) => explain::of_application(error, application, tenant, scope),
         SignInError::NoRandomness => explain::own_fault(),
+        SignInError::NoBrowser => Failure::new(
+            Cause::ProviderRefused,
+            "the provider has no sign-in in a browser on this machine (no `authorize_url`)",
+        )
+        .to_do("use `grant: device_code` for the account"),
         SignInError::Declined => Failure::new(Cause::SignInDeclined, "the sign-in was declined in the browser"),
         SignInError::Expired => Failure::new(Cause::SignInExpired, "nobody signed in before the time was over"),
         SignInError::NoRefreshToken => {
-            Failure::new(Cause::NoRefreshToken, "Entra gave no refresh token, so the sign-in would end within an hour")
+            let title = application.issuer.title();
+            let message = format!("{title} gave no refresh token, so the sign-in would end within an hour");
+            let failure = Failure::new(Cause::NoRefreshToken, message);
+            match application.issuer.provider() {
+                Some(provider) => failure.by(Actor::GatepostAdmin).to_do(format!(
+                    "sign in again and consent. If it stays so, correct `scope` of `providers.{}`",
+                    provider.name
+                )),
+                None => failure,
+            }
         }
         SignInError::IdToken(problem) => {
             let failure = Failure::new(Cause::IdTokenRefused, problem.to_string());
             match problem {
                 IdTokenProblem::Tenant { .. } => {
                     failure.to_do("sign in with an account of the configured tenant, or correct `microsoft.tenant`")
+                }
+                IdTokenProblem::PersonalAccount => failure
+                    .to_do("sign in with a work or school account, or write `tenant: consumers` for personal accounts"),
+                IdTokenProblem::WorkAccount { .. } => {
+                    failure.to_do("sign in with the personal account, or write `tenant: common` to serve both kinds")
+                }
+                IdTokenProblem::Issuer | IdTokenProblem::Missing | IdTokenProblem::Malformed
+                    if let Some(provider) = application.issuer.provider() =>
+                {
+                    failure.to_do(format!(
+                        "check `issuer` of `providers.{}`, and that `scope` has `openid` and `email`",
+                        provider.name
+                    ))
                 }
                 IdTokenProblem::Time => failure.to_do("set this machine's clock, and sign in again"),
                 IdTokenProblem::Issuer => failure.to_do("check `microsoft.authority` and `microsoft.cloud`"),
@@ -143,11 +187,13 @@ mod tests {
             grant: Grant::DeviceCode,
             passwords: Vec::new(),
             application: Arc::new(Application {
-                authority: Url::parse("https://login.example/").unwrap(),
-                tenant: if tenant == "organizations" { Tenant::Organizations } else { tenant.into() },
+                issuer: gatepost_config::Issuer::Entra(gatepost_config::Entra {
+                    authority: Url::parse("https://login.example/").unwrap(),
+                    tenant: if tenant == "organizations" { Tenant::Organizations } else { tenant.into() },
+                    cloud: Cloud::Worldwide,
+                }),
                 client_id: "app".into(),
                 credential: Arc::default(),
-                cloud: Cloud::Worldwide,
             }),
             scope: None,
             mailbox: None,
@@ -211,9 +257,11 @@ mod tests {
             (RECEPTION, None, own, &[RECEPTION], None, home, None, false, true),
         ] {
             let before = before.map(|ids| {
-                let signed_in =
-                    SignedIn { refresh_token: RefreshToken::new("r".into()), identity: identity(&[ANNA], None, ids) };
-                record(signed_in, "s", UnixTime(1))
+                let signed_in = SignedIn {
+                    refresh_token: RefreshToken::new("r".into()),
+                    identity: Some(identity(&[ANNA], None, ids)),
+                };
+                record(signed_in, &address(ANNA), "s", UnixTime(1))
             });
             let found = check(
                 &account(login, signs_in_as, tenant),
@@ -227,6 +275,28 @@ mod tests {
                 fits,
                 "{login} {signs_in_as:?} {tenant} {usernames:?} {email:?} {now:?} {replace}"
             );
+        }
+    }
+
+    #[test]
+    fn an_account_of_the_other_kind_is_told_which_tenant_takes_it() {
+        let application = account("anna@contoso.example", None, "contoso.example").application;
+        let purpose = Purpose { application, tenant: "contoso.example".into(), scope: "s".into() };
+        for (problem, said, remedy) in [
+            (
+                IdTokenProblem::PersonalAccount,
+                "a personal Microsoft account signed in, but `tenant` takes work and school accounts only",
+                "`tenant: consumers` for personal accounts",
+            ),
+            (
+                IdTokenProblem::WorkAccount { tenant: "t".into() },
+                "an account of the directory `t` signed in, but `tenant: consumers` takes personal accounts only",
+                "`tenant: common` to serve both kinds",
+            ),
+        ] {
+            let failure = explain(&SignInError::IdToken(problem), &purpose);
+            assert_eq!((failure.cause, failure.message.as_str()), (Cause::IdTokenRefused, said));
+            assert!(failure.to_string().contains(remedy), "{failure}");
         }
     }
 

@@ -55,11 +55,13 @@ pub(super) fn address(text: &str) -> MailAddress {
 /// with a local password; `printer@` and `*@branch.example` use it with device passwords only.
 fn config(limits: Limits) -> Config {
     let application = Arc::new(Application {
-        authority: Url::parse("https://login.example/").unwrap(),
-        tenant: "contoso.example".into(),
+        issuer: gatepost_config::Issuer::Entra(gatepost_config::Entra {
+            authority: Url::parse("https://login.example/").unwrap(),
+            tenant: "contoso.example".into(),
+            cloud: Cloud::Worldwide,
+        }),
         client_id: "app".into(),
         credential: Arc::default(),
-        cloud: Cloud::Worldwide,
     });
     let account = |pattern, aliases: &[&str], grant, passwords: &[String], mailbox: Option<&str>| {
         Arc::new(Account {

@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use super::http::gateway::Gateway;
-use super::upstream::Target;
+use super::upstream::MailServers;
 use crate::graph::GraphClient;
 use crate::session::submission::backend::SubmissionBackend;
 
 /// A [`gatepost_config::ListenerBackend`], ready for use.
 pub enum Backend {
     /// Logins go to a mail server, then bytes are relayed.
-    Relay(Arc<Target>),
+    Relay(Arc<MailServers>),
     /// Gatepost takes messages itself.
     Submission(Arc<SubmissionBackend>),
     /// The mailbox is read through Microsoft Graph.

@@ -36,6 +36,7 @@ impl OpenError {
                 Failure::new(Cause::UpstreamTimeout, format!("{server} did not answer in time during {what}"))
             }
             Self::Upstream(reply) => refused_login::of_reply(reply, upstream),
+            Self::NoServer(_) => Failure::new(Cause::ProviderLacksService, self.to_string()),
             Self::Outage(reply) => Failure::new(
                 Cause::MailboxNotConnected,
                 format!(
@@ -148,6 +149,7 @@ mod tests {
 
     fn upstream(protocol: MailProtocol) -> Upstream {
         Upstream {
+            exchange: gatepost_proto::mail::TokenExchange::EXCHANGE_ONLINE,
             protocol,
             host: "outlook.office365.com".into(),
             port: 993,

@@ -464,6 +464,7 @@ fn rejected(rejection: &Rejection) -> Failure {
 mod tests {
     use super::*;
     use gatepost_config::UpstreamTls;
+    use gatepost_proto::mail::TokenExchange;
 
     #[test]
     fn high_volume_email_gets_tokens_that_last_twenty_minutes() {
@@ -471,7 +472,14 @@ mod tests {
             [("smtp.office365.com", 5), ("smtp.hve.mx.microsoft", 20), ("smtp-hve.office365.com", 20)]
         {
             let (host, name) = ("127.0.0.1".to_owned(), name.to_owned());
-            let server = Upstream { protocol: MailProtocol::Smtp, host, port: 587, tls: UpstreamTls::StartTls, name };
+            let server = Upstream {
+                protocol: MailProtocol::Smtp,
+                host,
+                port: 587,
+                tls: UpstreamTls::StartTls,
+                name,
+                exchange: TokenExchange::EXCHANGE_ONLINE,
+            };
             assert_eq!(min_token_lifetime_at(&server), Duration::from_secs(60 * minutes), "{}", server.name);
         }
     }

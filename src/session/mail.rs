@@ -14,7 +14,7 @@ use super::incident::Ending;
 use super::journal::Journal;
 use super::login::{Accepted, LoggedIn, Login, LoginHandler, min_token_lifetime_at, origin};
 use super::mail_refusal::MailRefusal;
-use super::upstream::{OpenError, Target};
+use super::upstream::{MailServers, OpenError};
 use crate::login::{AuthorizedLogin, LoginRequest};
 use crate::session::connection_info::{ConnectionInfo, SessionUser};
 use crate::session::context::SessionContext;
@@ -50,7 +50,7 @@ const REFUSALS_TOLD: u32 = 20;
 pub(super) async fn serve(
     shared: Arc<SessionContext>,
     service: Arc<ListenerState>,
-    target: Arc<Target>,
+    target: Arc<MailServers>,
     socket: TcpStream,
     peer: SocketAddr,
     mut place: ConnectionPermit,
@@ -182,7 +182,7 @@ fn established(
 /// Logs clients in at a mail server.
 struct Relay<'a> {
     shared: &'a SessionContext,
-    target: &'a Target,
+    target: &'a MailServers,
     service: &'a ListenerState,
     source: IpAddr,
 }
@@ -199,9 +199,9 @@ impl LoginHandler for Relay<'_> {
     }
 
     async fn decide(&self, credentials: &Arc<Credentials>, end: Instant) -> Result<Accepted<Established>, Failure> {
-        let target = self.target;
         match &**credentials {
             Credentials::Token(bearer) => {
+                let target = self.shared.server_of_owner(self.target, bearer)?;
                 let ask = async {
                     let claimant = Claimant::Token(self.source);
                     let signed_in = self.shared.sign_in(target, claimant, bearer.clone(), end).await;
@@ -215,6 +215,7 @@ impl LoginHandler for Relay<'_> {
                 Ok(established(stream, authenticated, of_mailbox, whose, "of the client"))
             }
             Credentials::Password { login, acting_as, password } => {
+                let target = self.target;
                 let protocol = self.service.listener.protocol;
                 let request = LoginRequest {
                     login,

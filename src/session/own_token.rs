@@ -5,12 +5,16 @@
 
 use std::future::Future;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use crate::graph::GraphClient;
 use crate::login::own_token::Judge;
 use crate::session::context::SessionContext;
+use crate::session::upstream::{MailServers, Target};
+use gatepost_config::Tenant;
 use gatepost_core::failure::{Failure, Refusal};
 use gatepost_core::protocol::Protocol;
+use gatepost_oauth::TokenClaims;
 use gatepost_proto::sasl::Bearer;
 
 impl SessionContext {
@@ -38,6 +42,27 @@ impl SessionContext {
                 self.authenticator.own_token_refused(&token);
             }
         })
+    }
+
+    /// Returns the server that judges a client's own token: that of the account to which the mailbox
+    /// belongs. A token of one provider is sent to no server of another.
+    ///
+    /// # Errors
+    /// A [`Failure`] when no account fits, or its provider has no server for the protocol.
+    pub(super) fn server_of_owner<'s>(
+        &self,
+        servers: &'s MailServers,
+        bearer: &Bearer,
+    ) -> Result<&'s Arc<Target>, Failure> {
+        let owner = self.authenticator.owner(&bearer.user)?;
+        let issuer = &owner.account.application.issuer;
+        // Only tokens of personal accounts are opaque.
+        let is_personal = issuer.entra().is_some_and(|entra| match entra.tenant {
+            Tenant::Consumers => true,
+            Tenant::Common => TokenClaims::of(&bearer.token).is_none(),
+            _ => false,
+        });
+        servers.of(issuer, is_personal).map_err(|error| error.failure(&servers.upstream))
     }
 
     /// Has the token judged by Microsoft Graph.

@@ -3,7 +3,7 @@
 
 use crate::session::token_holder::{Permission, TokenHolder};
 use crate::session::upstream::OpenError;
-use gatepost_config::Upstream;
+use gatepost_config::{Provider, Upstream};
 use gatepost_core::account::{MailAddress, fits_command};
 use gatepost_core::cause::Cause;
 use gatepost_core::failure::{Actor, Failure};
@@ -30,7 +30,10 @@ impl NotSignedIn {
     /// Explains the error of a login with this token.
     pub(super) fn new(error: OpenError, upstream: &Upstream, holder: &TokenHolder) -> Self {
         let failure = match &error {
-            OpenError::Upstream(reply) => replied(reply, upstream, Some(holder)),
+            OpenError::Upstream(reply) => match holder.issuer().provider() {
+                Some(provider) => replied_elsewhere(reply, upstream, holder, provider),
+                None => replied(reply, upstream, Some(holder)),
+            },
             other => other.failure(upstream),
         };
         Self { error, failure }
@@ -79,6 +82,40 @@ fn replied(reply: &UpstreamFailure, upstream: &Upstream, holder: Option<&TokenHo
     match enhanced_status(&reply.detail) {
         Some(status) => failure.coded(status),
         None => failure,
+    }
+}
+
+/// Explains the answer of a mail server of another provider, about which Exchange's remedies say
+/// nothing.
+fn replied_elsewhere(
+    reply: &UpstreamFailure,
+    upstream: &Upstream,
+    holder: &TokenHolder,
+    provider: &Provider,
+) -> Failure {
+    use UpstreamFailureKind as Kind;
+    let title = &provider.title;
+    let (service, login) = (name(upstream.protocol), holder.login());
+    match reply.kind {
+        Kind::TokenRefused | Kind::TokenNotUnderstood { .. } => {
+            let failure = Failure::new(Cause::TokenRefused, message(reply, upstream, "rejected the access token"));
+            let person = holder.mailbox();
+            failure.by(Actor::GatepostAdmin).to_do(format!(
+                "check that {person} signed in itself, and that {title} has {service} turned on for it. Then run \
+                 `gatepost login {login}`"
+            ))
+        }
+        Kind::Disabled | Kind::MailboxNotConnected => {
+            let failure = Failure::new(Cause::ProtocolDisabled, message(reply, upstream, "does not open the mailbox"));
+            failure
+                .by(Actor::GatepostAdmin)
+                .to_do(format!("turn {service} on in the settings of the mailbox at {title}"))
+        }
+        Kind::NoXoauth2 => {
+            let failure = Failure::new(Cause::NoXoauth2, message(reply, upstream, "does not offer the mechanism"));
+            failure.by(Actor::GatepostAdmin).to_do(format!("correct `sasl` of `providers.{}`", provider.name))
+        }
+        _ => replied(reply, upstream, None),
     }
 }
 

@@ -86,6 +86,7 @@ mod tests {
             (Cause::PasswordForOtherNetworks, Severity::Warn),
             (Cause::ProxyUnreachable, Severity::Warn),
             (Cause::EntraUnavailable, Severity::Warn),
+            (Cause::ProviderUnavailable, Severity::Warn),
             (Cause::TlsFailed, Severity::Info),
             (Cause::UpstreamTlsFailed, Severity::Warn),
             (Cause::ClientCertificateOutOfDate, Severity::Error),

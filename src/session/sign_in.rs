@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 use super::refused_login::NotSignedIn;
-use super::upstream::{OpenError, Target};
+use super::upstream::{MailServers, OpenError, Target};
 use crate::login::AuthorizedLogin;
 use crate::session::context::SessionContext;
 use crate::session::mailbox_memory::Identity;
@@ -54,7 +54,7 @@ impl SessionContext {
     /// Dropping the future closes the connection.
     pub(super) fn sign_in_as<'s>(
         &'s self,
-        target: &'s Target,
+        servers: &'s MailServers,
         admission: &AuthorizedLogin,
         mailbox: &MailAddress,
         permit: &'s MailboxPermit,
@@ -62,7 +62,12 @@ impl SessionContext {
     ) -> impl Future<Output = Result<(Stream, Authenticated), NotSignedIn>> + use<'s> {
         let claimant = Claimant::Account(admission.login.clone(), permit);
         let holder = TokenHolder::new(admission, mailbox);
+        let is_personal = self.authenticator.is_personal(admission);
         async move {
+            let target = match servers.of(holder.issuer(), is_personal) {
+                Ok(target) => target,
+                Err(error) => return Err(NotSignedIn::new(error, &servers.upstream, &holder)),
+            };
             let signed_in = self.sign_in(target, claimant, holder.bearer().clone(), end).await;
             signed_in.map_err(|error| NotSignedIn::new(error, &target.upstream, &holder))
         }

@@ -4,12 +4,11 @@
 use std::sync::Arc;
 
 use crate::login::AuthorizedLogin;
-use gatepost_config::Account;
+use gatepost_config::{Account, Issuer};
 use gatepost_core::account::{MailAddress, fits_command};
 use gatepost_core::cause::Cause;
 use gatepost_core::failure::{Actor, Failure};
-use gatepost_oauth::grant::consent_url;
-use gatepost_oauth::{MailAccess, TokenClaims};
+use gatepost_oauth::{MailAccess, TokenClaims, consent_url};
 use gatepost_proto::sasl::Bearer;
 
 /// The holder of a token that was sent to a server.
@@ -38,6 +37,11 @@ impl TokenHolder {
             login: admission.login.clone(),
             bearer: Bearer { user: mailbox.clone(), ..admission.bearer.clone() },
         }
+    }
+
+    /// Who gave the token.
+    pub(super) fn issuer(&self) -> &Issuer {
+        &self.account.application.issuer
     }
 
     pub(super) fn login(&self) -> &MailAddress {
@@ -73,7 +77,9 @@ impl TokenHolder {
     pub(super) fn permission_missing(&self, failure: Failure, access: MailAccess, missing: &str) -> Failure {
         let claims = self.claims().unwrap_or_default();
         let application = &self.account.application;
-        let consent = consent_url(application, application.tenant.of(&self.login));
+        // Only Microsoft's tokens name permissions.
+        let Some(entra) = application.issuer.entra() else { return failure };
+        let consent = consent_url(entra, &application.client_id, entra.tenant.of(&self.login));
         // Graph has a permission of the same name, which is of no use there.
         let api = if access == MailAccess::HighVolume { " (Office 365 Exchange Online)" } else { "" };
         let mut remedy =

@@ -2,6 +2,7 @@
 //! capabilities.
 
 use std::io;
+use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use tokio::sync::OnceCell;
 use tokio::time::{Instant, timeout_at};
 
 use crate::login::own_token::Judge;
-use gatepost_config::{Limits, Upstream, UpstreamTls};
+use gatepost_config::{Issuer, Limits, OtherAccounts, Upstream, UpstreamTls};
 use gatepost_core::protocol::Protocol;
 use gatepost_net::dial::Dialer;
 use gatepost_net::error::DialError;
@@ -65,6 +66,51 @@ impl Target {
     }
 }
 
+/// The mail servers to which the accounts of one listener lead. The listener's own is the one that
+/// clients are told about before their login.
+pub struct MailServers {
+    own: Arc<Target>,
+    others: Vec<(OtherAccounts, Arc<Target>)>,
+}
+
+impl MailServers {
+    /// Creates the servers of a listener.
+    pub fn new(own: Arc<Target>, others: Vec<(OtherAccounts, Arc<Target>)>) -> Self {
+        Self { own, others }
+    }
+
+    /// Whether all accounts are led to the same servers.
+    pub fn leads_where(&self, other: &Self) -> bool {
+        let pairs = self.others.iter().zip(&other.others);
+        Arc::ptr_eq(&self.own, &other.own)
+            && self.others.len() == other.others.len()
+            && pairs.into_iter().all(|(one, other)| one.0 == other.0 && Arc::ptr_eq(&one.1, &other.1))
+    }
+
+    /// Returns the server of an account. A token of one provider is sent to no server of another.
+    ///
+    /// # Errors
+    /// [`OpenError::NoServer`]: its provider has none for this protocol.
+    pub(super) fn of(&self, issuer: &Issuer, is_personal: bool) -> Result<&Arc<Target>, OpenError> {
+        let find = |of: &OtherAccounts| self.others.iter().find(|(known, _)| known == of).map(|(_, target)| target);
+        match issuer.provider() {
+            Some(provider) => find(&OtherAccounts::Provider(provider.name.clone()))
+                .ok_or_else(|| OpenError::NoServer(provider.title.clone())),
+            None if is_personal => Ok(find(&OtherAccounts::Personal).unwrap_or(&self.own)),
+            None => Ok(&self.own),
+        }
+    }
+}
+
+/// The listener's own server stands for all of them where no account is known.
+impl Deref for MailServers {
+    type Target = Target;
+
+    fn deref(&self) -> &Target {
+        &self.own
+    }
+}
+
 /// Opens connections to upstreams.
 pub struct Opener {
     dialer: Arc<Dialer>,
@@ -107,6 +153,9 @@ pub enum OpenError {
     /// It accepted the token, and the mailbox does not answer, which it did lately.
     #[error("the upstream answered `{}`", .0.detail)]
     Outage(UpstreamFailure),
+    /// The provider of the account has no server for this protocol.
+    #[error("{0} has no server for this protocol (`hosts` of the provider)")]
+    NoServer(String),
     /// It wants no login of this mailbox for so long.
     #[error("the upstream asked for a pause, of which {0:?} are left")]
     Paused(Duration),
@@ -183,6 +232,7 @@ impl Opener {
         let mut machine = upstream_side(
             upstream.protocol,
             UpstreamSettings {
+                exchange: target.upstream.exchange,
                 limits: Arc::clone(&self.limits),
                 starttls: upstream.tls == UpstreamTls::StartTls,
                 client_name: Arc::clone(&self.client_name),
@@ -238,4 +288,73 @@ async fn handshake(
 /// session ends as lost.
 fn out_of_turn() -> OpenError {
     OpenError::Lost(io::Error::other("the machine reached another goal than its own"))
+}
+
+#[cfg(test)]
+mod tests {
+    use url::Url;
+
+    use super::*;
+    use gatepost_config::{Cloud, Entra, Provider, Tenant};
+    use gatepost_core::protocol::MailProtocol;
+    use gatepost_proto::mail::TokenExchange;
+
+    fn target(host: &str) -> Arc<Target> {
+        let upstream = Upstream {
+            protocol: MailProtocol::Smtp,
+            host: host.to_owned(),
+            port: 587,
+            name: host.to_owned(),
+            tls: UpstreamTls::StartTls,
+            exchange: TokenExchange::EXCHANGE_ONLINE,
+        };
+        Arc::new(Target::new(upstream).unwrap())
+    }
+
+    fn provider(name: &str) -> Issuer {
+        Issuer::Provider(Arc::new(Provider {
+            name: name.to_owned(),
+            title: name.to_owned(),
+            authorize_url: None,
+            authorize_parameters: &[],
+            token_url: Url::parse("https://login.example/token").unwrap(),
+            device_url: None,
+            revoke_url: None,
+            issuers: Vec::new(),
+            scope: "mail".to_owned(),
+            client_authentication: gatepost_config::ClientAuthentication::Post,
+            pkce: true,
+            domains: Vec::new(),
+            hosts: Vec::new(),
+        }))
+    }
+
+    #[test]
+    fn each_account_has_the_server_of_its_provider_and_no_other() {
+        const WORK: &str = "smtp.office365.com";
+        const PERSONAL: &str = "smtp-mail.outlook.com";
+        const GOOGLE: &str = "smtp.gmail.com";
+        let entra = Issuer::Entra(Entra {
+            authority: Url::parse("https://login.microsoftonline.com/").unwrap(),
+            tenant: Tenant::Common,
+            cloud: Cloud::Worldwide,
+        });
+        let others = vec![
+            (OtherAccounts::Personal, target(PERSONAL)),
+            (OtherAccounts::Provider("google".to_owned()), target(GOOGLE)),
+        ];
+        let servers = MailServers::new(target(WORK), others);
+        let host = |issuer: &Issuer, is_personal| servers.of(issuer, is_personal).map(|of| of.upstream.host.clone());
+        assert_eq!(host(&entra, false).unwrap(), WORK);
+        assert_eq!(host(&entra, true).unwrap(), PERSONAL);
+        assert_eq!(host(&provider("google"), false).unwrap(), GOOGLE);
+        // Never the listener's own.
+        assert!(matches!(host(&provider("other"), false), Err(OpenError::NoServer(title)) if title == "other"));
+        // A server that the configuration names is meant for both kinds of Microsoft's accounts.
+        let servers = MailServers::new(target("smtp.relay.example"), Vec::new());
+        for is_personal in [false, true] {
+            assert_eq!(servers.of(&entra, is_personal).unwrap().upstream.host, "smtp.relay.example");
+        }
+        assert!(servers.of(&provider("google"), false).is_err());
+    }
 }

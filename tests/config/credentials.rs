@@ -41,7 +41,10 @@ fn an_account_may_prove_itself_in_another_way_than_the_rest() {
     let config = Outside::default().load(&yaml).unwrap_or_else(|problems| panic!("{problems}"));
     let [a, b] = config.accounts.entries() else { panic!("two accounts are expected") };
     assert!(matches!(&*a.application.credential, Credential::ManagedIdentity(_)));
-    assert_eq!((a.application.client_id.as_str(), &a.application.tenant), ("system", &"".into()));
+    assert_eq!(
+        (a.application.client_id.as_str(), &a.application.issuer.entra().unwrap().tenant),
+        ("system", &"".into())
+    );
     assert_eq!(secrets(&b.application), ["hunter2"]);
 }
 

@@ -16,7 +16,7 @@ use crate::support::{HASH, Outside, complete, rsa_pair};
 const NOT_RUN: [&str; 10] = ["csharp", "hcl", "ini", "java", "js", "php", "powershell", "python", "sql", "text"];
 
 /// The sections of a configuration.
-const SECTIONS: [&str; 13] = [
+const SECTIONS: [&str; 14] = [
     "accounts",
     "admin",
     "confinement",
@@ -25,6 +25,7 @@ const SECTIONS: [&str; 13] = [
     "listeners",
     "log",
     "microsoft",
+    "providers",
     "queue",
     "sendmail",
     "server_name",

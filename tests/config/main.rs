@@ -26,6 +26,7 @@ mod documents;
 mod findings;
 mod http;
 mod mistakes;
+mod providers;
 mod queue;
 mod reference;
 mod report;
@@ -49,7 +50,7 @@ fn one_listener_a_tenant_and_a_client_id_are_enough() {
     let (account, address) = config.accounts.find(&LoginName::parse("Alice@Contoso.com").unwrap()).unwrap();
     assert_eq!(address.as_str(), "alice@contoso.com");
     assert!(matches!(account.grant, Grant::Password));
-    assert_eq!(account.application.authority.as_str(), "https://login.microsoftonline.com/");
+    assert_eq!(account.application.issuer.authority().as_str(), "https://login.microsoftonline.com/");
     assert!(config.notes.is_empty() && config.forward_proxy.is_none());
 }
 
@@ -63,8 +64,8 @@ fn the_cloud_decides_upstream_and_authority() {
         config.listeners.iter().map(|listener| listener.mail_server().unwrap().host.as_str()).collect();
     assert_eq!(hosts, ["smtp.partner.outlook.cn", "partner.outlook.cn"]);
     let application = &config.accounts.entries()[0].application;
-    assert_eq!(application.cloud, Cloud::China);
-    assert_eq!(application.authority.as_str(), "https://login.partner.microsoftonline.cn/");
+    assert_eq!(application.issuer.cloud(), Some(Cloud::China));
+    assert_eq!(application.issuer.authority().as_str(), "https://login.partner.microsoftonline.cn/");
 }
 
 #[test]
@@ -99,7 +100,7 @@ fn accounts_inherit_and_override() {
     assert_eq!(scanner.token_expiry_margin.as_secs(), 600);
     assert_eq!(scanner.mailbox.as_ref().unwrap().as_str(), "m@contoso.com");
     assert_eq!((scanner.grant, &scanner.passwords[..]), (Grant::ClientCredentials, &[HASH.to_owned()][..]));
-    assert_eq!(other.application.tenant, "fabrikam.com".into());
+    assert_eq!(other.application.issuer.entra().unwrap().tenant, "fabrikam.com".into());
     assert!(secrets(&other.application).is_empty(), "a secret belongs to its application");
     let (found, address) = config.accounts.find(&LoginName::parse("SCAN7").unwrap()).unwrap();
     assert_eq!((found.aliases.len(), address.as_str()), (1, "b@contoso.com"));
@@ -198,7 +199,7 @@ fn the_tenant_is_named_or_the_users_own_or_the_domain_of_the_login() {
     ));
     let found = |login: &str| {
         let (account, address) = config.accounts.find(&LoginName::parse(login).unwrap())?;
-        Some(account.application.tenant.of(&address).to_owned())
+        Some(account.application.issuer.tenant_of(&address).to_owned())
     };
     for (login, tenant) in [
         ("x@Contoso.com", "contoso.com"),

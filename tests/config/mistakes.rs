@@ -190,8 +190,8 @@ fn every_mistake_about_microsoft_has_its_sentence() {
         ),
         (
             "microsoft: {tenant: common, client_id: 00000000-0000-0000-0000-000000000000}".to_owned(),
-            "microsoft.tenant: `common` names no tenant, and passwords cannot be exchanged for tokens there; write the \
-             directory id or a verified domain of the tenant",
+            "microsoft.tenant: passwords cannot be exchanged for tokens at `common` (AADSTS9001023); write `grant: \
+             authorization_code` or `grant: device_code`, or name the tenant of the users",
         ),
         (
             "microsoft: {tenant: contoso, client_id: 00000000-0000-0000-0000-000000000000}".to_owned(),
@@ -583,7 +583,7 @@ fn every_other_mistake_has_its_sentence() {
         (
             "frobnicate: 1",
             "frobnicate: `frobnicate` is not a known key; the keys here are accounts, admin, confinement, forward_proxy, limits, listeners, \
-             log, microsoft, queue, sendmail, server_name, state, trust",
+             log, microsoft, providers, queue, sendmail, server_name, state, trust",
         ),
         (
             "log: {level: loud}",

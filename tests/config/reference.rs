@@ -57,6 +57,15 @@ impl Place {
     }
 }
 
+/// What a provider needs whose addresses are not known.
+const PROVIDER: &[(&str, &str)] = &[
+    ("client_id", "client_id: mail"),
+    ("scope", "scope: mail"),
+    ("authorize_url", "authorize_url: 'https://id.example/authorize'"),
+    ("token_url", "token_url: 'https://id.example/token'"),
+    ("hosts", "hosts: {imap: 'imap.example:993'}"),
+];
+
 /// What a section needs besides the key.
 fn base(block: &str, protocol: Option<Protocol>, key: &str) -> Vec<&'static str> {
     let all: &[(&str, &str)] = match (block, protocol, key) {
@@ -69,6 +78,8 @@ fn base(block: &str, protocol: Option<Protocol>, key: &str) -> Vec<&'static str>
         ("microsoft", _, _) => {
             &[("tenant", "tenant: contoso.com"), ("client_id", "client_id: 00000000-0000-0000-0000-000000000000")]
         }
+        ("providers.NAME", _, _) => PROVIDER,
+        ("providers.NAME.hosts", _, _) => &[("imap", "imap: 'imap.example:993'")],
         ("accounts[]", _, _) => &[("login", "login: someone")],
         ("client_certificate", _, _) => {
             &[("certificate", "certificate: app.pem"), ("private_key", "private_key: app.key")]

@@ -1,31 +1,25 @@
-//! Reads the sections `microsoft` and `accounts`: who may log in, and how their tokens are
+//! Reads the sections `microsoft`, `providers` and `accounts`: who may log in, and how their tokens are
 //! obtained.
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
 
-use url::Url;
-
-use super::entra::{GrantKind, authority, check_scope, client_id, cloud, default_authority, fit_tenant, grant, tenant};
-use super::model::account::{
-    Account, AccountWithoutPassword, Accounts, Application, Cloud, Grant, LoginPattern, Tenant,
-};
-use super::model::credential::Credential;
+use super::entra::GrantKind;
+use super::means::Means;
+use super::microsoft::Microsoft;
+use super::model::account::{Account, AccountWithoutPassword, Accounts, Grant, LoginPattern};
+use super::model::issuer::Cloud;
 use super::model::mailboxes::Mailboxes;
 use super::model::sending::Sending;
 use super::password_hash::check_phc;
 use super::problem::Problem;
+use super::providers::{self, Providers};
 use super::purpose::{Purpose, Secret};
 use super::reader::{Node, Section};
 use super::setting::Setting;
 use super::value::{ValueError, quoted, wrong};
-use super::{credential, mailboxes, plausible, secrets};
+use super::{mailboxes, secrets};
 use gatepost_core::account::{LoginName, MailAddress, NameError};
-
-/// A token with less remaining lifetime is not used for a new login, unless the configuration says
-/// otherwise.
-const EXPIRY_MARGIN: Duration = Duration::from_secs(300);
 
 /// Most passwords of one account, because each wrong login costs a hash for each.
 const PASSWORDS: usize = 64;
@@ -33,76 +27,7 @@ const PASSWORDS: usize = 64;
 /// Most aliases of one account.
 const ALIASES: usize = 256;
 
-/// The keys that `microsoft` and each account share.
-#[derive(Clone)]
-struct Shared {
-    cloud: Setting<Cloud>,
-    authority: Setting<Url>,
-    tenant: Setting<Tenant>,
-    client_id: Setting<String>,
-    grant: Setting<GrantKind>,
-    credential: Setting<Arc<Credential>>,
-    scope: Setting<String>,
-    token_expiry_margin: Setting<Duration>,
-}
-
-impl Shared {
-    fn read(section: &Section<'_>) -> Self {
-        Self {
-            cloud: Setting::read(section, "cloud", |node| node.read(cloud)),
-            authority: Setting::read(section, "authority", |node| node.read(authority)),
-            tenant: Setting::read(section, "tenant", |node| node.read(tenant)),
-            client_id: Setting::read(section, "client_id", |node| node.read(client_id)),
-            grant: Setting::read(section, "grant", |node| node.read(grant)),
-            credential: credential::read(section),
-            scope: Setting::read(section, "scope", |node| node.text().map(str::to_owned)),
-            token_expiry_margin: Setting::read(section, "token_expiry_margin", |node| node.time()),
-        }
-    }
-
-    /// These keys; where they are absent, those of `microsoft`.
-    fn inherit(self, from: &Self) -> Self {
-        // A credential belongs to its application: another application does not inherit it.
-        let credential = match self.client_id {
-            Setting::Absent => self.credential.or(&from.credential),
-            _ => self.credential,
-        };
-        Self {
-            cloud: self.cloud.or(&from.cloud),
-            authority: self.authority.or(&from.authority),
-            tenant: self.tenant.or(&from.tenant),
-            client_id: self.client_id.or(&from.client_id),
-            grant: self.grant.or(&from.grant),
-            credential,
-            scope: self.scope.or(&from.scope),
-            token_expiry_margin: self.token_expiry_margin.or(&from.token_expiry_margin),
-        }
-    }
-
-    /// With workload identity, takes keys that are not configured from the platform's variables
-    /// (Azure Workload Identity, "Mutating Admission Webhook").
-    fn complete_from_environment(&mut self, section: &Section<'_>) {
-        let grant = self.grant.clone().or_default(GrantKind::Password);
-        if let (Setting::Absent, Some(GrantKind::ClientCredentials)) = (&self.credential, grant)
-            && let Some(credential) = credential::from_environment(section)
-        {
-            self.credential = Setting::Value(credential);
-        }
-        if !matches!(&self.credential, Setting::Value(found) if matches!(**found, Credential::FederatedTokenFile(_))) {
-            return;
-        }
-        self.tenant.or_variable(section, "AZURE_TENANT_ID", tenant);
-        self.client_id.or_variable(section, "AZURE_CLIENT_ID", client_id);
-        self.authority.or_variable(section, "AZURE_AUTHORITY_HOST", authority);
-    }
-
-    /// True when the platform gives the token, so that neither tenant nor application is needed.
-    fn is_managed_identity(&self) -> bool {
-        matches!(&self.credential, Setting::Value(found) if matches!(**found, Credential::ManagedIdentity(_)))
-    }
-}
-
-/// The content of both sections.
+/// The content of these sections.
 pub(super) struct Read {
     pub(super) accounts: Accounts,
     /// Accounts that need a device password.
@@ -111,25 +36,24 @@ pub(super) struct Read {
     pub(super) cloud: Cloud,
 }
 
-/// Reads both sections.
+/// Reads these sections.
 pub(super) fn read(root: &Section<'_>) -> Read {
-    let microsoft = root.section("microsoft");
-    let defaults = Shared::read(&microsoft);
-    let netbios_domains = netbios_domains(&microsoft);
-    microsoft.finish();
-    let cloud = defaults.cloud.clone().or_default(Cloud::Worldwide).unwrap_or(Cloud::Worldwide);
+    let section = root.section("microsoft");
+    let microsoft = Microsoft::read(&section);
+    let netbios_domains = netbios_domains(&section);
+    section.finish();
+    let cloud = microsoft.cloud();
 
     let mut reader = Reader {
-        microsoft: &microsoft,
-        defaults: &defaults,
+        section: &section,
+        microsoft,
+        providers: providers::read(root),
         names: HashMap::new(),
-        applications: Vec::new(),
         unproved: Vec::new(),
-        public: Arc::default(),
     };
     let mut entries = Vec::new();
     match root.get("accounts") {
-        None => entries.extend(reader.everybody()),
+        None => entries.extend(reader.everybody(root)),
         Some(node) => {
             let items = node.list().unwrap_or_default();
             if items.is_empty() && node.list_is_empty() {
@@ -180,24 +104,32 @@ fn domain(text: &str) -> Result<String, ValueError> {
 }
 
 struct Reader<'r, 'a> {
-    microsoft: &'r Section<'a>,
-    defaults: &'r Shared,
+    /// The section `microsoft`.
+    section: &'r Section<'a>,
+    microsoft: Microsoft<'r, 'a>,
+    providers: Providers<'a>,
     /// Every pattern and alias so far, with the path of its entry.
     names: HashMap<String, String>,
-    applications: Vec<Arc<Application>>,
     unproved: Vec<AccountWithoutPassword>,
-    /// The credential of applications that have none.
-    public: Arc<Credential>,
 }
 
 impl Reader<'_, '_> {
-    /// The only entry of a configuration without `accounts`.
-    fn everybody(&mut self) -> Option<Arc<Account>> {
-        self.finish(self.microsoft, &self.defaults.clone(), Entry::of(LoginPattern::Any))
+    /// The entries of a configuration without `accounts`: everybody in the domains of the providers,
+    /// and everybody whom Entra lets in.
+    fn everybody(&mut self, root: &Section<'_>) -> Vec<Arc<Account>> {
+        let mut entries = Vec::new();
+        for (name, domain) in self.providers.domains() {
+            let means = self.providers.means(&name, None);
+            entries.extend(self.finish(root, means, Entry::of(LoginPattern::Domain(domain))));
+        }
+        if self.providers.is_empty() || !self.section.is_empty() {
+            let means = self.microsoft.means(None, &LoginPattern::Any);
+            entries.extend(self.finish(self.section, means, Entry::of(LoginPattern::Any)));
+        }
+        entries
     }
 
     fn account(&mut self, section: &Section<'_>) -> Option<Arc<Account>> {
-        let shared = Shared::read(section).inherit(self.defaults);
         let pattern = match section.get("login") {
             Some(node) => node.read(pattern).filter(|pattern| self.take(&node, &pattern.to_string())),
             None => {
@@ -215,6 +147,11 @@ impl Reader<'_, '_> {
             Some(node) => passwords(&node),
             None => Some(Vec::new()),
         };
+        let means = match self.providers.of_account(section, pattern.as_ref()) {
+            Some(Some(provider)) => self.providers.means(&provider, Some(section)),
+            Some(None) => Means::default(),
+            None => self.microsoft.means(Some(section), pattern.as_ref().unwrap_or(&LoginPattern::Any)),
+        };
         section.finish();
         let entry = Entry {
             pattern: pattern?,
@@ -225,7 +162,7 @@ impl Reader<'_, '_> {
             signs_in_as: signs_in_as.optional()?,
             passwords,
         };
-        self.finish(section, &shared, entry)
+        self.finish(section, means, entry)
     }
 
     fn aliases(&mut self, section: &Section<'_>, pattern: Option<&LoginPattern>) -> Option<Vec<LoginName>> {
@@ -263,66 +200,9 @@ impl Reader<'_, '_> {
         true
     }
 
-    fn finish(&mut self, section: &Section<'_>, shared: &Shared, entry: Entry) -> Option<Arc<Account>> {
+    fn finish(&mut self, section: &Section<'_>, means: Means, entry: Entry) -> Option<Arc<Account>> {
         let Entry { pattern, aliases, mailbox, mailboxes, sending, signs_in_as, passwords } = entry;
-        let kind = shared.grant.clone().or_default(GrantKind::Password);
-        let mut shared = shared.clone();
-        shared.complete_from_environment(section);
-        let shared = &shared;
-        let application = self.application(section, shared, kind, &pattern);
-        let credential = match &shared.credential {
-            Setting::Value(credential) => Some(&**credential),
-            Setting::Absent => Some(&*self.public),
-            Setting::Wrong => None,
-        };
-        let has_none = credential == Some(&Credential::None);
-        if kind.is_some_and(|kind| matches!(kind, GrantKind::AuthorizationCode | GrantKind::DeviceCode))
-            && credential.is_some_and(|credential| !has_none && !matches!(credential, Credential::ManagedIdentity(_)))
-        {
-            section.context().note(
-                "an application with a credential has accounts whose users sign in, and Entra takes no credential there. If the \
-                 application is public, set `client_secret: none` on the accounts. If not, register `http://localhost` as a \
-                 redirect of the type mobile and desktop, and allow public client flows"
-                    .to_owned(),
-            );
-        }
-        if kind == Some(GrantKind::ClientCredentials) && has_none {
-            section.missing(
-                "client_secret",
-                ", which `grant: client_credentials` needs",
-                "write `client_secret: {env: GATEPOST_CLIENT_SECRET}`, here or under `microsoft`, or one of \
-                 `client_certificate`, `federated_token_file` and `managed_identity`",
-            );
-        }
-        if kind.is_some_and(|kind| kind != GrantKind::ClientCredentials) && shared.is_managed_identity() {
-            section.problem(
-                "a managed identity gives a token of its own and none for a user",
-                "write `grant: client_credentials`, or another credential than `managed_identity`",
-            );
-        }
-        let scope = match (&shared.scope, kind) {
-            (Setting::Value(scope), Some(kind)) => {
-                let cloud = shared.cloud.clone().or_default(Cloud::Worldwide).unwrap_or(Cloud::Worldwide);
-                match check_scope(scope, kind, cloud) {
-                    Ok(unknown) => {
-                        if let Some(resource) = unknown {
-                            section.context().note(format!(
-                                "the scope asks for {}, which is not Exchange Online. Its token may open no mailbox",
-                                quoted(&resource)
-                            ));
-                        }
-                        Some(Some(scope.clone()))
-                    }
-                    Err(wrong) => {
-                        let node = section.get("scope").or_else(|| self.microsoft.get("scope"));
-                        node.inspect(|node| node.wrong(wrong));
-                        None
-                    }
-                }
-            }
-            (Setting::Absent, _) => Some(None),
-            _ => None,
-        };
+        let Means { kind, application, scope, token_expiry_margin } = means;
         let (kind, passwords) = (kind?, passwords?);
         let grant = match kind {
             GrantKind::Password if !passwords.is_empty() => {
@@ -357,7 +237,6 @@ impl Reader<'_, '_> {
             ));
         }
         mailboxes::note_send_as(section, &pattern, grant?, &sending.send_as);
-        let token_expiry_margin = shared.token_expiry_margin.clone().or_default(EXPIRY_MARGIN);
         Some(Arc::new(Account {
             pattern,
             aliases,
@@ -371,93 +250,6 @@ impl Reader<'_, '_> {
             signs_in_as: signs_in_as?,
             token_expiry_margin: token_expiry_margin?,
         }))
-    }
-
-    /// The application of an entry, shared with other entries that name the same one.
-    fn application(
-        &mut self,
-        section: &Section<'_>,
-        shared: &Shared,
-        kind: Option<GrantKind>,
-        pattern: &LoginPattern,
-    ) -> Option<Arc<Application>> {
-        let cloud = shared.cloud.clone().or_default(Cloud::Worldwide);
-        let credential = match &shared.credential {
-            Setting::Wrong => None,
-            Setting::Absent => Some(Arc::clone(&self.public)),
-            Setting::Value(credential) => Some(Arc::clone(credential)),
-        };
-        let (tenant, client_id) = match credential.as_deref() {
-            Some(Credential::ManagedIdentity(identity)) => {
-                (Some("".into()), Some(identity.client_id.clone().unwrap_or_else(|| "system".to_owned())))
-            }
-            _ => (
-                self.needed(&shared.tenant, "tenant", "write the directory id or a verified domain of the tenant"),
-                self.needed(&shared.client_id, "client_id", "write the application (client) id that Entra shows"),
-            ),
-        };
-        let tenant = tenant.and_then(|tenant| match fit_tenant(tenant, kind, pattern) {
-            Ok(tenant) => Some(tenant),
-            Err(wrong) => {
-                let node = section.get("tenant").or_else(|| self.microsoft.get("tenant"));
-                node.inspect(|node| node.wrong(wrong));
-                None
-            }
-        });
-        let authority = match &shared.authority {
-            Setting::Value(authority) => Some(authority.clone()),
-            Setting::Wrong => None,
-            Setting::Absent => default_authority(cloud?),
-        };
-        let (cloud, tenant, client_id, authority, credential) = (cloud?, tenant?, client_id?, authority?, credential?);
-        self.check_authority(&authority, cloud);
-
-        let application = Application { authority, tenant, client_id, credential, cloud };
-        let same = |known: &&Arc<Application>| {
-            known.authority == application.authority
-                && known.tenant == application.tenant
-                && known.client_id == application.client_id
-                && known.cloud == application.cloud
-                && Arc::ptr_eq(&known.credential, &application.credential)
-        };
-        if let Some(known) = self.applications.iter().find(same) {
-            return Some(Arc::clone(known));
-        }
-        let application = Arc::new(application);
-        self.applications.push(Arc::clone(&application));
-        Some(application)
-    }
-
-    fn needed<T: Clone>(&self, setting: &Setting<T>, key: &str, hint: &str) -> Option<T> {
-        match setting {
-            Setting::Value(value) => Some(value.clone()),
-            Setting::Wrong => None,
-            Setting::Absent => {
-                // Reported once, however many accounts would inherit it.
-                self.microsoft.missing(key, "", hint);
-                None
-            }
-        }
-    }
-
-    fn check_authority(&self, authority: &Url, cloud: Cloud) {
-        let context = self.microsoft.context();
-        let host = authority.host_str().unwrap_or_default();
-        let clouds = Cloud::of_authority(host);
-        match clouds.first() {
-            // A misspelled host is a finding.
-            None if plausible::meant_authority(host).is_some() => {}
-            None => context.note(format!(
-                "the authority `{authority}` is not one of Microsoft's, and will receive passwords and secrets"
-            )),
-            Some(theirs) if !clouds.contains(&cloud) => {
-                self.microsoft.problem(
-                    format!("the authority `{authority}` belongs to another cloud than the one configured"),
-                    format!("write `cloud: {}`, or remove `authority`", theirs.preset().name),
-                );
-            }
-            Some(_) => {}
-        }
     }
 }
 

@@ -16,8 +16,8 @@ use super::purpose::{Purpose, Secret};
 use super::reader::{Context, Document, Node, Section};
 use super::value::{self, choice};
 use super::{
-    accounts, admin, forward_proxy, limits, listeners, machine, plausible, queue, renewal, secrets, sendmail, state,
-    submission,
+    accounts, admin, forward_proxy, limits, listeners, machine, mismatch, plausible, queue, renewal, secrets, sendmail,
+    state, submission,
 };
 
 const LEVELS: [(&str, tracing::Level); 5] = [
@@ -58,7 +58,7 @@ pub(super) fn check(
     let queue = queue::read(&root, state.as_ref(), &listeners);
     let spool = submission::read_spool(&root, state.as_ref(), &listeners);
     let limits = limits::read(&root.section("limits"));
-    let clouds = accounts.entries().iter().map(|account| account.application.cloud);
+    let clouds = accounts.entries().iter().filter_map(|account| account.application.issuer.cloud());
     let counts_together = matches!(state, Some(State::Redis { .. } | State::NotRead));
     limits::check_replicas(&root.section("limits"), &limits, counts_together, clouds);
     let log = read_log(&root.section("log"));
@@ -67,6 +67,7 @@ pub(super) fn check(
     let confinement = root.get("confinement").map_or(Some(Confine::Try), |node| node.read(|text| choice(text, &words)));
     let server_name = root.get("server_name").and_then(|node| node.read(value::server_name));
     plausible::check(&root, &listeners, &accounts, server_name.as_ref());
+    mismatch::check(&root, &accounts);
     renewal::check(&root, &accounts, state.as_ref());
     if let (Some(state), Some(admin)) = (&state, &admin) {
         machine::check(&root, state, admin);

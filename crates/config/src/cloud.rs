@@ -1,7 +1,7 @@
 //! Microsoft's clouds: the token service, the mail hosts and the resources of each. They only work
 //! with those of the same cloud. Pure.
 
-use super::model::account::Cloud;
+use super::model::issuer::Cloud;
 use super::model::server::HIGH_VOLUME;
 use gatepost_core::protocol::MailProtocol;
 use gatepost_proto::http::rules::HttpService;
@@ -145,6 +145,13 @@ impl Preset {
             MailProtocol::Pop3 => (self.imap_and_pop3, 995),
             MailProtocol::Smtp => (self.smtp, 587),
         }
+    }
+
+    /// The host of a protocol for personal accounts, where it is another one (Microsoft, "POP, IMAP, and
+    /// SMTP settings for Outlook.com").
+    pub fn personal(&self, protocol: MailProtocol) -> Option<&'static str> {
+        let has_another = self.name == "worldwide" && protocol == MailProtocol::Smtp;
+        has_another.then_some("smtp-mail.outlook.com")
     }
 
     /// The server of High Volume Email, host and port; only one cloud has it.

@@ -12,10 +12,10 @@ use url::{Host, Url};
 use super::certificate::{SigningAlgorithm, SigningKey, is_pem};
 use super::entra::client_id;
 use super::finding::Severity;
-use super::model::account::Cloud;
 use super::model::credential::{
     ClientCertificate, Credential, IdentityEndpoint, ManagedIdentity, NotedSecret, Renewable, Renewal,
 };
+use super::model::issuer::Cloud;
 use super::problem::Place;
 use super::purpose::{Purpose, Secret};
 use super::reader::{Node, Section};
@@ -37,6 +37,23 @@ const DAY: Duration = Duration::from_secs(24 * 3_600);
 /// How long before its end a certificate can be renewed. A new one is valid for a year.
 const RENEW: std::ops::RangeInclusive<Duration> = DAY..=DAY.saturating_mul(180);
 
+/// Reads the secret of an application of a provider, which has no other credential. Unlike Entra, a
+/// provider asks for it at a sign-in too.
+pub(super) fn read_secret(section: &Section<'_>) -> Setting<Arc<Credential>> {
+    let read = |node: &Node<'_>| match node.as_text() {
+        Some("none") => Some(Credential::None),
+        _ => one_or_two(node, secret, Credential::Secrets),
+    };
+    Setting::read(section, "client_secret", |node| read(&node).map(Arc::new))
+}
+
+fn client_secret(node: &Node<'_>) -> Option<Credential> {
+    match node.as_text() {
+        Some("none") => Some(Credential::None),
+        _ => if_needed(node, || one_or_two(node, secret, Credential::Secrets)),
+    }
+}
+
 /// Reads the one credential of a section.
 pub(super) fn read(section: &Section<'_>) -> Setting<Arc<Credential>> {
     let given: Vec<(&str, Node<'_>)> = KEYS.into_iter().filter_map(|key| Some((key, section.get(key)?))).collect();
@@ -52,8 +69,7 @@ pub(super) fn read(section: &Section<'_>) -> Setting<Arc<Credential>> {
         }
     };
     let credential = match key {
-        "client_secret" if node.as_text() == Some("none") => Some(Credential::None),
-        "client_secret" => if_needed(node, || one_or_two(node, secret, Credential::Secrets)),
+        "client_secret" => client_secret(node),
         "client_certificate" => if_needed(node, || one_or_two(node, certificate, Credential::Certificates)),
         "federated_token_file" => node.text().map(|path| federated_token_file(node, &node.context().path(path))),
         _ => managed_identity(node).map(Credential::ManagedIdentity),

@@ -3,7 +3,9 @@
 use url::Url;
 
 use super::cloud::Preset;
-use super::model::account::{Cloud, LoginPattern, Tenant, is_domain};
+use super::model::account::LoginPattern;
+use super::model::issuer::Entra;
+use super::model::issuer::{Cloud, Tenant, is_domain};
 use super::plausible::is_placeholder;
 use super::value::{self, ValueError, quoted, wrong};
 use gatepost_core::account::is_guid;
@@ -57,10 +59,9 @@ pub(super) fn tenant(text: &str) -> Result<Tenant, ValueError> {
     match folded.as_str() {
         "auto" => Ok(Tenant::OfLogin),
         "organizations" => Ok(Tenant::Organizations),
-        "common" | "consumers" => wrong(
-            format!("`{folded}` names no tenant, and passwords cannot be exchanged for tokens there"),
-            "write the directory id or a verified domain of the tenant",
-        ),
+        // Its directory id says the same.
+        "consumers" | Entra::PERSONAL_ACCOUNTS => Ok(Tenant::Consumers),
+        "common" => Ok(Tenant::Common),
         _ if is_guid(text) || is_domain(text) => Ok(Tenant::Named(folded)),
         _ => wrong(
             match is_placeholder(text) {
@@ -82,6 +83,14 @@ pub(super) fn fit_tenant(
         (Tenant::Organizations, _) if kind == Some(GrantKind::ClientCredentials) => wrong(
             "with `client_credentials` an application signs in at one tenant, and `organizations` names none (AADSTS50059)",
             "write the directory id or a verified domain, or `tenant: auto` for the domain of each login",
+        ),
+        (Tenant::Consumers | Tenant::Common, _) if kind == Some(GrantKind::Password) => wrong(
+            format!("passwords cannot be exchanged for tokens at `{}` (AADSTS9001023)", tenant.name()),
+            "write `grant: authorization_code` or `grant: device_code`, or name the tenant of the users",
+        ),
+        (Tenant::Consumers | Tenant::Common, _) if kind == Some(GrantKind::ClientCredentials) => wrong(
+            format!("no application opens mailboxes by itself at `{}`: a person must sign in", tenant.name()),
+            "write `grant: authorization_code` or `grant: device_code`, or the directory id of the tenant",
         ),
         (Tenant::OfLogin, LoginPattern::Address(address)) => domain_as_tenant(address.domain()),
         (Tenant::OfLogin, LoginPattern::Domain(domain)) => domain_as_tenant(domain),

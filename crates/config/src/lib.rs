@@ -40,13 +40,18 @@ mod listeners;
 pub mod load;
 mod machine;
 mod mailboxes;
+mod means;
 mod meeting;
+mod microsoft;
+mod mismatch;
 mod model;
+mod other_servers;
 pub mod password_hash;
 pub mod penalties;
 mod pkcs12;
 mod plausible;
 pub mod problem;
+mod providers;
 mod proxy_authentication;
 mod purpose;
 mod queue;
@@ -71,9 +76,7 @@ pub use files::Files;
 pub use finding::{Finding, Severity};
 pub use meeting::{MeetingPlace, owner as owner_of_place};
 pub use model::Config;
-pub use model::account::{
-    Account, AccountWithoutPassword, Accounts, Application, Cloud, Found, Grant, LoginPattern, Tenant,
-};
+pub use model::account::{Account, AccountWithoutPassword, Accounts, Application, Found, Grant, LoginPattern};
 pub use model::admin::{Admin, AdminToken};
 pub use model::credential::{
     ClientCertificate, Credential, IdentityEndpoint, ManagedIdentity, NotedSecret, Renewable, Renewal,
@@ -81,11 +84,13 @@ pub use model::credential::{
 #[cfg(feature = "pac")]
 pub use model::forward_proxy::PacLocation;
 pub use model::forward_proxy::{ForwardProxy, ProxyChoice, ProxyScheme, ProxyServer};
+pub use model::issuer::{ClientAuthentication, Cloud, Entra, Issuer, Provider, Tenant};
 pub use model::limits::{Limits, PasswordBudget};
-pub use model::listener::{Bind, Http, Identity, Listener, ListenerBackend, ListenerTls};
+pub use model::listener::{Bind, Http, Identity, Listener, ListenerBackend, ListenerTls, OtherAccounts, OtherServer};
 pub use model::log::{AuditLog, Confine, Log, LogFormat};
 pub use model::mailboxes::Mailboxes;
 pub use model::no_proxy::{Exempt, NoProxy};
+pub use model::preset::{PRESETS, ProviderPreset};
 pub use model::queue::Queue;
 pub use model::sending::{SendAs, SenderRule, Sending};
 pub use model::server::{Origin, Resource, Upstream, UpstreamTls};

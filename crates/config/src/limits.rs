@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::model::account::Cloud;
+use super::model::issuer::Cloud;
 use super::model::limits::Limits;
 use super::penalties::Rules;
 use super::reader::{Node, Section};

@@ -6,16 +6,18 @@ use std::sync::Arc;
 use ipnet::IpNet;
 
 use super::identity::read_identity;
-use super::model::account::{Account, Accounts, Cloud};
+use super::model::account::{Account, Accounts};
+use super::model::issuer::Cloud;
 use super::model::listener::{Bind, Listener, ListenerBackend, ListenerTls};
 use super::model::sending::SenderRule;
 use super::model::server::{Origin, Upstream, UpstreamTls};
 use super::model::submission::{Deliver, Submission};
 use super::reader::{Node, Section};
 use super::value::{self, wrong};
-use super::{http, mailboxes, plausible, queue, sendmail, submission};
+use super::{http, mailboxes, other_servers, plausible, queue, sendmail, submission};
 use gatepost_core::protocol::{MailProtocol, Protocol};
 use gatepost_proto::http::rules::HttpService;
+use gatepost_proto::mail::TokenExchange;
 use gatepost_proto::sasl::ClientTokens;
 
 /// Longest listener name, because it is in every log line.
@@ -164,6 +166,7 @@ fn read_one<'a>(
         bare_lf: bare_lf? || legacy?,
         legacy: legacy?,
         client_tokens: client_tokens?,
+        others: serves.as_ref().map_or_else(Vec::new, |serves| other_servers::of(section, serves, accounts)),
         serves: serves?,
     })
 }
@@ -459,7 +462,14 @@ fn read_upstream<'a>(
     };
     let name = section.get("upstream_name").map(|node| node.read(value::host_name));
     let (host, port) = address?;
-    let upstream = Upstream { protocol, name: name.unwrap_or_else(|| Some(host.clone()))?, host, port, tls: tls? };
+    let upstream = Upstream {
+        protocol,
+        name: name.unwrap_or_else(|| Some(host.clone()))?,
+        host,
+        port,
+        tls: tls?,
+        exchange: TokenExchange::EXCHANGE_ONLINE,
+    };
 
     let expected = match upstream.port {
         993 | 995 | 465 => Some(UpstreamTls::Implicit),
@@ -541,9 +551,9 @@ fn report_loop(destination: &Destination<'_>, binds: &[(SocketAddr, Node<'_>)]) 
 /// one cloud must not be sent to a host of another.
 fn report_other_cloud(destination: &Destination<'_>, accounts: &Accounts) {
     let clouds = destination.clouds();
-    let fits = |account: &Account| clouds.is_empty() || clouds.contains(&account.application.cloud);
-    let Some(account) = accounts.entries().iter().find(|account| !fits(account)) else { return };
-    let cloud = account.application.cloud;
+    let misfit = |account: &Account| account.application.issuer.cloud().filter(|cloud| !clouds.contains(cloud));
+    let found = accounts.entries().iter().find_map(|account| Some((account, misfit(account)?)));
+    let Some((account, cloud)) = found.filter(|_| !clouds.is_empty()) else { return };
     destination.problem(
         format!(
             "tokens of the account `{}` are for the cloud `{}`, to which `{}` does not belong",

@@ -12,7 +12,8 @@ use x509_parser::extensions::GeneralName;
 use x509_parser::parse_x509_certificate;
 
 use super::finding::Severity;
-use super::model::account::{Account, Accounts, Cloud};
+use super::model::account::{Account, Accounts};
+use super::model::issuer::Cloud;
 use super::model::listener::{Bind, Http, Listener, ListenerBackend, ListenerTls};
 use super::model::server::{HIGH_VOLUME, Resource, Upstream};
 use super::model::submission::Deliver;
@@ -228,7 +229,8 @@ fn permission(listener: &Listener) -> Option<&'static str> {
 fn lacks(account: &Account, permission: &str) -> bool {
     let Some(scope) = &account.scope else { return false };
     let mut names = scope.split(' ').map(|scope| scope.rsplit_once('/').map_or(scope, |(_, name)| name));
-    let is_explicit = account.application.cloud != Cloud::China
+    // A resource of the v1.0 endpoint, and a scope of another provider, name no permission of these.
+    let is_explicit = account.application.issuer.cloud().is_some_and(|cloud| cloud != Cloud::China)
         && account.grant.is_of_user()
         && names.clone().any(|name| !name.is_empty() && !GENERAL.contains(&name))
         && !names.clone().any(|name| name == ".default");

@@ -2,8 +2,9 @@
 
 use std::path::Path;
 
-use super::model::account::{Accounts, Application, Tenant};
+use super::model::account::{Accounts, Application};
 use super::model::credential::Credential;
+use super::model::issuer::Tenant;
 use super::model::state::State;
 use super::reader::{Node, Section};
 
@@ -42,15 +43,13 @@ fn check_application(node: &Node<'_>, path: &Path, accounts: &Accounts) {
     };
     let mut applications = accounts.entries().iter().map(|account| &*account.application).filter(uses);
     let Some(first) = applications.next() else { return };
-    let is_first = |other: &Application| {
-        (&other.authority, &other.tenant, &other.client_id) == (&first.authority, &first.tenant, &first.client_id)
-    };
+    let is_first = |other: &Application| (&other.issuer, &other.client_id) == (&first.issuer, &first.client_id);
     if !applications.all(is_first) {
         node.problem(
             format!("accounts with another `client_id` or `tenant` use `{}` as well", path.display()),
             "give each application a certificate of its own",
         );
-    } else if !matches!(first.tenant, Tenant::Named(_)) {
+    } else if !first.issuer.entra().is_some_and(|entra| matches!(entra.tenant, Tenant::Named(_))) {
         node.problem(
             "the application signs in at its own tenant to renew the certificate, and no tenant is named",
             "write the directory id or a verified domain into `tenant`",

@@ -6,7 +6,8 @@ use std::path::PathBuf;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
-use super::model::account::{Accounts, Cloud, Grant, LoginPattern};
+use super::model::account::{Accounts, Grant, LoginPattern};
+use super::model::issuer::Cloud;
 use super::model::listener::{Listener, ListenerBackend};
 use super::model::sending::SenderRule;
 use super::model::state::State;

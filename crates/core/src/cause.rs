@@ -253,6 +253,15 @@ causes! {
         /// The protocol is off for the mailbox, or barred by a policy.
         ProtocolDisabled = "protocol-disabled": ContactAdmin, M365Admin,
             "turn the protocol on for the mailbox with `Set-CASMailbox`",
+        /// The provider of the account does not have the service of the listener.
+        ProviderLacksService = "provider-lacks-service": ContactAdmin, GatepostAdmin,
+            "use a listener for IMAP, POP3 or SMTP, whose server `providers` names in `hosts`",
+        /// Another provider than Microsoft does not take the application, its secret or its scope.
+        ProviderRefused = "provider-refused": ContactAdmin, GatepostAdmin,
+            "compare the provider's keys in `providers` with its console",
+        /// Another provider than Microsoft failed, did not answer, or asked for a pause.
+        ProviderUnavailable = "provider-unavailable": Unavailable, Nobody,
+            "clients retry. If this lasts over 10 minutes, look at the status page of the provider",
         /// The proxy wants other credentials, or another kind of authentication.
         ProxyAuthentication = "proxy-authentication": Unavailable, GatepostAdmin,
             "correct the credentials under `forward_proxy`",

@@ -1,4 +1,4 @@
-//! Checks whether an access token is the one that was asked for. Access tokens are opaque to a
+//! Checks whether an access token of Entra is the one that was asked for. Access tokens are opaque to a
 //! client (Microsoft, "Access tokens in the identity platform"), so a missing claim proves nothing.
 //! But a token that plainly names another resource, tenant or application is not sent to a mail
 //! server. Pure.
@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use crate::claims::{Payload, shown, texts};
 use crate::grant::TokenRequest;
+use gatepost_config::Entra;
 use gatepost_config::cloud::Preset;
 use gatepost_core::account::is_guid;
 use gatepost_core::secret::AccessToken;
@@ -34,10 +35,10 @@ impl fmt::Display for Mismatch {
 ///
 /// # Errors
 /// [`Mismatch`] names the first claim that does not fit.
-pub fn check(token: &AccessToken, ask: &TokenRequest) -> Result<(), Mismatch> {
+pub fn check(token: &AccessToken, ask: &TokenRequest, entra: &Entra) -> Result<(), Mismatch> {
     let Some(claims) = Payload::of(token) else { return Ok(()) };
     let application = &ask.application;
-    let preset = application.cloud.preset();
+    let preset = entra.cloud.preset();
     let differs = |claim, value: &Option<Value>, fits: &dyn Fn(&str) -> bool| {
         let said = texts(value);
         match said.first() {
@@ -100,16 +101,22 @@ mod tests {
     fn ask(cloud: Cloud, tenant: &str, scope: &str) -> TokenRequest {
         TokenRequest {
             application: Arc::new(Application {
-                authority: Url::parse("https://login.example/").unwrap(),
-                tenant: tenant.into(),
+                issuer: gatepost_config::Issuer::Entra(gatepost_config::Entra {
+                    authority: Url::parse("https://login.example/").unwrap(),
+                    tenant: tenant.into(),
+                    cloud,
+                }),
                 client_id: CLIENT.into(),
                 credential: Arc::default(),
-                cloud,
             }),
             tenant: tenant.into(),
             scope: scope.into(),
             grant: GrantRequest::ClientCredentials,
         }
+    }
+
+    fn judge(token: &AccessToken, ask: &TokenRequest) -> Result<(), Mismatch> {
+        check(token, ask, ask.application.issuer.entra().unwrap())
     }
 
     fn jwt(claims: &Value) -> AccessToken {
@@ -142,11 +149,11 @@ mod tests {
             (Cloud::Worldwide, "https://mail.example/.default", own, false),
             (Cloud::Worldwide, "whatever", own, true),
         ] {
-            let checked = check(&jwt(&json!({ "aud": audience })), &ask(cloud, "t", scope));
+            let checked = judge(&jwt(&json!({ "aud": audience })), &ask(cloud, "t", scope));
             assert_eq!(checked.is_ok(), fits, "{cloud:?} {scope} {audience}: {checked:?}");
         }
         let several = jwt(&json!({"aud": ["https://graph.microsoft.com", own]}));
-        assert_eq!(check(&several, &ask(Cloud::Worldwide, "t", "https://outlook.office.com/.default")), Ok(()));
+        assert_eq!(judge(&several, &ask(Cloud::Worldwide, "t", "https://outlook.office.com/.default")), Ok(()));
     }
 
     #[test]
@@ -164,7 +171,7 @@ mod tests {
             (TENANT, json!({"tid": 7, "appid": null, "azp": {}, "aud": []}), None),
             (TENANT, json!({}), None),
         ] {
-            let found = check(&jwt(&claims), &ask(Cloud::Worldwide, tenant, scope)).err().map(|wrong| wrong.claim);
+            let found = judge(&jwt(&claims), &ask(Cloud::Worldwide, tenant, scope)).err().map(|wrong| wrong.claim);
             assert_eq!(found, claim, "{tenant} {claims}");
         }
     }
@@ -174,14 +181,14 @@ mod tests {
         let ask = ask(Cloud::Worldwide, TENANT, "https://outlook.office.com/.default");
         let payload = URL_SAFE_NO_PAD.encode(r#"{"aud":"x"}"#);
         for token in ["opaque", "a.b", "a.b.c", "....", &format!("a.{payload}"), &format!("a.{payload}.c.d.e")] {
-            assert_eq!(check(&AccessToken::new(token.to_owned()), &ask), Ok(()), "{token}");
+            assert_eq!(judge(&AccessToken::new(token.to_owned()), &ask), Ok(()), "{token}");
         }
     }
 
     #[test]
     fn a_mismatch_shows_one_bounded_name() {
         let ask = ask(Cloud::Worldwide, TENANT, "https://outlook.office.com/.default");
-        let wrong = check(&jwt(&json!({"aud": format!("a`\r\n\u{1b}é{}", "b".repeat(500))})), &ask).unwrap_err();
+        let wrong = judge(&jwt(&json!({"aud": format!("a`\r\n\u{1b}é{}", "b".repeat(500))})), &ask).unwrap_err();
         assert_eq!(wrong.to_string(), format!("its `aud` is `a\\xc3\\xa9{}...`", "b".repeat(88)));
     }
 
@@ -189,8 +196,8 @@ mod tests {
         #[test]
         fn any_token_is_judged(token in "[a-zA-Z0-9._~+/=-]{0,64}", payload in proptest::collection::vec(any::<u8>(), 0..64)) {
             let ask = ask(Cloud::Worldwide, TENANT, "https://outlook.office.com/.default");
-            let _ = check(&AccessToken::new(token), &ask);
-            let _ = check(&AccessToken::new(format!("a.{}.b", URL_SAFE_NO_PAD.encode(payload))), &ask);
+            let _ = judge(&AccessToken::new(token), &ask);
+            let _ = judge(&AccessToken::new(format!("a.{}.b", URL_SAFE_NO_PAD.encode(payload))), &ask);
         }
     }
 }

@@ -302,11 +302,13 @@ mod tests {
     fn ask(user: Option<&str>) -> TokenRequest {
         TokenRequest {
             application: Arc::new(Application {
-                authority: Url::parse("https://login.example/").unwrap(),
-                tenant: "t".into(),
+                issuer: gatepost_config::Issuer::Entra(gatepost_config::Entra {
+                    authority: Url::parse("https://login.example/").unwrap(),
+                    tenant: "t".into(),
+                    cloud: Cloud::Worldwide,
+                }),
                 client_id: "c".into(),
                 credential: Arc::default(),
-                cloud: Cloud::Worldwide,
             }),
             tenant: "t".into(),
             scope: "s".into(),

@@ -19,6 +19,7 @@ use crate::grant::{ClientProof, TokenRequest};
 use crate::presented::Presented;
 use crate::renewal::place;
 use crate::renewal::record::Renewing;
+use crate::server;
 use crate::skew::Skews;
 use crate::token_key;
 use crate::watched::{Seen, Watched, content};
@@ -181,7 +182,7 @@ impl Credentials {
             | Credential::ManagedIdentity(_)
             | Credential::NotRead => 1,
         };
-        let nothing = ask.grant.is_of_public_client().then_some(Choice::Nothing);
+        let nothing = is_of_public_client(ask).then_some(Choice::Nothing);
         let mut order: Vec<Choice> = nothing.into_iter().chain((0..count).map(Choice::Credential)).collect();
         let preferred = self.preferred.get(&preference_key(ask)).map(|choice| *choice);
         order.sort_by_key(|choice| Some(*choice) != preferred);
@@ -324,9 +325,13 @@ impl Credentials {
     }
 }
 
+fn is_of_public_client(ask: &TokenRequest) -> bool {
+    ask.grant.is_native() && server::of(&ask.application).has_public_clients()
+}
+
 /// A credential that one kind of grant needs may be wrong for another.
 fn preference_key(ask: &TokenRequest) -> TupleKey {
-    let kind = if ask.grant.is_of_public_client() { "public" } else { "" };
+    let kind = if is_of_public_client(ask) { "public" } else { "" };
     token_key::of(&ask.application, &ask.tenant, &ask.scope, kind, "")
 }
 

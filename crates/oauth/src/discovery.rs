@@ -9,8 +9,8 @@ use url::Url;
 
 use crate::endpoint::{HttpEndpoint, TransportError};
 use crate::fetch_error::FetchError;
-use crate::response;
-use gatepost_config::Application;
+use crate::response::{self, Dialect};
+use gatepost_config::Entra;
 use gatepost_core::account::is_guid;
 use gatepost_core::clock::UnixTime;
 
@@ -53,13 +53,9 @@ impl NotDiscovered {
 ///
 /// # Errors
 /// [`NotDiscovered`].
-pub async fn discover(
-    endpoint: &HttpEndpoint,
-    application: &Application,
-    tenant: &str,
-) -> Result<Discovered, NotDiscovered> {
+pub async fn discover(endpoint: &HttpEndpoint, entra: &Entra, tenant: &str) -> Result<Discovered, NotDiscovered> {
     let began = Instant::now();
-    let answer = endpoint.get(&url(application, tenant)).await.map_err(NotDiscovered::Transport)?;
+    let answer = endpoint.get(&url(entra, tenant)).await.map_err(NotDiscovered::Transport)?;
     let date = answer.date.as_deref().and_then(time);
     match read(answer.status, &answer.body) {
         Ok(tenant_id) => Ok(Discovered { tenant_id, date, took: began.elapsed() }),
@@ -68,8 +64,8 @@ pub async fn discover(
 }
 
 /// The address of the metadata of a tenant.
-fn url(application: &Application, tenant: &str) -> Url {
-    let mut url = application.authority.clone();
+fn url(entra: &Entra, tenant: &str) -> Url {
+    let mut url = entra.authority.clone();
     // The authority is an `https` URL, which always has path segments. The tenant is pushed as one
     // segment, so it cannot change the rest of the path.
     if let Ok(mut path) = url.path_segments_mut() {
@@ -92,7 +88,7 @@ fn read(status: u16, body: &[u8]) -> Result<Option<String>, FetchError> {
         let first = issuer.path_segments().and_then(|mut segments| segments.next().map(str::to_owned));
         return Ok(first.filter(|id| is_guid(id)));
     }
-    match response::parse(status, body) {
+    match response::parse(status, body, Dialect::ENTRA) {
         Err(error) => Err(error.into()),
         Ok(_) => Err(FetchError::Unclear { status, why: "it is not the metadata of a tenant" }),
     }
@@ -130,17 +126,12 @@ mod tests {
 
     #[test]
     fn a_tenant_is_one_segment_of_the_address() {
-        let application = Application {
+        let entra = Entra {
             authority: Url::parse("https://login.example/").unwrap(),
             tenant: Tenant::Organizations,
-            client_id: "app".into(),
-            credential: std::sync::Arc::default(),
             cloud: Cloud::Worldwide,
         };
-        assert_eq!(
-            url(&application, "a/b").as_str(),
-            "https://login.example/a%2Fb/v2.0/.well-known/openid-configuration"
-        );
+        assert_eq!(url(&entra, "a/b").as_str(), "https://login.example/a%2Fb/v2.0/.well-known/openid-configuration");
     }
 
     #[test]

@@ -171,7 +171,13 @@ impl HttpEndpoint {
     async fn post(&self, request: &TokenHttpRequest) -> Result<Answer, TransportError> {
         let request_id = guid();
         tracing::debug!(client_request_id = request_id, host = request.url.host_str(), "token request");
-        let request = Request::post(request.url.as_str())
+        let mut posted = Request::post(request.url.as_str());
+        if let Some(authorization) = &request.authorization {
+            let mut value = HeaderValue::from_str(authorization.expose()).map_err(|error| setup(&error))?;
+            value.set_sensitive(true);
+            posted = posted.header(AUTHORIZATION, value);
+        }
+        let request = posted
             .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
             .header(ACCEPT, "application/json")
             .header(USER_AGENT, AGENT)

@@ -50,6 +50,8 @@ pub enum FetchError {
     NoTurn,
     /// The application's credential cannot be used; Entra was not asked.
     Credential(CredentialError),
+    /// The authorization server has no sign-in by device code.
+    NoDeviceCodes,
     /// The platform gave no token of the managed identity.
     Identity(IdentityError),
 }
@@ -58,7 +60,12 @@ impl FetchError {
     pub(super) fn was_sent(&self) -> bool {
         !matches!(
             self,
-            Self::Paused { .. } | Self::Suspended { .. } | Self::QueueFull | Self::NoTurn | Self::Credential(_)
+            Self::Paused { .. }
+                | Self::Suspended { .. }
+                | Self::QueueFull
+                | Self::NoTurn
+                | Self::Credential(_)
+                | Self::NoDeviceCodes
         )
     }
 

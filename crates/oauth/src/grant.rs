@@ -9,10 +9,14 @@
 
 use std::sync::Arc;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use secrecy::{ExposeSecret, SecretString};
 use url::Url;
-use url::form_urlencoded::Serializer;
+use url::form_urlencoded::{Serializer, byte_serialize};
+use zeroize::Zeroizing;
 
+use crate::server;
 use crate::token_key;
 use gatepost_config::{Application, Cloud};
 use gatepost_core::account::MailAddress;
@@ -81,6 +85,17 @@ pub enum ClientProof {
     Assertion(ClientAssertion),
 }
 
+impl ClientProof {
+    /// The parameter of a form that carries it.
+    fn parameter(&self) -> Option<(&'static str, &str)> {
+        match self {
+            Self::None => None,
+            Self::Secret(secret) => Some(("client_secret", secret.expose())),
+            Self::Assertion(assertion) => Some(("client_assertion", assertion.expose())),
+        }
+    }
+}
+
 /// RFC 7523 §2.2.
 const JWT_BEARER: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 
@@ -110,10 +125,9 @@ impl GrantRequest {
         !matches!(self, Self::AuthorizationCode(_))
     }
 
-    /// Whether Entra expects the request of a public client: of a native redirect address, of a
-    /// device code, or of a refresh token that came with either. (A refresh token does not tell what
-    /// it came with.)
-    pub fn is_of_public_client(&self) -> bool {
+    /// Whether the grant is one of a native application: with a native redirect address, a device code,
+    /// or a refresh token that came with either. (A refresh token does not tell what it came with.)
+    pub fn is_native(&self) -> bool {
         match self {
             Self::AuthorizationCode(redemption) => redemption.redirect_uri.starts_with("http://localhost"),
             Self::DeviceCode(_) | Self::RefreshToken { .. } => true,
@@ -153,6 +167,8 @@ pub struct TokenHttpRequest {
     pub url: Url,
     /// The form. It holds passwords and secrets.
     pub form: Form,
+    /// The `Authorization` header, where the server takes the application's secret there.
+    pub authorization: Option<Form>,
 }
 
 /// An encoded form that cannot be printed.
@@ -174,24 +190,16 @@ impl std::fmt::Debug for Form {
 impl TokenRequest {
     /// Builds the request for this token, with the proof of the application.
     pub fn request(&self, proof: &ClientProof) -> TokenHttpRequest {
-        let app = &self.application;
-        let proof = match proof {
-            ClientProof::None => None,
-            ClientProof::Secret(secret) => Some(("client_secret", secret.expose())),
-            ClientProof::Assertion(assertion) => Some(("client_assertion", assertion.expose())),
-        };
+        let (app, server) = (&self.application, server::of(&self.application));
         // Reserves room for everything at once, because a buffer that grows leaves copies of the
         // password behind.
-        let secrets = self.grant.secret_octets() + proof.map_or(0, |(_, secret)| secret.len());
+        let secrets = self.grant.secret_octets() + proof.parameter().map_or(0, |(_, secret)| secret.len());
         let mut form = Serializer::new(String::with_capacity(2048 + 3 * secrets));
-        let v1_device = is_v1(app) && matches!(self.grant, GrantRequest::DeviceCode(_));
-        form.append_pair("grant_type", if v1_device { "device_code" } else { self.grant.grant_type() });
+        let (device_grant, device_code_key) = server.device_grant();
+        let is_device = matches!(self.grant, GrantRequest::DeviceCode(_));
+        form.append_pair("grant_type", if is_device { device_grant } else { self.grant.grant_type() });
         form.append_pair("client_id", &app.client_id);
-        if self.grant.is_sign_in() {
-            form.extend_pairs(sign_in_scope(app, &self.scope));
-        } else {
-            form.append_pair(if is_v1(app) { "resource" } else { "scope" }, &self.scope);
-        }
+        form.extend_pairs(server.token_scope(self.grant.is_sign_in(), &self.scope));
         match &self.grant {
             GrantRequest::Password { username, password } => {
                 form.append_pair("username", username.as_str());
@@ -201,34 +209,31 @@ impl TokenRequest {
             GrantRequest::AuthorizationCode(redemption) => {
                 form.append_pair("code", redemption.code.expose());
                 form.append_pair("redirect_uri", &redemption.redirect_uri);
-                form.append_pair("code_verifier", redemption.verifier.expose());
+                if server.takes_challenge() {
+                    form.append_pair("code_verifier", redemption.verifier.expose());
+                }
             }
             GrantRequest::DeviceCode(device_code) => {
-                form.append_pair(if v1_device { "code" } else { "device_code" }, device_code.expose());
+                form.append_pair(device_code_key, device_code.expose());
             }
             GrantRequest::RefreshToken { refresh_token, .. } => {
                 form.append_pair("refresh_token", refresh_token.expose());
             }
         }
-        if let Some((key, secret)) = proof {
-            form.append_pair(key, secret);
-            if key == "client_assertion" {
-                form.append_pair("client_assertion_type", JWT_BEARER);
-            }
-        }
-        TokenHttpRequest { url: self.token_url(), form: Form(SecretString::from(form.finish())) }
+        let authorization = authenticate(&mut form, app, proof);
+        TokenHttpRequest { url: self.token_url(), form: Form(SecretString::from(form.finish())), authorization }
     }
 
     /// The token endpoint of the tenant: the URL of the request, and the audience of a client
     /// assertion.
     pub fn token_url(&self) -> Url {
-        endpoint_url(&self.application, &self.tenant, "token")
+        server::of(&self.application).token_url(&self.tenant)
     }
 
     /// Scheme, host and port of the token endpoint. The circuit breaker and the clock skew are kept
     /// for each authority.
     pub fn authority(&self) -> String {
-        self.application.authority.origin().ascii_serialization()
+        self.application.issuer.authority().origin().ascii_serialization()
     }
 
     /// The key under which the token is kept. It holds everything that distinguishes this token
@@ -255,61 +260,45 @@ impl TokenRequest {
     }
 }
 
-/// The request that begins a sign-in by device code (RFC 8628 §3.1).
-pub fn device_authorization_request(application: &Application, tenant: &str, scope: &str) -> TokenHttpRequest {
-    let mut form = Serializer::new(String::new());
+/// The request that begins a sign-in by device code (RFC 8628 §3.1); `None` if the server has no such
+/// sign-in.
+pub fn device_authorization_request(
+    application: &Application,
+    tenant: &str,
+    scope: &str,
+    proof: &ClientProof,
+) -> Option<TokenHttpRequest> {
+    let server = server::of(application);
+    let url = server.device_url(tenant)?;
+    // One that grows leaves copies of the secret behind.
+    let secret = proof.parameter().map_or(0, |(_, secret)| secret.len());
+    let mut form = Serializer::new(String::with_capacity(2048 + 3 * (scope.len() + secret)));
     form.append_pair("client_id", &application.client_id);
-    form.extend_pairs(sign_in_scope(application, scope));
-    TokenHttpRequest {
-        url: endpoint_url(application, tenant, "devicecode"),
-        form: Form(SecretString::from(form.finish())),
-    }
+    form.extend_pairs(server.sign_in_scope(scope));
+    let authorization = authenticate(&mut form, application, proof);
+    Some(TokenHttpRequest { url, form: Form(SecretString::from(form.finish())), authorization })
 }
 
-/// The parameters of what a person consents to. They are the scope, the identity (`openid`,
-/// `profile`; OpenID Connect Core §3.1.2.1) and a refresh token (`offline_access`, §11). The v1.0
-/// endpoint gives refresh tokens without being asked.
-pub(super) fn sign_in_scope(application: &Application, scope: &str) -> Vec<(&'static str, String)> {
-    if is_v1(application) {
-        return vec![("resource", scope.to_owned()), ("scope", "openid".to_owned())];
+/// Adds the proof of the application to a form, or returns it as the `Authorization` header.
+fn authenticate(form: &mut Serializer<'_, String>, application: &Application, proof: &ClientProof) -> Option<Form> {
+    let (key, secret) = proof.parameter()?;
+    if key == "client_secret" && server::of(application).takes_basic() {
+        return Some(basic(&application.client_id, secret));
     }
-    let mut scopes: Vec<&str> = scope.split(' ').filter(|scope| !scope.is_empty()).collect();
-    for needed in ["offline_access", "openid", "profile"] {
-        if !scopes.contains(&needed) {
-            scopes.push(needed);
-        }
+    form.append_pair(key, secret);
+    if key == "client_assertion" {
+        form.append_pair("client_assertion_type", JWT_BEARER);
     }
-    vec![("scope", scopes.join(" "))]
+    None
 }
 
-fn is_v1(application: &Application) -> bool {
-    application.cloud == Cloud::China
-}
-
-/// The page on which an administrator of the tenant consents to all permissions that the
-/// registration of the application asks for (Microsoft, "Admin consent endpoint").
-pub fn consent_url(application: &Application, tenant: &str) -> Url {
-    let mut url = application.authority.clone();
-    if let Ok(mut path) = url.path_segments_mut() {
-        path.pop_if_empty().push(tenant).push("adminconsent");
-    }
-    url.query_pairs_mut().append_pair("client_id", &application.client_id);
-    url
-}
-
-/// One of the endpoints of the tenant: `token`, `authorize` or `devicecode`.
-pub(super) fn endpoint_url(application: &Application, tenant: &str, endpoint: &str) -> Url {
-    let mut url = application.authority.clone();
-    // The authority is an `https` URL, which always has path segments. The tenant is pushed as one
-    // segment, so it cannot change the rest of the path.
-    if let Ok(mut path) = url.path_segments_mut() {
-        path.pop_if_empty().push(tenant).push("oauth2");
-        if !is_v1(application) {
-            path.push("v2.0");
-        }
-        path.push(endpoint);
-    }
-    url
+/// The `Authorization` header of a client with a secret (RFC 6749 §2.3.1): both parts are
+/// form-encoded before they are put together.
+fn basic(client_id: &str, secret: &str) -> Form {
+    let encoded = |text: &str| Zeroizing::new(byte_serialize(text.as_bytes()).collect::<String>());
+    let pair = Zeroizing::new([&encoded(client_id), ":", &encoded(secret)].concat());
+    let value = Zeroizing::new(STANDARD.encode(pair.as_bytes()));
+    Form(SecretString::from(["Basic ", &value].concat()))
 }
 
 #[cfg(test)]
@@ -323,11 +312,13 @@ mod tests {
 
     fn application(cloud: Cloud) -> Arc<Application> {
         Arc::new(Application {
-            authority: Url::parse("https://login.example/").unwrap(),
-            tenant: "contoso.example".into(),
+            issuer: gatepost_config::Issuer::Entra(gatepost_config::Entra {
+                authority: Url::parse("https://login.example/").unwrap(),
+                tenant: "contoso.example".into(),
+                cloud,
+            }),
             client_id: "app".into(),
             credential: Arc::default(),
-            cloud,
         })
     }
 
@@ -341,7 +332,7 @@ mod tests {
 
     fn password_ask(application: Arc<Application>, password: &str) -> TokenRequest {
         TokenRequest {
-            scope: default_scope(application.cloud, true).into(),
+            scope: default_scope(application.issuer.cloud().unwrap(), true).into(),
             tenant: "contoso.example".into(),
             application,
             grant: GrantRequest::Password {
@@ -370,7 +361,7 @@ mod tests {
     fn client_credentials_send_the_secret() {
         let application = application(Cloud::UsGovDod);
         let ask = TokenRequest {
-            scope: default_scope(application.cloud, false).into(),
+            scope: default_scope(application.issuer.cloud().unwrap(), false).into(),
             tenant: "contoso.example".into(),
             application,
             grant: GrantRequest::ClientCredentials,
@@ -427,7 +418,8 @@ mod tests {
         let sent = form(&ask_with(Arc::clone(&application), poll.clone()), &ClientProof::None);
         assert_eq!(sent["grant_type"], "urn:ietf:params:oauth:grant-type:device_code");
         assert_eq!(sent["device_code"], "dev");
-        let request = device_authorization_request(&application, "contoso.example", "openid x");
+        let request =
+            device_authorization_request(&application, "contoso.example", "openid x", &ClientProof::None).unwrap();
         assert_eq!(request.url.path(), "/contoso.example/oauth2/v2.0/devicecode");
         assert_eq!(request.form.expose(), "client_id=app&scope=openid+x+offline_access+profile");
 
@@ -435,7 +427,9 @@ mod tests {
         let china = self::application(Cloud::China);
         let sent = form(&ask_with(Arc::clone(&china), poll), &ClientProof::None);
         assert_eq!((&*sent["grant_type"], &*sent["code"], &*sent["scope"]), ("device_code", "dev", "openid"));
-        let request = device_authorization_request(&china, "contoso.example", "https://partner.outlook.cn");
+        let request =
+            device_authorization_request(&china, "contoso.example", "https://partner.outlook.cn", &ClientProof::None)
+                .unwrap();
         assert_eq!(request.url.path(), "/contoso.example/oauth2/devicecode");
         assert_eq!(request.form.expose(), "client_id=app&resource=https%3A%2F%2Fpartner.outlook.cn&scope=openid");
     }
@@ -443,13 +437,15 @@ mod tests {
     #[test]
     fn a_tenant_cannot_lead_to_another_path_or_host() {
         let application = Application {
-            authority: Url::parse("https://login.example/base/").unwrap(),
-            tenant: Tenant::OfLogin,
+            issuer: gatepost_config::Issuer::Entra(gatepost_config::Entra {
+                authority: Url::parse("https://login.example/base/").unwrap(),
+                tenant: Tenant::OfLogin,
+                cloud: Cloud::Worldwide,
+            }),
             client_id: String::new(),
             credential: Arc::default(),
-            cloud: Cloud::Worldwide,
         };
-        let url = endpoint_url(&application, "../..//evil.example/?", "token");
+        let url = server::of(&application).token_url("../..//evil.example/?");
         assert_eq!(url.host_str(), Some("login.example"));
         assert_eq!(url.path(), "/base/..%2F..%2F%2Fevil.example%2F%3F/oauth2/v2.0/token");
     }
@@ -478,21 +474,24 @@ mod tests {
         };
         for round in 0..40_000 {
             let (tenant, client_id, scope, path, login) = (part(), part(), part(), part(), part());
-            let mut application = Application {
-                authority: Url::parse("https://login.example/").unwrap(),
-                tenant: tenant.as_str().into(),
+            let mut authority = Url::parse("https://login.example/").unwrap();
+            authority.set_path(&path);
+            let application = Application {
+                issuer: gatepost_config::Issuer::Entra(gatepost_config::Entra {
+                    authority,
+                    tenant: tenant.as_str().into(),
+                    cloud: Cloud::Worldwide,
+                }),
                 client_id,
                 credential: Arc::default(),
-                cloud: Cloud::Worldwide,
             };
-            application.authority.set_path(&path);
             let username = MailAddress::parse(&format!("x{}@b", login.replace(['\0', '|'], "-"))).unwrap();
             let (key, login) = if round % 2 == 0 {
                 (token_key::of_user(&application, &tenant, &scope, &username), username.to_string())
             } else {
                 (token_key::of_application(&application, &tenant, &scope), String::new())
             };
-            let tuple = vec![login, application.authority.to_string(), tenant, application.client_id, scope];
+            let tuple = vec![login, application.issuer.authority().to_string(), tenant, application.client_id, scope];
             let first = seen.entry(key).or_insert_with(|| tuple.clone());
             assert_eq!(*first, tuple, "two tuples with one key");
         }

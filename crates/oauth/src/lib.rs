@@ -1,4 +1,4 @@
-//! Gets tokens of Microsoft Entra ID: grants, answers, error classes, a token cache, and one
+//! Gets tokens of Microsoft Entra ID and of other providers: grants, answers, error classes, a token cache, and one
 //! request for all waiters. This crate does not know which protocol asked.
 //!
 //! [`grant`], [`response`], [`claims`], [`audience`], [`aadsts`], [`retry`] and [`assertion`] are pure.
@@ -33,6 +33,7 @@ pub mod claims;
 pub mod credential;
 pub mod discovery;
 pub mod endpoint;
+mod entra;
 pub mod expiry;
 #[cfg(any(test, feature = "testing"))]
 #[allow(clippy::unwrap_used, reason = "only tests call it")]
@@ -44,9 +45,12 @@ pub mod password_digest;
 pub mod patience;
 pub mod presented;
 mod probe;
+mod provider;
 pub mod renewal;
 pub mod response;
 pub mod retry;
+mod rfc6749;
+mod server;
 pub mod sign_in;
 pub mod single_flight;
 pub mod skew;
@@ -58,5 +62,6 @@ pub mod watched;
 
 pub use claims::{MailAccess, TokenClaims};
 pub use endpoint::{Answer, HttpEndpoint, TokenEndpoint, TransportError, TransportFault};
+pub use entra::consent_url;
 pub use grant::TokenHttpRequest;
 pub use token::Token;

@@ -21,7 +21,7 @@ use tokio::time::{sleep, timeout};
 use zeroize::Zeroizing;
 
 use crate::endpoint::{Answer, TransportError, TransportFault, setup};
-use crate::response::{self, NotGranted, printable};
+use crate::response::{self, Dialect, NotGranted, printable};
 use crate::token::Token;
 use gatepost_config::{IdentityEndpoint, ManagedIdentity};
 use gatepost_core::clock::Clock;
@@ -273,7 +273,7 @@ fn granted(answer: &Answer, clock: &Clock) -> Result<(AccessToken, Duration), Id
         expires_on: Option<Value>,
     }
     let status = answer.status;
-    let granted = response::parse(status, &answer.body).map_err(|error| match error {
+    let granted = response::parse(status, &answer.body, Dialect::ENTRA).map_err(|error| match error {
         // IMDS: 404 while it starts, 410 while it is updated.
         _ if matches!(status, 404 | 410) => IdentityError::Busy { status },
         NotGranted::Busy { .. } => IdentityError::Busy { status },

@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::Value;
-use url::Url;
+use url::{Url, form_urlencoded};
 
 use crate::aadsts::{self, Class};
 use crate::presented::Presented;
+use crate::rfc6749;
 use gatepost_core::account::is_guid;
 use gatepost_core::secret::{AccessToken, DeviceCode, IdToken, RefreshToken};
 
@@ -25,6 +26,9 @@ pub const LONGEST_LIFE: Duration = Duration::from_secs(28 * 3600);
 
 /// The longest part of Microsoft's own explanation that is shown.
 const SENTENCE_OCTETS: usize = 240;
+
+/// The longest error that is read as a form.
+const FORM_OCTETS: usize = 4 * 1024;
 
 /// The deepest JSON nesting that is parsed; a real answer has two levels.
 const JSON_DEPTH: usize = 16;
@@ -56,6 +60,23 @@ pub struct DeviceAuthorization {
     pub lifetime: Duration,
     /// The least time between two polls; between 1 and 60 seconds.
     pub interval: Duration,
+}
+
+/// How an authorization server words its answers.
+#[derive(Clone, Copy, Debug)]
+pub struct Dialect {
+    /// The class of an `error` with its `suberror` and `error_codes`.
+    pub(crate) classify: fn(&str, Option<&str>, &[u32]) -> Class,
+    /// Whether errors may also come with status 200, or as a form, which RFC 6749 does not allow but
+    /// some servers do.
+    pub(crate) is_lenient: bool,
+}
+
+impl Dialect {
+    /// Entra, and the platform's endpoints for managed identities.
+    pub const ENTRA: Self = Self { classify: aadsts::classify, is_lenient: false };
+    /// Another provider.
+    pub const RFC_6749: Self = Self { classify: rfc6749::classify, is_lenient: true };
 }
 
 /// Why an answer brings no token.
@@ -96,7 +117,7 @@ pub struct OauthError {
     pub presented: Option<Box<Presented>>,
 }
 
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 struct Body<'a> {
     #[serde(borrow)]
     error: Option<Cow<'a, str>>,
@@ -126,39 +147,72 @@ struct Body<'a> {
 ///
 /// # Errors
 /// [`NotGranted`] when it brings no usable token.
-pub fn parse(status: u16, body: &[u8]) -> Result<Granted, NotGranted> {
-    judge(status, body, Body::granted)
+pub fn parse(status: u16, body: &[u8], dialect: Dialect) -> Result<Granted, NotGranted> {
+    judge(status, body, dialect, Body::granted)
 }
 
 /// Judges an answer to a device authorization request (RFC 8628 §3.2).
 ///
 /// # Errors
 /// [`NotGranted`] when it brings no codes.
-pub fn parse_device(status: u16, body: &[u8]) -> Result<DeviceAuthorization, NotGranted> {
-    judge(status, body, Body::device_authorization)
+pub fn parse_device(status: u16, body: &[u8], dialect: Dialect) -> Result<DeviceAuthorization, NotGranted> {
+    judge(status, body, dialect, Body::device_authorization)
 }
 
 fn judge<'a, T>(
     status: u16,
     body: &'a [u8],
+    dialect: Dialect,
     take: impl FnOnce(Body<'a>) -> Result<T, &'static str>,
 ) -> Result<T, NotGranted> {
     let unclear = |why| NotGranted::Unclear { status, why };
     let busy = matches!(status, 408 | 429 | 500..=599);
-    let parsed = read(body);
-    match parsed {
+    if dialect.is_lenient
+        && !busy
+        && let Some(error) = Form::read(body).and_then(|form| form.as_body().refused(dialect))
+    {
+        return Err(NotGranted::Refused(error));
+    }
+    match read(body) {
         Ok(answer) if busy => Err(NotGranted::Busy { status, code: answer.code() }),
         Err(_) if busy => Err(NotGranted::Busy { status, code: None }),
         Err(why) => Err(unclear(why)),
         Ok(answer) => match status {
-            200 if answer.error.is_some() => Err(unclear("success and error at once")),
-            200 => take(answer).map_err(unclear),
-            400..=499 => {
-                answer.refused().map_or_else(|| Err(unclear("no `error` in it")), |e| Err(NotGranted::Refused(e)))
-            }
+            200 if answer.error.is_some() && !dialect.is_lenient => Err(unclear("success and error at once")),
+            200 if answer.error.is_none() => take(answer).map_err(unclear),
+            200 | 400..=499 => answer
+                .refused(dialect)
+                .map_or_else(|| Err(unclear("no `error` in it")), |e| Err(NotGranted::Refused(e))),
             300..=399 => Err(unclear("a redirect")),
             _ => Err(unclear("an unexpected status")),
         },
+    }
+}
+
+/// An error that a server has written as a form.
+struct Form {
+    error: String,
+    description: Option<String>,
+}
+
+impl Form {
+    /// Reads a form that has an `error`. An address within JSON or HTML may look like one.
+    fn read(body: &[u8]) -> Option<Self> {
+        let of_no_form = |octet: &u8| !octet.is_ascii() || b"{}<>\"".contains(octet);
+        if body.len() > FORM_OCTETS || body.iter().any(of_no_form) {
+            return None;
+        }
+        let value =
+            |key: &str| form_urlencoded::parse(body).find(|(name, _)| name == key).map(|(_, value)| value.into_owned());
+        Some(Self { error: value("error")?, description: value("error_description") })
+    }
+
+    fn as_body(&self) -> Body<'_> {
+        Body {
+            error: Some(Cow::Borrowed(&self.error)),
+            error_description: self.description.as_deref().map(Cow::Borrowed),
+            ..Body::default()
+        }
     }
 }
 
@@ -239,10 +293,10 @@ impl Body<'_> {
         })
     }
 
-    fn refused(&self) -> Option<OauthError> {
+    fn refused(&self, dialect: Dialect) -> Option<OauthError> {
         let error = self.error.as_deref()?;
         Some(OauthError {
-            class: aadsts::classify(error, self.suberror.as_deref(), &self.codes()),
+            class: (dialect.classify)(error, self.suberror.as_deref(), &self.codes()),
             error: error_word(error),
             code: self.code(),
             sentence: self.error_description.as_deref().and_then(sentence),
@@ -277,9 +331,9 @@ impl Body<'_> {
 impl OauthError {
     /// The error of a redirect (RFC 6749 §4.1.2.1). Anybody may have written it, so the description
     /// gives only a code to show.
-    pub fn of_redirect(error: &str, description: Option<&str>) -> Self {
+    pub(crate) fn of_redirect(error: &str, description: Option<&str>, dialect: Dialect) -> Self {
         Self {
-            class: aadsts::classify(error, None, &[]),
+            class: (dialect.classify)(error, None, &[]),
             error: error_word(error),
             code: description.and_then(code_in),
             sentence: None,
@@ -372,13 +426,21 @@ mod tests {
 
     use super::*;
 
+    fn answered(status: u16, body: &[u8]) -> Result<Granted, NotGranted> {
+        parse(status, body, Dialect::ENTRA)
+    }
+
+    fn begun_with(status: u16, body: &[u8]) -> Result<DeviceAuthorization, NotGranted> {
+        parse_device(status, body, Dialect::ENTRA)
+    }
+
     fn lifetime(expires_in: &str) -> Result<u64, NotGranted> {
         let body = format!(r#"{{"token_type":"Bearer","access_token":"eyJ0.e-30_~+/="{expires_in}}}"#);
-        parse(200, body.as_bytes()).map(|granted| granted.lifetime.as_secs())
+        answered(200, body.as_bytes()).map(|granted| granted.lifetime.as_secs())
     }
 
     fn why(status: u16, body: impl AsRef<[u8]>) -> &'static str {
-        match parse(status, body.as_ref()) {
+        match answered(status, body.as_ref()) {
             Err(NotGranted::Unclear { why, .. }) => why,
             other => panic!("{other:?}"),
         }
@@ -387,7 +449,7 @@ mod tests {
     #[test]
     fn a_token_is_taken() {
         let body = br#"{"token_type":"Bearer","scope":"x","expires_in":4217,"ext_expires_in":4217,"access_token":"eyJ0.a-b_c","new":{"a":[1]}}"#;
-        let granted = parse(200, body).unwrap();
+        let granted = answered(200, body).unwrap();
         assert_eq!(granted.access_token.expose(), "eyJ0.a-b_c");
         assert_eq!(granted.lifetime, Duration::from_secs(4217));
     }
@@ -433,7 +495,7 @@ mod tests {
         assert_eq!(why(400, "{}"), "no `error` in it");
         // Brackets inside strings do not nest.
         assert!(
-            parse(
+            answered(
                 200,
                 format!(r#"{{"token_type":"bearer","access_token":"a","x":"{}\"["}}"#, "[".repeat(99)).as_bytes()
             )
@@ -444,7 +506,7 @@ mod tests {
     #[test]
     fn a_sign_in_brings_a_refresh_token_and_says_who() {
         let with = |fields: &str| format!(r#"{{"token_type":"Bearer","access_token":"a",{fields}}}"#);
-        let granted = parse(200, with(r#""refresh_token":"0.AX x~","id_token":"e30.e30.x""#).as_bytes()).unwrap();
+        let granted = answered(200, with(r#""refresh_token":"0.AX x~","id_token":"e30.e30.x""#).as_bytes()).unwrap();
         assert_eq!(granted.refresh_token.unwrap().expose(), "0.AX x~");
         assert_eq!(granted.id_token.unwrap().expose(), "e30.e30.x");
         for (fields, reason) in [
@@ -465,7 +527,7 @@ mod tests {
                 "expires_in":{expires},"interval":{interval},"message":"To sign in, …"}}"#
             )
         };
-        let begun = |expires, interval| parse_device(200, body(expires, interval).as_bytes());
+        let begun = |expires, interval| begun_with(200, body(expires, interval).as_bytes());
         let usual = begun("900", "\"5\"").unwrap();
         assert_eq!((usual.user_code.as_str(), usual.device_code.expose()), ("F2WX-K7Z9", "GAQ x"));
         assert_eq!((usual.lifetime.as_secs(), usual.interval.as_secs()), (900, 5));
@@ -473,10 +535,10 @@ mod tests {
         assert_eq!((odd.lifetime.as_secs(), odd.interval.as_secs()), (60, 1));
         assert!(begun("900", "[]").is_err());
         for (from, to) in [("GAQ x", ""), ("F2WX", "\\u001b[2J"), ("https:", "http:"), ("F2WX-K7Z9", "")] {
-            let refused = parse_device(200, body("900", "5").replace(from, to).as_bytes());
+            let refused = begun_with(200, body("900", "5").replace(from, to).as_bytes());
             assert!(matches!(refused, Err(NotGranted::Unclear { .. })), "{from}");
         }
-        let refused = parse_device(400, br#"{"error":"unauthorized_client","error_codes":[700016]}"#);
+        let refused = begun_with(400, br#"{"error":"unauthorized_client","error_codes":[700016]}"#);
         assert!(matches!(refused, Err(NotGranted::Refused(OauthError { code: Some(700_016), .. }))));
     }
 
@@ -486,7 +548,7 @@ mod tests {
             br#"{"error":"invalid_grant","error_description":"AADSTS50126: Error validating credentials. Trace ID: x",
             "error_codes":[50126],"timestamp":"2026-11-22 08:00:00Z","trace_id":"ab-12\r\nx","correlation_id":"c"}"#;
         assert_eq!(
-            parse(400, body).unwrap_err(),
+            answered(400, body).unwrap_err(),
             NotGranted::Refused(OauthError {
                 class: Class::WrongPassword,
                 error: "invalid_grant".into(),
@@ -501,7 +563,7 @@ mod tests {
     #[test]
     fn the_description_gives_a_code_to_show_but_no_verdict() {
         let body = br#"{"error":"invalid_grant","error_description":"AADSTS50126: wrong"}"#;
-        let Err(NotGranted::Refused(error)) = parse(400, body) else { panic!() };
+        let Err(NotGranted::Refused(error)) = answered(400, body) else { panic!() };
         assert_eq!((error.code, error.class), (Some(50126), Class::SignInNeeded));
     }
 
@@ -525,24 +587,43 @@ mod tests {
     }
 
     #[test]
+    fn an_error_of_another_provider_counts_as_a_form_too_but_not_within_something_else() {
+        let refused = |status, body: &str| match parse(status, body.as_bytes(), Dialect::RFC_6749) {
+            Err(NotGranted::Refused(error)) => Some(error.error),
+            _ => None,
+        };
+        let form = "error=invalid_grant&error_description=It+has+ended.";
+        for status in [200, 400] {
+            assert_eq!(refused(status, form).as_deref(), Some("invalid_grant"));
+            let json =
+                r#"{"error":"invalid_grant","error_description":"see https://x.example/?a=b&error=access_denied"}"#;
+            assert_eq!(refused(status, json).as_deref(), Some("invalid_grant"));
+            let html = "<a href=\"https://portal.example/?a=b&error=access_denied\">x</a>";
+            assert_eq!(refused(status, html), None);
+        }
+        assert_eq!(refused(503, form), None);
+        assert!(matches!(answered(400, form.as_bytes()), Err(NotGranted::Unclear { .. })), "Entra writes no forms");
+    }
+
+    #[test]
     fn throttling_and_outages_are_never_refusals() {
         let body = br#"{"error":"invalid_grant","error_codes":[50126]}"#;
         for status in [408, 429, 500, 502, 503, 504] {
-            assert_eq!(parse(status, body).unwrap_err(), NotGranted::Busy { status, code: Some(50126) });
-            assert_eq!(parse(status, b"<html>").unwrap_err(), NotGranted::Busy { status, code: None });
+            assert_eq!(answered(status, body).unwrap_err(), NotGranted::Busy { status, code: Some(50126) });
+            assert_eq!(answered(status, b"<html>").unwrap_err(), NotGranted::Busy { status, code: None });
         }
     }
 
     proptest! {
         #[test]
         fn any_bytes_are_judged(status in 100_u16..600, body in proptest::collection::vec(any::<u8>(), 0..512)) {
-            let _ = parse(status, &body);
+            let _ = answered(status, &body);
         }
 
         #[test]
         fn a_cut_answer_is_never_a_verdict(cut in 0_usize..96) {
             let whole = br#"{"error":"invalid_grant","error_description":"AADSTS50126: wrong","error_codes":[50126],"x":"y"}"#;
-            let is_unclear = matches!(parse(400, &whole[..cut.min(whole.len() - 1)]), Err(NotGranted::Unclear { .. }));
+            let is_unclear = matches!(answered(400, &whole[..cut.min(whole.len() - 1)]), Err(NotGranted::Unclear { .. }));
             prop_assert!(is_unclear);
         }
     }

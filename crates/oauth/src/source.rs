@@ -15,10 +15,11 @@ use crate::audience;
 use crate::credential::{Choice, CredentialError, Credentials};
 use crate::endpoint::{TokenEndpoint, TransportError, TransportFault};
 use crate::fetch_error::FetchError;
-use crate::grant::{self, TokenHttpRequest, TokenRequest};
+use crate::grant::{self, ClientProof, GrantRequest, TokenHttpRequest, TokenRequest};
 use crate::managed_identity::ManagedIdentities;
 use crate::response::{self, DeviceAuthorization, Granted, NotGranted};
 use crate::retry::{self, Admission, Breaker};
+use crate::server;
 use crate::token::Token;
 use crate::token_key;
 use crate::tokens::explain;
@@ -60,7 +61,10 @@ impl Issued {
             requested_at: sent_at,
             expires_at: sent_at.after(granted.lifetime),
         };
-        audience::check(&token.access_token, ask).map_err(FetchError::WrongAudience)?;
+        // Tokens of other providers are opaque to a client (RFC 6749 §1.4).
+        if let Some(entra) = ask.application.issuer.entra() {
+            audience::check(&token.access_token, ask, entra).map_err(FetchError::WrongAudience)?;
+        }
         Ok(Self { token, refresh_token: granted.refresh_token, id_token: granted.id_token })
     }
 }
@@ -235,14 +239,43 @@ impl TokenSource {
     /// As [`TokenSource::send`].
     pub async fn authorize_device(
         &self,
-        application: &Application,
+        application: &Arc<Application>,
         tenant: &str,
         scope: &str,
     ) -> Result<(Moment, DeviceAuthorization), FetchError> {
-        let request = grant::device_authorization_request(application, tenant, scope);
-        let key = token_key::of_throttle(application, tenant, scope);
         let turn = Turn { probe: false, deadline: Instant::now() + self.total() };
-        self.attempt(&request, DEVICE_CODE, &key, turn, false, response::parse_device).await
+        let proof = self.proof_of_device(application, tenant, scope, turn.deadline).await?;
+        let request = grant::device_authorization_request(application, tenant, scope, &proof);
+        let request = request.ok_or(FetchError::NoDeviceCodes)?;
+        let dialect = server::of(application).dialect();
+        let key = token_key::of_throttle(application, tenant, scope);
+        self.attempt(&request, DEVICE_CODE, &key, turn, false, |status, body| {
+            response::parse_device(status, body, dialect)
+        })
+        .await
+    }
+
+    /// The application proves itself as at the token endpoint (RFC 8628 §3.1), except to Entra, which
+    /// takes a device for a public client.
+    async fn proof_of_device(
+        &self,
+        application: &Arc<Application>,
+        tenant: &str,
+        scope: &str,
+        deadline: Instant,
+    ) -> Result<ClientProof, FetchError> {
+        if application.issuer.provider().is_none() {
+            return Ok(ClientProof::None);
+        }
+        let (application, grant) = (Arc::clone(application), GrantRequest::ClientCredentials);
+        let ask = TokenRequest { application, tenant: tenant.into(), scope: scope.into(), grant };
+        match self.credentials.order(&ask).into_iter().next() {
+            Some(choice) => match timeout_at(deadline, self.credentials.prove(&ask, choice)).await {
+                Ok(proof) => proof.map_err(FetchError::Credential),
+                Err(_) => Err(FetchError::Credential(CredentialError::Slow)),
+            },
+            None => Ok(ClientProof::None),
+        }
     }
 
     async fn send_with(&self, ask: &TokenRequest, choice: Choice, turn: Turn) -> Result<Issued, FetchError> {
@@ -255,9 +288,9 @@ impl TokenSource {
                 Ok(proof) => proof.map_err(FetchError::Credential)?,
                 Err(_) => return Err(FetchError::Credential(CredentialError::Slow)),
             };
-            let (request, grant) = (ask.request(&proof), &ask.grant);
-            let attempt =
-                self.attempt(&request, grant.name(), &key, turn, grant.is_repeatable(), response::parse).await;
+            let (request, grant, dialect) = (ask.request(&proof), &ask.grant, server::of(&ask.application).dialect());
+            let judge = |status, body: &[u8]| response::parse(status, body, dialect);
+            let attempt = self.attempt(&request, grant.name(), &key, turn, grant.is_repeatable(), judge).await;
             match attempt {
                 Ok((sent_at, granted)) => return Issued::of(sent_at, granted, ask),
                 // The answer's `Date` has corrected the clock offset.
@@ -280,7 +313,7 @@ impl TokenSource {
         key: &TupleKey,
         turn: Turn,
         repeatable: bool,
-        judge: fn(u16, &[u8]) -> Result<T, NotGranted>,
+        judge: impl Fn(u16, &[u8]) -> Result<T, NotGranted>,
     ) -> Result<(Moment, T), FetchError> {
         let settings = self.settings.get();
         let _slot = settings.slot(turn.deadline).await?;

@@ -22,9 +22,9 @@ pub fn of_sign_in(application: &Application, tenant: &str, scope: &str, login: &
 
 /// Key of what a `Retry-After` applies to: application, tenant and scope.
 pub fn of_throttle(application: &Application, tenant: &str, scope: &str) -> TupleKey {
-    TupleKey::encode([application.authority.as_str(), tenant, &application.client_id, scope])
+    TupleKey::encode([application.issuer.authority().as_str(), tenant, &application.client_id, scope])
 }
 
 pub(super) fn of(application: &Application, tenant: &str, scope: &str, grant: &str, login: &str) -> TupleKey {
-    TupleKey::encode([login, application.authority.as_str(), tenant, &application.client_id, grant, scope])
+    TupleKey::encode([login, application.issuer.authority().as_str(), tenant, &application.client_id, grant, scope])
 }

@@ -424,7 +424,7 @@ mod tests {
         }
         let series = series(&metrics);
         assert_eq!(series.len(), without + 3 + Cause::ALL.len() * (Protocol::ALL.len() + 2));
-        assert!(series.len() <= 1_300, "{}", series.len());
+        assert!(series.len() <= 1_320, "{}", series.len());
         assert_eq!(metrics.logins().1, 10 * (Cause::ALL.len() * Protocol::ALL.len()) as u64);
     }
 }

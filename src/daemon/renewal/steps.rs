@@ -10,7 +10,7 @@ use tokio::task::spawn_blocking;
 use super::files::CertificateFiles;
 use crate::session::journal::Journal;
 use gatepost_config::certificate::SigningKey;
-use gatepost_config::{Application, ClientCertificate, Credential, Renewal, Tenant};
+use gatepost_config::{Application, ClientCertificate, Cloud, Credential, Renewal, Tenant};
 use gatepost_core::cause::Cause;
 use gatepost_core::clock::{Clock, UnixTime};
 use gatepost_core::failure::{Actor, Failure};
@@ -155,11 +155,9 @@ impl Work<'_> {
             renewal: None,
         };
         let application = Application {
-            authority: self.application.authority.clone(),
-            tenant: self.application.tenant.clone(),
+            issuer: self.application.issuer.clone(),
             client_id: self.application.client_id.clone(),
             credential: Arc::new(Credential::Certificates(vec![next])),
-            cloud: self.application.cloud,
         };
         let ask = self.token_request(Arc::new(application));
         match self.source.fetch(&ask, false).await {
@@ -297,7 +295,7 @@ impl Work<'_> {
     async fn ask(&self, action: Action, json: Option<zeroize::Zeroizing<String>>) -> Result<Answer, Failure> {
         let ask = self.token_request(Arc::clone(self.application));
         let token = self.source.fetch(&ask, false).await.map_err(|error| not_renewed(explain::of(&error, &ask)))?;
-        let preset = self.application.cloud.preset();
+        let preset = self.cloud().preset();
         let base = self.renewal.graph.clone().or_else(|| url::Url::parse(preset.graph).ok());
         let url = base.and_then(|base| action.url(&base, &self.application.client_id));
         let url = url.ok_or_else(|| not_renewed(explain::own_fault()))?;
@@ -311,13 +309,18 @@ impl Work<'_> {
         })
     }
 
+    fn cloud(&self) -> Cloud {
+        // Only Entra's applications have certificates.
+        self.application.issuer.cloud().unwrap_or(Cloud::Worldwide)
+    }
+
     fn token_request(&self, application: Arc<Application>) -> TokenRequest {
-        let tenant = match &application.tenant {
-            Tenant::Named(name) => name.as_str().into(),
+        let tenant = match application.issuer.entra().map(|entra| &entra.tenant) {
+            Some(Tenant::Named(name)) => name.as_str().into(),
             // The check of the configuration excludes the others.
-            Tenant::Organizations | Tenant::OfLogin => "".into(),
+            _ => "".into(),
         };
-        let scope = scope::of_graph(application.cloud).into();
+        let scope = scope::of_graph(self.cloud()).into();
         TokenRequest { application, tenant, scope, grant: GrantRequest::ClientCredentials }
     }
 

@@ -19,11 +19,13 @@ struct World {
 /// `anna@` signs in for herself and for `reception@`.
 fn accounts() -> Accounts {
     let application = Arc::new(Application {
-        authority: Url::parse("https://login.example/").unwrap(),
-        tenant: "contoso.example".into(),
+        issuer: gatepost_config::Issuer::Entra(gatepost_config::Entra {
+            authority: Url::parse("https://login.example/").unwrap(),
+            tenant: "contoso.example".into(),
+            cloud: Cloud::Worldwide,
+        }),
         client_id: "app".into(),
         credential: Arc::default(),
-        cloud: Cloud::Worldwide,
     });
     let account = |login, grant, signs_in_as: Option<&str>| {
         Arc::new(Account {

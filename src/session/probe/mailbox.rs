@@ -9,7 +9,7 @@ use super::talk::Talk;
 use crate::login::{Authenticator, AuthorizedLogin};
 use crate::session::context::SessionContext;
 use crate::session::fresh_token::with_fresh_token;
-use crate::session::upstream::Target;
+use crate::session::upstream::MailServers;
 use gatepost_config::{Grant, Resource};
 use gatepost_core::account::MailAddress;
 use gatepost_core::escape::escaped;
@@ -51,7 +51,7 @@ pub(crate) struct MailboxProbe<'a> {
     /// What sessions share.
     pub(crate) shared: &'a SessionContext,
     /// The server.
-    pub(crate) target: &'a Target,
+    pub(crate) target: &'a MailServers,
     /// When all of it ends.
     pub(crate) end: Instant,
 }

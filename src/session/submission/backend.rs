@@ -8,7 +8,7 @@ use tokio::sync::Semaphore;
 use super::rates::Rates;
 use crate::graph::{GraphClient, LARGE_OCTETS, MESSAGE_OCTETS};
 use crate::session::submission::fallback::GraphFallback;
-use crate::session::upstream::Target;
+use crate::session::upstream::MailServers;
 use gatepost_config::{Deliver, GraphLarge, Limits, Submission as Config};
 use gatepost_core::account::MailAddress;
 use gatepost_proto::mail::smtp::transaction::Extensions;
@@ -19,7 +19,7 @@ pub struct SubmissionBackend {
     /// The configuration.
     pub config: Config,
     /// The mail server, unless everything goes through Graph.
-    pub smtp: Option<Arc<Target>>,
+    pub smtp: Option<Arc<MailServers>>,
     /// Microsoft Graph.
     pub graph: Arc<GraphClient>,
     /// Where large messages for Graph are collected; `None` if they are refused.
@@ -38,7 +38,7 @@ impl SubmissionBackend {
     /// `spool` is the directory for large messages.
     pub fn new(
         config: Config,
-        smtp: Option<Arc<Target>>,
+        smtp: Option<Arc<MailServers>>,
         graph: Arc<GraphClient>,
         limits: &Limits,
         spool: Option<&Path>,

@@ -23,7 +23,7 @@ use crate::session::submission::fallback::SmtpUnavailable;
 use crate::session::submission::policy::SenderPolicy;
 use crate::session::submission::refused::{self, Refused};
 use crate::session::token_holder::TokenHolder;
-use crate::session::upstream::Target;
+use crate::session::upstream::MailServers;
 use gatepost_config::{Config, Deliver, Grant, Resource, TrustedSender};
 use gatepost_core::account::MailAddress;
 use gatepost_core::cause::Cause;
@@ -323,7 +323,7 @@ impl<'a> DeliveryRouter<'a> {
     /// Signs in at the mail server. An error says whether SMTP is unavailable for a while.
     async fn by_smtp(
         &self,
-        target: &Target,
+        target: &MailServers,
         admitted: Admitted,
         end: Instant,
     ) -> Result<(Admitted, DeliveryRoute), (Option<SmtpUnavailable>, Failure)> {
@@ -350,10 +350,11 @@ impl<'a> DeliveryRouter<'a> {
     /// server accepted it. Before that, the token may be anybody's.
     async fn by_smtp_with_own(
         &self,
-        target: &Target,
+        servers: &MailServers,
         bearer: Bearer,
         end: Instant,
     ) -> Result<(Admitted, DeliveryRoute), (Option<SmtpUnavailable>, Failure)> {
+        let target = self.shared.server_of_owner(servers, &bearer).map_err(|failure| (None, failure))?;
         let mut barred = None;
         let ask = async {
             let claimant = Claimant::Token(self.subject.peer.ip());

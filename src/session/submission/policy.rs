@@ -133,11 +133,13 @@ pub(super) mod tests {
     /// The same account, which may also send as these.
     fn with_send_as(rule: SenderRule, send_as: SendAs, own_token: bool) -> SenderPolicy {
         let application = Arc::new(Application {
-            authority: Url::parse("https://login.example/").unwrap(),
-            tenant: "contoso.com".into(),
+            issuer: gatepost_config::Issuer::Entra(gatepost_config::Entra {
+                authority: Url::parse("https://login.example/").unwrap(),
+                tenant: "contoso.com".into(),
+                cloud: Cloud::Worldwide,
+            }),
             client_id: "app".into(),
             credential: Arc::default(),
-            cloud: Cloud::Worldwide,
         });
         let (login, mailbox) = (address("scanner@contoso.com"), address("scans@contoso.com"));
         let account = Arc::new(Account {

@@ -77,7 +77,14 @@ impl Needs {
             }
         }
         for account in config.accounts.entries() {
-            needs.port(account.application.authority.port_or_known_default().unwrap_or(HTTPS));
+            needs.port(account.application.issuer.authority().port_or_known_default().unwrap_or(HTTPS));
+            if let Some(provider) = account.application.issuer.provider() {
+                let further = [&provider.device_url, &provider.revoke_url];
+                for url in further.into_iter().flatten() {
+                    needs.port(url.port_or_known_default().unwrap_or(HTTPS));
+                }
+                provider.hosts.iter().for_each(|upstream| needs.port(upstream.port));
+            }
             if let Credential::Certificates(certificates) = &*account.application.credential {
                 for certificate in certificates.iter().filter(|certificate| certificate.renewal.is_some()) {
                     // Their files are replaced, and others are kept beside them.

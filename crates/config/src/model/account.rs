@@ -1,15 +1,13 @@
-//! The accounts that may log in, and the Entra applications that ask for their tokens.
+//! The accounts that may log in, and the applications that ask for their tokens.
 
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use url::Url;
-
 use super::super::problem::Problem;
-use super::super::value;
 use super::credential::Credential;
+use super::issuer::{Issuer, Tenant, is_domain};
 use super::mailboxes::{self, Mailboxes};
 use super::sending::Sending;
 use gatepost_core::account::{LoginName, MailAddress};
@@ -137,7 +135,8 @@ impl Accounts {
             return None;
         }
         // The domain becomes part of a URL and of token keys.
-        let names_tenant = entry.application.tenant != Tenant::OfLogin || is_domain(address.domain());
+        let tenant = entry.application.issuer.entra().map(|entra| &entra.tenant);
+        let names_tenant = tenant != Some(&Tenant::OfLogin) || is_domain(address.domain());
         names_tenant.then(|| (Arc::clone(entry), address))
     }
 }
@@ -187,7 +186,7 @@ pub struct Account {
     /// passwords of the store. Their form and strength are checked. None with [`Grant::Password`].
     /// For a command, only those that stand in the configuration itself.
     pub passwords: Vec<String>,
-    /// The Entra application that asks for the token.
+    /// The application that asks for the token.
     pub application: Arc<Application>,
     /// The configured scope (v1.0: resource); `None` means the default of cloud and grant.
     pub scope: Option<String>,
@@ -263,65 +262,13 @@ impl Grant {
     }
 }
 
-/// An Entra application in a tenant, or a managed identity.
+/// An application (OAuth client) of Entra or of another provider, or a managed identity.
 #[derive(Debug, PartialEq)]
 pub struct Application {
-    /// Base of the token endpoint, with `https` and a trailing slash.
-    pub authority: Url,
-    /// The tenant where it signs in, or lets users sign in; empty with a managed identity.
-    pub tenant: Tenant,
+    /// Who gives its tokens.
+    pub issuer: Issuer,
     /// Application (client) id; for a managed identity its own id, or `system`.
     pub client_id: String,
     /// Its credential.
     pub credential: Arc<Credential>,
-    /// The national cloud. It decides the default scopes and the endpoint version.
-    pub cloud: Cloud,
-}
-
-/// The tenant of a token request.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Tenant {
-    /// A directory id or a verified domain, folded.
-    Named(String),
-    /// `organizations`: the tenant of each user. Not for an application that signs in as itself.
-    Organizations,
-    /// `auto`: the domain of the login. Only with [`LoginPattern::Any`], because for other patterns
-    /// the domain is known.
-    OfLogin,
-}
-
-impl From<&str> for Tenant {
-    /// Takes a directory id or a domain that is already folded and checked.
-    fn from(name: &str) -> Self {
-        Self::Named(name.to_owned())
-    }
-}
-
-impl Tenant {
-    /// The tenant's name in URLs and token keys when `login` signs in.
-    pub fn of<'a>(&'a self, login: &'a MailAddress) -> &'a str {
-        match self {
-            Self::Named(name) => name,
-            Self::Organizations => "organizations",
-            Self::OfLogin => login.domain(),
-        }
-    }
-}
-
-/// Whether the text can be a tenant's verified domain.
-pub(crate) fn is_domain(text: &str) -> bool {
-    text.contains('.') && value::host_name(text).is_ok() && text.parse::<std::net::IpAddr>().is_err()
-}
-
-/// Microsoft's clouds (Microsoft, "National clouds").
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Cloud {
-    /// Also GCC.
-    Worldwide,
-    /// GCC High.
-    UsGovGccHigh,
-    /// Department of Defense.
-    UsGovDod,
-    /// 21Vianet; tokens come from the v1.0 endpoint with `resource`.
-    China,
 }

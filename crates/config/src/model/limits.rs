@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::super::penalties::Rules;
-use super::account::Cloud;
+use super::issuer::Cloud;
 
 /// The most refused passwords in two hours for which the US Government clouds' lock-out after three
 /// leaves room.

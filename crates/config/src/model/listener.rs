@@ -39,6 +39,26 @@ pub struct Listener {
     pub client_tokens: ClientTokens,
     /// How logins are served.
     pub serves: ListenerBackend,
+    /// The mail servers of accounts that have one of their own.
+    pub others: Vec<OtherServer>,
+}
+
+/// A mail server for accounts that are not served by the listener's own.
+#[derive(Clone, Debug, PartialEq)]
+pub struct OtherServer {
+    /// The accounts.
+    pub of: OtherAccounts,
+    /// The server.
+    pub upstream: Upstream,
+}
+
+/// Accounts that have mail servers of their own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum OtherAccounts {
+    /// Those of this provider, by its name.
+    Provider(String),
+    /// Personal Microsoft accounts.
+    Personal,
 }
 
 impl Listener {

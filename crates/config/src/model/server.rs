@@ -3,6 +3,7 @@
 use std::fmt;
 
 use gatepost_core::protocol::MailProtocol;
+use gatepost_proto::mail::TokenExchange;
 
 /// An HTTPS server of Microsoft.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -33,13 +34,13 @@ pub(crate) const HIGH_VOLUME: [&str; 2] = ["smtp.hve.mx.microsoft", "smtp-hve.of
 /// The resource of a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Resource {
-    /// Exchange Online: IMAP, POP3, SMTP AUTH and EWS.
+    /// Exchange Online: IMAP, POP3, SMTP AUTH and EWS. For another provider, its mail servers.
     Exchange,
     /// Microsoft Graph.
     Graph,
 }
 
-/// A mail server of Microsoft.
+/// A mail server of Microsoft or of another provider.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Upstream {
     /// The protocol.
@@ -52,6 +53,8 @@ pub struct Upstream {
     pub tls: UpstreamTls,
     /// The name that its certificate must carry.
     pub name: String,
+    /// How it takes tokens.
+    pub exchange: TokenExchange,
 }
 
 impl Upstream {

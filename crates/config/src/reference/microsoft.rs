@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::credential::{CLIENT_CERTIFICATE, CLIENT_SECRET, PATH, SOURCE, USER};
+use super::credential::{CLIENT_CERTIFICATE, CLIENT_SECRET, PATH, SOURCE, TEXT, USER};
 use super::kind::IfAbsent::{Means, Nothing, Required, Value};
 use super::kind::{Block, Form, Group, Key, Kind};
 use super::listener::SENDER;
@@ -13,8 +13,8 @@ const GUID: &Form = &Form {
     pattern: "^[0-9A-Fa-f]{8}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{12}$",
 };
 const TENANT: &Form = &Form {
-    what: "directory ID, domain, `auto` or `organizations`",
-    pattern: "^([^\\s.]+[.-][^\\s]+|[Aa]uto|[Oo]rganizations)$",
+    what: "directory ID, domain, `auto`, `organizations`, `consumers` or `common`",
+    pattern: "^([^\\s.]+[.-][^\\s]+|[Aa]uto|[Oo]rganizations|[Cc]onsumers|[Cc]ommon)$",
 };
 const AUTHORITY: &Form = &Form { what: "https URL", pattern: "^\\s*https:" };
 const SCOPE: &Form = &Form { what: "scope", pattern: "^[^\"\\\\]+$" };
@@ -57,13 +57,14 @@ const SHARED: Group = Group {
             Kind::Text(TENANT),
             Means("required, except with `managed_identity`"),
             "Directory ID or verified domain. For applications of several tenants: `auto` takes the domain of the user name, \
-             `organizations` the tenant of the user.",
+             `organizations` the tenant of the user. `consumers`: personal Microsoft accounts. `common`: these, and those of \
+             all tenants.",
         ),
         Key::new(
             "client_id",
-            Kind::Text(GUID),
+            Kind::Text(TEXT),
             Means("required, except with `managed_identity`"),
-            "Application (client) ID in Entra.",
+            "Application (client) ID in Entra, or at the provider of the account.",
         ),
         Key::new(
             "grant",
@@ -118,6 +119,12 @@ const NAMES: &[Key] = &[Key::new(
 
 const OWN: &[Key] = &[
     Key::new("login", Kind::Text(PATTERN), Required, "Mail address of the account, or a pattern."),
+    Key::new(
+        "provider",
+        Kind::Text(TEXT),
+        Means("by the domain of `login`, else `microsoft`"),
+        "Entry of `providers` to which the account belongs, or `microsoft`.",
+    ),
     Key::new(
         "aliases",
         Kind::OneOrMore(&Kind::Text(USER)),

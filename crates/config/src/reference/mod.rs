@@ -10,6 +10,7 @@ mod limits;
 mod listener;
 mod microsoft;
 mod network;
+mod provider;
 mod queue;
 mod root;
 mod service;

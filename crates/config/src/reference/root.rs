@@ -7,6 +7,7 @@ use super::limits::LIMITS;
 use super::listener::LISTENER;
 use super::microsoft::{ACCOUNT, MICROSOFT};
 use super::network::{NO_PROXY, PROXY};
+use super::provider::PROVIDER;
 use super::queue::QUEUE;
 use super::service::{ADMIN, LOG, SENDMAIL, STATE, TRUST};
 
@@ -33,6 +34,12 @@ pub const ROOT: &Block = &Block {
                 Kind::Block(MICROSOFT),
                 Nothing,
                 "The Entra application, and how Gatepost gets tokens. Defaults of all accounts.",
+            ),
+            Key::new(
+                "providers",
+                Kind::Map(&Kind::Block(PROVIDER)),
+                Value("{}"),
+                "Other providers of mail: `google`, `yahoo`, `aol`, `fastmail`, or a name of your choice.",
             ),
             Key::new(
                 "accounts",

@@ -94,11 +94,13 @@ async fn serve(reply: impl Into<Vec<u8>>) -> Server {
 
 fn request(address: SocketAddr) -> TokenHttpRequest {
     let application = Application {
-        authority: Url::parse(&format!("https://localhost:{}/", address.port())).unwrap(),
-        tenant: "t".into(),
+        issuer: gatepost_config::Issuer::Entra(gatepost_config::Entra {
+            authority: Url::parse(&format!("https://localhost:{}/", address.port())).unwrap(),
+            tenant: "t".into(),
+            cloud: Cloud::Worldwide,
+        }),
         client_id: "c".into(),
         credential: Arc::default(),
-        cloud: Cloud::Worldwide,
     };
     let (tenant, scope, grant) = ("t".into(), "s".into(), GrantRequest::ClientCredentials);
     let ask = TokenRequest { application: Arc::new(application), tenant, scope, grant };

@@ -9,8 +9,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use url::{Url, form_urlencoded};
 
-use crate::grant::{self, GrantRequest, Redemption};
+use crate::grant::{GrantRequest, Redemption};
 use crate::response::OauthError;
+use crate::server;
 use crate::sign_in::signed_in::{Purpose, SignInError, SignedIn};
 use crate::source::TokenSource;
 use gatepost_core::account::MailAddress;
@@ -23,6 +24,7 @@ pub const REDIRECT_OCTETS: usize = 16 * 1024;
 /// A sign-in that has begun. It can redeem one code, because redeeming consumes it.
 pub struct CodeRequest {
     purpose: Purpose,
+    authorize_url: Url,
     redirect_uri: String,
     state: String,
     nonce: String,
@@ -65,28 +67,35 @@ impl CodeRequest {
     /// random bits each.
     ///
     /// # Errors
-    /// [`SignInError::NoRandomness`].
+    /// [`SignInError::NoRandomness`], [`SignInError::NoBrowser`].
     pub fn new(purpose: Purpose, redirect_uri: String) -> Result<Self, SignInError> {
+        let authorize_url = server::of(&purpose.application).authorize_url(&purpose.tenant);
+        let authorize_url = authorize_url.ok_or(SignInError::NoBrowser)?;
         let (state, nonce, verifier) = (random()?, random()?, CodeVerifier::new(random()?));
-        Ok(Self { purpose, redirect_uri, state, nonce, verifier })
+        Ok(Self { authorize_url, purpose, redirect_uri, state, nonce, verifier })
     }
 
     /// The address that a browser opens; `hint` fills in the user name. Somebody who reads it over
     /// the person's shoulder gains nothing, because its code is worthless without the verifier.
     pub fn address(&self, hint: &MailAddress) -> Url {
-        let Purpose { application, tenant, scope } = &self.purpose;
-        let mut url = grant::endpoint_url(application, tenant, "authorize");
-        url.query_pairs_mut()
+        let Purpose { application, scope, .. } = &self.purpose;
+        let server = server::of(application);
+        let mut url = self.authorize_url.clone();
+        let mut query = url.query_pairs_mut();
+        query
             .append_pair("client_id", &application.client_id)
             .append_pair("response_type", "code")
-            .append_pair("response_mode", "query")
             .append_pair("redirect_uri", &self.redirect_uri)
-            .extend_pairs(grant::sign_in_scope(application, scope))
+            .extend_pairs(server.sign_in_scope(scope))
             .append_pair("state", &self.state)
-            .append_pair("nonce", &self.nonce)
-            .append_pair("code_challenge", &challenge(&self.verifier))
-            .append_pair("code_challenge_method", "S256")
-            .append_pair("login_hint", hint.as_str());
+            .append_pair("nonce", &self.nonce);
+        if server.takes_challenge() {
+            query
+                .append_pair("code_challenge", &challenge(&self.verifier))
+                .append_pair("code_challenge_method", "S256");
+        }
+        query.append_pair("login_hint", hint.as_str());
+        drop(query);
         url
     }
 
@@ -121,7 +130,10 @@ impl CodeRequest {
             return Err(NotOurs::OtherState);
         }
         match (code, error) {
-            (_, Some(error)) => Ok(Redirect::Refused(OauthError::of_redirect(&error, description.as_deref()))),
+            (_, Some(error)) => {
+                let dialect = server::of(&self.purpose.application).dialect();
+                Ok(Redirect::Refused(OauthError::of_redirect(&error, description.as_deref(), dialect)))
+            }
             (Some(code), None) => Ok(Redirect::Code { code: AuthorizationCode::new(code), issuer }),
             (None, None) => Err(NotOurs::Nothing),
         }
@@ -184,11 +196,13 @@ pub(super) mod tests {
 
     pub(crate) fn request() -> CodeRequest {
         let application = Arc::new(Application {
-            authority: Url::parse("https://login.example/").unwrap(),
-            tenant: "contoso.example".into(),
+            issuer: gatepost_config::Issuer::Entra(gatepost_config::Entra {
+                authority: Url::parse("https://login.example/").unwrap(),
+                tenant: "contoso.example".into(),
+                cloud: Cloud::Worldwide,
+            }),
             client_id: "app".into(),
             credential: Arc::default(),
-            cloud: Cloud::Worldwide,
         });
         let scope = "https://outlook.office.com/SMTP.Send".into();
         let purpose = Purpose { application, tenant: "contoso.example".into(), scope };

@@ -8,104 +8,17 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use serde::Deserialize;
 
-use gatepost_config::{Application, Cloud};
-use gatepost_core::account::{MailAddress, is_guid};
+use crate::server;
+use crate::sign_in::identity::{Audience, Claims};
+use gatepost_config::Application;
 use gatepost_core::clock::UnixTime;
 use gatepost_core::secret::IdToken;
 
+pub use crate::sign_in::identity::{IdTokenProblem, Identity};
+
 /// How far this machine's clock may be off.
 const SKEW: Duration = Duration::from_secs(300);
-
-/// The issuers of each cloud besides the configured authority: the v2.0 endpoint's and the v1.0
-/// endpoint's.
-const ISSUERS: [(Cloud, &[&str]); 4] = [
-    (Cloud::Worldwide, &["https://login.microsoftonline.com/", "https://sts.windows.net/"]),
-    (Cloud::UsGovGccHigh, &["https://login.microsoftonline.us/", "https://sts.windows.net/"]),
-    (Cloud::UsGovDod, &["https://login.microsoftonline.us/", "https://sts.windows.net/"]),
-    (Cloud::China, &["https://login.partner.microsoftonline.cn/", "https://sts.chinacloudapi.cn/"]),
-];
-
-/// A person in a directory.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Identity {
-    /// `tid`: the directory id, folded.
-    pub tenant_id: String,
-    /// `oid`: the person's id in that directory, which stays when the name changes; folded.
-    pub object_id: String,
-    /// `iss`.
-    pub issuer: String,
-    /// `preferred_username`, `upn` and `unique_name`, as far as they are addresses, without
-    /// repetition.
-    pub usernames: Vec<MailAddress>,
-    /// `email`, which only the person's own directory vouches for.
-    pub email: Option<MailAddress>,
-}
-
-impl Identity {
-    /// The name that messages use for the person.
-    pub fn username(&self) -> &str {
-        self.usernames.first().or(self.email.as_ref()).map_or(&self.object_id, |name| name.as_str())
-    }
-
-    /// Whether this is a name of the person. `email` counts only in one's own tenant, because the
-    /// administrator of another tenant can write anything there.
-    pub fn is_called(&self, name: &MailAddress, own_tenant: bool) -> bool {
-        self.usernames.contains(name) || (own_tenant && self.email.as_ref() == Some(name))
-    }
-}
-
-/// Why an ID token does not say who signed in.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum IdTokenProblem {
-    /// The answer had no ID token.
-    #[error("the answer holds no ID token")]
-    Missing,
-    /// It is not a JWT with the claims of Entra's ID tokens.
-    #[error("the ID token cannot be read")]
-    Malformed,
-    /// `iss` is not the authority that was asked.
-    #[error("the ID token is of another issuer than the one that was asked")]
-    Issuer,
-    /// `aud` is not our `client_id`.
-    #[error("the ID token is for another application")]
-    Audience,
-    /// `tid` is not the configured directory.
-    #[error("the person belongs to the directory `{found}`, not to the configured one")]
-    Tenant {
-        /// The person's directory.
-        found: String,
-    },
-    /// `exp` or `nbf` does not fit the time.
-    #[error("the ID token is not valid now, as far as this machine's clock is right")]
-    Time,
-    /// `nonce` is not that of the request.
-    #[error("the ID token belongs to another sign-in")]
-    Nonce,
-}
-
-#[derive(Deserialize)]
-struct Claims {
-    iss: String,
-    aud: Audience,
-    exp: u64,
-    nbf: Option<u64>,
-    tid: String,
-    oid: String,
-    nonce: Option<String>,
-    preferred_username: Option<String>,
-    upn: Option<String>,
-    unique_name: Option<String>,
-    email: Option<String>,
-}
-
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Audience {
-    One(String),
-    Several(Vec<String>),
-}
 
 /// Reads the token and checks that it is for `application`, from its authority and `tenant`, for
 /// now, and for the request with this `nonce`.
@@ -126,13 +39,6 @@ pub fn read(
     };
     let payload = URL_SAFE_NO_PAD.decode(payload).map_err(|_| IdTokenProblem::Malformed)?;
     let claims: Claims = serde_json::from_slice(&payload).map_err(|_| IdTokenProblem::Malformed)?;
-    if !is_guid(&claims.tid) || !is_guid(&claims.oid) {
-        return Err(IdTokenProblem::Malformed);
-    }
-    let tenant_id = claims.tid.to_ascii_lowercase();
-    if !is_issuer(&claims.iss, application, &claims.tid) {
-        return Err(IdTokenProblem::Issuer);
-    }
     let for_us = match &claims.aud {
         Audience::One(audience) => *audience == application.client_id,
         // Several audiences need an `azp` to tell who may use the token. Entra gives one audience.
@@ -140,9 +46,6 @@ pub fn read(
     };
     if !for_us {
         return Err(IdTokenProblem::Audience);
-    }
-    if is_guid(tenant) && tenant != tenant_id {
-        return Err(IdTokenProblem::Tenant { found: tenant_id });
     }
     let over = now.0 >= UnixTime(claims.exp).after(SKEW).0;
     let early = claims.nbf.is_some_and(|not_before| not_before > now.after(SKEW).0);
@@ -152,28 +55,7 @@ pub fn read(
     if nonce.is_some() && nonce != claims.nonce.as_deref() {
         return Err(IdTokenProblem::Nonce);
     }
-    let address = |name: Option<String>| MailAddress::parse(&name?).ok();
-    let mut usernames: Vec<MailAddress> = Vec::new();
-    for name in [claims.preferred_username, claims.upn, claims.unique_name] {
-        usernames.extend(address(name).filter(|name| !usernames.contains(name)));
-    }
-    Ok(Identity {
-        tenant_id,
-        object_id: claims.oid.to_ascii_lowercase(),
-        issuer: claims.iss,
-        usernames,
-        email: address(claims.email),
-    })
-}
-
-/// Microsoft, "Access token claims reference", `iss`: the authority, the directory id, and `/v2.0`
-/// or nothing.
-fn is_issuer(issuer: &str, application: &Application, tenant_id: &str) -> bool {
-    let of_cloud = ISSUERS.iter().filter(|(cloud, _)| *cloud == application.cloud).flat_map(|(_, bases)| *bases);
-    of_cloud.copied().chain([application.authority.as_str()]).any(|base| {
-        let rest = issuer.strip_prefix(base).and_then(|rest| rest.strip_prefix(tenant_id));
-        matches!(rest, Some("/v2.0" | "/"))
-    })
+    server::of(application).identity(claims, tenant)
 }
 
 #[cfg(test)]
@@ -182,6 +64,8 @@ mod tests {
     use url::Url;
 
     use super::*;
+    use gatepost_config::Cloud;
+    use gatepost_core::account::MailAddress;
 
     const TID: &str = "8b9d6c1e-52a4-4c0f-9d3e-0c6f7a1b2c3d";
     const OID: &str = "11111111-2222-3333-4444-555555555555";
@@ -189,11 +73,13 @@ mod tests {
 
     fn application(tenant: &str, cloud: Cloud) -> Application {
         Application {
-            authority: Url::parse("https://login.example/").unwrap(),
-            tenant: tenant.into(),
+            issuer: gatepost_config::Issuer::Entra(gatepost_config::Entra {
+                authority: Url::parse("https://login.example/").unwrap(),
+                tenant: tenant.into(),
+                cloud,
+            }),
             client_id: "app".into(),
             credential: Default::default(),
-            cloud,
         }
     }
 
@@ -289,6 +175,27 @@ mod tests {
             read(&token(&with("exp", json!(NOW.0 - 299))), (&application(TID, Cloud::Worldwide), TID), None, NOW)
                 .is_ok()
         );
+    }
+
+    #[test]
+    fn a_tenant_takes_its_own_kind_of_accounts() {
+        let home = |tid: &str| {
+            let mut claims = with("tid", json!(tid));
+            claims["iss"] = json!(format!("https://login.example/{tid}/v2.0"));
+            claims
+        };
+        let (personal, work) = (home(gatepost_config::Entra::PERSONAL_ACCOUNTS), home(TID));
+        let judge = |claims: &Value, tenant: &str| {
+            read(&token(claims), (&application(tenant, Cloud::Worldwide), tenant), Some("n"), NOW).map(|_| ())
+        };
+        for (tenant, of_personal, of_work) in [
+            ("common", Ok(()), Ok(())),
+            ("consumers", Ok(()), Err(IdTokenProblem::WorkAccount { tenant: TID.into() })),
+            ("organizations", Err(IdTokenProblem::PersonalAccount), Ok(())),
+            ("contoso.example", Err(IdTokenProblem::PersonalAccount), Ok(())),
+        ] {
+            assert_eq!((judge(&personal, tenant), judge(&work, tenant)), (of_personal, of_work), "{tenant}");
+        }
     }
 
     #[test]

@@ -8,6 +8,7 @@
 pub mod code;
 pub mod device;
 pub mod id_token;
+pub(crate) mod identity;
 pub mod loopback;
 mod signed_in;
 

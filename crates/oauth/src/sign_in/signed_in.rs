@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::fetch_error::FetchError;
 use crate::grant::{GrantRequest, TokenRequest};
 use crate::response::OauthError;
+use crate::server;
 use crate::sign_in::id_token::{self, IdTokenProblem, Identity};
 use crate::source::Issued;
 use gatepost_config::Application;
@@ -34,8 +35,8 @@ impl Purpose {
 pub struct SignedIn {
     /// The refresh token, for access tokens from now on.
     pub refresh_token: RefreshToken,
-    /// Who it was.
-    pub identity: Identity,
+    /// Who it was; `None`: the authorization server does not say, and the mail server decides.
+    pub identity: Option<Identity>,
 }
 
 /// Why a sign-in failed.
@@ -53,6 +54,8 @@ pub enum SignInError {
     NoRefreshToken,
     /// The ID token is missing, or does not fit the request.
     IdToken(IdTokenProblem),
+    /// The authorization server has no sign-in in a browser on this machine.
+    NoBrowser,
     /// The system gave no randomness.
     NoRandomness,
 }
@@ -73,10 +76,17 @@ impl SignedIn {
         issuer: Option<&str>,
         now: UnixTime,
     ) -> Result<Self, SignInError> {
-        let id_token = issued.id_token.ok_or(SignInError::IdToken(IdTokenProblem::Missing))?;
-        let identity =
-            id_token::read(&id_token, (&ask.application, &ask.tenant), nonce, now).map_err(SignInError::IdToken)?;
-        if issuer.is_some_and(|issuer| issuer != identity.issuer) {
+        let identity = match &issued.id_token {
+            // What a server gives of which no issuer is known says nothing.
+            _ if !server::of(&ask.application).has_id_tokens() => None,
+            None => return Err(SignInError::IdToken(IdTokenProblem::Missing)),
+            Some(token) => {
+                Some(id_token::read(token, (&ask.application, &ask.tenant), nonce, now).map_err(SignInError::IdToken)?)
+            }
+        };
+        if let (Some(named), Some(identity)) = (issuer, &identity)
+            && named != identity.issuer
+        {
             return Err(SignInError::IdToken(IdTokenProblem::Issuer));
         }
         let refresh_token = issued.refresh_token.ok_or(SignInError::NoRefreshToken)?;

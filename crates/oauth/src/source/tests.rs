@@ -17,11 +17,13 @@ fn ask(client_id: &str) -> TokenRequest {
 fn ask_with(client_id: &str, credential: Credential) -> TokenRequest {
     TokenRequest {
         application: Arc::new(Application {
-            authority: Url::parse("https://login.example/").unwrap(),
-            tenant: "t".into(),
+            issuer: gatepost_config::Issuer::Entra(gatepost_config::Entra {
+                authority: Url::parse("https://login.example/").unwrap(),
+                tenant: "t".into(),
+                cloud: Cloud::Worldwide,
+            }),
             client_id: client_id.into(),
             credential: Arc::new(credential),
-            cloud: Cloud::Worldwide,
         }),
         tenant: "t".into(),
         scope: "s".into(),

@@ -7,12 +7,13 @@ use std::time::Duration;
 use crate::aadsts::{self, Class};
 use crate::credential::CredentialError;
 use crate::endpoint::{TransportError, TransportFault};
+use crate::entra::consent_url;
 use crate::fetch_error::FetchError;
-use crate::grant::{self, TokenRequest};
+use crate::grant::TokenRequest;
 use crate::managed_identity::IdentityError;
 use crate::response::OauthError;
 use crate::tokens::named::{Asked, Named};
-use gatepost_config::Application;
+use gatepost_config::{Application, Provider};
 use gatepost_core::account::{MailAddress, fits_command};
 use gatepost_core::cause::Cause;
 use gatepost_core::failure::{Actor, Failure, Refusal};
@@ -64,11 +65,12 @@ pub(super) fn nobody_signed_in(login: &MailAddress) -> Failure {
     sign_in_needed(login, format!("nobody has signed in for `{login}`"))
 }
 
-/// Entra refused the account's refresh token before, and is not asked again yet.
-pub(super) fn sign_in_refused_before(login: &MailAddress, refused: SignInRefused) -> Failure {
+/// The authorization server (`title`) refused the account's refresh token before, and is not asked again
+/// yet.
+pub(super) fn sign_in_refused_before(login: &MailAddress, refused: SignInRefused, title: &str) -> Failure {
     let with = refused.code.map_or(String::new(), |code| format!(" with `AADSTS{code}`"));
     let meaning = refused.code.and_then(aadsts::explain).map_or(String::new(), |entry| format!(": {}", entry.meaning));
-    let message = format!("Entra has refused the sign-in of `{login}`{with}{meaning}, and is asked again every hour");
+    let message = format!("{title} has refused the sign-in of `{login}`{with}{meaning}, and is asked again every hour");
     coded(sign_in_needed(login, message), refused.code)
 }
 
@@ -93,8 +95,11 @@ pub(super) fn refresh(error: &FetchError, login: &MailAddress, ask: &TokenReques
         }
         // A listener for a further protocol needs a further permission, which the person has not
         // given yet.
-        FetchError::Refused(refusal) if refusal.code == Some(65001) => {
-            let consent = grant::consent_url(&ask.application, &ask.tenant);
+        FetchError::Refused(refusal)
+            if refusal.code == Some(65001)
+                && let Some(entra) = ask.application.issuer.entra() =>
+        {
+            let consent = consent_url(entra, &ask.application.client_id, &ask.tenant);
             let who = if fits_command(login.as_str()) { login.as_str() } else { "LOGIN" };
             of(error, ask).by(Actor::GatepostAdmin).to_do(format!(
                 "run `gatepost login {who}`. Or let a Microsoft 365 admin consent for everybody: {consent}"
@@ -112,8 +117,11 @@ pub(super) fn sign_in_unreadable(error: &StoreError) -> Failure {
 /// Why this request brought no token, with the names that it has.
 pub fn of(error: &FetchError, ask: &TokenRequest) -> Failure {
     match error {
-        FetchError::Refused(error) => told(error, Named::of(error, ask.into())),
-        other => fetch(other),
+        FetchError::Refused(error) => match ask.application.issuer.provider() {
+            Some(provider) => refused_by(error, provider),
+            None => told(error, Named::of(error, ask.into())),
+        },
+        other => fetch_of(other, &ask.application),
     }
 }
 
@@ -121,13 +129,83 @@ pub fn of(error: &FetchError, ask: &TokenRequest) -> Failure {
 pub fn of_application(error: &FetchError, application: &Application, tenant: &str, scope: &str) -> Failure {
     match error {
         FetchError::Refused(error) => refused(error, application, tenant, scope),
-        other => fetch(other),
+        other => fetch_of(other, application),
     }
 }
 
 /// Why Entra refused an application, before there is a grant.
 pub fn refused(error: &OauthError, application: &Application, tenant: &str, scope: &str) -> Failure {
-    told(error, Named::of(error, Asked { application, tenant, scope, grant: None }))
+    match application.issuer.provider() {
+        Some(provider) => refused_by(error, provider),
+        None => told(error, Named::of(error, Asked { application, tenant, scope, grant: None })),
+    }
+}
+
+/// Why another provider than Microsoft refused, by the classes of RFC 6749.
+fn refused_by(error: &OauthError, provider: &Provider) -> Failure {
+    let title = &provider.title;
+    let (cause, meaning) = match error.class {
+        Class::GrantExpired | Class::SignInNeeded | Class::WrongPassword => {
+            (Cause::SignInNeeded, "the sign-in has ended, or its consent was withdrawn")
+        }
+        Class::NotAllowed | Class::Locked => (Cause::AccountNotAllowed, "the account may not sign in"),
+        Class::Administrator => (Cause::ProviderRefused, "it does not take this application, its secret or its scope"),
+        Class::Temporary => (Cause::ProviderUnavailable, "a temporary fault"),
+        // Mostly a missing secret, or a parameter that this server does not take.
+        Class::Malformed => (Cause::ProviderRefused, "it does not take the request"),
+        Class::Polling => (Cause::TokenRequestMalformed, "it did not understand the request"),
+    };
+    let said = error.sentence.as_ref().map_or(String::new(), |said| format!(" It says \"{said}\""));
+    let failure =
+        Failure::new(cause, format!("{title} refused the token request with `{}`: {meaning}.{said}", error.error))
+            .coded(error.error.clone());
+    match error.class {
+        Class::Administrator | Class::Malformed => failure.to_do(format!(
+            "compare `client_id`, `client_secret` and `scope` of `providers.{}` with the console of {title}",
+            provider.name
+        )),
+        _ => failure,
+    }
+}
+
+/// Why there is no token, by the name of who gives none.
+fn fetch_of(error: &FetchError, application: &Application) -> Failure {
+    let Some(provider) = application.issuer.provider() else { return fetch(error) };
+    let Provider { title, name, .. } = &**provider;
+    match error {
+        FetchError::Busy { status, .. } => {
+            Failure::new(Cause::ProviderUnavailable, format!("{title} answered with status `{status}`"))
+        }
+        FetchError::Paused { wait } => Failure::new(
+            Cause::ProviderUnavailable,
+            format!("{title} asked not to be asked, and is not asked {}", for_time(*wait)),
+        ),
+        FetchError::Suspended { wait } => Failure::new(
+            Cause::ProviderUnavailable,
+            format!("{title} did not answer lately, and is not asked {}", for_time(*wait)),
+        ),
+        FetchError::Unclear { status, why } => Failure::new(
+            Cause::ProviderRefused,
+            format!("the answer of {title} to the token request (status `{status}`) cannot be used: {why}"),
+        )
+        // As with Entra, a portal or filter may have answered in its place, which passes.
+        .answered(Refusal::Unavailable)
+        .to_do(format!(
+            "check the addresses of `providers.{name}`, and that no portal or filter answers in place of {title}"
+        )),
+        FetchError::Transport(error) => match (&error.connecting, error.fault) {
+            (Some(failure), _) if failure.cause == Cause::EntraUnreachable => {
+                Failure { cause: Cause::ProviderUnavailable, ..(**failure).clone() }
+            }
+            (
+                None,
+                TransportFault::Connect | TransportFault::Timeout | TransportFault::Broken | TransportFault::TooLong,
+            ) => Failure::new(Cause::ProviderUnavailable, format!("{title} gave no answer: {}", error.detail)),
+            _ => transport(error),
+        },
+        FetchError::Credential(error) => credential(error, title),
+        other => fetch(other),
+    }
 }
 
 /// Why there is no token, where the request is not known.
@@ -156,8 +234,11 @@ pub fn fetch(error: &FetchError) -> Failure {
             Cause::EntraUnavailable,
             format!("Entra did not answer lately, and is not asked {}", for_time(*wait)),
         ),
-        FetchError::Credential(error) => credential(error),
+        FetchError::Credential(error) => credential(error, "Entra"),
         FetchError::Identity(error) => identity(error),
+        FetchError::NoDeviceCodes => {
+            Failure::new(Cause::ProviderRefused, "the provider has no sign-in by device code (no `device_url`)")
+        }
         FetchError::QueueFull | FetchError::NoTurn => {
             Failure::new(Cause::TokenQueueFull, "too many token requests are waiting")
         }
@@ -166,7 +247,7 @@ pub fn fetch(error: &FetchError) -> Failure {
 
 /// The credential cannot be used. The password is not at fault, and a new file fixes it, so the
 /// client is told to retry.
-fn credential(error: &CredentialError) -> Failure {
+fn credential(error: &CredentialError, title: &str) -> Failure {
     let cause = match error {
         CredentialError::Expired { .. } | CredentialError::NotYetValid { .. } => Cause::ClientCertificateOutOfDate,
         CredentialError::Unreadable { .. }
@@ -178,7 +259,7 @@ fn credential(error: &CredentialError) -> Failure {
         | CredentialError::StaleToken { .. } => Cause::FederatedTokenUnusable,
         CredentialError::NoRandomness | CredentialError::NoProof => Cause::InternalError,
     };
-    Failure::new(cause, format!("the application cannot prove itself to Entra: {error}"))
+    Failure::new(cause, format!("the application cannot prove itself to {title}: {error}"))
         .answered(Refusal::Unavailable)
         .to_do(error.remedy())
 }

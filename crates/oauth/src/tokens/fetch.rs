@@ -20,7 +20,7 @@ use crate::tokens::replicas::Turn;
 use crate::tokens::user::User;
 use crate::tokens::{explain, scope};
 use crate::{audience, token_key};
-use gatepost_config::{Account, Resource};
+use gatepost_config::{Account, Cloud, Resource};
 use gatepost_core::account::MailAddress;
 use gatepost_core::clock::Moment;
 use gatepost_core::failure::Failure;
@@ -72,7 +72,7 @@ impl TokenManager {
         let application = &login.account.application;
         let scope = &*scope::of(login.account, login.resource, &self.config.get()).into_owned();
         let need = Need { margin: login.account.token_expiry_margin, min_token_lifetime: login.min_token_lifetime };
-        let tenant = application.tenant.of(login.address);
+        let tenant = application.issuer.tenant_of(login.address);
         let key = token_key::of_user(application, tenant, scope, login.address);
         let proof = self.prove(&key, login.password)?;
         let now = self.clock.now();
@@ -83,7 +83,8 @@ impl TokenManager {
             proof,
             source: login.source,
             proved: !matches!(found, Found::Nothing),
-            cloud: application.cloud,
+            // Only Entra checks passwords.
+            cloud: application.issuer.cloud().unwrap_or(Cloud::Worldwide),
         };
         if !attempt.proved && self.is_refused(&attempt, now) {
             let code = self.refused_with(&attempt, now);
@@ -123,7 +124,7 @@ impl TokenManager {
     ) -> Result<FetchedToken, Failure> {
         let ask = TokenRequest {
             application: Arc::clone(&account.application),
-            tenant: account.application.tenant.of(address).into(),
+            tenant: account.application.issuer.tenant_of(address).into(),
             scope: scope::of(account, resource, &self.config.get()).into(),
             grant: GrantRequest::ClientCredentials,
         };
@@ -333,7 +334,7 @@ mod tests {
         let password = Arc::new(Password::new("right".into()));
         let user = TokenRequest {
             application: Arc::clone(&account.application),
-            tenant: account.application.tenant.of(&address).into(),
+            tenant: account.application.issuer.tenant_of(&address).into(),
             scope: scope::of(&account, Resource::Exchange, &config).into(),
             grant: GrantRequest::Password { username: address, password: Arc::clone(&password) },
         };
@@ -345,7 +346,7 @@ mod tests {
                 proof: tokens.prove(&user.key(), &password).unwrap(),
                 source: Source::of(IpAddr::from([192, 0, 2, 1])),
                 proved: false,
-                cloud: account.application.cloud,
+                cloud: Cloud::Worldwide,
             },
             need: Need { margin: Duration::ZERO, min_token_lifetime: Duration::ZERO },
             seen: seen.cloned(),

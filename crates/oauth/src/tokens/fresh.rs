@@ -36,7 +36,7 @@ impl TokenManager {
     ) -> Result<FetchedToken, Failure> {
         let ask = TokenRequest {
             application: Arc::clone(&account.application),
-            tenant: account.application.tenant.of(address).into(),
+            tenant: account.application.issuer.tenant_of(address).into(),
             scope: scope::of(account, resource, &self.config.get()).into(),
             grant: GrantRequest::ClientCredentials,
         };

@@ -19,10 +19,10 @@ use crate::tokens::guard::AttemptGuard;
 use crate::tokens::outcome::{FetchKey, NegativeCache, Outcome};
 use crate::tokens::rejected::RefusedPasswords;
 use crate::tokens::replicas::{Sharing, Turn};
-use crate::tokens::sign_ins::SignIns;
+use crate::tokens::sign_ins::{self, SignIns};
 use crate::tokens::user::User;
 use crate::tokens::{explain, scope};
-use gatepost_config::{Account, Accounts, Application, Config, Grant, Resource};
+use gatepost_config::{Account, Accounts, Application, Config, Entra, Grant, Resource, Tenant};
 use gatepost_core::account::MailAddress;
 use gatepost_core::clock::Clock;
 use gatepost_core::failure::Failure;
@@ -151,7 +151,7 @@ impl TokenManager {
     pub fn at_hand(&self, account: &Account, login: &MailAddress) -> Vec<TokenView> {
         let config = self.config.get();
         let application = &account.application;
-        let tenant = application.tenant.of(login);
+        let tenant = application.issuer.tenant_of(login);
         let now = self.clock.now();
         let at_hand = |resource| {
             let scope = scope::of(account, resource, &config);
@@ -166,6 +166,19 @@ impl TokenManager {
             Some(TokenView { resource, age: now.since(requested_at), left: expires_at.since(now) })
         };
         [Resource::Exchange, Resource::Graph].into_iter().filter_map(at_hand).collect()
+    }
+
+    /// Whether a personal Microsoft account has signed in for `login`, as far as its token was used by
+    /// this process.
+    pub fn is_personal(&self, account: &Account, login: &MailAddress, resource: Resource) -> bool {
+        match account.application.issuer.entra().map(|entra| &entra.tenant) {
+            Some(Tenant::Consumers) => true,
+            Some(Tenant::Common) => {
+                let directory = self.sign_ins.directory(sign_ins::key(account, login), resource);
+                directory.as_deref() == Some(Entra::PERSONAL_ACCOUNTS)
+            }
+            _ => false,
+        }
     }
 
     /// The certificates and secrets of all applications whose expiry is known, the nearest first.

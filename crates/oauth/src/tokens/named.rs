@@ -3,7 +3,8 @@
 
 use std::path::Path;
 
-use crate::grant::{GrantRequest, TokenRequest, consent_url};
+use crate::entra::consent_url;
+use crate::grant::{GrantRequest, TokenRequest};
 use crate::presented::Presented;
 use crate::response::OauthError;
 use gatepost_config::Application;
@@ -50,6 +51,8 @@ impl Named {
     /// Explains the code of `error`, where names make a difference.
     pub(super) fn of(error: &OauthError, ask: Asked<'_>) -> Option<Self> {
         let Asked { application, tenant, scope, grant } = ask;
+        let entra = application.issuer.entra()?;
+        let consent_url = || consent_url(entra, &application.client_id, tenant);
         let id = &application.client_id;
         Some(match error.code? {
             7_000_215 => Self::new(
@@ -69,7 +72,7 @@ impl Named {
             65001 | 90094 | 90095 => {
                 let permissions = permissions(scope);
                 let wanted = if permissions.is_empty() { "its permissions".to_owned() } else { permissions.join(", ") };
-                let consent = consent_url(application, tenant);
+                let consent = consent_url();
                 Self::new(
                     Actor::M365Admin,
                     format!("nobody has consented to {wanted} for application `{id}`"),
@@ -84,7 +87,7 @@ impl Named {
             7_000_229 => Self::new(
                 Actor::M365Admin,
                 format!("application `{id}` has no service principal in tenant `{tenant}`"),
-                format!("run `az ad sp create --id {id}`, then grant consent: {}", consent_url(application, tenant)),
+                format!("run `az ad sp create --id {id}`, then grant consent: {}", consent_url()),
             ),
             90002 | 50128 => Self::new(
                 Actor::GatepostAdmin,
@@ -230,11 +233,13 @@ mod tests {
     fn ask(grant: GrantRequest, scope: &str) -> TokenRequest {
         TokenRequest {
             application: Arc::new(Application {
-                authority: Url::parse("https://login.microsoftonline.com/").unwrap(),
-                tenant: "contoso.com".into(),
+                issuer: gatepost_config::Issuer::Entra(gatepost_config::Entra {
+                    authority: Url::parse("https://login.microsoftonline.com/").unwrap(),
+                    tenant: "contoso.com".into(),
+                    cloud: Cloud::Worldwide,
+                }),
                 client_id: ID.into(),
                 credential: Arc::default(),
-                cloud: Cloud::Worldwide,
             }),
             tenant: "contoso.com".into(),
             scope: scope.into(),

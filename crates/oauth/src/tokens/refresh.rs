@@ -197,7 +197,8 @@ impl TokenManager {
             return Err(FetchFailure::passing(explain::nobody_signed_in(&key.login)));
         };
         if let Some(refused) = record.refused.filter(|refused| self.clock.unix_time().since(refused.at) < REFUSED) {
-            return Err(FetchFailure::passing(explain::sign_in_refused_before(&key.login, refused)));
+            let title = whose.account.application.issuer.title();
+            return Err(FetchFailure::passing(explain::sign_in_refused_before(&key.login, refused, title)));
         }
         if let Some(setback) = self.sign_ins.standing(key, whose.resource, version, self.clock.now()) {
             return Err(setback);
@@ -361,7 +362,9 @@ impl TokenManager {
             let key = whose.key();
             let failure = match stored.remove(&key) {
                 None => explain::nobody_signed_in(&whose.login),
-                Some(SignIn { refused: Some(refused), .. }) => explain::sign_in_refused_before(&whose.login, refused),
+                Some(SignIn { refused: Some(refused), .. }) => {
+                    explain::sign_in_refused_before(&whose.login, refused, whose.account.application.issuer.title())
+                }
                 Some(record) => {
                     told.remove(&key);
                     if self.clock.unix_time().since(record.rotated_at.max(record.signed_in_at)) >= UNUSED {

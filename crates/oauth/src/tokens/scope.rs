@@ -5,24 +5,29 @@ use std::borrow::Cow;
 use crate::claims::MailAccess;
 use crate::grant::default_scope;
 use gatepost_config::cloud::Preset;
-use gatepost_config::{Account, Cloud, Config, Deliver, GraphLarge, Http, ListenerBackend, Resource};
+use gatepost_config::{Account, Cloud, Config, Deliver, GraphLarge, Http, Issuer, ListenerBackend, Resource};
 use gatepost_proto::http::rules::HttpService;
 
 /// The scope (v1.0: resource) of an account's tokens for `resource`.
 ///
 /// A configured scope applies to the resource that it names. A person who signs in is asked only
 /// for what the configuration has listeners for. The grants without a person take everything that
-/// was consented to (`.default`), because nobody can be asked for less.
+/// was consented to (`.default`), because nobody can be asked for less. Another provider has one
+/// scope for all of mail.
 pub fn of<'a>(account: &'a Account, resource: Resource, config: &Config) -> Cow<'a, str> {
-    let preset = account.application.cloud.preset();
+    let cloud = match &account.application.issuer {
+        Issuer::Entra(entra) => entra.cloud,
+        Issuer::Provider(provider) => return Cow::Borrowed(account.scope.as_deref().unwrap_or(&provider.scope)),
+    };
+    let preset = cloud.preset();
     if let Some(scope) = &account.scope
         && resource_of(scope, preset) == resource
     {
         return Cow::Borrowed(scope);
     }
     let everything: Cow<'static, str> = match resource {
-        Resource::Exchange => default_scope(account.application.cloud, account.grant.is_of_user()).into(),
-        Resource::Graph => of_graph(account.application.cloud).into(),
+        Resource::Exchange => default_scope(cloud, account.grant.is_of_user()).into(),
+        Resource::Graph => of_graph(cloud).into(),
     };
     match everything.strip_suffix(".default") {
         Some(prefix) if account.grant.is_sign_in() => Cow::Owned(permissions(account, prefix, resource, config)),

@@ -40,7 +40,7 @@ impl TokenSubject {
     }
 
     pub(super) fn tenant(&self) -> &str {
-        self.account.application.tenant.of(&self.login)
+        self.account.application.issuer.tenant_of(&self.login)
     }
 
     pub(super) fn token_key(&self, scope: &str) -> TupleKey {
@@ -53,8 +53,8 @@ pub fn key(account: &Account, login: &MailAddress) -> SignInKey {
     let application = &account.application;
     SignInKey {
         login: login.clone(),
-        authority: application.authority.as_str().to_owned(),
-        tenant: application.tenant.of(login).to_owned(),
+        authority: application.issuer.authority().as_str().to_owned(),
+        tenant: application.issuer.tenant_of(login).to_owned(),
         client_id: application.client_id.clone(),
     }
 }
@@ -94,6 +94,12 @@ impl SignIns {
         let known = self.0.part(&key);
         let (of, until, setback) = known.peek(&key)?.standing.as_ref()?;
         (*of == version && now < *until).then(|| Arc::clone(setback))
+    }
+
+    /// The directory (`tid`) of the person whose sign-in was used last.
+    pub(super) fn directory(&self, key: SignInKey, resource: Resource) -> Option<String> {
+        let key = (key, resource);
+        Some(self.0.part(&key).peek(&key)?.person.0.clone())
     }
 
     pub(super) fn put(&self, key: &SignInKey, known: Known) {

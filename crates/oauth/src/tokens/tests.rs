@@ -44,11 +44,13 @@ pub(super) fn address(text: &str) -> MailAddress {
 
 pub(super) fn application() -> Arc<Application> {
     Arc::new(Application {
-        authority: Url::parse("https://login.example/").unwrap(),
-        tenant: "contoso.example".into(),
+        issuer: gatepost_config::Issuer::Entra(gatepost_config::Entra {
+            authority: Url::parse("https://login.example/").unwrap(),
+            tenant: "contoso.example".into(),
+            cloud: Cloud::Worldwide,
+        }),
         client_id: "app".into(),
         credential: Arc::default(),
-        cloud: Cloud::Worldwide,
     })
 }
 

@@ -19,15 +19,19 @@ impl User {
         Self(hash.as_ref().first_chunk().copied().unwrap_or_default())
     }
 
-    /// The user of a name that Entra knows.
+    /// The user of a name that Entra or another provider knows.
     pub fn named(account: &Account, login: &MailAddress) -> Self {
-        let Application { authority, tenant, .. } = &*account.application;
-        Self::of(&TupleKey::encode([authority.as_str(), tenant.of(login), login.as_str()]))
+        let issuer = &account.application.issuer;
+        Self::of(&TupleKey::encode([issuer.authority().as_str(), issuer.tenant_of(login), login.as_str()]))
     }
 
     /// The user of an object in Entra: one for all names of a person.
     pub fn person(application: &Application, object_id: &str) -> Self {
-        Self::of(&TupleKey::encode(["person", application.authority.as_str(), &object_id.to_ascii_lowercase()]))
+        Self::of(&TupleKey::encode([
+            "person",
+            application.issuer.authority().as_str(),
+            &object_id.to_ascii_lowercase(),
+        ]))
     }
 
     /// The number of the store's record that counts for the user.

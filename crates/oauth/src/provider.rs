@@ -1,0 +1,127 @@
+//! A provider other than Microsoft as an authorization server: the endpoints of the configuration,
+//! the error classes of RFC 6749, and ID tokens of OpenID Connect. Its access tokens are opaque to a
+//! client (RFC 6749 §1.4).
+
+use url::Url;
+
+use crate::response::Dialect;
+use crate::server::AuthorizationServer;
+use crate::sign_in::identity::{Claims, IdTokenProblem, Identity};
+use gatepost_config::{ClientAuthentication, Provider};
+use gatepost_core::account::MailAddress;
+
+impl AuthorizationServer for Provider {
+    fn token_url(&self, _tenant: &str) -> Url {
+        self.token_url.clone()
+    }
+
+    fn authorize_url(&self, _tenant: &str) -> Option<Url> {
+        let mut url = self.authorize_url.clone()?;
+        if !self.authorize_parameters.is_empty() {
+            url.query_pairs_mut().extend_pairs(self.authorize_parameters);
+        }
+        Some(url)
+    }
+
+    fn device_url(&self, _tenant: &str) -> Option<Url> {
+        self.device_url.clone()
+    }
+
+    fn sign_in_scope(&self, scope: &str) -> Vec<(&'static str, String)> {
+        // RFC 6749 §3.3: without a scope the server takes its default.
+        if scope.is_empty() { Vec::new() } else { vec![("scope", scope.to_owned())] }
+    }
+
+    /// A code and a refresh token have the scope that was consented to (RFC 6749 §4.1.3, §6).
+    fn token_scope(&self, is_sign_in: bool, scope: &str) -> Vec<(&'static str, String)> {
+        if is_sign_in { Vec::new() } else { self.sign_in_scope(scope) }
+    }
+
+    fn takes_challenge(&self) -> bool {
+        self.pkce
+    }
+
+    fn has_public_clients(&self) -> bool {
+        false
+    }
+
+    fn takes_basic(&self) -> bool {
+        self.client_authentication == ClientAuthentication::Basic
+    }
+
+    fn dialect(&self) -> Dialect {
+        Dialect::RFC_6749
+    }
+
+    fn has_id_tokens(&self) -> bool {
+        !self.issuers.is_empty()
+    }
+
+    fn identity(&self, claims: Claims, _tenant: &str) -> Result<Identity, IdTokenProblem> {
+        if !self.issuers.contains(&claims.iss) {
+            return Err(IdTokenProblem::Issuer);
+        }
+        let object_id = claims.sub.ok_or(IdTokenProblem::Malformed)?;
+        // OpenID Connect Core §5.1: an address that was not verified says nothing.
+        let is_verified = claims.email_verified.is_none_or(|verified| verified == true || verified == "true");
+        let names = [claims.email.filter(|_| is_verified), claims.preferred_username];
+        let mut usernames: Vec<MailAddress> = Vec::new();
+        for name in names.into_iter().flatten() {
+            usernames.extend(MailAddress::parse(&name).ok().filter(|name| !usernames.contains(name)));
+        }
+        Ok(Identity { tenant_id: String::new(), object_id, issuer: claims.iss, usernames, email: None })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn identity(claims: Value) -> Result<Identity, IdTokenProblem> {
+        let provider = Provider {
+            name: "plain".to_owned(),
+            title: "plain".to_owned(),
+            authorize_url: None,
+            authorize_parameters: &[],
+            token_url: Url::parse("https://login.example/token").unwrap(),
+            device_url: None,
+            revoke_url: None,
+            issuers: vec!["https://login.example".to_owned()],
+            scope: "mail".to_owned(),
+            client_authentication: ClientAuthentication::Post,
+            pkce: true,
+            domains: Vec::new(),
+            hosts: Vec::new(),
+        };
+        provider.identity(serde_json::from_value(claims).unwrap(), "")
+    }
+
+    #[test]
+    fn an_address_counts_unless_it_is_not_verified() {
+        let with = |verified: Value| {
+            json!({
+                "iss": "https://login.example", "aud": "app", "exp": 1, "sub": "1", "email": "Pia@plain.example",
+                "email_verified": verified,
+            })
+        };
+        for (verified, counts) in [
+            (Value::Null, true),
+            (json!(true), true),
+            (json!("true"), true),
+            (json!(false), false),
+            (json!("false"), false),
+            (json!(1), false),
+        ] {
+            let named = identity(with(verified.clone())).unwrap();
+            assert_eq!(named.is_called(&MailAddress::parse("pia@plain.example").unwrap(), false), counts, "{verified}");
+        }
+        let mut other = with(json!(true));
+        other["iss"] = json!("https://login.example.evil.example");
+        assert_eq!(identity(other), Err(IdTokenProblem::Issuer));
+        let mut nobody = with(json!(true));
+        nobody["sub"] = Value::Null;
+        assert_eq!(identity(nobody), Err(IdTokenProblem::Malformed));
+    }
+}
