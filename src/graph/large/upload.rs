@@ -241,7 +241,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_file_is_read_from_any_place_on() {
-        let content: Vec<u8> = (0_u8..=250).cycle().take(2 * RANGE_OCTETS + 17).collect();
+        let content: Vec<u8> = (b'!'..=b'~').cycle().take(2 * RANGE_OCTETS + 17).collect();
         let head = b"Content-Transfer-Encoding: binary\r\n\r\n";
         let message = [&head[..], &content].concat();
         let octets = MessageOctets::Memory(Bytes::from(message.clone()));
