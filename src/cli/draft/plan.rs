@@ -64,6 +64,27 @@ pub(in crate::cli) struct Account {
     pub(in crate::cli) application: Application,
 }
 
+/// A provider other than Microsoft.
+#[derive(Clone, Debug)]
+pub(in crate::cli) struct Provider {
+    pub(in crate::cli) name: Found<String>,
+    /// The application of its first account.
+    pub(in crate::cli) application: Application,
+    /// Further keys, in their order.
+    pub(in crate::cli) keys: Vec<(&'static str, Found<String>)>,
+    /// The keys of `hosts`.
+    pub(in crate::cli) hosts: Vec<(&'static str, Found<String>)>,
+}
+
+/// An account of such a provider.
+#[derive(Clone, Debug)]
+pub(in crate::cli) struct ProviderAccount {
+    pub(in crate::cli) login: Found<String>,
+    /// The name of the provider.
+    pub(in crate::cli) provider: Found<String>,
+    pub(in crate::cli) application: Application,
+}
+
 /// The forward proxy.
 #[derive(Clone, Debug)]
 pub(in crate::cli) struct ForwardProxy {
@@ -122,7 +143,10 @@ pub(in crate::cli) struct Remark {
 #[derive(Debug, Default)]
 pub(in crate::cli) struct Plan {
     pub(in crate::cli) listeners: Vec<Listener>,
+    /// Those of Microsoft.
     pub(in crate::cli) accounts: Vec<Account>,
+    pub(in crate::cli) providers: Vec<Provider>,
+    pub(in crate::cli) provider_accounts: Vec<ProviderAccount>,
     pub(in crate::cli) forward_proxy: Option<ForwardProxy>,
     /// The state directory.
     pub(in crate::cli) state: Option<Found<String>>,

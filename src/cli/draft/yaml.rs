@@ -8,7 +8,7 @@ use gatepost_config::Grant;
 use gatepost_core::account::is_guid;
 
 use super::origin::{Found, Origin, is_odd};
-use super::plan::{Account, Application, Credential, Listener, Plan, Tls};
+use super::plan::{Account, Application, Credential, Listener, Plan, Provider, ProviderAccount, Tls};
 use super::secrets::{SecretId, Secrets};
 
 /// Where comments begin, if the line leaves room.
@@ -33,9 +33,14 @@ pub(in crate::cli) fn write(plan: &Plan, head: &str, secrets: Option<&Path>) -> 
         out.text.push_str("\nmicrosoft:\n");
         out.application("  ", first, &shared);
     }
+    if !plan.providers.is_empty() {
+        out.text.push_str("\nproviders:\n");
+        plan.providers.iter().for_each(|provider| out.provider(provider));
+    }
     out.text.push_str("\naccounts:\n");
     let own = shared.opposite();
     plan.accounts.iter().for_each(|account| out.account(account, &own));
+    plan.provider_accounts.iter().for_each(|account| out.provider_account(account, &plan.providers));
     if let Some(proxy) = &plan.forward_proxy {
         out.text.push_str("\nforward_proxy:\n");
         out.found("  ", "url", &proxy.url, |url| scalar(url));
@@ -99,6 +104,22 @@ impl Shared {
         }
     }
 
+    /// The keys of an account of another provider that the provider does not have.
+    fn beside(own: &Application, provider: Option<&Application>) -> Self {
+        let id = |application: &Application| application.client_id.as_ref().map(|found| found.value.clone());
+        let secret = |application: &Application| application.credential.as_ref().map(|found| found.value.clone());
+        let client_id = provider.is_none_or(|provider| id(provider) != id(own));
+        Self {
+            cloud: false,
+            tenant: false,
+            client_id,
+            grant: provider.is_none_or(|provider| grant(provider.grant.value) != grant(own.grant.value)),
+            credential: client_id || provider.is_none_or(|provider| secret(provider) != secret(own)),
+            scope: false,
+            token_expiry_margin: false,
+        }
+    }
+
     fn any(&self) -> bool {
         self.cloud
             || self.tenant
@@ -155,6 +176,29 @@ impl Writer<'_> {
         self.maybe(indent, "aliases", account.aliases.as_ref(), |names| list(names));
         self.application(indent, &account.application, own);
         self.maybe(indent, "send_as", account.send_as.as_ref(), |senders| list(senders));
+    }
+
+    fn provider(&mut self, provider: &Provider) {
+        let Provider { name, application, keys, hosts } = provider;
+        self.commented(&format!("  {}:", scalar(&name.value)), &name.from);
+        self.application("    ", application, &Shared::beside(application, None));
+        for (key, found) in keys {
+            self.found("    ", key, found, |text| scalar(text));
+        }
+        if !hosts.is_empty() {
+            self.text.push_str("    hosts:\n");
+        }
+        for (key, found) in hosts {
+            self.found("      ", key, found, |text| scalar(text));
+        }
+    }
+
+    fn provider_account(&mut self, account: &ProviderAccount, providers: &[Provider]) {
+        let ProviderAccount { login, provider, application } = account;
+        self.found("  - ", "login", login, |login| scalar(login));
+        self.found("    ", "provider", provider, |name| scalar(name));
+        let of = providers.iter().find(|known| known.name.value == provider.value).map(|known| &known.application);
+        self.application("    ", application, &Shared::beside(application, of));
     }
 
     fn application(&mut self, indent: &str, application: &Application, keys: &Shared) {

@@ -84,6 +84,15 @@ impl<'a> Answers<'a> {
         ))
     }
 
+    /// The tenant that takes personal accounts, by the file. With `--tenant` only one is meant.
+    pub(super) fn tenant_of_person(&self, named: &TenantName, from: &Origin) -> Option<Found<String>> {
+        match named {
+            TenantName::Consumers => Some(Found::new("consumers".to_owned(), from)),
+            TenantName::Common if self.options.tenant.is_none() => Some(Found::new("common".to_owned(), from)),
+            _ => None,
+        }
+    }
+
     /// The tenant, by the file or else by the command line. If neither names one, it is missing.
     pub(super) fn tenant(
         &self,

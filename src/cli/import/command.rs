@@ -68,7 +68,7 @@ pub fn import(options: &ImportOptions) -> u8 {
     if let Some(problems) = &refused {
         complain(problems);
     }
-    let (listeners, accounts) = (plan.listeners.len(), plan.accounts.len());
+    let (listeners, accounts) = (plan.listeners.len(), plan.accounts.len() + plan.provider_accounts.len());
     say(&format!("imported from {}: {listeners} in `listeners`, {accounts} in `accounts`\n", format.program()));
     if !is_right {
         complain("gatepost: it is written, but `gatepost check` refuses it. Do what is missing.");

@@ -215,7 +215,7 @@ impl File<'_> {
             return Err(Mistake::at(
                 url.line,
                 "DavMail talks to an Exchange Server of your own here",
-                "Keep DavMail for it: Gatepost serves Microsoft 365 only",
+                "Keep DavMail for it: Gatepost does not serve Exchange on your own servers",
             ));
         }
         let of_tld = |entry: &Entry| match entry.value.trim().trim_start_matches('.') {
@@ -317,7 +317,7 @@ impl File<'_> {
                 return Err(Mistake::at(
                     entry.line,
                     "DavMail talks to Exchange 2007 or older here",
-                    "Keep DavMail for it: Gatepost serves Microsoft 365 only",
+                    "Keep DavMail for it: Gatepost does not serve Exchange on your own servers",
                 ));
             }
             _ => {

@@ -2,55 +2,15 @@
 //! with an `@` accounts, and `[emailproxy]` has options of the whole.
 
 use gatepost_config::{Cloud, Grant};
-use zeroize::Zeroizing;
 
 use super::answers::{Answers, Reach};
-use super::endpoint::{Endpoint, TenantName, cloud_of, host, token_service};
+use super::elsewhere;
+use super::emailproxy_config::{File, NO_COUNTERPART, SAMPLE, Server, truth, unknown};
+use super::endpoint::{Elsewhere, Endpoint, TenantName, cloud_of, host, token_service};
 use super::ini::{self, Dialect, Entry, Section};
 use super::mistake::Mistake;
 use crate::cli::draft::origin::{Found, Origin};
-use crate::cli::draft::plan::{Account, Application, Credential, Listener, Plan, Tls};
-use crate::cli::draft::secrets::Kind;
-
-/// Begins a value of the sample file that nobody has filled in.
-const SAMPLE: &str = "***";
-
-/// Keys of accounts without a counterpart, and why they need none.
-const ACCOUNT_KEYS: [(&str, &str); 15] = [
-    ("documentation", ""),
-    (
-        "redirect_uri",
-        "Gatepost waits at an address of its own. Add `http://localhost` to the application, as a redirect of \
-      type mobile and desktop",
-    ),
-    ("redirect_listen_address", "Gatepost waits at an address of its own"),
-    ("use_pkce", "Gatepost always uses PKCE"),
-    ("auth_code", TOKENS),
-    ("token_salt", TOKENS),
-    ("token_iterations", TOKENS),
-    ("access_token", TOKENS),
-    ("access_token_expiry", TOKENS),
-    ("refresh_token", TOKENS),
-    ("last_activity", TOKENS),
-    ("id_token", TOKENS),
-    ("username", "the name of the section is the user name"),
-    ("jwt_key_path", ""),
-    ("jwt_certificate_path", ""),
-];
-
-const TOKENS: &str = "tokens are encrypted for the other proxy and are not taken over";
-
-/// Keys of accounts that are read below.
-const READ: [&str; 8] = [
-    "permission_url",
-    "token_url",
-    "oauth2_scope",
-    "oauth2_resource",
-    "oauth2_flow",
-    "client_id",
-    "client_secret",
-    "client_secret_encrypted",
-];
+use crate::cli::draft::plan::{Account, Application, Listener, Plan, Tls};
 
 /// Keys of `[emailproxy]`, and why they need no counterpart.
 const PROXY_KEYS: [(&str, &str); 5] = [
@@ -61,16 +21,17 @@ const PROXY_KEYS: [(&str, &str); 5] = [
     ("allow_catch_all_accounts", ""),
 ];
 
-const NO_COUNTERPART: &str = "Gatepost serves Microsoft 365 only, so there is no counterpart yet";
+/// Why a server of another provider is left out.
+const NO_ACCOUNT: &str = "the server is not Microsoft's, and the file has no account for it that Gatepost serves";
 
 /// Makes a plan of a file.
 ///
 /// # Errors
-/// Damage; a file without a server or without an account of Microsoft 365.
+/// Damage; a file without a server or without an account that Gatepost serves.
 pub(super) fn plan(text: &str, answers: &Answers<'_>) -> Result<Plan, Mistake> {
     let sections = ini::read(text, Dialect::Python)?;
     let mut plan = Plan::default();
-    let file = File { answers, options: Options::read(&sections), servers: servers(&sections)?, sections: &sections };
+    let file = File::new(&sections, answers)?;
     for (section, server) in &file.servers {
         file.listener(&mut plan, section, server)?;
     }
@@ -95,71 +56,17 @@ pub(super) fn plan(text: &str, answers: &Answers<'_>) -> Result<Plan, Mistake> {
     }
     if plan.listeners.is_empty() {
         return Err(Mistake::whole(
-            "the file has no server of Microsoft 365, such as `[IMAP-1993]`",
+            "the file has no server of an account that Gatepost serves, such as `[IMAP-1993]`",
             "Name the file that the other proxy uses",
         ));
     }
-    if plan.accounts.is_empty() {
+    if plan.accounts.is_empty() && plan.provider_accounts.is_empty() {
         return Err(Mistake::whole(
-            "the file has no account of Microsoft 365 that is filled in",
+            "the file has no account that is filled in and that Gatepost serves",
             "Name the file that the other proxy uses",
         ));
     }
     Ok(plan)
-}
-
-/// Options of the whole file.
-struct Options {
-    catch_all: bool,
-    password_is_secret: bool,
-}
-
-impl Options {
-    fn read(sections: &[Section]) -> Self {
-        let section = sections.iter().find(|section| section.name == "emailproxy");
-        let on =
-            |key| section.and_then(|section| section.get(key)).is_some_and(|entry| truth(&entry.value) == Some(true));
-        Self {
-            catch_all: on("allow_catch_all_accounts"),
-            password_is_secret: on("use_login_password_as_client_credentials_secret"),
-        }
-    }
-}
-
-/// The head of a server's section.
-struct Server {
-    protocol: &'static str,
-    port: u16,
-}
-
-/// Finds the sections of servers.
-fn servers(sections: &[Section]) -> Result<Vec<(&Section, Server)>, Mistake> {
-    let mut servers = Vec::new();
-    for section in sections {
-        let Some((kind, port)) = section.name.split_once('-') else { continue };
-        let protocol = match kind {
-            "IMAP" => "imap",
-            "POP" => "pop3",
-            "SMTP" => "smtp",
-            _ => continue,
-        };
-        let Some(port) = port.parse::<u16>().ok().filter(|port| *port > 0) else {
-            return Err(Mistake::at(
-                section.line,
-                "the section's name does not end in a port",
-                "Write the port on which the other proxy listens, as in `[IMAP-1993]`",
-            ));
-        };
-        servers.push((section, Server { protocol, port }));
-    }
-    Ok(servers)
-}
-
-struct File<'a> {
-    answers: &'a Answers<'a>,
-    options: Options,
-    servers: Vec<(&'a Section, Server)>,
-    sections: &'a [Section],
 }
 
 impl File<'_> {
@@ -173,8 +80,9 @@ impl File<'_> {
             ));
         };
         let upstream = host(&address.value);
-        if Cloud::of_host(&upstream).is_empty() {
-            plan.ignore(place, NO_COUNTERPART);
+        let is_elsewhere = Cloud::of_host(&upstream).is_empty();
+        if is_elsewhere && self.owner_of(&upstream).is_none() {
+            plan.ignore(place, NO_ACCOUNT);
             return Ok(());
         }
         let Some(port) = section.get("server_port") else {
@@ -225,8 +133,9 @@ impl File<'_> {
             allow_from: binding.allow_from,
             allow_plaintext_from,
             tls,
-            upstream: Some(Found::new(format!("{upstream}:{remote}"), &section.origin(address))),
-            upstream_tls: Some(upstream_tls),
+            // The servers of other providers belong to these.
+            upstream: (!is_elsewhere).then(|| Found::new(format!("{upstream}:{remote}"), &section.origin(address))),
+            upstream_tls: Some(upstream_tls).filter(|_| !is_elsewhere),
             deliver: None,
         });
         Ok(())
@@ -244,24 +153,6 @@ impl File<'_> {
         Some(Tls { mode, certificate, private_key })
     }
 
-    /// The value of a key, or that of the catch-all account.
-    fn value<'s>(&'s self, section: &'s Section, key: &str) -> Option<(&'s Section, &'s Entry)> {
-        let own = section.get(key).map(|entry| (section, entry));
-        own.or_else(|| {
-            let catch_all = self.catch_all_of(section)?;
-            catch_all.get(key).map(|entry| (catch_all, entry))
-        })
-    }
-
-    /// The catch-all account that covers an account.
-    fn catch_all_of(&self, section: &Section) -> Option<&Section> {
-        let (local, domain) = section.name.rsplit_once('@')?;
-        if !self.options.catch_all || local.is_empty() {
-            return None;
-        }
-        self.sections.iter().find(|other| other.name.strip_prefix('@') == Some(domain))
-    }
-
     fn account(&self, plan: &mut Plan, section: &Section) -> Result<(), Mistake> {
         let place = section.place();
         let is_catch_all = section.name.starts_with('@');
@@ -272,68 +163,34 @@ impl File<'_> {
         let Some((token_section, token_url)) = self.value(section, "token_url") else {
             return Err(Mistake::at(section.line, "the account has no `token_url`", "Add it, or remove the section"));
         };
-        let Some(endpoint) = token_service(&token_url.value) else {
-            plan.ignore(place, NO_COUNTERPART);
-            return Ok(());
-        };
         let is_sample = section.get("client_id").is_some_and(|entry| entry.value.starts_with(SAMPLE));
         if is_sample {
             plan.ignore(place, "the account is still that of the sample file");
             return Ok(());
         }
-        if endpoint.tenant == TenantName::Consumers {
-            plan.ignore(place, "Gatepost serves work and school accounts, not personal ones");
-            return Ok(());
-        }
-        let Some(grant) = self.grant(plan, section)? else { return Ok(()) };
-        self.note_keys(plan, section);
-        // The other proxy makes such a section by itself for a user of the catch-all account.
-        let is_own = section.entries.iter().any(|entry| READ.contains(&entry.key.as_str()));
-        let login = Found::new(login(&section.name), &place);
-        self.answers.first_use(plan, &login, grant.value);
-        if !is_own && self.catch_all_of(section).is_some() {
-            return Ok(());
-        }
         let from = token_section.origin(token_url);
+        let Some(endpoint) = token_service(&token_url.value) else {
+            return match Elsewhere::of_token_url(&token_url.value) {
+                Some(provider) => elsewhere::account(self, plan, section, &provider, &from),
+                None => {
+                    plan.ignore(place, NO_COUNTERPART);
+                    Ok(())
+                }
+            };
+        };
+        let Some(grant) = self.grant(plan, section)? else { return Ok(()) };
+        if endpoint.tenant == TenantName::Consumers && !grant.value.is_sign_in() {
+            plan.ignore(place, "a person must sign in for a personal account, and this `oauth2_flow` has none");
+            return Ok(());
+        }
+        self.note_keys(plan, section);
+        let login = self.login_of(plan, section, grant.value);
+        if self.is_covered(section) {
+            return Ok(());
+        }
         let application = self.application(plan, section, &login, grant, &endpoint, &from);
         plan.accounts.push(Account { login, aliases: None, send_as: None, application });
         Ok(())
-    }
-
-    /// Records the keys of an account that have no counterpart.
-    fn note_keys(&self, plan: &mut Plan, section: &Section) {
-        for entry in section.entries.iter().filter(|entry| !READ.contains(&entry.key.as_str())) {
-            match ACCOUNT_KEYS.iter().find(|(key, _)| *key == entry.key) {
-                Some((_, "")) => {}
-                Some((_, why)) => plan.ignore(section.origin(entry), *why),
-                None => unknown(plan, section, entry),
-            }
-        }
-    }
-
-    fn grant(&self, plan: &mut Plan, section: &Section) -> Result<Option<Found<Grant>>, Mistake> {
-        let Some((owner, entry)) = self.value(section, "oauth2_flow") else {
-            let from = Origin::default_of("email-oauth2-proxy");
-            return Ok(Some(Found::new(Grant::AuthorizationCode, &from)));
-        };
-        let grant = match entry.value.as_str() {
-            "authorization_code" => Grant::AuthorizationCode,
-            "client_credentials" => Grant::ClientCredentials,
-            "password" => Grant::Password,
-            "device" => Grant::DeviceCode,
-            "service_account" => {
-                plan.ignore(section.place(), NO_COUNTERPART);
-                return Ok(None);
-            }
-            _ => {
-                return Err(Mistake::at(
-                    entry.line,
-                    "this `oauth2_flow` is not known, perhaps from a newer version",
-                    "Write `authorization_code`, `device`, `client_credentials` or `password`",
-                ));
-            }
-        };
-        Ok(Some(Found::new(grant, &owner.origin(entry))))
     }
 
     fn application(
@@ -361,74 +218,16 @@ impl File<'_> {
             plan.ignore(owner.origin(entry), "the scope names the resource");
         }
         let credential = self.credential(plan, section, grant.value, client_id.as_ref());
+        let signs_in = grant.value.is_sign_in() && cloud == Cloud::Worldwide;
+        let tenant = self.answers.tenant_of_person(&endpoint.tenant, from).filter(|_| signs_in);
         Application {
             cloud: (cloud != Cloud::Worldwide).then(|| Found::new(cloud, from)),
-            tenant: self.answers.tenant(plan, &endpoint.tenant, from, &login.value),
+            tenant: tenant.or_else(|| self.answers.tenant(plan, &endpoint.tenant, from, &login.value)),
             client_id,
             grant,
             credential,
             scope,
             token_expiry_margin: None,
         }
-    }
-
-    fn credential(
-        &self,
-        plan: &mut Plan,
-        section: &Section,
-        grant: Grant,
-        client_id: Option<&Found<String>>,
-    ) -> Option<Found<Credential>> {
-        let owner = client_id.map_or("", |found| found.value.as_str());
-        if let Some(((certificate_of, certificate), (_, key))) =
-            self.value(section, "jwt_certificate_path").zip(self.value(section, "jwt_key_path"))
-        {
-            let pair = Credential::Certificate(self.answers.path(&certificate.value), self.answers.path(&key.value));
-            return Some(Found::new(pair, &certificate_of.origin(certificate)));
-        }
-        let is_filled = |found: &(&Section, &Entry)| !found.1.value.starts_with(SAMPLE);
-        if let Some((of, entry)) = self.value(section, "client_secret").filter(is_filled) {
-            let from = of.origin(entry);
-            let secret = Zeroizing::new(entry.value.trim().to_owned());
-            return Some(Found::new(
-                Credential::Secret(plan.secrets.add(Kind::ClientSecret, owner, secret, &from)),
-                &from,
-            ));
-        }
-        let absent = |plan: &mut Plan, why, from: Origin| {
-            let id = plan.secrets.add_absent(Kind::ClientSecret, owner, why, &from);
-            Some(Found::new(Credential::Secret(id), &from))
-        };
-        if let Some((of, entry)) = self.value(section, "client_secret_encrypted") {
-            let why =
-                "the file has it encrypted with a client's password. Take the original, or make a new one in Entra";
-            return absent(plan, why, of.origin(entry));
-        }
-        if grant == Grant::ClientCredentials {
-            let why = match self.options.password_is_secret {
-                true => "clients gave it as their password. From now on they give a device password",
-                false => "the file has none. Make one in Entra",
-            };
-            return absent(plan, why, section.place());
-        }
-        None
-    }
-}
-
-/// The login of an account: its address, or the pattern of a catch-all account.
-fn login(name: &str) -> String {
-    if name.starts_with('@') { format!("*{name}") } else { name.to_owned() }
-}
-
-fn unknown(plan: &mut Plan, section: &Section, entry: &Entry) {
-    plan.ignore(section.origin(entry), "the key is not known, perhaps from a newer version. Look up what it did");
-}
-
-/// A truth as Python's `configparser` reads it.
-fn truth(text: &str) -> Option<bool> {
-    match text.to_ascii_lowercase().as_str() {
-        "1" | "yes" | "true" | "on" => Some(true),
-        "0" | "no" | "false" | "off" => Some(false),
-        _ => None,
     }
 }

@@ -1,6 +1,6 @@
 //! What the addresses of a token service and of mail servers say: the cloud and the tenant.
 
-use gatepost_config::Cloud;
+use gatepost_config::{Cloud, ProviderPreset};
 use gatepost_core::protocol::MailProtocol;
 use gatepost_proto::http::rules::HttpService;
 use url::Url;
@@ -44,6 +44,27 @@ pub(super) fn token_service(address: &str) -> Option<Endpoint> {
     let clouds = Cloud::of_authority(url.host_str()?);
     let first = url.path_segments().and_then(|mut segments| segments.next()).unwrap_or_default();
     (!clouds.is_empty()).then(|| Endpoint { clouds, tenant: TenantName::of(first) })
+}
+
+/// A provider other than Microsoft.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Elsewhere {
+    /// Its name in the configuration.
+    pub(super) name: String,
+    /// Whether its addresses are known.
+    pub(super) is_preset: bool,
+}
+
+impl Elsewhere {
+    /// The provider of a token service that is not Microsoft's. `None`: the address is no URL.
+    pub(super) fn of_token_url(address: &str) -> Option<Self> {
+        let url = Url::parse(address.trim()).ok()?;
+        let host = url.host_str()?;
+        Some(match ProviderPreset::of_host(host) {
+            Some(preset) => Self { name: preset.name.to_owned(), is_preset: true },
+            None => Self { name: host.replace(|c: char| !c.is_ascii_alphanumeric(), "-"), is_preset: false },
+        })
+    }
 }
 
 /// The host of an address or of a host name, in lower case.
@@ -95,6 +116,19 @@ mod tests {
         for other in ["https://oauth2.googleapis.com/token", "login.microsoftonline.com", "", "https://evil.example/"] {
             assert_eq!(token_service(other), None, "{other}");
         }
+    }
+
+    #[test]
+    fn another_token_service_is_that_of_a_preset_or_named_after_its_host() {
+        for (address, name, is_preset) in [
+            ("https://oauth2.googleapis.com/token", "google", true),
+            ("https://api.login.yahoo.com/oauth2/get_token", "yahoo", true),
+            ("https://id.campus.example:8443/token", "id-campus-example", false),
+        ] {
+            let expected = Some(Elsewhere { name: name.to_owned(), is_preset });
+            assert_eq!(Elsewhere::of_token_url(address), expected, "{address}");
+        }
+        assert_eq!(Elsewhere::of_token_url("oauth2.googleapis.com"), None);
     }
 
     #[test]

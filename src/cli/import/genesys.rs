@@ -56,7 +56,10 @@ pub(super) fn plan(text: &str, answers: &Answers<'_>) -> Result<Plan, Mistake> {
         } else if is("smtp-client") {
             client(&mut plan, answers, section, true)?;
         } else if is("secret") {
-            plan.ignore(section.place(), "it is for Google, and Gatepost serves Microsoft 365 only");
+            plan.ignore(
+                section.place(),
+                "it is for Google, which this import does not take over. docs/providers.md says how Gatepost serves it",
+            );
         } else {
             plan.ignore(section.place(), "it stays in Genesys as it is");
         }
@@ -79,7 +82,10 @@ fn client(plan: &mut Plan, answers: &Answers<'_>, section: &Section, sends: bool
     let authority = section.get("tenant-authority");
     let endpoint = authority.map(|entry| (entry, token_service(&entry.value)));
     let Some(clouds) = clouds(endpoint.as_ref()) else {
-        plan.ignore(section.place(), "Gatepost serves Microsoft 365 only, so there is no counterpart yet");
+        plan.ignore(
+            section.place(),
+            "this import takes over Microsoft 365 only. docs/providers.md says how Gatepost serves others",
+        );
         return Ok(());
     };
     let servers: Vec<String> = section.get("server").map(|entry| host(&entry.value)).into_iter().collect();

@@ -7,7 +7,9 @@
 mod answers;
 mod command;
 mod davmail;
+mod elsewhere;
 mod email_oauth2_proxy;
+mod emailproxy_config;
 mod endpoint;
 mod env_file;
 mod genesys;

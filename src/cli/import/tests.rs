@@ -11,7 +11,7 @@ use crate::cli::options::ImportOptions;
 const SECRET: &str = "hunter2";
 
 /// Pieces of all formats, so that a random file gets past the first checks.
-const LINES: [&str; 44] = [
+const LINES: [&str; 49] = [
     "[IMAP-1993]",
     "[POP-1995]",
     "[SMTP-0]",
@@ -32,6 +32,11 @@ const LINES: [&str; 44] = [
     "token_url = https://login.microsoftonline.com/contoso.com/oauth2/v2.0/token",
     "token_url = https://login.microsoftonline.us/common/oauth2/v2.0/token",
     "client_id = 6f1d2c3b-0a9b-4c8d-b7e6-5a4f3e2d1c0b",
+    "token_url = https://oauth2.googleapis.com/token",
+    "token_url = https://login.microsoftonline.com/consumers/oauth2/v2.0/token",
+    "token_url = https://id.campus.example/token",
+    "permission_url = https://id.campus.example/authorize",
+    "oauth2_scope = openid mail",
     "client_secret = hunter2",
     "client_secret_encrypted = hunter2",
     "refresh_token = hunter2",

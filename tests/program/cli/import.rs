@@ -27,10 +27,10 @@ pub(crate) const CASES: [Case; 12] = [
         flags: &[],
         passwords: &[],
         told: &[
-            "ignored: [IMAP-2993] (line 27), [SMTP-2465] (line 31), [anna.private@gmail.com] (line 62), [your.email@yahoo.co.uk] (line 70): \
-             Gatepost serves Microsoft 365 only, so there is no counterpart yet.\n",
             "[anna@contoso.com] refresh_token (line 51)",
-            "ignored: [your.office365.address@example.com] (line 78): the account is still that of the sample file.\n",
+            "ignored: [IMAP-2993] (line 27), [SMTP-2465] (line 31): the server is not Microsoft's, and the file has no account",
+            "ignored: [anna.private@gmail.com] (line 62), [your.email@yahoo.co.uk] (line 70), \
+             [your.office365.address@example.com] (line 78): the account is still that of the sample file.\n",
             "secret: [anna@contoso.com] client_secret (line 45): put the secret into the environment variable \
              `GATEPOST_CLIENT_SECRET` of the service",
             "sign in: [anna@contoso.com] (line 38): `gatepost login anna@contoso.com -c proxy.yaml`.",
@@ -135,7 +135,7 @@ pub(crate) const CASES: [Case; 12] = [
         passwords: &["hotline@contoso.com"],
         told: &[
             "ignored: [pop-client] (line 1): it connects to a server that is not Microsoft's.\n",
-            "ignored: [pop-client-gmail] (line 29): Gatepost serves Microsoft 365 only",
+            "ignored: [pop-client-gmail] (line 29): this import takes over Microsoft 365 only",
             "ignored: [pop-client-off] (line 39): `enable-client` is off in line 40.\n",
             "ignored: [secret-google] (line 44): it is for Google",
             "secret: [pop-client-azure] password (line 15): put the secret into the environment variable \
@@ -198,6 +198,19 @@ pub(crate) const CASES: [Case; 12] = [
     },
 ];
 
+/// A file with accounts of other providers, whom no embedded Microsoft 365 plays.
+const HOME: Case = Case {
+    file: "email-oauth2-proxy/home.config",
+    flags: &[],
+    passwords: &[],
+    told: &[
+        "ignored: [IMAP-3993] (line 25): the server is not Microsoft's, and the file has no account for it that Gatepost serves.\n",
+        "ignored: [app@outlook.com] (line 42): a person must sign in for a personal account",
+        "ignored: [robot@gmail.com] (line 68): Gatepost does not serve it, so there is no counterpart yet.\n",
+        "sign in: [carl@campus.example] (line 47): `gatepost login carl@campus.example -c proxy.yaml`.",
+    ],
+};
+
 /// A directory with a file of another proxy as `theirs`, and a certificate.
 fn world(file: &str) -> (Directory, String) {
     let directory = Directory::new();
@@ -223,11 +236,16 @@ fn without_directory(text: &str, directory: &Directory) -> String {
     text.lines().map(line).collect()
 }
 
-const SECRETS: [(&str, &str); 2] = [("GATEPOST_CLIENT_SECRET", "x"), ("GATEPOST_PROXY_PASSWORD", "y")];
+const SECRETS: [(&str, &str); 4] = [
+    ("GATEPOST_CLIENT_SECRET", "x"),
+    ("GATEPOST_CLIENT_SECRET_2", "z"),
+    ("GATEPOST_CLIENT_SECRET_3", "w"),
+    ("GATEPOST_PROXY_PASSWORD", "y"),
+];
 
 #[test]
 fn files_of_other_proxies_become_configurations_that_check_accepts() {
-    for Case { file, flags, passwords, told } in CASES {
+    for Case { file, flags, passwords, told } in CASES.into_iter().chain([HOME]) {
         let (directory, name) = world(file);
         let output = directory.gatepost(&[&["import", &name, "--output", "proxy.yaml"], flags].concat());
         assert_eq!((code(&output), stdout(&output)), (0, ""), "{file}: {}", stderr(&output));
@@ -407,8 +425,8 @@ fn a_file_that_cannot_be_imported_is_told_with_its_line() {
             format!("{server}{account}oauth2_flow = hunter2\n"),
             "theirs:7: this `oauth2_flow` is not known, perhaps from a newer version.",
         ),
-        (account.clone(), "theirs: the file has no server of Microsoft 365"),
-        (server.into(), "theirs: the file has no account of Microsoft 365"),
+        (account.clone(), "theirs: the file has no server of an account that Gatepost serves"),
+        (server.into(), "theirs: the file has no account that is filled in"),
         // DavMail
         ("davmail.mode=hunter2\ndavmail.imapPort=1\n".into(), "theirs:1: this `davmail.mode` is not known"),
         ("davmail.mode=WebDav\ndavmail.imapPort=1\n".into(), "theirs:1: DavMail talks to Exchange 2007"),
