@@ -4,4 +4,5 @@
 pub(crate) mod browser;
 mod command;
 mod entra;
+mod providers;
 pub(crate) mod running;

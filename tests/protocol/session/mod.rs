@@ -27,6 +27,7 @@ mod maildrop;
 mod network;
 mod own_tokens;
 mod penalties;
+mod providers;
 mod proxy;
 mod queue;
 mod queue_limits;

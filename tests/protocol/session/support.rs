@@ -154,6 +154,11 @@ impl Setup {
     pub(crate) async fn start_with(mut self, meet: impl FnOnce(&Sandbox)) -> World {
         let sandbox = Sandbox::start(std::mem::take(&mut self.sandbox)).await.unwrap();
         meet(&sandbox);
+        self.start_at(sandbox).await
+    }
+
+    /// The same with a sandbox that has been started.
+    pub(crate) async fn start_at(self, sandbox: Sandbox) -> World {
         let config = self.config(&sandbox);
         let log = Captured::default();
         let form = Log { format: self.format, level: tracing::Level::TRACE, audit: None };

@@ -15,12 +15,12 @@ use super::origin::Origin;
 use crate::common::wait::PATIENCE;
 use crate::session::support::{ALICE, ALICES, BOB, BOBS, Setup, World};
 
-pub(super) fn basic(user: &str, password: &str) -> String {
+pub(crate) fn basic(user: &str, password: &str) -> String {
     format!("Basic {}", STANDARD.encode(format!("{user}:{password}")))
 }
 
 /// Alice's and Bob's mailboxes behind an EWS and a Graph listener, with the sandbox as Microsoft.
-pub(super) fn with_sandbox() -> Setup {
+pub(crate) fn with_sandbox() -> Setup {
     Setup {
         listeners: "
   ews: {bind: '127.0.0.1:0', upstream: 'localhost:{ews}'}
@@ -45,7 +45,7 @@ pub(super) fn with_origin(origin: &Origin) -> Setup {
 }
 
 /// An application's own right to both mailboxes.
-pub(super) fn as_application(setup: Setup) -> Setup {
+pub(crate) fn as_application(setup: Setup) -> Setup {
     Setup {
         microsoft: "  grant: client_credentials\n  client_id: '{confidential}'\n  client_secret: sandbox-secret",
         sandbox: SandboxConfig {
@@ -59,38 +59,38 @@ pub(super) fn as_application(setup: Setup) -> Setup {
 
 /// What a client got.
 #[derive(Debug)]
-pub(super) struct Got {
-    pub(super) status: u16,
-    pub(super) headers: HeaderMap,
-    pub(super) text: String,
+pub(crate) struct Got {
+    pub(crate) status: u16,
+    pub(crate) headers: HeaderMap,
+    pub(crate) text: String,
 }
 
 impl Got {
-    pub(super) fn header(&self, name: &str) -> &str {
+    pub(crate) fn header(&self, name: &str) -> &str {
         self.headers.get(name).map_or("", |value| value.to_str().unwrap())
     }
 }
 
 /// A connection by the library, HTTP/1.1 or HTTP/2.
-pub(super) enum Connection {
+pub(crate) enum Connection {
     Http1(hyper::client::conn::http1::SendRequest<Full<Bytes>>),
     Http2(hyper::client::conn::http2::SendRequest<Full<Bytes>>),
 }
 
 impl Connection {
-    pub(super) async fn http_1(world: &World, listener: &str) -> Self {
+    pub(crate) async fn http_1(world: &World, listener: &str) -> Self {
         let socket = TcpStream::connect(world.address(listener)).await.unwrap();
         let (sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(socket)).await.unwrap();
         tokio::spawn(connection);
         Self::Http1(sender)
     }
 
-    pub(super) async fn http_2(world: &World, listener: &str) -> Self {
+    pub(crate) async fn http_2(world: &World, listener: &str) -> Self {
         let socket = TcpStream::connect(world.address(listener)).await.unwrap();
         Self::http_2_over(socket).await
     }
 
-    pub(super) async fn http_2_over<S>(stream: S) -> Self
+    pub(crate) async fn http_2_over<S>(stream: S) -> Self
     where
         S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
     {
@@ -100,7 +100,7 @@ impl Connection {
         Self::Http2(sender)
     }
 
-    pub(super) async fn ask(&mut self, request: Request<Full<Bytes>>) -> Got {
+    pub(crate) async fn ask(&mut self, request: Request<Full<Bytes>>) -> Got {
         let answer = async {
             let answer = match self {
                 Self::Http1(sender) => {
@@ -125,7 +125,7 @@ impl Connection {
 }
 
 /// A request with credentials, for `localhost`.
-pub(super) fn request(method: &str, path: &str, credentials: &str, body: &str) -> Request<Full<Bytes>> {
+pub(crate) fn request(method: &str, path: &str, credentials: &str, body: &str) -> Request<Full<Bytes>> {
     let mut request = Request::builder().method(method).uri(path).header("host", "localhost");
     if !credentials.is_empty() {
         request = request.header("authorization", credentials);
@@ -138,7 +138,7 @@ pub(super) fn request(method: &str, path: &str, credentials: &str, body: &str) -
     request.body(Full::new(Bytes::from(body.to_owned()))).unwrap()
 }
 
-pub(super) fn envelope(header: &str, body: &str) -> String {
+pub(crate) fn envelope(header: &str, body: &str) -> String {
     format!(
         "<?xml version=\"1.0\" encoding=\"utf-8\"?><s:Envelope xmlns:s=\"http://schemas.xmlsoap.org/soap/envelope/\" \
          xmlns:t=\"http://schemas.microsoft.com/exchange/services/2006/types\" \
@@ -148,7 +148,7 @@ pub(super) fn envelope(header: &str, body: &str) -> String {
 }
 
 /// Everything that a listener answers to these octets, until it closes.
-pub(super) async fn raw(world: &World, listener: &str, octets: &[u8]) -> String {
+pub(crate) async fn raw(world: &World, listener: &str, octets: &[u8]) -> String {
     let mut socket = TcpStream::connect(world.address(listener)).await.unwrap();
     // It may close before it has read everything.
     let _refused = socket.write_all(octets).await;
@@ -158,8 +158,8 @@ pub(super) async fn raw(world: &World, listener: &str, octets: &[u8]) -> String 
 }
 
 /// The status of the first answer.
-pub(super) fn status(answer: &str) -> u16 {
+pub(crate) fn status(answer: &str) -> u16 {
     answer.split(' ').nth(1).and_then(|code| code.parse().ok()).unwrap_or_else(|| panic!("no status: {answer:?}"))
 }
 
-pub(super) const OK: u16 = StatusCode::OK.as_u16();
+pub(crate) const OK: u16 = StatusCode::OK.as_u16();

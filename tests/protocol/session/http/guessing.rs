@@ -25,7 +25,7 @@ const SLOW: EntraMode = EntraMode::Slow(Duration::from_millis(300));
 const STREAMS: usize = 32;
 
 /// The results of all, which go on side by side.
-async fn join_all<F: Future>(futures: impl IntoIterator<Item = F>) -> Vec<F::Output> {
+pub(crate) async fn join_all<F: Future>(futures: impl IntoIterator<Item = F>) -> Vec<F::Output> {
     let mut pending: Vec<_> = futures.into_iter().map(|future| (Box::pin(future), None)).collect();
     poll_fn(|cx| {
         for (future, result) in pending.iter_mut().filter(|(_, result)| result.is_none()) {

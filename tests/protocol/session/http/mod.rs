@@ -1,11 +1,11 @@
 //! EWS and Graph over HTTP Basic: what reaches Microsoft, and what the client hears.
 
 mod autodiscover;
-mod client;
+pub(crate) mod client;
 mod endings;
 mod faults;
 mod frames;
-mod guessing;
+pub(crate) mod guessing;
 mod hygiene;
 mod origin;
 mod refusals;
