@@ -1,5 +1,6 @@
 //! The same in large numbers.
 
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use gatepost_sandbox::SandboxAccount;
@@ -45,7 +46,8 @@ async fn reloads_under_relays(reloads: usize, sessions: usize) {
     world.configure(&base);
     let mut program = world.start(&[]);
     let mut busy = busy(&world, sessions).await;
-    let (one, other) = (free_address(), free_address());
+    // Each is closed and bound again, and at 127.0.0.1 another program could take it meanwhile.
+    let [one, other] = [free_address(), free_address()].map(|free| SocketAddr::from(([127, 77, 0, 1], free.port())));
     let certificate = || {
         let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
         world.write("c.pem", &made.cert.pem());
