@@ -50,7 +50,7 @@ fn stops_every_login(cause: Cause) -> bool {
     )
 }
 
-/// Whether anybody who can connect can cause this failure, whoever must act if it is a client. A
+/// Whether anybody who can connect can cause this failure, no matter who must act if it is a client. A
 /// scan of ports must not look like a fault.
 pub(crate) fn is_of_strangers(cause: Cause) -> bool {
     matches!(
