@@ -47,6 +47,10 @@ fn provider(config: &Config, login: &str) -> Arc<Provider> {
     Arc::clone(account.application.issuer.provider().unwrap())
 }
 
+fn destinations(config: &Config) -> Vec<String> {
+    config.listeners.iter().map(gatepost_config::Listener::destination).collect()
+}
+
 fn server(upstream: &Upstream) -> (&str, u16, UpstreamTls) {
     (&upstream.host, upstream.port, upstream.tls)
 }
@@ -68,6 +72,13 @@ fn a_preset_needs_an_application_only() {
     assert!(google.issuers.contains(&"https://accounts.google.com".to_owned()));
     assert_eq!((google.client_authentication, google.pkce), (ClientAuthentication::Post, true));
     assert_eq!(secrets(&config.accounts.entries()[0].application), ["y"]);
+
+    // Clients are told what the provider announces, because there is no other.
+    assert_eq!(destinations(&config), ["imap.gmail.com:993", "pop.gmail.com:995", "smtp.gmail.com:465"]);
+    let google = "providers: {google: {client_id: x, client_secret: y}}";
+    let microsoft = "microsoft: {tenant: contoso.com, client_id: 11111111-2222-3333-4444-555555555555}";
+    let both = destinations(&alone(&format!("{google}\n{microsoft}")));
+    assert_eq!(both, ["outlook.office365.com:993", "outlook.office365.com:995", "smtp.office365.com:587"]);
 
     // Each listener knows the server of its protocol.
     let of_listeners: Vec<_> = config

@@ -155,6 +155,7 @@ fn read_one<'a>(
     if let Some(allow_from) = &allow_from {
         submission::check_reach(section, rules, allow_from);
     }
+    let others = serves.as_ref().map_or_else(Vec::new, |serves| other_servers::of(section, serves, accounts));
     Some(Listener {
         name: Arc::from(name),
         protocol: protocol?,
@@ -166,8 +167,8 @@ fn read_one<'a>(
         bare_lf: bare_lf? || legacy?,
         legacy: legacy?,
         client_tokens: client_tokens?,
-        others: serves.as_ref().map_or_else(Vec::new, |serves| other_servers::of(section, serves, accounts)),
-        serves: serves?,
+        serves: other_servers::adopt(section, serves?, &others, accounts),
+        others,
     })
 }
 

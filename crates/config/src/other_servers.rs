@@ -36,3 +36,22 @@ pub(super) fn of(section: &Section<'_>, serves: &ListenerBackend, accounts: &Acc
     }
     others
 }
+
+/// Makes the server of a provider the listener's own, unless an account is Microsoft's or the operator
+/// names a server: then clients are told before their login what their server announces.
+pub(super) fn adopt(
+    section: &Section<'_>,
+    serves: ListenerBackend,
+    others: &[OtherServer],
+    accounts: &Accounts,
+) -> ListenerBackend {
+    let is_microsofts = accounts.entries().iter().any(|account| account.application.issuer.entra().is_some());
+    let Some(first) = others.first().filter(|_| !is_microsofts && !section.has("upstream")) else { return serves };
+    match serves {
+        ListenerBackend::Relay(_) => ListenerBackend::Relay(first.upstream.clone()),
+        ListenerBackend::Submission(submission) if submission.smtp.is_some() => {
+            ListenerBackend::Submission(Submission { smtp: Some(first.upstream.clone()), ..submission })
+        }
+        serves => serves,
+    }
+}
