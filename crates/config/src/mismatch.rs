@@ -1,10 +1,12 @@
 //! Reports what belongs to two providers at once: a token of one opens nothing at the servers of
 //! another, and is not sent there.
 
+use std::collections::HashMap;
+
 use url::Url;
 
 use super::finding::Severity;
-use super::model::account::{Accounts, LoginPattern};
+use super::model::account::{Account, Accounts, LoginPattern};
 use super::model::issuer::Cloud;
 use super::model::preset::ProviderPreset;
 use super::reader::{Node, Section};
@@ -25,9 +27,14 @@ pub(super) fn check(root: &Section<'_>, accounts: &Accounts) {
         check_provider(name, &node.section());
     }
     let entries = root.get("accounts").and_then(|node| node.list()).unwrap_or_default();
-    for node in entries.iter().filter(|node| node.is_table()) {
-        let section = node.section();
-        check_account(&section, root, accounts);
+    let of_login: HashMap<String, &Account> =
+        accounts.entries().iter().map(|account| (account.pattern.to_string(), &**account)).collect();
+    for section in entries.iter().filter(|node| node.is_table()).map(Node::section) {
+        let login = section.get("login");
+        let login = login.as_ref().and_then(|node| node.as_text()).unwrap_or_default().to_lowercase();
+        if let Some(account) = of_login.get(&login) {
+            check_account(&section, root, account);
+        }
     }
 }
 
@@ -111,11 +118,7 @@ fn check_scope(node: &Node<'_>, name: Option<&str>) {
     }
 }
 
-fn check_account(section: &Section<'_>, root: &Section<'_>, accounts: &Accounts) {
-    let login = section.get("login");
-    let login = login.as_ref().and_then(|node| node.as_text()).unwrap_or_default().to_lowercase();
-    let is_it = |pattern: &LoginPattern| pattern.to_string() == login;
-    let Some(account) = accounts.entries().iter().find(|account| is_it(&account.pattern)) else { return };
+fn check_account(section: &Section<'_>, root: &Section<'_>, account: &Account) {
     let provider = account.application.issuer.provider();
     if let Some(node) = section.get("scope") {
         check_scope(&node, provider.map(|provider| provider.name.as_str()));

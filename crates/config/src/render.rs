@@ -82,6 +82,7 @@ pub(super) fn excerpt(text: &str, place: &Place, masked: &[Range<usize>]) -> Opt
     let start = text.get(..range.start)?.rfind('\n').map_or(0, |at| at + 1);
     let end = text.get(range.start..)?.find('\n').map_or(text.len(), |at| range.start + at);
     let marked = range.start..range.end.clamp(range.start, end);
+    let masked: Vec<_> = masked.iter().filter(|range| range.start < end && start < range.end).collect();
 
     let mut shown = String::new();
     let mut under = String::new();
@@ -89,7 +90,7 @@ pub(super) fn excerpt(text: &str, place: &Place, masked: &[Range<usize>]) -> Opt
     for (at, c) in text.get(start..end)?.trim_end_matches('\r').char_indices().map(|(at, c)| (start + at, c)) {
         let mark = if marked.contains(&at) || (marked.is_empty() && at == marked.start) { '^' } else { ' ' };
         match masked.iter().find(|range| range.contains(&at)) {
-            Some(range) if hidden == Some(range) => {}
+            Some(range) if hidden == Some(*range) => {}
             Some(range) => {
                 hidden = Some(range);
                 shown.push_str(MASK);
