@@ -6,13 +6,18 @@ use std::time::{Duration, Instant};
 pub(crate) const PATIENCE: Duration = Duration::from_secs(300);
 
 /// Waits until there is something.
-pub(crate) fn wait_for<T>(what: &str, mut there: impl FnMut() -> Option<T>) -> T {
+pub(crate) fn wait_for<T>(what: &str, there: impl FnMut() -> Option<T>) -> T {
+    wait_or(|| what.to_owned(), there)
+}
+
+/// The same. What failed is described when it has.
+pub(crate) fn wait_or<T>(what: impl Fn() -> String, mut there: impl FnMut() -> Option<T>) -> T {
     let begin = Instant::now();
     loop {
         if let Some(found) = there() {
             return found;
         }
-        assert!(begin.elapsed() < PATIENCE, "it never came to that: {what}");
+        assert!(begin.elapsed() < PATIENCE, "it never came to that: {}", what());
         std::thread::sleep(Duration::from_millis(5));
     }
 }

@@ -13,7 +13,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::common::directory::Directory;
 use crate::common::port::free_address;
-use crate::common::wait::wait_for;
+use crate::common::wait::{wait_for, wait_or};
 
 pub(crate) const GATEPOST: &str = env!("CARGO_BIN_EXE_gatepost");
 pub(crate) const ALICE: &str = "alice@contoso.example";
@@ -193,8 +193,15 @@ impl Program {
 
     /// Waits until the log has this text so many times.
     pub(crate) fn says_times(&mut self, text: &str, times: usize) {
-        wait_for(&format!("it says {text:?} {times} times"), || {
-            (self.log().matches(text).count() >= times).then_some(())
+        let log = std::cell::RefCell::new(String::new());
+        let what = || {
+            let log = log.borrow();
+            let last: Vec<&str> = log.lines().rev().take(20).collect();
+            format!("it says {text:?} {times} times, and not, last first: {last:#?}")
+        };
+        wait_or(what, || {
+            log.replace(self.log());
+            (log.borrow().matches(text).count() >= times).then_some(())
         });
     }
 

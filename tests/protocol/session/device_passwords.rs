@@ -248,7 +248,8 @@ async fn a_right_password_outside_its_scope_costs_and_tells_what_a_wrong_one_doe
                 "{}\n  graph: {{bind: '127.0.0.1:0', upstream: 'localhost:{{graph}}'}}",
                 setup().listeners
             ),
-            limits: "  penalty_threshold: 9s\n  penalty_no_login: 0s",
+            // They fade while the test runs.
+            limits: "  penalty_cap: 1h\n  penalty_wrong_password: 10m\n  penalty_threshold: 15m\n  penalty_no_login: 0s",
             penalise_loopback: true,
             ..setup()
         };
