@@ -420,19 +420,6 @@ fn digest_takes_what_basic_cannot() {
         if username == "a:b"));
 }
 
-#[cfg(not(feature = "negotiate"))]
-#[test]
-fn without_kerberos_the_build_says_so() {
-    let told = mistakes("forward_proxy: {url: 'http://proxy:3128', authentication: negotiate}");
-    assert_eq!(
-        told,
-        [
-            "forward_proxy.authentication: this Gatepost was built without Kerberos; use the container image, build with \
-          `cargo build --release --features negotiate`, or write another kind of authentication that the proxy offers"
-        ]
-    );
-}
-
 #[cfg(feature = "negotiate")]
 #[test]
 fn kerberos_takes_a_keytab_or_what_the_environment_has() {

@@ -636,14 +636,6 @@ fn every_other_mistake_has_its_sentence() {
             "forward_proxy.url: the proxy's address is not a URL; write `http://`, `https://` or `socks5h://` with host and \
              port, such as `http://proxy.corp.example:3128`",
         ),
-        #[cfg(not(feature = "pac"))]
-        (
-            "forward_proxy: {pac: 'http://wpad.corp.example/proxy.pac', authentication: basic, username: u, password: p, \
-             authenticate_to: [.corp.example]}",
-            "forward_proxy.pac: this Gatepost was built without the evaluation of PAC scripts; use the container image, build \
-             with `cargo build --release --features pac`, or look into the script which proxy it names for `outlook.office365.com`, and write \
-             that one as `url` (several as a list, what it sends `DIRECT` as `no_proxy`)",
-        ),
         #[cfg(feature = "pac")]
         (
             "forward_proxy: {pac: 'http://wpad.corp.example/proxy.pac', authentication: basic, username: u, password: p}",

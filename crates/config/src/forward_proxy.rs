@@ -33,7 +33,13 @@ pub(super) fn read(root: &Section<'_>) -> Option<ForwardProxy> {
             pac.problem("`url` and `pac` are both given", "keep the one that shall decide, and remove the other");
             None
         }
+        #[cfg(feature = "pac")]
         (None, Some(pac)) => script(&section, &pac),
+        #[cfg(not(feature = "pac"))]
+        (None, Some(pac)) => {
+            refuse_script(&section, &pac);
+            None
+        }
         (url, None) => servers(&section, url.as_ref()).map(ProxyChoice::Servers),
     };
     let authentication = proxy_authentication::read(&section);
@@ -69,8 +75,9 @@ fn servers(section: &Section<'_>, url: Option<&Node<'_>>) -> Option<Vec<ProxySer
     })
 }
 
-#[cfg(not(feature = "pac"))]
-fn script(section: &Section<'_>, pac: &Node<'_>) -> Option<ProxyChoice> {
+/// What a build without the evaluation of scripts says.
+#[cfg(any(test, not(feature = "pac")))]
+fn refuse_script(section: &Section<'_>, pac: &Node<'_>) {
     // The key is marked as known, so that there is only one report.
     section.get("authenticate_to");
     pac.problem(
@@ -79,7 +86,6 @@ fn script(section: &Section<'_>, pac: &Node<'_>) -> Option<ProxyChoice> {
          proxy it names for \
          `outlook.office365.com`, and write that one as `url` (several as a list, what it sends `DIRECT` as `no_proxy`)",
     );
-    None
 }
 
 #[cfg(feature = "pac")]
@@ -285,4 +291,33 @@ fn collect(entries: Vec<Entry>) -> NoProxy {
         }
     }
     no_proxy
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::environment::System;
+    use crate::load::merge;
+    use crate::purpose::Purpose;
+
+    #[test]
+    fn a_build_without_scripts_reports_the_script_alone() {
+        let yaml = "forward_proxy: {pac: 'http://wpad/proxy.pac', authentication: basic, username: u, password: p, \
+                    authenticate_to: [.corp.example]}\n";
+        let (document, _) = merge(Some(("proxy.yaml".as_ref(), yaml)), &[], &BTreeMap::new()).unwrap();
+        let system = System::new([]);
+        let context = Context::new(&document, &system, Purpose::Service);
+        let root = context.root();
+        let section = root.section("forward_proxy");
+        refuse_script(&section, &section.get("pac").unwrap());
+        proxy_authentication::read(&section);
+        section.finish();
+        let (problems, ..) = context.finish();
+        assert_eq!(problems.len(), 1, "{problems:?}");
+        assert_eq!(problems[0].key, "forward_proxy.pac");
+        assert!(problems[0].reason.contains("built without"), "{problems:?}");
+        assert!(problems[0].hint.contains("`cargo build --release --features pac`"), "{problems:?}");
+    }
 }

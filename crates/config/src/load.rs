@@ -153,7 +153,7 @@ pub fn load_text_for(
 }
 
 /// Merges all layers. Returns also the mistakes in those that are no file.
-fn merge(
+pub(super) fn merge(
     file: Option<(&Path, &str)>,
     overrides: &[(String, String)],
     variables: &BTreeMap<String, String>,

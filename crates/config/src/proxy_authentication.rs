@@ -45,7 +45,9 @@ impl Choice {
 pub(super) fn read(section: &Section<'_>) -> Option<Secret<ProxyAuthentication>> {
     let choice = match section.get("authentication") {
         None => Some(Choice::None),
-        Some(node) => node.read(|text| value::choice(text, &CHOICES).and_then(available)),
+        Some(node) => node.read(|text| {
+            value::choice(text, &CHOICES).and_then(|choice| available(choice, cfg!(feature = "negotiate")))
+        }),
     };
     let keys = ["username", "password", "domain", "keytab", "service_name"].map(|key| (key, section.get(key)));
     let choice = choice?;
@@ -79,8 +81,8 @@ pub(super) fn read(section: &Section<'_>) -> Option<Secret<ProxyAuthentication>>
 }
 
 /// Refuses a choice that this build does not support.
-fn available(choice: Choice) -> Result<Choice, ValueError> {
-    if choice == Choice::Negotiate && cfg!(not(feature = "negotiate")) {
+fn available(choice: Choice, has_kerberos: bool) -> Result<Choice, ValueError> {
+    if choice == Choice::Negotiate && !has_kerberos {
         return wrong(
             "this Gatepost was built without Kerberos",
             "use the container image, build with `cargo build --release --features negotiate`, or write another kind of \
@@ -214,4 +216,18 @@ fn plain(text: &str) -> Result<String, ValueError> {
         return wrong("the value holds a control character", "remove it");
     }
     Ok(text.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_build_without_kerberos_says_so() {
+        assert!(available(Choice::Negotiate, true).is_ok());
+        assert!(available(Choice::Basic, false).is_ok());
+        let Err(wrong) = available(Choice::Negotiate, false) else { panic!("accepted") };
+        assert!(wrong.reason.contains("built without Kerberos"), "{}", wrong.reason);
+        assert!(wrong.hint.contains("`cargo build --release --features negotiate`"), "{}", wrong.hint);
+    }
 }
