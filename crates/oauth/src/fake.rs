@@ -8,11 +8,16 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
+use url::Url;
 use zeroize::Zeroizing;
 
 use crate::endpoint::{Answer, Exchange, TokenEndpoint, TransportError, TransportFault};
 use crate::grant::TokenHttpRequest;
-use gatepost_config::{Accounts, Config, Limits, Log, LogFormat, State, Trust};
+use gatepost_config::{
+    Accounts, Application, ClientAuthentication, Config, Credential, Issuer, Limits, Log, LogFormat, NotedSecret,
+    Provider, Renewable, State, Trust,
+};
+use gatepost_core::secret::ClientSecret;
 
 /// A configuration with these accounts and limits and nothing else.
 pub fn config(accounts: Accounts, limits: Limits) -> Config {
@@ -39,10 +44,43 @@ pub fn config(accounts: Accounts, limits: Limits) -> Config {
     }
 }
 
+/// An application of a provider other than Microsoft, with these secrets.
+pub fn provider_application(authentication: ClientAuthentication, secrets: &[&str]) -> Arc<Application> {
+    let url = |path: &str| Url::parse(&format!("https://login.example/{path}")).unwrap();
+    let noted = |secret: &&str| NotedSecret {
+        secret: Renewable { value: Arc::new(ClientSecret::new((*secret).to_owned())), file: None },
+        expires: None,
+    };
+    let provider = Provider {
+        name: "plain".to_owned(),
+        title: "plain".to_owned(),
+        authorize_url: Some(url("authorize")),
+        authorize_parameters: &[],
+        token_url: url("token"),
+        device_url: Some(url("device")),
+        revoke_url: Some(url("revoke")),
+        issuers: Vec::new(),
+        scope: "mail".to_owned(),
+        client_authentication: authentication,
+        pkce: true,
+        domains: Vec::new(),
+        hosts: Vec::new(),
+    };
+    let credential = match secrets {
+        [] => Credential::None,
+        secrets => Credential::Secrets(secrets.iter().map(noted).collect()),
+    };
+    let issuer = Issuer::Provider(Arc::new(provider));
+    Arc::new(Application { issuer, client_id: "app".to_owned(), credential: Arc::new(credential) })
+}
+
 /// The fields of a form.
 pub type Fields = HashMap<String, String>;
 /// The field that holds the path to which a form was posted.
 pub const PATH: &str = "(path)";
+
+/// The field that holds the `Authorization` header, if there was one.
+pub const AUTHORIZATION: &str = "(authorization)";
 
 type Judge = Box<dyn Fn(&Fields) -> Reply + Send>;
 
@@ -118,6 +156,8 @@ impl TokenEndpoint for FakeEndpoint {
         Box::pin(async move {
             let mut form: Fields = url::form_urlencoded::parse(request.form.expose().as_bytes()).into_owned().collect();
             form.insert(PATH.to_owned(), request.url.path().to_owned());
+            let authorization = request.authorization.as_ref().map(|value| value.expose().to_owned());
+            form.extend(authorization.map(|value| (AUTHORIZATION.to_owned(), value)));
             let number = {
                 let mut asked = self.asked.lock();
                 asked.push(form.clone());

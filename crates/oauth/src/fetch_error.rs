@@ -52,6 +52,8 @@ pub enum FetchError {
     Credential(CredentialError),
     /// The authorization server has no sign-in by device code.
     NoDeviceCodes,
+    /// The authorization server takes no token back.
+    NoRevocation,
     /// The platform gave no token of the managed identity.
     Identity(IdentityError),
 }
@@ -66,6 +68,7 @@ impl FetchError {
                 | Self::NoTurn
                 | Self::Credential(_)
                 | Self::NoDeviceCodes
+                | Self::NoRevocation
         )
     }
 

@@ -188,6 +188,13 @@ impl std::fmt::Debug for Form {
 }
 
 impl TokenRequest {
+    /// A request of the application for itself, which stands for it where it proves itself at another
+    /// endpoint than the one for tokens.
+    pub(super) fn of_application(application: &Arc<Application>, tenant: &str, scope: &str) -> Self {
+        let (application, grant) = (Arc::clone(application), GrantRequest::ClientCredentials);
+        Self { application, tenant: tenant.into(), scope: scope.into(), grant }
+    }
+
     /// Builds the request for this token, with the proof of the application.
     pub fn request(&self, proof: &ClientProof) -> TokenHttpRequest {
         let (app, server) = (&self.application, server::of(&self.application));
@@ -275,6 +282,23 @@ pub fn device_authorization_request(
     let mut form = Serializer::new(String::with_capacity(2048 + 3 * (scope.len() + secret)));
     form.append_pair("client_id", &application.client_id);
     form.extend_pairs(server.sign_in_scope(scope));
+    let authorization = authenticate(&mut form, application, proof);
+    Some(TokenHttpRequest { url, form: Form(SecretString::from(form.finish())), authorization })
+}
+
+/// The request that revokes a refresh token (RFC 7009 §2.1); `None` if the server takes none back.
+pub fn revocation_request(
+    application: &Application,
+    refresh_token: &RefreshToken,
+    proof: &ClientProof,
+) -> Option<TokenHttpRequest> {
+    let url = server::of(application).revoke_url()?;
+    // One that grows leaves copies of the secrets behind.
+    let secret = proof.parameter().map_or(0, |(_, secret)| secret.len());
+    let mut form = Serializer::new(String::with_capacity(2048 + 3 * (refresh_token.expose().len() + secret)));
+    form.append_pair("token", refresh_token.expose());
+    form.append_pair("token_type_hint", "refresh_token");
+    form.append_pair("client_id", &application.client_id);
     let authorization = authenticate(&mut form, application, proof);
     Some(TokenHttpRequest { url, form: Form(SecretString::from(form.finish())), authorization })
 }

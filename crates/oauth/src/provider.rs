@@ -27,6 +27,10 @@ impl AuthorizationServer for Provider {
         self.device_url.clone()
     }
 
+    fn revoke_url(&self) -> Option<Url> {
+        self.revoke_url.clone()
+    }
+
     fn sign_in_scope(&self, scope: &str) -> Vec<(&'static str, String)> {
         // RFC 6749 §3.3: without a scope the server takes its default.
         if scope.is_empty() { Vec::new() } else { vec![("scope", scope.to_owned())] }

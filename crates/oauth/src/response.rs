@@ -159,6 +159,21 @@ pub fn parse_device(status: u16, body: &[u8], dialect: Dialect) -> Result<Device
     judge(status, body, dialect, Body::device_authorization)
 }
 
+/// Judges an answer to a revocation request (RFC 7009 §2.2). A token that the server does not know
+/// counts as revoked.
+///
+/// # Errors
+/// [`NotGranted`] when the token may still be valid.
+pub fn parse_revocation(status: u16, body: &[u8]) -> Result<(), NotGranted> {
+    match judge(status, body, Dialect::RFC_6749, |_| Ok(())) {
+        // Google says so of a token that is revoked already.
+        Err(NotGranted::Refused(error)) if error.error == "invalid_token" => Ok(()),
+        // The status alone counts, so the body may be anything, except the page of a portal.
+        Err(NotGranted::Unclear { status: 200, .. }) if body.trim_ascii_start().first() != Some(&b'<') => Ok(()),
+        judged => judged,
+    }
+}
+
 fn judge<'a, T>(
     status: u16,
     body: &'a [u8],

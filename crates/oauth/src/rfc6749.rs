@@ -2,8 +2,8 @@
 
 use crate::aadsts::Class;
 
-/// The class of an `error` of RFC 6749 (§4.1.2.1, §5.2), RFC 8628 (§3.5) or OpenID Connect Core
-/// (§3.1.2.6).
+/// The class of an `error` of RFC 6749 (§4.1.2.1, §5.2), RFC 7009 (§2.2.1), RFC 8628 (§3.5) or OpenID
+/// Connect Core (§3.1.2.6).
 pub(crate) fn classify(error: &str, _suberror: Option<&str>, _codes: &[u32]) -> Class {
     match error {
         // Expired, revoked, or of another client: only a person can get another.
@@ -14,7 +14,9 @@ pub(crate) fn classify(error: &str, _suberror: Option<&str>, _codes: &[u32]) -> 
         "redirect_uri_mismatch" | "deleted_client" | "disabled_client" | "org_internal" | "admin_policy_enforced" => {
             Class::Administrator
         }
-        "invalid_request" | "unsupported_grant_type" | "unsupported_response_type" => Class::Malformed,
+        "invalid_request" | "unsupported_grant_type" | "unsupported_response_type" | "unsupported_token_type" => {
+            Class::Malformed
+        }
         "authorization_pending" | "slow_down" | "expired_token" => Class::Polling,
         // `temporarily_unavailable`, `server_error`, and whatever a server calls its own.
         _ => Class::Temporary,

@@ -19,6 +19,11 @@ pub(crate) trait AuthorizationServer {
     /// The device authorization endpoint (RFC 8628 §3.1). `None`: it has none.
     fn device_url(&self, tenant: &str) -> Option<Url>;
 
+    /// The revocation endpoint (RFC 7009 §2). `None`: it has none, as Entra.
+    fn revoke_url(&self) -> Option<Url> {
+        None
+    }
+
     /// The parameters that say what a person consents to.
     fn sign_in_scope(&self, scope: &str) -> Vec<(&'static str, String)>;
 

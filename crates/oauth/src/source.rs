@@ -12,10 +12,11 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::aadsts::Class;
 use crate::audience;
+use crate::choosing::Choosing;
 use crate::credential::{Choice, CredentialError, Credentials};
 use crate::endpoint::{TokenEndpoint, TransportError, TransportFault};
 use crate::fetch_error::FetchError;
-use crate::grant::{self, ClientProof, GrantRequest, TokenHttpRequest, TokenRequest};
+use crate::grant::{self, ClientProof, TokenHttpRequest, TokenRequest};
 use crate::managed_identity::ManagedIdentities;
 use crate::response::{self, DeviceAuthorization, Granted, NotGranted};
 use crate::retry::{self, Admission, Breaker};
@@ -208,28 +209,35 @@ impl TokenSource {
             let token = fetched?;
             return Ok(Issued { token, refresh_token: None, id_token: None });
         }
-        let mut refused: Option<FetchError> = None;
-        for (place, choice) in self.credentials.order(ask).into_iter().enumerate() {
+        let mut choosing = self.choose(ask);
+        while let Some(choice) = choosing.next() {
             let result = self.send_with(ask, choice, turn).await;
-            match result {
-                // Entra's refusal of one credential matters more than why the other could not be
-                // used.
-                Err(error) if error.blames_credential() => {
-                    if refused.is_none() || matches!(error, FetchError::Refused(_)) {
-                        refused = Some(error);
-                    }
-                }
-                Err(error) if !matches!(error, FetchError::Refused(_)) => return Err(error),
-                result => {
-                    if place > 0 {
-                        self.credentials.taken(ask, choice);
-                    }
-                    return result;
-                }
+            if let Some(result) = choosing.settle(result) {
+                return result;
             }
         }
-        // There is at least one credential, which may be [`Credential::None`].
-        Err(refused.unwrap_or(FetchError::Credential(CredentialError::NoProof)))
+        Err(choosing.failure())
+    }
+
+    /// The credentials of the application, to be tried in turn.
+    pub(super) fn choose<'a>(&'a self, ask: &'a TokenRequest) -> Choosing<'a> {
+        Choosing::new(&self.credentials, ask)
+    }
+
+    /// The proof of the application for one request.
+    ///
+    /// # Errors
+    /// [`FetchError::Credential`].
+    pub(super) async fn proof(
+        &self,
+        ask: &TokenRequest,
+        choice: Choice,
+        deadline: Instant,
+    ) -> Result<ClientProof, FetchError> {
+        match timeout_at(deadline, self.credentials.prove(ask, choice)).await {
+            Ok(proof) => proof.map_err(FetchError::Credential),
+            Err(_) => Err(FetchError::Credential(CredentialError::Slow)),
+        }
     }
 
     /// Begins a sign-in by device code (RFC 8628 §3.1). Returns the codes and the time of the
@@ -267,13 +275,9 @@ impl TokenSource {
         if application.issuer.provider().is_none() {
             return Ok(ClientProof::None);
         }
-        let (application, grant) = (Arc::clone(application), GrantRequest::ClientCredentials);
-        let ask = TokenRequest { application, tenant: tenant.into(), scope: scope.into(), grant };
+        let ask = TokenRequest::of_application(application, tenant, scope);
         match self.credentials.order(&ask).into_iter().next() {
-            Some(choice) => match timeout_at(deadline, self.credentials.prove(&ask, choice)).await {
-                Ok(proof) => proof.map_err(FetchError::Credential),
-                Err(_) => Err(FetchError::Credential(CredentialError::Slow)),
-            },
+            Some(choice) => self.proof(&ask, choice, deadline).await,
             None => Ok(ClientProof::None),
         }
     }
@@ -284,10 +288,7 @@ impl TokenSource {
         loop {
             // Makes a new proof for each try: an assertion is valid for one request, and a file may have
             // changed.
-            let proof = match timeout_at(turn.deadline, self.credentials.prove(ask, choice)).await {
-                Ok(proof) => proof.map_err(FetchError::Credential)?,
-                Err(_) => return Err(FetchError::Credential(CredentialError::Slow)),
-            };
+            let proof = self.proof(ask, choice, turn.deadline).await?;
             let (request, grant, dialect) = (ask.request(&proof), &ask.grant, server::of(&ask.application).dialect());
             let judge = |status, body: &[u8]| response::parse(status, body, dialect);
             let attempt = self.attempt(&request, grant.name(), &key, turn, grant.is_repeatable(), judge).await;
@@ -306,7 +307,8 @@ impl TokenSource {
         }
     }
 
-    async fn attempt<T>(
+    /// Sends one request, once, and judges its answer. Returns the time of the request with it.
+    pub(super) async fn attempt<T>(
         &self,
         request: &TokenHttpRequest,
         grant: &'static str,

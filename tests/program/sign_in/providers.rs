@@ -64,7 +64,7 @@ impl World {
             "listeners:\n  imap: {{bind: '127.0.0.1:{port}', upstream: 'localhost:{}'}}\n\
              microsoft:\n  authority: {}\n  tenant: {tenant}\n  client_id: {}\n  grant: authorization_code\n\
              providers:\n  google:\n    client_id: {}\n    client_secret: GOCSPX-sandbox\n    \
-             authorize_url: {of}/o/oauth2/v2/auth\n    token_url: {of}/token\n    hosts: {}\n  \
+             authorize_url: {of}/o/oauth2/v2/auth\n    token_url: {of}/token\n    revoke_url: {of}/revoke\n    hosts: {}\n  \
              plain:\n    client_id: {}\n    authorize_url: {other}/authorize\n    token_url: {other}/token\n    \
              device_url: {other}/device_authorization\n    domains: [plain.example]\n    hosts: {}\n    {}\n\
              accounts:\n  - login: {ANNA}\n  - login: {PAT}\n  - {{login: {GUS}, provider: google}}\n  - login: {PIA}\n\
@@ -217,8 +217,8 @@ async fn google_by_browser() {
     let _service = world.serve();
     world.opens(GUS, &password);
     let (code, text) = world.run(&["logout", GUS, "--yes"]);
-    assert!(code == 0 && text.contains(&format!("in the settings of `{GUS}` at Google")), "{text}");
-    assert!(!text.contains("Entra"), "{text}");
+    assert!(code == 0 && text.contains("Google has revoked the refresh token."), "{text}");
+    assert!(!text.contains("Entra") && !text.contains("stays valid"), "{text}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -306,4 +306,84 @@ async fn bad_manners_at_a_sign_in_store_nothing_and_are_told() {
     assert!(code == 1 && text.contains("plain gave no refresh token"), "{text}");
     assert!(text.contains("correct `scope` of `providers.plain`"), "{text}");
     world.has_nothing_of(PIA);
+}
+
+/// Signs out, and returns the refresh token that the provider was asked to revoke.
+fn signed_out(world: &World, provider: &ProviderHandle, login: &str, title: &str) -> String {
+    let (code, text) = world.run(&["logout", login, "--yes"]);
+    assert!(code == 0 && text.contains(&format!("{title} has revoked the refresh token.\n")), "{text}");
+    assert!(!text.contains("stays valid"), "{text}");
+    let asked = provider.last_request("/revoke").unwrap();
+    assert_eq!(asked.parameter("token_type_hint"), Some("refresh_token"), "{asked:?}");
+    world.has_nothing_of(login);
+    asked.parameter("token").unwrap().to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn logout_revokes_the_refresh_token_at_the_provider() {
+    const OF_PLAIN: &str = "scope: mail offline_access\n    revoke_url: '{plain}/revoke'\n    \
+                            client_secret: [wrong-secret, plain-secret]\n    client_authentication: basic";
+    let world = World::with_plain("common", OF_PLAIN).await;
+    world.plain.set_client_authentication(ClientAuthentication::Basic);
+    for (login, title) in [(GUS, "Google"), (PIA, "plain")] {
+        let (code, text) = world.by_code(&[login], as_user(login)).await;
+        assert_eq!(code, 0, "{text}");
+        let provider: &ProviderHandle = if login == GUS { &world.google } else { &world.plain };
+        let password = shown(&text);
+        {
+            let _service = world.serve();
+            world.opens(login, &password);
+        }
+        let token = signed_out(&world, provider, login, title);
+        assert!(!provider.has_sign_in(&token), "{title} takes the token no more");
+    }
+    assert!(world.plain.last_request("/revoke").unwrap().has_basic);
+    assert_eq!(world.sandbox.foreign_tokens(), []);
+
+    // A token that is gone already is no reason to complain.
+    let (code, text) = world.by_code(&[GUS], as_user(GUS)).await;
+    assert_eq!(code, 0, "{text}");
+    world.google.end_sign_ins(GUS);
+    signed_out(&world, &world.google, GUS, "Google");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn logout_without_revocation_removes_the_sign_in_and_says_what_is_left_to_do() {
+    const OF_PLAIN: &str = "scope: mail offline_access\n    revoke_url: '{plain}/revoke'\n    \
+                            client_secret: {file: secret}";
+    let by_hand = format!(
+        "The refresh token stays valid until you revoke it: in the settings of `{PIA}` at plain, remove the access of \
+         this application."
+    );
+    let world = World::with_plain("common", OF_PLAIN).await;
+    world.plain.set_client_authentication(ClientAuthentication::Form);
+    for (manner, secret, why) in [
+        (Some(Manner::ServerError), Some("plain-secret"), "plain answered with status `503`"),
+        (Some(Manner::Html), Some("plain-secret"), "(status `200`) cannot be used: not JSON"),
+        (None, Some("wrong-secret"), "plain refused the revocation request with `invalid_client`"),
+        (None, None, "the configuration cannot be read with its secrets: `secret` cannot be read"),
+    ] {
+        world.directory.write("secret", "plain-secret");
+        let (code, text) = world.by_code(&[PIA], as_user(PIA)).await;
+        assert_eq!(code, 0, "{text}");
+        world.plain.set_manners(manner.as_slice());
+        match secret {
+            Some(secret) => _ = world.directory.write("secret", secret),
+            None => std::fs::remove_file(world.directory.file("secret")).unwrap(),
+        }
+        let (code, text) = world.run(&["logout", PIA, "--yes"]);
+        assert!(code == 0 && text.starts_with("Removed the sign-in"), "{why}: {text}");
+        assert!(text.contains(&format!("{by_hand} Gatepost could not revoke it: ")) && text.contains(why), "{text}");
+        assert!(!text.contains("has revoked"), "{text}");
+        world.plain.set_manners(&[]);
+        world.directory.write("secret", "plain-secret");
+        world.has_nothing_of(PIA);
+    }
+    // Without `revoke_url` nobody is asked.
+    let world = World::new("common").await;
+    let (code, text) = world.by_code(&[PIA], as_user(PIA)).await;
+    assert_eq!(code, 0, "{text}");
+    let (code, text) = world.run(&["logout", PIA, "--yes"]);
+    assert!(code == 0 && text.contains(&format!("{by_hand}\n")), "{text}");
+    assert!(world.plain.last_request("/revoke").is_none());
 }

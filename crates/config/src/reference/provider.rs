@@ -63,7 +63,12 @@ pub(super) const PROVIDER: &Block = &Block {
                     Nothing,
                     "Device authorization endpoint, for `grant: device_code`.",
                 ),
-                Key::new("revoke_url", Kind::Text(HTTPS), Means("by the preset"), "Revocation endpoint."),
+                Key::new(
+                    "revoke_url",
+                    Kind::Text(HTTPS),
+                    Means("by the preset"),
+                    "Revocation endpoint, for `gatepost logout`.",
+                ),
                 Key::new(
                     "issuer",
                     Kind::Text(HTTPS),

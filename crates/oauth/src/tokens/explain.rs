@@ -23,6 +23,10 @@ use gatepost_store::{SignInRefused, StoreError};
 /// figure, and administrators report half an hour to two hours.
 pub const JUST_GRANTED: &str = "If that was granted only now, wait: Exchange Online takes up to two hours to see it";
 
+/// What was asked of another provider, for messages.
+const TOKEN_REQUEST: &str = "token request";
+const REVOCATION_REQUEST: &str = "revocation request";
+
 /// A bug in Gatepost ended the login.
 pub fn own_fault() -> Failure {
     Failure::new(Cause::InternalError, "an error inside Gatepost ended the login")
@@ -118,10 +122,10 @@ pub(super) fn sign_in_unreadable(error: &StoreError) -> Failure {
 pub fn of(error: &FetchError, ask: &TokenRequest) -> Failure {
     match error {
         FetchError::Refused(error) => match ask.application.issuer.provider() {
-            Some(provider) => refused_by(error, provider),
+            Some(provider) => refused_by(error, provider, TOKEN_REQUEST),
             None => told(error, Named::of(error, ask.into())),
         },
-        other => fetch_of(other, &ask.application),
+        other => fetch_of(other, &ask.application, TOKEN_REQUEST),
     }
 }
 
@@ -129,20 +133,28 @@ pub fn of(error: &FetchError, ask: &TokenRequest) -> Failure {
 pub fn of_application(error: &FetchError, application: &Application, tenant: &str, scope: &str) -> Failure {
     match error {
         FetchError::Refused(error) => refused(error, application, tenant, scope),
-        other => fetch_of(other, application),
+        other => fetch_of(other, application, TOKEN_REQUEST),
+    }
+}
+
+/// Why the refresh token of a sign-in was not revoked.
+pub fn revocation(error: &FetchError, application: &Application) -> Failure {
+    match (error, application.issuer.provider()) {
+        (FetchError::Refused(error), Some(provider)) => refused_by(error, provider, REVOCATION_REQUEST),
+        _ => fetch_of(error, application, REVOCATION_REQUEST),
     }
 }
 
 /// Why Entra refused an application, before there is a grant.
 pub fn refused(error: &OauthError, application: &Application, tenant: &str, scope: &str) -> Failure {
     match application.issuer.provider() {
-        Some(provider) => refused_by(error, provider),
+        Some(provider) => refused_by(error, provider, TOKEN_REQUEST),
         None => told(error, Named::of(error, Asked { application, tenant, scope, grant: None })),
     }
 }
 
 /// Why another provider than Microsoft refused, by the classes of RFC 6749.
-fn refused_by(error: &OauthError, provider: &Provider) -> Failure {
+fn refused_by(error: &OauthError, provider: &Provider, request: &str) -> Failure {
     let title = &provider.title;
     let (cause, meaning) = match error.class {
         Class::GrantExpired | Class::SignInNeeded | Class::WrongPassword => {
@@ -157,7 +169,7 @@ fn refused_by(error: &OauthError, provider: &Provider) -> Failure {
     };
     let said = error.sentence.as_ref().map_or(String::new(), |said| format!(" It says \"{said}\""));
     let failure =
-        Failure::new(cause, format!("{title} refused the token request with `{}`: {meaning}.{said}", error.error))
+        Failure::new(cause, format!("{title} refused the {request} with `{}`: {meaning}.{said}", error.error))
             .coded(error.error.clone());
     match error.class {
         Class::Administrator | Class::Malformed => failure.to_do(format!(
@@ -169,7 +181,7 @@ fn refused_by(error: &OauthError, provider: &Provider) -> Failure {
 }
 
 /// Why there is no token, by the name of who gives none.
-fn fetch_of(error: &FetchError, application: &Application) -> Failure {
+fn fetch_of(error: &FetchError, application: &Application, request: &str) -> Failure {
     let Some(provider) = application.issuer.provider() else { return fetch(error) };
     let Provider { title, name, .. } = &**provider;
     match error {
@@ -186,7 +198,7 @@ fn fetch_of(error: &FetchError, application: &Application) -> Failure {
         ),
         FetchError::Unclear { status, why } => Failure::new(
             Cause::ProviderRefused,
-            format!("the answer of {title} to the token request (status `{status}`) cannot be used: {why}"),
+            format!("the answer of {title} to the {request} (status `{status}`) cannot be used: {why}"),
         )
         // As with Entra, a portal or filter may have answered in its place, which passes.
         .answered(Refusal::Unavailable)
@@ -238,6 +250,9 @@ pub fn fetch(error: &FetchError) -> Failure {
         FetchError::Identity(error) => identity(error),
         FetchError::NoDeviceCodes => {
             Failure::new(Cause::ProviderRefused, "the provider has no sign-in by device code (no `device_url`)")
+        }
+        FetchError::NoRevocation => {
+            Failure::new(Cause::ProviderRefused, "the provider has no revocation endpoint (no `revoke_url`)")
         }
         FetchError::QueueFull | FetchError::NoTurn => {
             Failure::new(Cause::TokenQueueFull, "too many token requests are waiting")

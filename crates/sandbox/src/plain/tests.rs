@@ -159,7 +159,14 @@ async fn a_device_and_a_revocation_follow_their_rfcs() {
         ask(&sandbox, &format!("{base}/revoke"), Some(&[("client_id", "gatepost"), ("token", token)])).await.status
     };
     assert_eq!(revoke("unknown").await, 200, "RFC 7009 §2.2");
+    // Only the client itself takes back what it was given.
+    for client in [&[("client_id", "other")][..], &[("client_id", "gatepost"), ("client_secret", "wrong")], &[]] {
+        let form: Vec<_> = client.iter().copied().chain([("token", refresh_token)]).collect();
+        let status = ask(&sandbox, &format!("{base}/revoke"), Some(&form)).await.status;
+        assert!((400..=401).contains(&status) && plain.has_sign_in(refresh_token), "{client:?}: {status}");
+    }
     assert_eq!(revoke(refresh_token).await, 200);
+    assert!(!plain.has_sign_in(refresh_token));
     assert_eq!(refresh(&sandbox, &plain, refresh_token).await.refusal().1, "invalid_grant");
     assert_eq!(ask(&sandbox, &format!("{base}/revoke"), Some(&[("token", "x")])).await.status, 400);
 }

@@ -181,6 +181,9 @@ pub(super) fn revoke(
     state: &ProviderState,
     asking: &Asking,
 ) -> Answer {
+    if let Some(name) = &asking.repeated {
+        return Refusal::new("invalid_request", format!("The parameter {name} is repeated.")).answer();
+    }
     if let Err(refusal) = check_client(settings, asking) {
         return refusal.answer();
     }

@@ -102,6 +102,12 @@ impl ProviderHandle {
         self.with(|state| state.grants.end_all_of(address));
     }
 
+    /// Whether a refresh token is one of a sign-in that nothing has ended.
+    pub fn has_sign_in(&self, refresh_token: &str) -> bool {
+        let number = |state: &ProviderState| state.grants.sign_in_of(refresh_token).map(|(number, _)| number);
+        self.with(|state| number(state).is_some_and(|number| !state.grants.has_ended(number)))
+    }
+
     /// What a person is told in place of a token, such as
     /// `Some(("invalid_grant", "reauth related error (invalid_rapt)"))`; `None` ends it.
     pub fn set_refusal(&self, address: &str, refusal: Option<(&str, &str)>) {
