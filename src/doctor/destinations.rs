@@ -14,7 +14,7 @@ use gatepost_proto::http::rules::HttpService;
 /// How a service is asked.
 #[derive(Clone)]
 pub(super) enum Door {
-    /// A mail server.
+    /// Mail servers, of which each account has one.
     Mail(Arc<MailServers>),
     /// EWS.
     Ews(Arc<Gateway>),
@@ -37,7 +37,7 @@ impl Destination {
     /// Host and port, for people.
     pub(super) fn place(&self) -> String {
         match &self.door {
-            Door::Mail(target) => mail_place(target),
+            Door::Mail(servers) => mail_place(servers.own()),
             Door::Ews(gateway) => gateway.config.origin.to_string(),
             Door::Graph(graph) => graph.origin().to_string(),
         }
@@ -106,11 +106,11 @@ pub(super) fn destinations(facts: &Facts) -> Vec<Destination> {
     for service in &facts.services {
         let name = &service.listener.name;
         match &service.serving {
-            Backend::Relay(target) => add(Door::Mail(Arc::clone(target)), access(target), name, false),
+            Backend::Relay(servers) => add(Door::Mail(Arc::clone(servers)), access(servers), name, false),
             Backend::Submission(ways) => {
                 let deliver = ways.config.deliver;
-                if let Some(target) = &ways.smtp {
-                    add(Door::Mail(Arc::clone(target)), access(target), name, deliver == Deliver::Auto);
+                if let Some(servers) = &ways.smtp {
+                    add(Door::Mail(Arc::clone(servers)), access(servers), name, deliver == Deliver::Auto);
                 }
                 if deliver != Deliver::Smtp {
                     let graph = Door::Graph(Arc::clone(&ways.graph));
@@ -136,6 +136,6 @@ pub(super) fn destinations(facts: &Facts) -> Vec<Destination> {
     all
 }
 
-fn access(target: &Target) -> MailAccess {
-    MailAccess::from(&target.upstream)
+fn access(servers: &MailServers) -> MailAccess {
+    MailAccess::from(&servers.own().upstream)
 }

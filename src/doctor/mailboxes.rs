@@ -170,9 +170,9 @@ async fn open(facts: &Facts, order: &Order, visit: &Visit, most: Duration) -> (S
     let opened = |found: String| (Step::ok(HERE, &*subject, format!("{name}: {found}")), Answer::Opened);
     let failed = |failure: &Failure| (named(Step::failed(HERE, &*subject, failure), name), answer_of(failure.cause));
     match &visit.destination.door {
-        Door::Mail(target) => {
-            let probe = MailboxProbe { shared: &facts.shared, target, end };
-            let message = order.send.as_ref().filter(|_| target.upstream.protocol == MailProtocol::Smtp);
+        Door::Mail(servers) => {
+            let probe = MailboxProbe { shared: &facts.shared, servers, end };
+            let message = order.send.as_ref().filter(|_| servers.protocol() == MailProtocol::Smtp);
             let message = message.map(|to| message_of(&visit.admission.bearer.user, to));
             match probe.open(visit.admission.clone(), message.as_ref()).await {
                 Ok(found) => opened(found),

@@ -150,7 +150,8 @@ async fn connect(facts: &Facts, destination: &Destination) -> Result<(), Failure
     let most = limits.connect.max(limits.connect_via_proxy);
     let connecting = async {
         match (&destination.door, destination.origin()) {
-            (Door::Mail(target), _) => {
+            (Door::Mail(servers), _) => {
+                let target = servers.own();
                 let learned = facts.shared.opener.learn(target).await;
                 learned.map(drop).map_err(|error| error.failure(&target.upstream))
             }

@@ -50,7 +50,7 @@ const REFUSALS_TOLD: u32 = 20;
 pub(super) async fn serve(
     shared: Arc<SessionContext>,
     service: Arc<ListenerState>,
-    target: Arc<MailServers>,
+    servers: Arc<MailServers>,
     socket: TcpStream,
     peer: SocketAddr,
     mut place: ConnectionPermit,
@@ -60,7 +60,7 @@ pub(super) async fn serve(
     let subject = Box::new(ConnectionInfo::new(&service.listener.name, peer));
     // Boxed, so that the memory of the login is freed while the relay is idle.
     let visit = shared.penalties.visit(peer.ip());
-    let destination = Relay { shared: &shared, target: &target, service: &service, source: peer.ip() };
+    let destination = Relay { shared: &shared, servers: &servers, service: &service, source: peer.ip() };
     let login =
         Login { shared: &shared, service: &service, subject: &subject, visit: &visit, destination: &destination };
     let entered = Box::pin(login.run(socket)).await;
@@ -69,7 +69,7 @@ pub(super) async fn serve(
     let Accepted { whose, brings: Established { stream: upstream, authenticated, mut of_mailbox }, .. } = accepted;
     place.logged_in();
     let limits = RelayLimits {
-        idle: match target.upstream.protocol {
+        idle: match servers.protocol() {
             MailProtocol::Imap => shared.limits.imap_idle,
             MailProtocol::Pop3 => shared.limits.pop3_idle,
             MailProtocol::Smtp => shared.limits.smtp_idle,
@@ -82,7 +82,7 @@ pub(super) async fn serve(
     let (drain, memory) = (Arc::clone(&shared.drain), Arc::clone(&shared.memory));
     drop(shared);
     let (client, upstream) = (stream.into_side(), upstream.into_side());
-    let lull = QuiescenceDetector::after_login(target.upstream.protocol);
+    let lull = QuiescenceDetector::after_login(servers.protocol());
     let mut relay = relay(client, upstream, leftovers, authenticated.into_leftovers(), limits).with_detector(lull);
     let mut ended = pin!(async {
         match &whose.device {
@@ -93,7 +93,7 @@ pub(super) async fn serve(
     let mut turn = pin!(drain.next_slot());
     let mut left = false;
     // Boxed, because few sessions are SMTP.
-    let mut verdicts = (target.upstream.protocol == MailProtocol::Smtp)
+    let mut verdicts = (servers.protocol() == MailProtocol::Smtp)
         .then(|| Box::new(Verdicts { journal: &journal, subject: &subject, whose: &whose, told: 0 }));
     let report = loop {
         let asked = of_mailbox.asked_to_yield();
@@ -126,7 +126,7 @@ pub(super) async fn serve(
         }
     };
     if let (End::Upstream | End::UpstreamBroke(_), Some(pause)) = (&report.end, relay.pause()) {
-        memory.pause(target.upstream.protocol, of_mailbox.mailbox(), pause);
+        memory.pause(servers.protocol(), of_mailbox.mailbox(), pause);
     }
     drop(of_mailbox);
     let ending =
@@ -182,7 +182,7 @@ fn established(
 /// Logs clients in at a mail server.
 struct Relay<'a> {
     shared: &'a SessionContext,
-    target: &'a MailServers,
+    servers: &'a MailServers,
     service: &'a ListenerState,
     source: IpAddr,
 }
@@ -191,17 +191,17 @@ impl LoginHandler for Relay<'_> {
     type LoggedInAs = Established;
 
     fn protocol(&self) -> MailProtocol {
-        self.target.upstream.protocol
+        self.servers.protocol()
     }
 
     fn announced(&self) -> Arc<Capabilities> {
-        self.target.announced()
+        self.servers.announced()
     }
 
     async fn decide(&self, credentials: &Arc<Credentials>, end: Instant) -> Result<Accepted<Established>, Failure> {
         match &**credentials {
             Credentials::Token(bearer) => {
-                let target = self.shared.server_of_owner(self.target, bearer)?;
+                let target = self.shared.server_of_owner(self.servers, bearer)?;
                 let ask = async {
                     let claimant = Claimant::Token(self.source);
                     let signed_in = self.shared.sign_in(target, claimant, bearer.clone(), end).await;
@@ -215,7 +215,7 @@ impl LoginHandler for Relay<'_> {
                 Ok(established(stream, authenticated, of_mailbox, whose, "of the client"))
             }
             Credentials::Password { login, acting_as, password } => {
-                let target = self.target;
+                let servers = self.servers;
                 let protocol = self.service.listener.protocol;
                 let request = LoginRequest {
                     login,
@@ -226,13 +226,13 @@ impl LoginHandler for Relay<'_> {
                     resource: Resource::Exchange,
                 };
                 let authenticator = &self.shared.authenticator;
-                let admit = || authenticator.admit(request, min_token_lifetime_at(&target.upstream));
+                let admit = || authenticator.admit(request, min_token_lifetime_at(&servers.own().upstream));
                 let admission = admit().await?;
                 // Taken after the password was verified, so that a client that cannot log in takes
                 // no permit.
                 let place = self.place(&admission.bearer.user).await?;
                 let sign_in = |admission: &AuthorizedLogin| {
-                    self.shared.sign_in_as(target, admission, &admission.bearer.user, &place, end)
+                    self.shared.sign_in_as(servers, admission, &admission.bearer.user, &place, end)
                 };
                 let signed_in = with_fresh_token(authenticator, admission, admit, sign_in).await?;
                 let (admission, (stream, authenticated)) = signed_in.map_err(|refused| refused.failure)?;

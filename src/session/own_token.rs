@@ -62,7 +62,7 @@ impl SessionContext {
             Tenant::Common => TokenClaims::of(&bearer.token).is_none(),
             _ => false,
         });
-        servers.of(issuer, is_personal).map_err(|error| error.failure(&servers.upstream))
+        servers.of(issuer, is_personal).map_err(|error| error.failure(&servers.own().upstream))
     }
 
     /// Has the token judged by Microsoft Graph.

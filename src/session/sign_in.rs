@@ -66,7 +66,7 @@ impl SessionContext {
         async move {
             let target = match servers.of(holder.issuer(), is_personal) {
                 Ok(target) => target,
-                Err(error) => return Err(NotSignedIn::new(error, &servers.upstream, &holder)),
+                Err(error) => return Err(NotSignedIn::new(error, &servers.own().upstream, &holder)),
             };
             let signed_in = self.sign_in(target, claimant, holder.bearer().clone(), end).await;
             signed_in.map_err(|error| NotSignedIn::new(error, &target.upstream, &holder))

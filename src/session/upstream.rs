@@ -2,7 +2,6 @@
 //! capabilities.
 
 use std::io;
-use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,7 +13,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::login::own_token::Judge;
 use gatepost_config::{Issuer, Limits, OtherAccounts, Upstream, UpstreamTls};
-use gatepost_core::protocol::Protocol;
+use gatepost_core::protocol::{MailProtocol, Protocol};
 use gatepost_net::dial::Dialer;
 use gatepost_net::error::DialError;
 use gatepost_net::rate_limiter::{QueueFull, RateLimiter};
@@ -66,8 +65,7 @@ impl Target {
     }
 }
 
-/// The mail servers to which the accounts of one listener lead. The listener's own is the one that
-/// clients are told about before their login.
+/// The mail servers to which the accounts of one listener lead, all of one protocol.
 pub struct MailServers {
     own: Arc<Target>,
     others: Vec<(OtherAccounts, Arc<Target>)>,
@@ -77,6 +75,27 @@ impl MailServers {
     /// Creates the servers of a listener.
     pub fn new(own: Arc<Target>, others: Vec<(OtherAccounts, Arc<Target>)>) -> Self {
         Self { own, others }
+    }
+
+    /// Returns the listener's own server, to which all accounts lead that have no other.
+    pub fn own(&self) -> &Arc<Target> {
+        &self.own
+    }
+
+    /// Returns the protocol, which is the same for all of them.
+    pub fn protocol(&self) -> MailProtocol {
+        self.own.upstream.protocol
+    }
+
+    /// Returns what clients are told before the login, when nobody knows whose account it will be:
+    /// what all of the servers announce.
+    pub fn announced(&self) -> Arc<Capabilities> {
+        let own = self.own.announced();
+        if self.others.is_empty() {
+            return own;
+        }
+        let others: Vec<Arc<Capabilities>> = self.others.iter().map(|(_, target)| target.announced()).collect();
+        Arc::new(others.iter().fold((*own).clone(), |common, other| common.in_common_with(other)))
     }
 
     /// Whether all accounts are led to the same servers.
@@ -99,15 +118,6 @@ impl MailServers {
             None if is_personal => Ok(find(&OtherAccounts::Personal).unwrap_or(&self.own)),
             None => Ok(&self.own),
         }
-    }
-}
-
-/// The listener's own server stands for all of them where no account is known.
-impl Deref for MailServers {
-    type Target = Target;
-
-    fn deref(&self) -> &Target {
-        &self.own
     }
 }
 
@@ -296,7 +306,6 @@ mod tests {
 
     use super::*;
     use gatepost_config::{Cloud, Entra, Provider, Tenant};
-    use gatepost_core::protocol::MailProtocol;
     use gatepost_proto::mail::TokenExchange;
 
     fn target(host: &str) -> Arc<Target> {
@@ -327,6 +336,24 @@ mod tests {
             domains: Vec::new(),
             hosts: Vec::new(),
         }))
+    }
+
+    #[test]
+    fn before_the_login_clients_are_told_what_all_servers_have() {
+        let announce = |of: &Arc<Target>, entries: &[&str]| {
+            of.announce(Capabilities(entries.iter().map(|&entry| entry.to_owned()).collect()));
+        };
+        let (own, google) = (target("smtp.office365.com"), target("smtp.gmail.com"));
+        announce(&own, &["SIZE 157286400", "DSN", "8BITMIME"]);
+        announce(&google, &["SIZE 35882577", "8BITMIME", "SMTPUTF8"]);
+        let alone = MailServers::new(Arc::clone(&own), Vec::new());
+        assert!(Arc::ptr_eq(&alone.announced(), &own.announced()));
+        let others = vec![(OtherAccounts::Provider("google".to_owned()), Arc::clone(&google))];
+        let servers = MailServers::new(own, others);
+        assert_eq!(servers.announced().0, ["SIZE 35882577", "8BITMIME"]);
+        // What a server has learned to do since counts at once.
+        announce(&google, &["SIZE 35882577", "8BITMIME", "DSN"]);
+        assert_eq!(servers.announced().0, ["SIZE 35882577", "DSN", "8BITMIME"]);
     }
 
     #[test]

@@ -50,8 +50,8 @@ pub(crate) struct Message {
 pub(crate) struct MailboxProbe<'a> {
     /// What sessions share.
     pub(crate) shared: &'a SessionContext,
-    /// The server.
-    pub(crate) target: &'a MailServers,
+    /// The servers, of which the account has one.
+    pub(crate) servers: &'a MailServers,
     /// When all of it ends.
     pub(crate) end: Instant,
 }
@@ -64,14 +64,14 @@ impl MailboxProbe<'_> {
     /// # Errors
     /// [`Unopened`].
     pub(crate) async fn open(&self, admission: AuthorizedLogin, message: Option<&Message>) -> Result<String, Unopened> {
-        let protocol = Protocol::from(self.target.upstream.protocol);
+        let protocol = Protocol::from(self.servers.protocol());
         let mailbox = admission.bearer.user.clone();
         let place = self.shared.places.try_acquire(protocol, &mailbox).ok_or(Unopened::Occupied)?;
         let login = admission.login.clone();
         let authenticator = &self.shared.authenticator;
         let fetch = || again(authenticator, &login);
         let sign_in =
-            |admission: &AuthorizedLogin| self.shared.sign_in_as(self.target, admission, &mailbox, &place, self.end);
+            |admission: &AuthorizedLogin| self.shared.sign_in_as(self.servers, admission, &mailbox, &place, self.end);
         let signed_in = match admission.account.grant {
             // Another token needs the user's password again, which counts if Entra rejects it.
             Grant::Password => sign_in(&admission).await,
@@ -81,7 +81,7 @@ impl MailboxProbe<'_> {
             }
         };
         let (stream, authenticated) = signed_in.map_err(|error| Unopened::Failed(error.failure))?;
-        match self.target.upstream.protocol {
+        match self.servers.protocol() {
             MailProtocol::Imap => self.imap(stream, authenticated).await,
             MailProtocol::Pop3 => self.pop3(stream, authenticated).await,
             MailProtocol::Smtp => self.smtp(stream, authenticated, &mailbox, message).await,

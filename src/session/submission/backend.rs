@@ -18,7 +18,7 @@ use gatepost_store::queue::Queue;
 pub struct SubmissionBackend {
     /// The configuration.
     pub config: Config,
-    /// The mail server, unless everything goes through Graph.
+    /// The mail servers, unless everything goes through Graph.
     pub smtp: Option<Arc<MailServers>>,
     /// Microsoft Graph.
     pub graph: Arc<GraphClient>,
@@ -74,7 +74,7 @@ impl SubmissionBackend {
     /// that of the route with the largest limit, because the route is known when a message begins.
     pub(super) fn extensions(&self, limits: &Limits) -> Extensions {
         let most = limits.message_bytes as u64;
-        let announced = self.smtp.as_ref().map(|target| target.announced());
+        let announced = self.smtp.as_ref().map(|servers| servers.announced());
         match (self.config.deliver, announced) {
             (Deliver::Graph, _) | (_, None) => {
                 // A message with such addresses is UTF-8 on every route (RFC 6532).

@@ -201,13 +201,13 @@ impl<'a> DeliveryRouter<'a> {
 
     /// Prepares a route for a message of the admitted mailbox, for which there is time until `end`.
     async fn route(&self, admitted: Admitted, end: Instant) -> Result<(Admitted, DeliveryRoute), Failure> {
-        let Some(target) = &self.ways.smtp else { return self.through_graph(admitted).await };
+        let Some(servers) = &self.ways.smtp else { return self.through_graph(admitted).await };
         if self.ways.config.deliver == Deliver::Smtp {
-            return self.by_smtp(target, admitted, end).await.map_err(|(_, error)| error);
+            return self.by_smtp(servers, admitted, end).await.map_err(|(_, error)| error);
         }
         let (mailbox, is_proved) = (admitted.bearer.user.clone(), admitted.admission.is_some());
         if !self.ways.fallback.lead_through_graph(&mailbox) {
-            match self.by_smtp(target, admitted, end).await {
+            match self.by_smtp(servers, admitted, end).await {
                 Ok(ready) => {
                     self.ways.fallback.forget(&mailbox);
                     return Ok(ready);
@@ -251,7 +251,7 @@ impl<'a> DeliveryRouter<'a> {
     async fn admit(&self, resource: Resource) -> Result<Admitted, Failure> {
         let authenticator = &self.shared.authenticator;
         let min_token_lifetime = match (&self.ways.smtp, resource) {
-            (Some(target), Resource::Exchange) => min_token_lifetime_at(&target.upstream),
+            (Some(servers), Resource::Exchange) => min_token_lifetime_at(&servers.own().upstream),
             _ => min_token_lifetime(Protocol::Smtp),
         };
         let credentials = match &self.sender {
@@ -323,15 +323,15 @@ impl<'a> DeliveryRouter<'a> {
     /// Signs in at the mail server. An error says whether SMTP is unavailable for a while.
     async fn by_smtp(
         &self,
-        target: &MailServers,
+        servers: &MailServers,
         admitted: Admitted,
         end: Instant,
     ) -> Result<(Admitted, DeliveryRoute), (Option<SmtpUnavailable>, Failure)> {
         let Admitted { bearer, admission } = admitted;
-        let Some(admission) = admission else { return self.by_smtp_with_own(target, bearer, end).await };
+        let Some(admission) = admission else { return self.by_smtp_with_own(servers, bearer, end).await };
         let mailbox = bearer.user;
         let place = self.place(Protocol::Smtp, &mailbox).await.map_err(|failure| (None, failure))?;
-        let sign_in = |admission: &AuthorizedLogin| self.shared.sign_in_as(target, admission, &mailbox, &place, end);
+        let sign_in = |admission: &AuthorizedLogin| self.shared.sign_in_as(servers, admission, &mailbox, &place, end);
         let admit = async || {
             // Whoever sends with an account's token has one again.
             self.admit(Resource::Exchange).await?.admission.ok_or_else(own_fault)

@@ -545,3 +545,41 @@ async fn services_that_only_microsoft_has_refuse_the_accounts_of_others() {
     }
     of.nothing_strayed();
 }
+
+/// What a client is told before its login.
+async fn announced(of: &Providers, protocol: MailProtocol) -> String {
+    let mut client = of.world.client(protocol).await;
+    client.heard.clear();
+    match protocol {
+        Imap => client.ask("a CAPABILITY", "a OK").await,
+        Pop3 => client.ask("CAPA", ".").await,
+        Smtp => client.ask("EHLO client.example", "250 ").await,
+    };
+    String::from_utf8(client.heard).unwrap()
+}
+
+/// Nobody knows then whose account it will be, and a client keeps what it was told.
+#[tokio::test]
+async fn before_the_login_a_client_is_told_what_all_servers_have() {
+    let of = Providers::new().await;
+    for (protocol, common, of_some) in [
+        // Google takes the smallest messages.
+        (
+            Smtp,
+            &["SIZE 35882577\r\n", "PIPELINING", "8BITMIME", "CHUNKING"][..],
+            &["DSN", "BINARYMIME", "SMTPUTF8"][..],
+        ),
+        (Pop3, &["TOP\r\n", "UIDL\r\n"], &["EXPIRE"]),
+        (Imap, &[" IMAP4rev1", " IDLE"], &["UIDPLUS", "MOVE", "QUOTA", "UNSELECT", "NAMESPACE"]),
+    ] {
+        wait::until("all servers were asked", async || {
+            let told = announced(&of, protocol).await;
+            common.iter().all(|it| told.contains(it)) && !of_some.iter().any(|it| told.contains(it))
+        })
+        .await;
+    }
+    // After the login it is the account's own server that counts.
+    let password = of.ready(GUS).await;
+    let reply = of.world.reply(Imap, GUS, &password).await;
+    assert!(reply.contains("APPENDLIMIT=35651584") && reply.contains("UIDPLUS"), "{reply}");
+}
