@@ -189,13 +189,14 @@ impl Credentials {
         order
     }
 
-    /// Remembers that Entra took this credential, which was not the first in the order.
+    /// Remembers that the server took this credential, which was not the first in the order.
     pub fn taken(&self, ask: &TokenRequest, choice: Choice) {
         self.preferred.insert(preference_key(ask), choice);
         tracing::info!(
             client_id = ask.application.client_id,
             ?choice,
-            "Entra takes another credential of the application than before, which serves from now on"
+            "{} takes another credential of the application than before, which serves from now on",
+            ask.application.issuer.title()
         );
     }
 

@@ -22,7 +22,6 @@ use crate::response::{self, DeviceAuthorization, Granted, NotGranted};
 use crate::retry::{self, Admission, Breaker};
 use crate::server;
 use crate::token::Token;
-use crate::token_key;
 use crate::tokens::explain;
 use gatepost_config::{Application, Credential, Limits};
 use gatepost_core::clock::{Clock, Moment, system_time};
@@ -252,34 +251,38 @@ impl TokenSource {
         scope: &str,
     ) -> Result<(Moment, DeviceAuthorization), FetchError> {
         let turn = Turn { probe: false, deadline: Instant::now() + self.total() };
-        let proof = self.proof_of_device(application, tenant, scope, turn.deadline).await?;
-        let request = grant::device_authorization_request(application, tenant, scope, &proof);
+        let ask = TokenRequest::of_application(application, tenant, scope);
+        // Entra takes a device for a public client.
+        if application.issuer.provider().is_none() {
+            return self.authorize_device_with(&ask, &ClientProof::None, turn).await;
+        }
+        // The application proves itself as at the token endpoint (RFC 8628 §3.1).
+        let mut choosing = self.choose(&ask);
+        while let Some(choice) = choosing.next() {
+            let result = match self.proof(&ask, choice, turn.deadline).await {
+                Ok(proof) => self.authorize_device_with(&ask, &proof, turn).await,
+                Err(error) => Err(error),
+            };
+            if let Some(result) = choosing.settle(result) {
+                return result;
+            }
+        }
+        Err(choosing.failure())
+    }
+
+    async fn authorize_device_with(
+        &self,
+        ask: &TokenRequest,
+        proof: &ClientProof,
+        turn: Turn,
+    ) -> Result<(Moment, DeviceAuthorization), FetchError> {
+        let request = grant::device_authorization_request(&ask.application, &ask.tenant, &ask.scope, proof);
         let request = request.ok_or(FetchError::NoDeviceCodes)?;
-        let dialect = server::of(application).dialect();
-        let key = token_key::of_throttle(application, tenant, scope);
-        self.attempt(&request, DEVICE_CODE, &key, turn, false, |status, body| {
+        let dialect = server::of(&ask.application).dialect();
+        self.attempt(&request, DEVICE_CODE, &ask.throttle_key(), turn, false, |status, body| {
             response::parse_device(status, body, dialect)
         })
         .await
-    }
-
-    /// The application proves itself as at the token endpoint (RFC 8628 §3.1), except to Entra, which
-    /// takes a device for a public client.
-    async fn proof_of_device(
-        &self,
-        application: &Arc<Application>,
-        tenant: &str,
-        scope: &str,
-        deadline: Instant,
-    ) -> Result<ClientProof, FetchError> {
-        if application.issuer.provider().is_none() {
-            return Ok(ClientProof::None);
-        }
-        let ask = TokenRequest::of_application(application, tenant, scope);
-        match self.credentials.order(&ask).into_iter().next() {
-            Some(choice) => self.proof(&ask, choice, deadline).await,
-            None => Ok(ClientProof::None),
-        }
     }
 
     async fn send_with(&self, ask: &TokenRequest, choice: Choice, turn: Turn) -> Result<Issued, FetchError> {

@@ -4,9 +4,9 @@ use url::Url;
 use super::*;
 use crate::aadsts::Class;
 use crate::endpoint::Exchange;
-use crate::fake::{FakeEndpoint, Reply};
+use crate::fake::{FakeEndpoint, PATH, Reply, provider_application};
 use crate::grant::{GrantRequest, Redemption};
-use gatepost_config::{Application, Cloud, NotedSecret, Renewable};
+use gatepost_config::{Application, ClientAuthentication, Cloud, NotedSecret, Renewable};
 use gatepost_core::account::MailAddress;
 use gatepost_core::secret::{AuthorizationCode, ClientSecret, CodeVerifier, DeviceCode, RefreshToken};
 
@@ -254,4 +254,33 @@ async fn a_request_that_gets_no_turn_in_time_is_told_so() {
     tokio::task::yield_now().await;
     assert_eq!(source.fetch(&ask("b"), true).await.unwrap_err(), FetchError::NoTurn);
     assert!(first.await.unwrap().is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_device_code_begins_with_the_second_secret_where_the_first_is_refused() {
+    let application = provider_application(ClientAuthentication::Post, &["old", "new"]);
+    let endpoint = FakeEndpoint::new(|form| match (form[PATH].as_str(), form["client_secret"].as_str()) {
+        ("/device", "new") => Reply::Raw(
+            200,
+            None,
+            r#"{"device_code":"d","user_code":"U","verification_uri":"https://login.example/d","expires_in":900}"#,
+        ),
+        ("/token", "new") => Reply::Rotated(3600),
+        _ => Reply::Raw(401, None, r#"{"error":"invalid_client"}"#),
+    });
+    let (source, _) = source(&endpoint, &Limits::default());
+    let (_, begun) = source.authorize_device(&application, "", "mail").await.unwrap();
+    let ask = TokenRequest {
+        application,
+        tenant: "".into(),
+        scope: "mail".into(),
+        grant: GrantRequest::DeviceCode(Arc::new(begun.device_code)),
+    };
+    source.issue(&ask, true).await.unwrap();
+    let secrets: Vec<String> = endpoint.asked().iter().map(|form| form["client_secret"].clone()).collect();
+    assert_eq!(secrets, ["old", "new", "new"], "what was taken is remembered");
+    // With two wrong ones the refusal is told.
+    let application = provider_application(ClientAuthentication::Post, &["old", "older"]);
+    let refused = source.authorize_device(&application, "", "mail").await;
+    assert!(matches!(&refused, Err(FetchError::Refused(error)) if error.error == "invalid_client"), "{refused:?}");
 }
