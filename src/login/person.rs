@@ -123,6 +123,17 @@ pub(crate) fn explain(error: &SignInError, purpose: &Purpose) -> Failure {
         .to_do("use `grant: device_code` for the account"),
         SignInError::Declined => Failure::new(Cause::SignInDeclined, "the sign-in was declined in the browser"),
         SignInError::Expired => Failure::new(Cause::SignInExpired, "nobody signed in before the time was over"),
+        SignInError::NotGranted(missing) => {
+            let (title, scopes) = (application.issuer.title(), missing.join("` and `"));
+            let message =
+                format!("{title} did not grant the scope `{scopes}`, which Gatepost needs to open the mailbox");
+            let failure = Failure::new(Cause::PermissionMissing, message).by(Actor::GatepostAdmin);
+            let of =
+                application.issuer.provider().map_or("microsoft".to_owned(), |of| format!("providers.{}", of.name));
+            failure.to_do(format!(
+                "sign in again, and allow everything on the consent page. If it stays so, correct `scope` of `{of}`"
+            ))
+        }
         SignInError::NoRefreshToken => {
             let title = application.issuer.title();
             let message = format!("{title} gave no refresh token, so the sign-in would end within an hour");

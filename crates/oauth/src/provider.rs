@@ -10,6 +10,17 @@ use crate::sign_in::identity::{Claims, IdTokenProblem, Identity};
 use gatepost_config::{ClientAuthentication, Provider};
 use gatepost_core::account::MailAddress;
 
+/// Scopes that servers leave out of their answers or spell otherwise (Google: `userinfo.email`),
+/// although they were granted. The ID token and the refresh token show that (OpenID Connect Core §5.4
+/// and §11).
+const NOT_LISTED: [&str; 6] = ["openid", "profile", "email", "address", "phone", "offline_access"];
+
+/// Whether two scopes are the same, apart from what servers change: case, and a slash at the end of
+/// an address.
+fn is_same_scope(one: &str, other: &str) -> bool {
+    one.trim_end_matches('/').eq_ignore_ascii_case(other.trim_end_matches('/'))
+}
+
 impl AuthorizationServer for Provider {
     fn token_url(&self, _tenant: &str) -> Url {
         self.token_url.clone()
@@ -34,6 +45,12 @@ impl AuthorizationServer for Provider {
     fn sign_in_scope(&self, scope: &str) -> Vec<(&'static str, String)> {
         // RFC 6749 §3.3: without a scope the server takes its default.
         if scope.is_empty() { Vec::new() } else { vec![("scope", scope.to_owned())] }
+    }
+
+    fn missing_scopes(&self, asked: &str, granted: &str) -> Vec<String> {
+        let has = |scope: &&str| granted.split([' ', ',']).any(|known| is_same_scope(known, scope));
+        let missing = asked.split_ascii_whitespace().filter(|scope| !NOT_LISTED.contains(scope) && !has(scope));
+        missing.map(str::to_owned).collect()
     }
 
     /// A code and a refresh token have the scope that was consented to (RFC 6749 §4.1.3, §6).
@@ -82,6 +99,8 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::fake::provider_application;
+    use gatepost_config::{Cloud, Entra};
 
     fn identity(claims: Value) -> Result<Identity, IdTokenProblem> {
         let provider = Provider {
@@ -100,6 +119,32 @@ mod tests {
             hosts: Vec::new(),
         };
         provider.identity(serde_json::from_value(claims).unwrap(), "")
+    }
+
+    #[test]
+    fn a_scope_that_was_not_granted_is_missing_unless_servers_do_not_list_it() {
+        const GOOGLE: &str = "https://mail.google.com/ openid email";
+        let application = provider_application(ClientAuthentication::Post, &[]);
+        let provider = application.issuer.provider().unwrap();
+        for (asked, granted, missing) in [
+            (GOOGLE, "https://www.googleapis.com/auth/userinfo.email https://mail.google.com/ openid", &[][..]),
+            (GOOGLE, "https://www.googleapis.com/auth/userinfo.email openid", &["https://mail.google.com/"]),
+            (GOOGLE, "https://mail.google.com", &[]),
+            ("imap smtp offline_access", "SMTP", &["imap"]),
+            ("imap smtp", "smtp,imap,more", &[]),
+            ("imap", "imap.readonly", &["imap"]),
+            ("", "anything", &[]),
+        ] {
+            assert_eq!(provider.missing_scopes(asked, granted), missing, "{asked}: {granted}");
+        }
+        // Entra: a spelling of its own, and never `offline_access`.
+        let entra = Entra {
+            authority: Url::parse("https://login.example/").unwrap(),
+            tenant: "t".into(),
+            cloud: Cloud::Worldwide,
+        };
+        let asked = "https://outlook.office.com/IMAP.AccessAsUser.All offline_access";
+        assert!(entra.missing_scopes(asked, "IMAP.AccessAsUser.All").is_empty());
     }
 
     #[test]

@@ -45,6 +45,8 @@ pub struct Granted {
     pub refresh_token: Option<RefreshToken>,
     /// Who signed in, where `openid` was asked for.
     pub id_token: Option<IdToken>,
+    /// The scope of the token (RFC 6749 §5.1); `None` if the server does not say.
+    pub scope: Option<String>,
 }
 
 /// A sign-in by device code that has begun (RFC 8628 §3.2).
@@ -134,6 +136,8 @@ struct Body<'a> {
     refresh_token: Option<String>,
     id_token: Option<String>,
     expires_in: Option<Value>,
+    /// A text, or with some servers a list.
+    scope: Option<Value>,
     device_code: Option<String>,
     #[serde(borrow)]
     user_code: Option<Cow<'a, str>>,
@@ -285,6 +289,7 @@ impl Body<'_> {
             lifetime: Duration::from_secs(seconds.max(60)).min(LONGEST_LIFE),
             refresh_token: self.refresh_token.map(RefreshToken::new),
             id_token: self.id_token.map(IdToken::new),
+            scope: self.scope.as_ref().and_then(scope),
         })
     }
 
@@ -396,6 +401,16 @@ fn without_guid(text: &str) -> Cow<'_, str> {
 
 fn is_between(c: char) -> bool {
     !c.is_ascii_alphanumeric() && c != '-'
+}
+
+/// The scopes with spaces between them. An empty one says nothing.
+fn scope(value: &Value) -> Option<String> {
+    let scope = match value {
+        Value::String(scope) => scope.clone(),
+        Value::Array(scopes) => scopes.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(" "),
+        _ => return None,
+    };
+    (!scope.trim().is_empty()).then_some(scope)
 }
 
 /// RFC 6750 §2.1: letters, digits and `-._~+/`, then any number of `=`.
@@ -524,6 +539,15 @@ mod tests {
         let granted = answered(200, with(r#""refresh_token":"0.AX x~","id_token":"e30.e30.x""#).as_bytes()).unwrap();
         assert_eq!(granted.refresh_token.unwrap().expose(), "0.AX x~");
         assert_eq!(granted.id_token.unwrap().expose(), "e30.e30.x");
+        for (member, scope) in [
+            (r#""scope":"mail openid""#, Some("mail openid")),
+            (r#""scope":["mail","openid"]"#, Some("mail openid")),
+            (r#""scope":"""#, None),
+            (r#""scope":null"#, None),
+            (r#""scope":{}"#, None),
+        ] {
+            assert_eq!(answered(200, with(member).as_bytes()).unwrap().scope.as_deref(), scope, "{member}");
+        }
         for (fields, reason) in [
             (r#""refresh_token":"""#, "a `refresh_token` with other characters"),
             (r#""refresh_token":"a\u0000b""#, "a `refresh_token` with other characters"),

@@ -27,6 +27,13 @@ pub(crate) trait AuthorizationServer {
     /// The parameters that say what a person consents to.
     fn sign_in_scope(&self, scope: &str) -> Vec<(&'static str, String)>;
 
+    /// Which of the scopes that a person was asked for are not in `granted`, the scope of the answer
+    /// (RFC 6749 §3.3, §5.1). None where they cannot be compared: Entra lists those of the resource
+    /// in a spelling of its own.
+    fn missing_scopes(&self, _asked: &str, _granted: &str) -> Vec<String> {
+        Vec::new()
+    }
+
     /// The parameters that say what a token request is for. `is_sign_in`: it belongs to a person's
     /// sign-in, a new or an earlier one.
     fn token_scope(&self, is_sign_in: bool, scope: &str) -> Vec<(&'static str, String)>;

@@ -52,6 +52,8 @@ pub struct Issued {
     pub refresh_token: Option<RefreshToken>,
     /// Who signed in.
     pub id_token: Option<IdToken>,
+    /// The scope of the token, where the server says so.
+    pub scope: Option<String>,
 }
 
 impl Issued {
@@ -65,7 +67,8 @@ impl Issued {
         if let Some(entra) = ask.application.issuer.entra() {
             audience::check(&token.access_token, ask, entra).map_err(FetchError::WrongAudience)?;
         }
-        Ok(Self { token, refresh_token: granted.refresh_token, id_token: granted.id_token })
+        let Granted { refresh_token, id_token, scope, .. } = granted;
+        Ok(Self { token, refresh_token, id_token, scope })
     }
 }
 
@@ -206,7 +209,7 @@ impl TokenSource {
             let fetched = self.identities.fetch(identity, &ask.scope, &self.clock).await.map_err(FetchError::Identity);
             self.metrics.token_requested(MANAGED_IDENTITY, outcome(fetched.as_ref().err()), began.elapsed());
             let token = fetched?;
-            return Ok(Issued { token, refresh_token: None, id_token: None });
+            return Ok(Issued { token, refresh_token: None, id_token: None, scope: None });
         }
         let mut choosing = self.choose(ask);
         while let Some(choice) = choosing.next() {

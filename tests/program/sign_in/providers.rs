@@ -241,6 +241,12 @@ async fn what_goes_wrong_at_google_stores_nothing_and_is_told() {
     }
     let (code, text) = world.run(&["login", GUS, "--device-code"]);
     assert!(code == 1 && text.contains("no sign-in by device code"), "{text}");
+    // A check box of the consent page stays empty.
+    world.google.set_manners(&[Manner::FewerScopes]);
+    let (code, text) = world.by_code(&[GUS], as_user(GUS)).await;
+    let told = "nothing was saved: Google did not grant the scope `https://mail.google.com/`, which Gatepost needs to \
+                open the mailbox. Gatepost admin: sign in again, and allow everything on the consent page.";
+    assert!(code == 1 && text.contains(told), "{text}");
     world.has_nothing_of(GUS);
     assert_eq!(world.sandbox.foreign_tokens(), []);
 }

@@ -50,6 +50,8 @@ pub enum SignInError {
     Declined,
     /// The sign-in took too long.
     Expired,
+    /// The person did not consent to these scopes, or the server grants them to nobody.
+    NotGranted(Vec<String>),
     /// Entra gave no refresh token, so the sign-in would end in an hour.
     NoRefreshToken,
     /// The ID token is missing, or does not fit the request.
@@ -88,6 +90,12 @@ impl SignedIn {
             && named != identity.issuer
         {
             return Err(SignInError::IdToken(IdTokenProblem::Issuer));
+        }
+        let server = server::of(&ask.application);
+        let missing =
+            issued.scope.as_deref().map_or_else(Vec::new, |granted| server.missing_scopes(&ask.scope, granted));
+        if !missing.is_empty() {
+            return Err(SignInError::NotGranted(missing));
         }
         let refresh_token = issued.refresh_token.ok_or(SignInError::NoRefreshToken)?;
         Ok(Self { refresh_token, identity })
