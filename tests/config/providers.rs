@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use gatepost_config::{
-    ClientAuthentication, Config, Grant, Issuer, LoginPattern, OtherAccounts, PRESETS, Provider, Upstream, UpstreamTls,
+    ClientAuthentication, Config, Grant, Issuer, LoginPattern, OtherAccounts, PRESETS, Provider, Tenant, Upstream,
+    UpstreamTls,
 };
 use gatepost_core::account::LoginName;
 use gatepost_core::protocol::MailProtocol;
@@ -418,6 +419,21 @@ fn personal_accounts_are_those_of_a_person_who_signs_in() {
         "accounts: [{login: '*@contoso.com'}, {login: anna@outlook.com, tenant: consumers, grant: device_code}]",
     );
     assert_eq!(mixed.listeners[0].others.len(), 1);
+}
+
+#[test]
+fn the_directory_of_personal_accounts_means_consumers() {
+    for tenant in ["9188040d-6c67-4c5b-b112-36a304b66dad", "9188040D-6C67-4C5B-B112-36A304B66DAD"] {
+        let application = "client_id: 00000000-0000-0000-0000-000000000000, grant: device_code";
+        let alone = config(&format!("microsoft: {{tenant: {tenant}, {application}}}\n{LISTENERS}"));
+        assert_eq!(alone.accounts.entries()[0].application.issuer.entra().unwrap().tenant, Tenant::Consumers);
+        assert!(
+            alone.listeners.iter().any(|listener| listener.others.iter().any(|it| it.of == OtherAccounts::Personal))
+        );
+        // At an account as well.
+        let mixed = config(&format!("accounts: [{{login: anna@outlook.com, tenant: {tenant}, grant: device_code}}]"));
+        assert_eq!(mixed.accounts.entries()[0].application.issuer.entra().unwrap().tenant, Tenant::Consumers);
+    }
 }
 
 #[test]
