@@ -11,12 +11,14 @@ use crate::login::explain;
 use crate::login::request::Principal;
 use gatepost_config::Account;
 use gatepost_core::account::{self, MailAddress};
+use gatepost_core::cause::Cause;
 use gatepost_core::failure::Failure;
 use gatepost_core::protocol::Protocol;
 use gatepost_core::tuple_key::TupleKey;
 use gatepost_oauth::password_digest::PasswordDigest;
 use gatepost_oauth::tokens::User;
 use gatepost_proto::sasl::Bearer;
+use gatepost_proto::sasl::token::may_be_microsofts;
 
 /// The server that judges a token: its protocol and its name. A token that one server refuses may
 /// be good for another.
@@ -57,7 +59,8 @@ impl Authenticator {
     }
 
     /// Checks whether the judge has to be asked about a client's own token: its user belongs to an
-    /// account, and the judge has not refused it recently.
+    /// account, it has the form of a token of that account's provider, and the judge has not refused
+    /// it recently.
     ///
     /// # Errors
     /// A [`Failure`] that says why not.
@@ -65,6 +68,10 @@ impl Authenticator {
         let owner = self.owner(&bearer.user)?;
         if let (Some(provider), Protocol::Graph) = (owner.account.application.issuer.provider(), judge.protocol) {
             return Err(explain::provider_lacks(&provider.title, "Graph"));
+        }
+        // Shorter ones exist at other providers, where a password may look the same.
+        if owner.account.application.issuer.entra().is_some() && !may_be_microsofts(bearer.token.expose()) {
+            return Err(not_a_token());
         }
         let tuple = TupleKey::encode(["own token", judge.protocol.name(), judge.name, bearer.user.as_str()]);
         let proof = self.tokens.proof_key()?.prove_token(&tuple, &bearer.token);
@@ -78,6 +85,13 @@ impl Authenticator {
     pub fn own_token_refused(&self, token: &OwnToken) {
         self.refused_tokens.add(token.proof, token.whose, self.clock.now());
     }
+}
+
+/// What a client sent as a token does not have the form of one.
+pub(crate) fn not_a_token() -> Failure {
+    let message = "a password was sent as a token: what came by XOAUTH2 or OAUTHBEARER does not have the form of a token of \
+                   the account's provider, and has not left this machine";
+    Failure::new(Cause::NotAToken, message).delayed()
 }
 
 /// Returns the user under whom the tokens of a mailbox are forgotten together.

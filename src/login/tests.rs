@@ -611,7 +611,7 @@ async fn upkeep_renews_an_application_in_use_and_ends_with_its_gatekeeper() {
 async fn a_client_token_is_worth_asking_about_unless_it_was_refused_just_now() {
     let world = World::new(FakeEndpoint::with_password("unused"));
     let ask = |user: &str, token: &str, protocol| {
-        let token = Arc::new(gatepost_core::secret::AccessToken::new(token.into()));
+        let token = Arc::new(gatepost_core::secret::AccessToken::new(token.repeat(100)));
         let judge = own_token::Judge { protocol, name: "outlook.office365.com" };
         world.gate.own_token(&Bearer { user: address(user), token }, judge)
     };
@@ -629,6 +629,8 @@ async fn a_client_token_is_worth_asking_about_unless_it_was_refused_just_now() {
     assert!(ask(user, "own", Protocol::Imap).is_ok());
     let failure = ask("alice@elsewhere.example", "own", Protocol::Imap).unwrap_err();
     assert_eq!(failure.cause.name(), "unknown-account");
+    // Shorter than Microsoft's tokens are.
+    assert_eq!(ask(user, "p", Protocol::Imap).unwrap_err().cause.name(), "not-a-token");
     assert_eq!(world.entra.count(), 0);
 }
 

@@ -9,6 +9,7 @@ use tokio::time::{Instant, timeout};
 use zeroize::{Zeroize as _, Zeroizing};
 
 use super::attempt::{Attempts, Claim, TooManyHeldBack};
+use crate::login::own_token::not_a_token;
 use crate::login::{AuthorizedLogin, TokenOrigin};
 use crate::session::connection_info::{ConnectionInfo, SessionUser};
 use crate::session::context::SessionContext;
@@ -442,15 +443,11 @@ fn rejected(rejection: &Rejection) -> Failure {
             "the login command or the SASL message is malformed, so no password was read".to_owned(),
         ),
         Rejection::Token => (Cause::BadToken, "the XOAUTH2 or OAUTHBEARER message is malformed".to_owned()),
-        Rejection::NotAToken(_) => (
-            Cause::NotAToken,
-            "a password was sent as a token: what came by XOAUTH2 or OAUTHBEARER is not a token of Microsoft's, and has not \
-             left this machine"
-                .to_owned(),
-        ),
+        Rejection::NotAToken(_) => return not_a_token(),
         Rejection::ClientTokens => (
             Cause::ClientTokensRefused,
-            "the client brought a token of its own, which this listener does not accept (`client_tokens: refuse`)".to_owned(),
+            "the client brought a token of its own, which this listener does not accept (`client_tokens: refuse`)"
+                .to_owned(),
         ),
         Rejection::PlaintextLogin => (
             Cause::PlaintextLogin,

@@ -510,6 +510,30 @@ async fn a_token_that_a_client_brings_goes_to_its_own_provider() {
     of.nothing_strayed();
 }
 
+/// Opaque tokens of others are shorter than Microsoft's. What is too short for the account's provider is
+/// taken for a password, which no server sees.
+#[tokio::test]
+async fn a_short_token_goes_to_a_provider_that_may_have_made_it() {
+    let of = Providers::new().await;
+    let token = |octets: usize| AccessToken::new("Ab0-".repeat(50)[..octets].to_owned());
+    for protocol in PROTOCOLS {
+        for (user, octets, cause) in [
+            (GUS, 60, "token-refused"),
+            (PIA, 40, "token-refused"),
+            (PIA, 39, "not-a-token"),
+            (ANNA, 199, "not-a-token"),
+            (PAT, 199, "not-a-token"),
+            (ANNA, 200, "token-refused"),
+        ] {
+            let before = of.logins(protocol, user).refused;
+            let reply = present(&of.world, protocol, user, &token(octets)).await;
+            of.world.was_refused(protocol, &reply, Refusal::InvalidCredentials, cause);
+            let seen = of.logins(protocol, user).refused - before;
+            assert!(seen == 0 || cause == "token-refused", "{user} {octets} {protocol:?}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn services_that_only_microsoft_has_refuse_the_accounts_of_others() {
     const CAUSE: &str = "cause=provider-lacks-service";

@@ -66,7 +66,7 @@ pub enum Rejection {
     Malformed,
     /// The message around a token is malformed.
     Token,
-    /// What this user presented as a token cannot be one of Microsoft's.
+    /// What this user presented as a token cannot be one.
     NotAToken(MailAddress),
     /// The client chose a mechanism for its own token, but none is accepted. It counts as little as
     /// an unknown mechanism.

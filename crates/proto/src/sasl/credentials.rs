@@ -63,8 +63,7 @@ pub enum CredentialsError {
     /// The message around a token is malformed.
     #[error("the message around the token is malformed")]
     Token,
-    /// What this user presented as a token cannot be one of Microsoft's, and is most likely a
-    /// password.
+    /// What this user presented as a token cannot be one, and is most likely a password.
     #[error("what was presented as a token is none")]
     NotAToken(MailAddress),
 }

@@ -65,8 +65,9 @@ mod tests {
         let user = "test@contoso.onmicrosoft.com";
         let example = bearer(user, "EwBAAl3BAAUFFpUAo7J3Ve0bjLBWZWCclRC3EoAA");
         assert_eq!(initial_response(&example).as_str(), EXAMPLE);
-        // It is only the beginning of a token.
-        let flaw = read(&decode(EXAMPLE.as_bytes()).unwrap()).unwrap_err();
+        assert_eq!(read(&decode(EXAMPLE.as_bytes()).unwrap()), Ok((user.into(), example.token.expose().to_owned())));
+        let short = decode(initial_response(&bearer(user, "EwBAAl3BAAUFFpUAo7J3Ve0bjLBWZWCclRC3EoA")).as_bytes());
+        let flaw = read(&short.unwrap()).unwrap_err();
         assert_eq!(flaw, CredentialsError::NotAToken(MailAddress::parse(user).unwrap()));
         let whole = bearer(user, &"EwBAAl3BAAUFFpUAo7J3Ve0bjLBWZWCclRC3EoAA".repeat(5));
         let message = decode(initial_response(&whole).as_bytes()).unwrap();
