@@ -7,7 +7,7 @@ use crate::graph::GraphClient;
 use crate::session::Backend;
 use crate::session::http::Gateway;
 use crate::session::upstream::{MailServers, Target};
-use gatepost_config::{Deliver, GraphLarge, Origin, Resource};
+use gatepost_config::{Deliver, GraphLarge, Issuer, Origin, Resource};
 use gatepost_oauth::claims::MailAccess;
 use gatepost_proto::http::rules::HttpService;
 
@@ -34,12 +34,20 @@ pub(super) struct Destination {
 }
 
 impl Destination {
-    /// Host and port, for people.
+    /// Host and port, for people: of a listener's own server, if there are several.
     pub(super) fn place(&self) -> String {
         match &self.door {
             Door::Mail(servers) => mail_place(servers.own()),
             Door::Ews(gateway) => gateway.config.origin.to_string(),
             Door::Graph(graph) => graph.origin().to_string(),
+        }
+    }
+
+    /// Host and port of the server of an account, for people.
+    pub(super) fn place_of(&self, issuer: &Issuer, is_personal: bool) -> String {
+        match &self.door {
+            Door::Mail(servers) => servers.of(issuer, is_personal).map_or_else(|_| self.place(), |own| mail_place(own)),
+            Door::Ews(_) | Door::Graph(_) => self.place(),
         }
     }
 

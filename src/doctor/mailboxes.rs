@@ -39,6 +39,8 @@ pub(super) struct Visit {
     /// The number of application and tenant.
     pub(super) application: usize,
     pub(super) destination: Destination,
+    /// Host and port of the account's own server there.
+    at: String,
     pub(super) admission: AuthorizedLogin,
 }
 
@@ -70,6 +72,7 @@ pub(super) fn plan(
     admitted: &Admitted,
     destinations: &[Destination],
     unreached: &Unreached,
+    is_personal: impl Fn(&AuthorizedLogin) -> bool,
 ) -> (Vec<Step>, Vec<Visit>) {
     let (mut skipped, mut visits) = (Vec::new(), Vec::new());
     let resources = resources(destinations);
@@ -98,7 +101,8 @@ pub(super) fn plan(
                 skipped.push(Step::skipped(HERE, mailbox, format!("{name} ({NO_SERVICE})")));
                 continue;
             }
-            if unreached.contains(&destination.place()) {
+            let at = destination.place_of(&subject.account.application.issuer, is_personal(admission));
+            if unreached.contains(&at) {
                 skipped.push(Step::skipped(HERE, mailbox, format!("{name} (network)")));
             } else {
                 visits.push(Visit {
@@ -106,6 +110,7 @@ pub(super) fn plan(
                     account: Arc::clone(&subject.account),
                     application: application_of(place),
                     destination: destination.clone(),
+                    at,
                     admission: admission.clone(),
                 });
             }
@@ -246,7 +251,7 @@ fn named(step: Step, service: &str) -> Step {
 
 fn refused(visit: &Visit, command: &str, reply: &str) -> Step {
     let (name, mailbox) = (visit.destination.name(), visit.subject());
-    let text = format!("{name}: {} accepted the login and refused {command} (`{reply}`)", visit.destination.place());
+    let text = format!("{name}: {} accepted the login and refused {command} (`{reply}`)", visit.at);
     let remedy = match visit.destination.access {
         MailAccess::Smtp if reply.contains("SendAsDenied") || reply.contains("5.7.60") => {
             let who = trustee(visit);

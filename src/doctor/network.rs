@@ -7,13 +7,14 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout};
 
 use super::accounts::Group;
-use super::destinations::{Destination, Door};
+use super::destinations::{Destination, Door, mail_place};
 use super::facts::Facts;
 use super::host::ClockSample;
 use super::in_order::in_order;
 use super::step::{Section, Step};
 use crate::session::probe::reach;
-use gatepost_config::Application;
+use crate::session::upstream::Target;
+use gatepost_config::{Application, Origin};
 use gatepost_core::clock::Clock;
 use gatepost_core::failure::{Actor, Failure};
 use gatepost_net::dial::Route;
@@ -117,19 +118,19 @@ pub(super) async fn steps(
             }
         });
     }
-    let mut distinct: Vec<Destination> = Vec::new();
-    for destination in destinations {
-        if !distinct.iter().any(|known| known.place() == destination.place()) {
-            distinct.push(destination.clone());
+    let mut distinct: Vec<(String, Peer)> = Vec::new();
+    for (place, peer) in destinations.iter().flat_map(peers) {
+        if !distinct.iter().any(|(known, _)| *known == place) {
+            distinct.push((place, peer));
         }
     }
-    let jobs = distinct.into_iter().map(|destination| {
+    let jobs = distinct.into_iter().map(|(place, peer)| {
         let facts = Arc::clone(facts);
         async move {
             let _turn = facts.slots.turn().await;
             let began = Instant::now();
-            let reached = connect(&facts, &destination).await;
-            (destination.place(), reached, began.elapsed())
+            let reached = connect(&facts, &peer).await;
+            (place, reached, began.elapsed())
         }
     });
     for (place, reached, took) in in_order(jobs).await {
@@ -144,22 +145,34 @@ pub(super) async fn steps(
     (steps, unreached)
 }
 
+/// A server that clients need.
+enum Peer {
+    Mail(Arc<Target>),
+    Https(Origin),
+}
+
+/// The servers of a destination by place: the mail server of each provider, or one HTTPS server.
+fn peers(destination: &Destination) -> Vec<(String, Peer)> {
+    match (&destination.door, destination.origin()) {
+        (Door::Mail(servers), _) => {
+            servers.all().map(|target| (mail_place(target), Peer::Mail(Arc::clone(target)))).collect()
+        }
+        (_, Some(origin)) => vec![(destination.place(), Peer::Https(origin.clone()))],
+        (_, None) => Vec::new(),
+    }
+}
+
 /// Connects as far as the server's own greeting.
-async fn connect(facts: &Facts, destination: &Destination) -> Result<(), Failure> {
+async fn connect(facts: &Facts, peer: &Peer) -> Result<(), Failure> {
     let limits = &facts.config.limits;
     let most = limits.connect.max(limits.connect_via_proxy);
-    let connecting = async {
-        match (&destination.door, destination.origin()) {
-            (Door::Mail(servers), _) => {
-                let target = servers.own();
-                let learned = facts.shared.opener.learn(target).await;
-                learned.map(drop).map_err(|error| error.failure(&target.upstream))
-            }
-            (_, Some(origin)) => reach(&facts.outbound.dialer, &facts.outbound.trust, origin, most).await,
-            (_, None) => Ok(()),
+    match peer {
+        Peer::Mail(target) => {
+            let learned = facts.shared.opener.learn(target).await;
+            learned.map(drop).map_err(|error| error.failure(&target.upstream))
         }
-    };
-    connecting.await
+        Peer::Https(origin) => reach(&facts.outbound.dialer, &facts.outbound.trust, origin, most).await,
+    }
 }
 
 /// The route of a connection for people.

@@ -21,6 +21,7 @@ use super::programs;
 use super::report::Report;
 use super::step::{Event, Section};
 use super::{clients, configuration, from_address, host, listeners, mailboxes};
+use crate::login::AuthorizedLogin;
 use crate::login::overview::SignInView;
 use gatepost_config::user;
 use gatepost_core::account::MailAddress;
@@ -91,7 +92,8 @@ async fn walk(facts: &Arc<Facts>, order: Arc<Order>, report: &Report) {
         groups.iter().flat_map(|group| permitted(group, &subjects, &admitted, &destinations)).collect();
     let lacks = |place: usize, access| permitted.iter().any(|of| of.members.contains(&place) && of.lacks(access));
     let application = |place| application_of.get(&place).copied().unwrap_or_default();
-    let (skipped, visits) = mailboxes::plan(&subjects, application, &admitted, &destinations, &unreached);
+    let is_personal = |admission: &AuthorizedLogin| facts.shared.authenticator.is_personal(admission);
+    let (skipped, visits) = mailboxes::plan(&subjects, application, &admitted, &destinations, &unreached, is_personal);
     let visiting = mailboxes::visit_all(facts, &order, visits, lacks);
     let mut visited = report.working(Section::Mailboxes, visiting).await;
     for of in &permitted {

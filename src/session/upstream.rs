@@ -82,6 +82,11 @@ impl MailServers {
         &self.own
     }
 
+    /// Returns all of them, the listener's own first.
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Arc<Target>> {
+        std::iter::once(&self.own).chain(self.others.iter().map(|(_, target)| target))
+    }
+
     /// Returns the protocol, which is the same for all of them.
     pub fn protocol(&self) -> MailProtocol {
         self.own.upstream.protocol
@@ -110,7 +115,7 @@ impl MailServers {
     ///
     /// # Errors
     /// [`OpenError::NoServer`]: its provider has none for this protocol.
-    pub(super) fn of(&self, issuer: &Issuer, is_personal: bool) -> Result<&Arc<Target>, OpenError> {
+    pub(crate) fn of(&self, issuer: &Issuer, is_personal: bool) -> Result<&Arc<Target>, OpenError> {
         let find = |of: &OtherAccounts| self.others.iter().find(|(known, _)| known == of).map(|(_, target)| target);
         match issuer.provider() {
             Some(provider) => find(&OtherAccounts::Provider(provider.name.clone()))

@@ -393,3 +393,17 @@ async fn logout_without_revocation_removes_the_sign_in_and_says_what_is_left_to_
     assert!(code == 0 && text.contains(&format!("{by_hand}\n")), "{text}");
     assert!(world.plain.last_request("/revoke").is_none());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn doctor_asks_the_server_of_each_account() {
+    let world = World::new("common").await;
+    let (code, text) = world.by_code(&[GUS], as_user(GUS)).await;
+    assert_eq!(code, 0, "{text}");
+    // Nobody listens where the accounts of Microsoft lead.
+    let nobody = free_port();
+    let set = format!("listeners.imap.upstream=localhost:{nobody}");
+    let (_, text) = world.run(&["doctor", GUS, "--set", &set]);
+    assert!(text.contains(&format!("localhost:{nobody}")), "{text}");
+    assert!(text.contains(&format!("localhost:{}", world.google.imap().port())), "{text}");
+    assert!(text.contains("IMAP: INBOX has") && !text.contains("IMAP (network)"), "{text}");
+}
