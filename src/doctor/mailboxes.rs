@@ -150,7 +150,10 @@ pub(super) async fn visit_all(
     }
     let attempts: Vec<Attempt> = visited.iter().map(attempt).collect();
     for (visited, attempt) in visited.iter_mut().zip(&attempts) {
-        if let Some(finding) = compare(&attempts, attempt) {
+        // The servers of another provider answer otherwise than Exchange Online.
+        if visited.visit.account.application.issuer.entra().is_some()
+            && let Some(finding) = compare(&attempts, attempt)
+        {
             visited.step = explained(&visited.visit, &finding, visited.step.cause.take());
         }
     }
