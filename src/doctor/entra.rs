@@ -17,7 +17,7 @@ use super::order::Order;
 use super::step::{Section, Step};
 use crate::login::overview::SignInView;
 use crate::login::{AuthorizedLogin, LoginRequest};
-use gatepost_config::{Credential, Grant, LoginPattern, Resource};
+use gatepost_config::{Credential, Grant, Issuer, LoginPattern, Resource};
 use gatepost_core::account::{LoginName, MailAddress};
 use gatepost_core::cause::Cause;
 use gatepost_core::clock::UnixTime;
@@ -131,7 +131,14 @@ impl Examination {
             group.members.iter().filter(fits).copied().collect()
         };
         let applications = of(|grant| grant == Grant::ClientCredentials);
-        self.application(&group, &applications, &accepted, &mut steps, &mut admitted).await;
+        match group.application.issuer {
+            Issuer::Entra(_) => {
+                self.application(&group, &applications, &accepted, &mut steps, &mut admitted).await;
+            }
+            Issuer::Provider(_) => {
+                self.service_account(&group, &applications, &accepted, &mut steps, &mut admitted).await;
+            }
+        }
         let users = of(|grant| grant == Grant::Password);
         self.users(&group, &users, &accepted, &mut steps, &mut admitted).await;
         let people = of(Grant::is_sign_in);
@@ -189,6 +196,50 @@ impl Examination {
         }
         if accepted {
             steps.push(Step::ok(HERE, format!("application {named}"), credential));
+        }
+    }
+
+    /// The access of a service account: a token request for each mailbox.
+    async fn service_account(
+        &self,
+        group: &Group,
+        members: &[usize],
+        credential: &str,
+        steps: &mut Vec<Step>,
+        admitted: &mut Admitted,
+    ) {
+        let named = format!("service account {}", group.application.client_id);
+        // A pattern has no mailbox.
+        let mailboxes = members.iter().filter_map(|place| Some((*place, self.subjects.get(*place)?.login.clone()?)));
+        let jobs = mailboxes.map(|(place, login)| {
+            let (facts, resources) = (Arc::clone(&self.facts), self.resources.clone());
+            async move {
+                let obtained = obtain(&facts, &login, &resources).await;
+                (place, login, obtained)
+            }
+        });
+        let mut accepted = false;
+        for (place, login, obtained) in in_order(jobs.collect::<Vec<_>>()).await {
+            for (resource, token) in obtained {
+                match token {
+                    Ok(token) => {
+                        accepted = true;
+                        admitted.tokens.insert((place, resource), token);
+                    }
+                    Err(failure) if failure.cause == Cause::ProviderLacksService => {
+                        admitted.lack(&[place], &[resource], NO_SERVICE);
+                    }
+                    Err(failure) => {
+                        // What is wrong with the service account is told once for all mailboxes.
+                        let subject = if failure.cause == Cause::NoMailbox { login.to_string() } else { named.clone() };
+                        add_new(steps, Step::failed(HERE, subject, &failure));
+                        admitted.lack(&[place], &[resource], group.application.issuer.title());
+                    }
+                }
+            }
+        }
+        if accepted {
+            steps.push(Step::ok(HERE, named, credential));
         }
     }
 
@@ -425,6 +476,7 @@ fn credential_accepted(credential: &Credential, ends: &[CredentialEnd]) -> Strin
         Credential::Secrets(_) => "secret accepted",
         Credential::Certificates(_) => "certificate accepted",
         Credential::FederatedTokenFile(_) => "federated token accepted",
+        Credential::ServiceAccountKey(_) => "key accepted",
         Credential::ManagedIdentity(_) => "the platform gives it tokens",
     };
     let unknown: Vec<&str> = ends.iter().filter(|end| end.expires.is_none()).map(|end| &*end.what).collect();

@@ -128,7 +128,8 @@ impl Authenticator {
             Grant::ClientCredentials | Grant::AuthorizationCode | Grant::DeviceCode => {
                 let device = self.verify_password(&account, &address, request).await?;
                 let mailbox = mailbox(&account, &address, named)?;
-                let obtained = self.token_without_password(&account, &address, request.resource, min_token_lifetime);
+                let subject = (&address, &mailbox);
+                let obtained = self.token_without_password(&account, subject, request.resource, min_token_lifetime);
                 (obtained.await?, mailbox, device)
             }
         };
@@ -186,8 +187,9 @@ impl Authenticator {
         min_token_lifetime: Duration,
     ) -> Result<AuthorizedLogin, Failure> {
         let (account, address) = self.config().accounts.find(login).ok_or_else(|| unknown(login))?;
-        let obtained = self.token_without_password(&account, &address, resource, min_token_lifetime).await?;
         let mailbox = account.own_mailbox(&address).clone();
+        let subject = (&address, &mailbox);
+        let obtained = self.token_without_password(&account, subject, resource, min_token_lifetime).await?;
         Ok(AuthorizedLogin::new(account, address, mailbox, obtained, None))
     }
 
@@ -208,15 +210,43 @@ impl Authenticator {
         min_token_lifetime: Duration,
     ) -> Result<AuthorizedLogin, Failure> {
         self.confirm(login, account)?;
-        let mut admission = self.admit_proved(login.as_login(), resource, min_token_lifetime).await?;
-        admission.bearer.user = mailbox.clone();
-        Ok(admission)
+        let (account, address) =
+            self.config().accounts.find(login.as_login()).ok_or_else(|| unknown(login.as_login()))?;
+        let subject = (&address, mailbox);
+        let obtained = self.token_without_password(&account, subject, resource, min_token_lifetime).await?;
+        Ok(AuthorizedLogin::new(account, address, mailbox.clone(), obtained, None))
     }
 
+    /// Gets the token with which a login that may send as `mailbox` opens it. `None`: its own token does,
+    /// as all but a service account's do.
+    ///
+    /// # Errors
+    /// A [`Failure`] that says why there is none.
+    ///
+    /// # Cancel safety
+    /// As [`Authenticator::admit`].
+    pub async fn admit_to(
+        self: &Arc<Self>,
+        mailbox: &MailAddress,
+        admission: &AuthorizedLogin,
+        resource: Resource,
+        min_token_lifetime: Duration,
+    ) -> Result<Option<AuthorizedLogin>, Failure> {
+        let AuthorizedLogin { account, login, bearer, device, .. } = admission;
+        let opens_one = account.grant == Grant::ClientCredentials && account.application.issuer.provider().is_some();
+        if !opens_one || bearer.user == *mailbox {
+            return Ok(None);
+        }
+        let obtained = self.token_without_password(account, (login, mailbox), resource, min_token_lifetime).await?;
+        let (account, device) = (Arc::clone(account), device.clone());
+        Ok(Some(AuthorizedLogin::new(account, login.clone(), mailbox.clone(), obtained, device)))
+    }
+
+    /// Gets a token with which an address opens a mailbox that it may open.
     async fn token_without_password(
         self: &Arc<Self>,
         account: &Arc<Account>,
-        address: &MailAddress,
+        (address, mailbox): (&MailAddress, &MailAddress),
         resource: Resource,
         min_token_lifetime: Duration,
     ) -> Result<FetchedToken, Failure> {
@@ -226,7 +256,7 @@ impl Authenticator {
         match account.grant {
             Grant::Password => Err(explain::needs_password(address)),
             Grant::ClientCredentials => {
-                self.tokens.application_token(account, address, resource, min_token_lifetime).await
+                self.tokens.application_token(account, address, mailbox, resource, min_token_lifetime).await
             }
             Grant::AuthorizationCode | Grant::DeviceCode => {
                 let whose = TokenSubject { account: Arc::clone(account), login: address.clone(), resource };

@@ -30,15 +30,17 @@ impl Authenticator {
         if let (Some(provider), Resource::Graph) = (account.application.issuer.provider(), resource) {
             return Err(explain::provider_lacks(&provider.title, "Graph"));
         }
+        let mailbox = account.own_mailbox(&address).clone();
         let obtained = match account.grant {
             Grant::Password => return Err(explain::needs_password(&address)),
-            Grant::ClientCredentials => self.tokens.fresh_application_token(&account, &address, resource).await?,
+            Grant::ClientCredentials => {
+                self.tokens.fresh_application_token(&account, &address, &mailbox, resource).await?
+            }
             Grant::AuthorizationCode | Grant::DeviceCode => {
                 let whose = TokenSubject { account: Arc::clone(&account), login: address.clone(), resource };
                 self.tokens.fresh_sign_in_token(whose).await?
             }
         };
-        let mailbox = account.own_mailbox(&address).clone();
         Ok(AuthorizedLogin::new(account, address, mailbox, obtained, None))
     }
 }

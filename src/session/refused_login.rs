@@ -100,6 +100,12 @@ fn replied_elsewhere(
         Kind::TokenRefused | Kind::TokenNotUnderstood { .. } => {
             let failure = Failure::new(Cause::TokenRefused, message(reply, upstream, "rejected the access token"));
             let person = holder.mailbox();
+            if holder.is_app_only() {
+                return failure.by(Actor::GatepostAdmin).to_do(format!(
+                    "check that {person} is the primary address of a user at {title} with mail, and that {service} is \
+                     turned on for it"
+                ));
+            }
             failure.by(Actor::GatepostAdmin).to_do(format!(
                 "check that {person} signed in itself, and that {title} has {service} turned on for it. Then run \
                  `gatepost login {login}`"

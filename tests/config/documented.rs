@@ -9,7 +9,7 @@ use clap::error::ErrorKind;
 use clap::{CommandFactory as _, Parser as _};
 use gatepost::cli::Cli;
 
-use crate::support::{HASH, Outside, complete, rsa_pair};
+use crate::support::{HASH, Outside, complete, key_file, rsa_pair};
 
 /// Languages of blocks that nobody runs here, because they need a tenant or another program.
 /// `docs/operate/what-was-run.md` and each recipe say so.
@@ -219,6 +219,7 @@ fn outside() -> Outside {
         ("inspection.pem", &certificate),
         ("app.pem", &application.0),
         ("app.key", &application.1),
+        ("google-key.json", &key_file("gatepost@contoso.iam.gserviceaccount.com")),
         ("/run/secrets/proxy-password", "p"),
         ("/run/secrets/admin-token", "3xhEwCwvyTtjNnH0gXhTQd1p"),
         (&format!("{credentials}/client-secret"), "hunter2"),

@@ -14,7 +14,7 @@ use proptest::prelude::*;
 use proptest::sample;
 
 use credentials::secrets;
-use support::{HASH, Outside, complete, config, listener, microsoft, mistakes, pair, rsa_pair, told};
+use support::{HASH, Outside, complete, config, key_file, listener, microsoft, mistakes, pair, rsa_pair, told};
 
 mod beside;
 mod credentials;
@@ -707,6 +707,7 @@ fn everything_that_the_example_comments_out_is_right_as_well() {
         ("app.pem", &application.0),
         ("app.key", &application.1),
         ("app.password", "p"),
+        ("google-key.json", &key_file("gatepost@contoso.iam.gserviceaccount.com")),
     ]);
     outside.variables.insert("GATEPOST_CLIENT_SECRET".into(), "s".into());
     let load = |yaml: String| outside.load(&yaml).unwrap_or_else(|problems| panic!("{yaml}\n{problems}"));

@@ -1,17 +1,19 @@
 //! Providers other than Microsoft, personal Microsoft accounts, and what belongs to two at once.
 
+use std::path::Path;
 use std::sync::Arc;
 
+use gatepost_config::load::load_text_for;
 use gatepost_config::{
-    ClientAuthentication, Config, Grant, Issuer, LoginPattern, OtherAccounts, PRESETS, Provider, Tenant, Upstream,
-    UpstreamTls,
+    ClientAuthentication, Config, Credential, Grant, Issuer, LoginPattern, OtherAccounts, PRESETS, Provider, Purpose,
+    Tenant, Upstream, UpstreamTls,
 };
 use gatepost_core::account::LoginName;
 use gatepost_core::protocol::MailProtocol;
 use gatepost_proto::sasl::Mechanism;
 
 use crate::credentials::secrets;
-use crate::support::{HASH, Outside, config, mistakes, told};
+use crate::support::{HASH, Outside, config, key_file, mistakes, told};
 
 const LISTENERS: &str =
     "listeners: {imap: {bind: '127.0.0.1:1143'}, pop3: {bind: '127.0.0.1:1110'}, smtp: {bind: '127.0.0.1:1587'}}\n";
@@ -241,8 +243,8 @@ fn every_mistake_about_a_provider_has_its_sentence() {
         (
             "providers: {google: {client_id: x, grant: password}}".to_owned(),
             vec![
-                "providers.google.grant: `password` is not one of `authorization_code`, `device_code`; write \
-                 `authorization_code` or `device_code`",
+                "providers.google.grant: `password` is not one of `authorization_code`, `device_code`, `client_credentials`; \
+                 write `authorization_code`, `device_code` or `client_credentials`",
             ],
         ),
         (
@@ -255,8 +257,8 @@ fn every_mistake_about_a_provider_has_its_sentence() {
         (
             "providers: {google: {client_id: x}}\naccounts: [{login: a@gmail.com, grant: client_credentials}]".to_owned(),
             vec![
-                "accounts[0].grant: the provider `Google` does not have this grant: no mailbox opens without a person there; \
-                 use `grant: authorization_code`",
+                "accounts[0]: no service account acts for addresses of Gmail, which have no administrator; use `grant: \
+                 authorization_code`, or an address of your domain",
             ],
         ),
         (
@@ -553,4 +555,153 @@ fn without_providers_everything_is_microsofts() {
     let both = config("providers: {google: {client_id: x}}");
     assert_eq!(found(&both, "a@gmail.com"), Some(("google".to_owned(), Grant::AuthorizationCode)));
     assert_eq!(found(&both, "a@contoso.com"), Some(("microsoft".to_owned(), Grant::Password)));
+}
+
+const ROBOT: &str = "gatepost@p.iam.gserviceaccount.com";
+const WORKSPACE: &str = "providers: {google: {service_account_key: key.json, domains: contoso.com}}\n";
+
+#[test]
+fn a_service_account_serves_beside_an_application_of_people_or_alone() {
+    let other = "other@p.iam.gserviceaccount.com";
+    let outside = Outside::with_files(&[("key.json", &key_file(ROBOT)), ("other.json", &key_file(other))]);
+    let load = |yaml: &str| {
+        outside.load(&format!("{LISTENERS}{yaml}\n")).unwrap_or_else(|problems| panic!("{yaml}\n{problems}"))
+    };
+    let both = load(
+        "providers: {google: {client_id: x, client_secret: y, service_account_key: key.json, domains: contoso.com}}\n\
+         accounts: [{login: anna@contoso.com}, {login: '*@contoso.com', grant: client_credentials}, {login: \
+         bob@contoso.com, grant: client_credentials, service_account_key: other.json}]",
+    );
+    let of = |login: &str| both.accounts.find(&LoginName::parse(login).unwrap()).unwrap().0;
+    let told = |login: &str| {
+        let account = of(login);
+        (account.grant, account.application.client_id.clone(), account.scope.clone())
+    };
+    let scope = || Some("https://mail.google.com/".to_owned());
+    assert_eq!(told("anna@contoso.com"), (Grant::AuthorizationCode, "x".into(), None));
+    assert_eq!(told("carl@contoso.com"), (Grant::ClientCredentials, ROBOT.into(), scope()));
+    assert_eq!(told("bob@contoso.com"), (Grant::ClientCredentials, other.into(), scope()));
+    let key = Credential::ServiceAccountKey("key.json".into());
+    assert_eq!(*of("carl@contoso.com").application.credential, key);
+    assert!(both.unproved.iter().any(|account| account.pattern.to_string() == "*@contoso.com"));
+
+    let alone = load(&format!("{WORKSPACE}accounts: [{{login: a@contoso.com, grant: client_credentials}}]"));
+    assert_eq!(alone.accounts.entries()[0].application.client_id, ROBOT);
+    let everybody = load(&WORKSPACE.replace("domains", "grant: client_credentials, domains"));
+    assert_eq!(found(&everybody, "a@contoso.com"), Some(("google".to_owned(), Grant::ClientCredentials)));
+}
+
+#[test]
+fn a_command_that_needs_no_service_account_reads_no_key() {
+    let yaml = format!("{LISTENERS}{WORKSPACE}accounts: [{{login: a@contoso.com, grant: client_credentials}}]\n");
+    let outside = Outside::default();
+    let config =
+        load_text_for(Purpose::SignIn, Some((Path::new("proxy.yaml"), &yaml)), &[], &outside.variables, &outside);
+    let config = config.unwrap();
+    assert_eq!(*config.accounts.entries()[0].application.credential, Credential::NotRead);
+}
+
+#[test]
+fn every_mistake_of_a_service_account_has_its_sentence() {
+    const ACCOUNT: &str = "accounts: [{login: a@contoso.com, grant: client_credentials}]";
+    const CREATE: &str =
+        "create a key of type JSON in Google Cloud (IAM > Service accounts > Keys), and use the file as it is";
+    let good = key_file(ROBOT);
+    let of_key = |file: &str, reason: &str, hint: &str| {
+        let outside = Outside::with_files(&[("key.json", file)]);
+        let yaml = format!("{LISTENERS}{WORKSPACE}{ACCOUNT}\n");
+        let Err(problems) = outside.load(&yaml) else { panic!("accepted: {file}") };
+        let expected = format!("providers.google.service_account_key: `key.json` is not usable: {reason}; {hint}");
+        assert_eq!(told(&problems), [expected]);
+    };
+    of_key(
+        "{\"type\": \"authorized_user\"}",
+        "its `type` is `authorized_user`, not `service_account`",
+        "name the key file of a service account (IAM > Service accounts > Keys)",
+    );
+    of_key(
+        "{\"installed\": {\"client_id\": \"x\"}}",
+        "it is the file of an OAuth client (`installed`), not the key of a service account",
+        "write the OAuth client as `client_id` and `client_secret`. Name here the key file of a service account",
+    );
+    of_key(
+        &good.replace("oauth2.googleapis.com", "oauth2.evil.example"),
+        "its `token_uri` leads to `oauth2.evil.example`, and `token_url` to `oauth2.googleapis.com`",
+        "use the key file as Google gave it, and correct or remove `token_url` of the provider",
+    );
+    of_key(
+        &good.replacen("MII", "MIJ", 1),
+        "`private_key` in it is damaged, or not an RSA key of 2048 bits or more",
+        CREATE,
+    );
+    of_key(&good.replace("client_email", "email"), "`client_email` in it is missing or damaged", CREATE);
+    of_key("-----BEGIN PRIVATE KEY-----", "it is not the JSON file of a key", CREATE);
+
+    let google = "providers: {google: {client_id: x, domains: contoso.com}}\n";
+    let outside = Outside::with_files(&[("key.json", &good)]);
+    for (yaml, expected) in [
+        (
+            format!("{google}{ACCOUNT}"),
+            "accounts[0].service_account_key: `service_account_key` is missing, which `grant: client_credentials` needs; \
+             write the path of the JSON key file, here or under `providers.google`",
+        ),
+        (
+            google.replace("client_id: x", "grant: client_credentials")
+                + "accounts: [{login: a@contoso.com}, {login: b@contoso.com}]",
+            "providers.google.service_account_key: `service_account_key` is missing, which `grant: client_credentials` \
+             needs; write the path of the JSON key file, here or under `providers.google`",
+        ),
+        (
+            format!("{}{ACCOUNT}", WORKSPACE.replace("key.json", "away.json")),
+            "providers.google.service_account_key: `away.json` cannot be read: entity not found; name the JSON key file of \
+             the service account, which the user who runs Gatepost can read",
+        ),
+        (
+            format!("{}{ACCOUNT}", WORKSPACE.replace("key.json", "'-----BEGIN PRIVATE KEY-----'")),
+            "providers.google.service_account_key: the key itself does not belong here; write the path of its file",
+        ),
+        (
+            format!("{WORKSPACE}accounts: [{{login: a@contoso.com}}]"),
+            "providers.google.client_id: `client_id` is missing, which accounts for which a person signs in need; write the \
+             ID of the OAuth client, or use `grant: client_credentials`",
+        ),
+        (
+            format!("{google}accounts: [{{login: a@contoso.com, service_account_key: key.json}}]"),
+            "accounts[0].service_account_key: the key is only for `grant: client_credentials`; write this grant, or remove \
+             the key",
+        ),
+        (
+            format!("{WORKSPACE}accounts: [{{login: a@gmail.com, provider: google, grant: client_credentials}}]"),
+            "accounts[0]: no service account acts for addresses of Gmail, which have no administrator; use `grant: \
+             authorization_code`, or an address of your domain",
+        ),
+        (
+            "providers: {google: {service_account_key: key.json, grant: client_credentials}}".to_owned(),
+            "providers.google: no service account acts for addresses of Gmail, which have no administrator; set `domains` to \
+             the domains of your Google Workspace",
+        ),
+        (
+            format!("{WORKSPACE}accounts: [{{login: a@contoso.com, grant: client_credentials, scope: openid email}}]"),
+            "accounts[0]: the scope opens no mailbox; write `scope: https://mail.google.com/`, or remove the key",
+        ),
+        (
+            "providers: {yahoo: {client_id: x, service_account_key: key.json}}".to_owned(),
+            "providers.yahoo.service_account_key: only the provider `google` has service accounts; remove the key",
+        ),
+        (
+            "providers: {yahoo: {client_id: x, grant: client_credentials}}".to_owned(),
+            "providers.yahoo.grant: the provider `Yahoo` does not have this grant: no mailbox opens without a person there; \
+             use `grant: authorization_code`",
+        ),
+        (
+            format!(
+                "{google}accounts: [{{login: a@contoso.com, provider: microsoft, service_account_key: key.json}}]\nmicrosoft: {{tenant: contoso.com, client_id: 00000000-0000-0000-0000-000000000000}}"
+            ),
+            "accounts[0].service_account_key: `service_account_key` belongs to Google, and the account to Microsoft; remove \
+             the key, or write `provider: google`",
+        ),
+    ] {
+        let Err(problems) = outside.load(&format!("{LISTENERS}{yaml}\n")) else { panic!("accepted: {yaml}") };
+        assert_eq!(told(&problems), [expected], "{yaml}");
+    }
 }

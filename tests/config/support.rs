@@ -192,3 +192,13 @@ pub(crate) fn rsa_pair() -> (String, String) {
     let made = rcgen::CertificateParams::new(["gatepost.example".to_owned()]).unwrap().self_signed(&key).unwrap();
     (made.pem(), key.serialize_pem())
 }
+
+/// The JSON key file of a service account of Google.
+pub(crate) fn key_file(email: &str) -> String {
+    let (_, key) = rsa_pair();
+    let key = key.replace('\n', "\\n");
+    format!(
+        r#"{{"type": "service_account", "project_id": "p", "private_key_id": "0123", "private_key": "{key}",
+        "client_email": "{email}", "client_id": "1122", "token_uri": "https://oauth2.googleapis.com/token"}}"#
+    )
+}

@@ -119,8 +119,9 @@ impl Reader<'_, '_> {
     fn everybody(&mut self, root: &Section<'_>) -> Vec<Arc<Account>> {
         let mut entries = Vec::new();
         for (name, domain) in self.providers.domains() {
-            let means = self.providers.means(&name, None);
-            entries.extend(self.finish(root, means, Entry::of(LoginPattern::Domain(domain))));
+            let pattern = LoginPattern::Domain(domain);
+            let means = self.providers.means(&name, None, Some(&pattern));
+            entries.extend(self.finish(root, means, Entry::of(pattern)));
         }
         if self.providers.is_empty() || !self.section.is_empty() {
             let means = self.microsoft.means(None, &LoginPattern::Any);
@@ -148,9 +149,17 @@ impl Reader<'_, '_> {
             None => Some(Vec::new()),
         };
         let means = match self.providers.of_account(section, pattern.as_ref()) {
-            Some(Some(provider)) => self.providers.means(&provider, Some(section)),
+            Some(Some(provider)) => self.providers.means(&provider, Some(section), pattern.as_ref()),
             Some(None) => Means::default(),
-            None => self.microsoft.means(Some(section), pattern.as_ref().unwrap_or(&LoginPattern::Any)),
+            None => {
+                if let Some(node) = section.get("service_account_key") {
+                    node.problem(
+                        "`service_account_key` belongs to Google, and the account to Microsoft",
+                        "remove the key, or write `provider: google`",
+                    );
+                }
+                self.microsoft.means(Some(section), pattern.as_ref().unwrap_or(&LoginPattern::Any))
+            }
         };
         section.finish();
         let entry = Entry {

@@ -170,13 +170,7 @@ impl SigningKey {
 
     /// Signs a message. `None` when the system gives no randomness.
     pub fn sign(&self, algorithm: SigningAlgorithm, message: &[u8]) -> Option<Vec<u8>> {
-        let encoding: &'static dyn RsaEncoding = match algorithm {
-            SigningAlgorithm::Ps256 => &RSA_PSS_SHA256,
-            SigningAlgorithm::Rs256 => &RSA_PKCS1_SHA256,
-        };
-        let mut signature = vec![0; self.key.public_modulus_len()];
-        self.key.sign(encoding, &SystemRandom::new(), message, &mut signature).ok()?;
-        Some(signature)
+        sign(&self.key, algorithm, message)
     }
 }
 
@@ -184,6 +178,17 @@ impl fmt::Debug for SigningKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("SigningKey(…)")
     }
+}
+
+/// Signs a message. `None` when the system gives no randomness.
+pub(super) fn sign(key: &KeyPair, algorithm: SigningAlgorithm, message: &[u8]) -> Option<Vec<u8>> {
+    let encoding: &'static dyn RsaEncoding = match algorithm {
+        SigningAlgorithm::Ps256 => &RSA_PSS_SHA256,
+        SigningAlgorithm::Rs256 => &RSA_PKCS1_SHA256,
+    };
+    let mut signature = vec![0; key.public_modulus_len()];
+    key.sign(encoding, &SystemRandom::new(), message, &mut signature).ok()?;
+    Some(signature)
 }
 
 /// True when the key belongs to the certificate.
@@ -230,7 +235,11 @@ fn from_pkcs12(content: &[u8], password: Option<&CertificatePassword>) -> Result
     Err(error)
 }
 
-fn key_from_pem(content: &[u8], password: Option<&CertificatePassword>) -> Result<KeyPair, CertificateError> {
+/// Reads an RSA key in PEM.
+pub(super) fn key_from_pem(
+    content: &[u8],
+    password: Option<&CertificatePassword>,
+) -> Result<KeyPair, CertificateError> {
     let has = |marker: &str| memchr::memmem::find(content, marker.as_bytes()).is_some();
     if has(ENCRYPTED_KEY) {
         let password = password.ok_or(CertificateError::NoPassword)?;

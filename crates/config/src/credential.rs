@@ -1,6 +1,7 @@
 //! Reads the credential of an application: `client_secret`, `client_certificate`,
-//! `federated_token_file` or `managed_identity`. An application has at most one. The first two may
-//! hold two entries, so that one can be replaced while the other is used.
+//! `federated_token_file` or `managed_identity`, and the key of a service account. An application
+//! has at most one. The first two may hold two entries, so that one can be replaced while the other
+//! is used.
 
 use std::net::IpAddr;
 use std::path::Path;
@@ -8,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use url::{Host, Url};
+use zeroize::Zeroizing;
 
 use super::certificate::{SigningAlgorithm, SigningKey, is_pem};
 use super::entra::client_id;
@@ -20,6 +22,7 @@ use super::problem::Place;
 use super::purpose::{Purpose, Secret};
 use super::reader::{Node, Section};
 use super::secrets;
+use super::service_account::ServiceAccountKey;
 use super::setting::Setting;
 use super::value::{self, ValueError, choice, quoted, wrong};
 use gatepost_core::account::is_guid;
@@ -45,6 +48,51 @@ pub(super) fn read_secret(section: &Section<'_>) -> Setting<Arc<Credential>> {
         _ => one_or_two(node, secret, Credential::Secrets),
     };
     Setting::read(section, "client_secret", |node| read(&node).map(Arc::new))
+}
+
+/// A service account, as its key file names it.
+#[derive(Clone)]
+pub(super) struct ServiceAccount {
+    /// Its address; empty if the purpose needs no key.
+    pub(super) email: String,
+    pub(super) credential: Arc<Credential>,
+}
+
+/// Reads the key file of a service account. `token_url`: where the provider gives tokens; `None` if
+/// that has a mistake, which is reported.
+pub(super) fn read_service_account(section: &Section<'_>, token_url: Option<&Url>) -> Setting<ServiceAccount> {
+    Setting::read(section, "service_account_key", |node| service_account(&node, token_url?))
+}
+
+fn service_account(node: &Node<'_>, token_url: &Url) -> Option<ServiceAccount> {
+    // As a path it would be shown.
+    if node.as_text().is_some_and(|text| text.contains("PRIVATE KEY") || text.trim_start().starts_with('{')) {
+        node.problem("the key itself does not belong here", "write the path of its file");
+        return None;
+    }
+    let path = secrets::path(node)?;
+    let hint = "name the JSON key file of the service account, which the user who runs Gatepost can read";
+    let content = match node.content(&path, Purpose::Check, hint)? {
+        Secret::Read(content) => Zeroizing::new(content),
+        Secret::NotRead => {
+            return Some(ServiceAccount { email: String::new(), credential: Arc::new(Credential::NotRead) });
+        }
+    };
+    let (context, shown) = (node.context(), path.display());
+    if context.outside.world_readable(&path) {
+        context
+            .note(format!("every user of this machine can read the private key in `{shown}`. Run `chmod o-r {shown}`"));
+    }
+    match ServiceAccountKey::read(&content, token_url) {
+        Ok(key) => {
+            let credential = Arc::new(Credential::ServiceAccountKey(path));
+            Some(ServiceAccount { email: key.email, credential })
+        }
+        Err(error) => {
+            node.problem(format!("`{shown}` is not usable: {error}"), error.remedy());
+            None
+        }
+    }
 }
 
 fn client_secret(node: &Node<'_>) -> Option<Credential> {

@@ -11,7 +11,7 @@ use super::value::{self, ValueError, quoted, wrong};
 use gatepost_core::account::is_guid;
 
 /// Scopes that belong to no resource (OpenID Connect Core §5.4, §11).
-const OPENID_SCOPES: [&str; 4] = ["offline_access", "openid", "profile", "email"];
+pub(super) const OPENID_SCOPES: [&str; 4] = ["offline_access", "openid", "profile", "email"];
 
 /// The grants that this version serves.
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -63,6 +63,7 @@ mod renewal;
 mod secrets;
 mod sendmail;
 pub mod server_identity;
+pub mod service_account;
 mod setting;
 mod sockets;
 mod state;

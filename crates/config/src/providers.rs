@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use url::Url;
 
-use super::credential;
-use super::entra::{GrantKind, grant};
+use super::credential::{self, ServiceAccount};
+use super::entra::{GrantKind, OPENID_SCOPES, grant};
 use super::means::{EXPIRY_MARGIN, Means};
 use super::model::account::{Application, LoginPattern};
 use super::model::credential::Credential;
@@ -31,6 +31,7 @@ const OF_MICROSOFT: [&str; 6] =
 struct Shared {
     client_id: Setting<String>,
     credential: Setting<Arc<Credential>>,
+    service_account: Setting<ServiceAccount>,
     grant: Setting<GrantKind>,
     scope: Setting<String>,
     token_expiry_margin: Setting<Duration>,
@@ -38,10 +39,22 @@ struct Shared {
 
 impl Shared {
     /// `grant` reads the words that the section takes.
-    fn read(section: &Section<'_>, grant: fn(&str) -> Result<GrantKind, ValueError>) -> Self {
+    fn read(
+        section: &Section<'_>,
+        grant: fn(&str) -> Result<GrantKind, ValueError>,
+        preset: Option<&ProviderPreset>,
+        token_url: Option<&Url>,
+    ) -> Self {
+        if let Some(node) = section.get("service_account_key").filter(|_| !has_service_accounts(preset)) {
+            node.problem("only the provider `google` has service accounts", "remove the key");
+        }
         Self {
             client_id: Setting::read(section, "client_id", |node| node.read(client_id)),
             credential: credential::read_secret(section),
+            service_account: match has_service_accounts(preset) {
+                true => credential::read_service_account(section, token_url),
+                false => Setting::Absent,
+            },
             grant: Setting::read(section, "grant", |node| node.read(grant)),
             scope: Setting::read(section, "scope", |node| node.read(scope)),
             token_expiry_margin: Setting::read(section, "token_expiry_margin", |node| node.time()),
@@ -56,6 +69,7 @@ impl Shared {
         Self {
             client_id: self.client_id.or(&from.client_id),
             credential,
+            service_account: self.service_account.or(&from.service_account),
             grant: self.grant.or(&from.grant),
             scope: self.scope.or(&from.scope),
             token_expiry_margin: self.token_expiry_margin.or(&from.token_expiry_margin),
@@ -68,6 +82,7 @@ struct Known<'a> {
     section: Section<'a>,
     /// `None`: it has mistakes, which are reported.
     provider: Option<Arc<Provider>>,
+    preset: Option<&'static ProviderPreset>,
     shared: Shared,
     domains: Vec<String>,
 }
@@ -104,21 +119,26 @@ pub(super) fn read<'a>(root: &Section<'a>) -> Providers<'a> {
 
 fn read_one<'a>(name: &str, section: Section<'a>) -> Known<'a> {
     let preset = ProviderPreset::named(name);
-    let shared = Shared::read(&section, grant_of_person);
+    let token_url = match section.get("token_url") {
+        Some(node) => node.read(https).map(Some),
+        None => Some(preset.and_then(|preset| Url::parse(preset.token_url).ok())),
+    };
+    let shared = Shared::read(&section, grant_of_provider, preset, token_url.as_ref().and_then(Option::as_ref));
     let domains = match section.get("domains") {
         Some(node) => node.read_each(domain).unwrap_or_default(),
         None => preset.map_or_else(Vec::new, |preset| preset.domains.iter().map(|&domain| domain.to_owned()).collect()),
     };
-    let provider = provider(name, preset, &section, &shared, &domains).map(Arc::new);
+    let provider = provider(name, preset, token_url, &section, &shared, &domains).map(Arc::new);
     if let (Some(provider), Some(kind)) = (&provider, shared.grant.clone().or_default(GrantKind::AuthorizationCode)) {
-        check_grant(&section, kind, provider);
+        check_grant(&section, kind, provider, preset);
     }
-    Known { section, provider, shared, domains }
+    Known { section, provider, preset, shared, domains }
 }
 
 fn provider(
     name: &str,
     preset: Option<&ProviderPreset>,
+    token_url: Option<Option<Url>>,
     section: &Section<'_>,
     shared: &Shared,
     domains: &[String],
@@ -128,7 +148,6 @@ fn provider(
         None => Some(of_preset.and_then(|text| Url::parse(text).ok())),
     };
     let authorize_url = url("authorize_url", preset.map(|preset| preset.authorize_url));
-    let token_url = url("token_url", preset.map(|preset| preset.token_url));
     let device_url = url("device_url", None);
     let revoke_url = url("revoke_url", preset.and_then(|preset| preset.revoke_url));
     let issuers = match section.get("issuer") {
@@ -149,7 +168,10 @@ fn provider(
             format!("write the token endpoint of the provider, or name it {}", either(&known)),
         );
     }
-    if let Setting::Absent = shared.client_id {
+    // A service account is an application of its own.
+    let may_lack_client = matches!(shared.grant, Setting::Value(GrantKind::ClientCredentials))
+        || !matches!(shared.service_account, Setting::Absent);
+    if let (Setting::Absent, false) = (&shared.client_id, may_lack_client) {
         section.missing("client_id", "", "write the ID of the application that you registered at the provider");
     }
     let scope = match &shared.scope {
@@ -276,8 +298,9 @@ impl Providers<'_> {
         whole.or_else(|| self.known.iter().find(|(_, known)| begins(known))).map(|(name, _)| Some(name.clone()))
     }
 
-    /// How an account of this provider gets its tokens.
-    pub(super) fn means(&mut self, name: &str, section: Option<&Section<'_>>) -> Means {
+    /// How an account of this provider gets its tokens. Without a section of its own, it is everybody
+    /// in a domain.
+    pub(super) fn means(&mut self, name: &str, section: Option<&Section<'_>>, pattern: Option<&LoginPattern>) -> Means {
         for (section, key) in section.iter().flat_map(|section| OF_MICROSOFT.map(|key| (section, key))) {
             if let Some(node) = section.get(key) {
                 node.problem(
@@ -287,8 +310,9 @@ impl Providers<'_> {
             }
         }
         let Some(known) = self.known.get(name) else { return Means::default() };
+        let token_url = known.provider.as_ref().map(|provider| &provider.token_url);
         let shared = match section {
-            Some(section) => Shared::read(section, grant).inherit(&known.shared),
+            Some(section) => Shared::read(section, grant, known.preset, token_url).inherit(&known.shared),
             None => known.shared.clone(),
         };
         let kind = shared.grant.clone().or_default(GrantKind::AuthorizationCode);
@@ -298,11 +322,31 @@ impl Providers<'_> {
             Setting::Wrong => None,
         };
         let token_expiry_margin = shared.token_expiry_margin.clone().or_default(EXPIRY_MARGIN);
+        if kind == Some(GrantKind::ClientCredentials) && has_service_accounts(known.preset) {
+            let (application, scope) = known.service_account(&shared, section, pattern);
+            let application = application.map(|application| self.shared_application(application));
+            return Means { kind, application, scope: scope.map(Some), token_expiry_margin };
+        }
+        if let Some(node) = section.and_then(|section| section.get("service_account_key")).filter(|_| kind.is_some()) {
+            node.problem("the key is only for `grant: client_credentials`", "write this grant, or remove the key");
+        }
         let credential = shared.credential.clone().or_default(Arc::default());
         let client_id = match &shared.client_id {
             Setting::Value(client_id) => Some(client_id.clone()),
-            // Reported at the provider.
-            Setting::Absent | Setting::Wrong => None,
+            Setting::Absent => {
+                let may_lack_client = !matches!(known.shared.service_account, Setting::Absent)
+                    || matches!(known.shared.grant, Setting::Value(GrantKind::ClientCredentials));
+                // If not, it is reported already.
+                if may_lack_client && kind.is_some() {
+                    known.section.missing(
+                        "client_id",
+                        ", which accounts for which a person signs in need",
+                        "write the ID of the OAuth client, or use `grant: client_credentials`",
+                    );
+                }
+                None
+            }
+            Setting::Wrong => None,
         };
         let (Some(provider), Some(credential), Some(client_id)) = (&known.provider, credential, client_id) else {
             return Means { kind, scope, token_expiry_margin, ..Means::default() };
@@ -310,24 +354,108 @@ impl Providers<'_> {
         let provider = Arc::clone(provider);
         // One that the provider passes on was checked there.
         let own = section.filter(|section| section.has("grant"));
-        let kind = kind.filter(|kind| own.is_none_or(|section| check_grant(section, *kind, &provider)));
+        let kind = kind.filter(|kind| own.is_none_or(|section| check_grant(section, *kind, &provider, known.preset)));
         let application = Application { issuer: Issuer::Provider(provider), client_id, credential };
+        Means { kind, application: Some(self.shared_application(application)), scope, token_expiry_margin }
+    }
+
+    /// The application, shared with the other accounts that have the same one.
+    fn shared_application(&mut self, application: Application) -> Arc<Application> {
         let same = |known: &&Arc<Application>| {
             known.issuer == application.issuer
                 && known.client_id == application.client_id
                 && Arc::ptr_eq(&known.credential, &application.credential)
         };
-        let application = self.applications.iter().find(same).cloned().unwrap_or_else(|| Arc::new(application));
+        if let Some(known) = self.applications.iter().find(same) {
+            return Arc::clone(known);
+        }
+        let application = Arc::new(application);
         self.applications.push(Arc::clone(&application));
-        Means { kind, application: Some(application), scope, token_expiry_margin }
+        application
     }
 }
 
+impl Known<'_> {
+    /// The service account that acts for an account, and the scope of its tokens. `None`: there is a
+    /// mistake, which is reported.
+    fn service_account(
+        &self,
+        shared: &Shared,
+        section: Option<&Section<'_>>,
+        pattern: Option<&LoginPattern>,
+    ) -> (Option<Application>, Option<String>) {
+        // What the provider passes on is reported there, once for all accounts.
+        let own = section.filter(|section| section.has("grant"));
+        let Some(provider) = &self.provider else { return (None, None) };
+        if !self.check_addresses(section, pattern) {
+            return (None, None);
+        }
+        let application = match &shared.service_account {
+            Setting::Value(ServiceAccount { email, credential }) => Some(Application {
+                issuer: Issuer::Provider(Arc::clone(provider)),
+                client_id: email.clone(),
+                credential: Arc::clone(credential),
+            }),
+            Setting::Wrong => None,
+            Setting::Absent => {
+                own.unwrap_or(&self.section).missing(
+                    "service_account_key",
+                    ", which `grant: client_credentials` needs",
+                    format!("write the path of the JSON key file, here or under `providers.{}`", provider.name),
+                );
+                None
+            }
+        };
+        let scope = match &shared.scope {
+            Setting::Value(scope) => Some(of_mail(scope)),
+            Setting::Absent => Some(of_mail(&provider.scope)),
+            Setting::Wrong => None,
+        };
+        if scope.as_deref() == Some("") {
+            let place = section.filter(|section| section.has("scope")).unwrap_or(&self.section);
+            place.problem("the scope opens no mailbox", "write `scope: https://mail.google.com/`, or remove the key");
+            return (application, None);
+        }
+        (application, scope)
+    }
+
+    /// Whether somebody can delegate the addresses to a service account. If not, that is reported.
+    fn check_addresses(&self, section: Option<&Section<'_>>, pattern: Option<&LoginPattern>) -> bool {
+        let domain = match pattern {
+            Some(LoginPattern::Address(address)) => address.domain(),
+            Some(LoginPattern::Domain(domain)) => domain,
+            Some(LoginPattern::Any) | None => return true,
+        };
+        let is_of_preset = self.preset.is_some_and(|preset| preset.domains.contains(&domain));
+        if !is_of_preset || section.is_some_and(|section| section.has("mailbox")) {
+            return true;
+        }
+        let reason = "no service account acts for addresses of Gmail, which have no administrator";
+        match section {
+            Some(section) => section.problem(reason, "use `grant: authorization_code`, or an address of your domain"),
+            None => self.section.problem(reason, "set `domains` to the domains of your Google Workspace"),
+        }
+        false
+    }
+}
+
+/// Whether service accounts act for mailboxes of a provider.
+fn has_service_accounts(preset: Option<&ProviderPreset>) -> bool {
+    preset.is_some_and(|preset| preset.has_service_accounts)
+}
+
+/// The scopes that open mailboxes, without those that say who a person is.
+fn of_mail(scope: &str) -> String {
+    let scopes: Vec<&str> = scope.split_ascii_whitespace().filter(|scope| !OPENID_SCOPES.contains(scope)).collect();
+    scopes.join(" ")
+}
+
 /// Whether the provider has the grant. If not, that is reported where the grant is written.
-fn check_grant(section: &Section<'_>, kind: GrantKind, provider: &Provider) -> bool {
+fn check_grant(section: &Section<'_>, kind: GrantKind, provider: &Provider, preset: Option<&ProviderPreset>) -> bool {
     let (why, remedy) = match kind {
         GrantKind::AuthorizationCode if provider.authorize_url.is_some() => return true,
         GrantKind::DeviceCode if provider.device_url.is_some() => return true,
+        GrantKind::ClientCredentials if has_service_accounts(preset) => return true,
         GrantKind::AuthorizationCode => ("no `authorize_url` is known", "write it, or use `grant: device_code`"),
         GrantKind::DeviceCode => {
             ("no `device_url` is known that gives codes for mail", "write it, or use `grant: authorization_code`")
@@ -348,8 +476,16 @@ fn check_grant(section: &Section<'_>, kind: GrantKind, provider: &Provider) -> b
     false
 }
 
-fn grant_of_person(text: &str) -> Result<GrantKind, ValueError> {
-    choice(text, &[("authorization_code", GrantKind::AuthorizationCode), ("device_code", GrantKind::DeviceCode)])
+/// A provider passes no password on.
+fn grant_of_provider(text: &str) -> Result<GrantKind, ValueError> {
+    choice(
+        text,
+        &[
+            ("authorization_code", GrantKind::AuthorizationCode),
+            ("device_code", GrantKind::DeviceCode),
+            ("client_credentials", GrantKind::ClientCredentials),
+        ],
+    )
 }
 
 fn https(text: &str) -> Result<Url, ValueError> {

@@ -87,7 +87,9 @@ enum TokenOwner {
 impl TokenOwner {
     fn of(ask: &TokenRequest) -> Option<Self> {
         match &ask.grant {
-            GrantRequest::ClientCredentials => Some(Self::Application(ask.clone())),
+            GrantRequest::ClientCredentials | GrantRequest::ServiceAccount { .. } => {
+                Some(Self::Application(ask.clone()))
+            }
             GrantRequest::Password { username: login, .. } | GrantRequest::RefreshToken { login, .. } => {
                 Some(Self::Login(login.clone()))
             }
@@ -433,5 +435,21 @@ mod tests {
         assert!(!cache.replace(&ask.key(), &second, clock.now()), "too soon");
         clock.advance(minutes(5));
         assert!(cache.replace(&ask.key(), &second, clock.now()));
+    }
+
+    #[test]
+    fn the_tokens_of_a_service_account_are_kept_and_renewed_for_each_mailbox() {
+        let (clock, cache) = (Clock::manual(), TokenCache::new(minutes(60)));
+        let of = |mailbox: &str| {
+            let grant = GrantRequest::ServiceAccount { mailbox: MailAddress::parse(mailbox).unwrap() };
+            TokenRequest { grant, ..ask(None) }
+        };
+        let (anna, bob) = (of("anna@contoso.example"), of("bob@contoso.example"));
+        cache.insert(&anna, None, token(&clock, minutes(60)), clock.now(), 0.0);
+        assert!(matches!(cache.look(&bob.key(), None, NEED, clock.now()), Found::Nothing));
+        assert!(matches!(cache.look(&anna.key(), None, NEED, clock.now()), Found::Usable(_, Renewal::NotYet)));
+        clock.advance(minutes(31));
+        let due: Vec<TupleKey> = cache.due(clock.now()).into_iter().map(|(ask, _)| ask.key()).collect();
+        assert_eq!(due, [anna.key()]);
     }
 }

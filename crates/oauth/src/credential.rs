@@ -13,9 +13,9 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use dashmap::DashMap;
 use serde::Deserialize;
 
-use crate::assertion::Claims;
+use crate::assertion::{Claims, Delegation};
 use crate::endpoint::guid;
-use crate::grant::{ClientProof, TokenRequest};
+use crate::grant::{ClientProof, GrantRequest, TokenRequest};
 use crate::presented::Presented;
 use crate::renewal::place;
 use crate::renewal::record::Renewing;
@@ -24,7 +24,8 @@ use crate::skew::Skews;
 use crate::token_key;
 use crate::watched::{Seen, Watched, content};
 use gatepost_config::certificate::{CertificateError, SigningKey};
-use gatepost_config::{ClientCertificate, Credential, NotedSecret, Renewable, secret_line};
+use gatepost_config::service_account::{ServiceAccountError, ServiceAccountKey};
+use gatepost_config::{Application, ClientCertificate, Credential, NotedSecret, Renewable, secret_line};
 use gatepost_core::clock::{Clock, UnixTime};
 use gatepost_core::secret::{CertificatePassword, ClientAssertion, ClientSecret};
 use gatepost_core::system_error::Plain;
@@ -48,6 +49,14 @@ pub enum CredentialError {
         path: PathBuf,
         /// Why.
         error: CertificateError,
+    },
+    /// The key of a service account cannot be used.
+    #[error("`{path}` is not usable: {error}")]
+    ServiceAccountKey {
+        /// Its file.
+        path: PathBuf,
+        /// Why.
+        error: ServiceAccountError,
     },
     /// The certificate has expired.
     #[error("the certificate in `{path}` expired on {since}")]
@@ -112,6 +121,7 @@ impl CredentialError {
                 "make the file readable for the user that runs Gatepost, or name the right one. It is read again by itself"
             }
             Self::Certificate { error, .. } => error.remedy(),
+            Self::ServiceAccountKey { error, .. } => error.remedy(),
             Self::Expired { .. } => {
                 "upload a new certificate to the application in Entra and replace the files, which needs no restart"
             }
@@ -144,12 +154,16 @@ type WatchedFiles<T> = Watched<T, CredentialError>;
 /// The file of a certificate, and that of its key.
 type CertificateFiles = (PathBuf, Option<PathBuf>);
 
+/// The file of a service account's key, and the address that the configuration was read with.
+type ServiceAccountFile = (PathBuf, String);
+
 /// The credentials of all applications that were used.
 #[derive(Debug)]
 pub struct Credentials {
     clock: Clock,
     certificates: DashMap<CertificateFiles, Arc<WatchedFiles<SigningKey>>>,
     secrets: DashMap<PathBuf, Arc<WatchedFiles<ClientSecret>>>,
+    service_accounts: DashMap<ServiceAccountFile, Arc<WatchedFiles<ServiceAccountKey>>>,
     /// What Entra took last.
     preferred: DashMap<TupleKey, Choice>,
     /// How the renewal of each certificate goes, by its file.
@@ -164,6 +178,7 @@ impl Credentials {
             clock,
             certificates: DashMap::new(),
             secrets: DashMap::new(),
+            service_accounts: DashMap::new(),
             preferred: DashMap::new(),
             renewals: DashMap::new(),
             skews: Skews::default(),
@@ -179,6 +194,7 @@ impl Credentials {
             Credential::Certificates(certificates) => certificates.len(),
             Credential::None
             | Credential::FederatedTokenFile(_)
+            | Credential::ServiceAccountKey(_)
             | Credential::ManagedIdentity(_)
             | Credential::NotRead => 1,
         };
@@ -236,6 +252,13 @@ impl Credentials {
                 let file = file.clone();
                 aside(move || federated_token(&file, now)).await.map(ClientProof::Assertion)
             }
+            Credential::ServiceAccountKey(path) => {
+                // Without a mailbox there is nothing to assert.
+                let GrantRequest::ServiceAccount { mailbox } = &ask.grant else { return Err(CredentialError::NoProof) };
+                let (key, audience) = (self.service_account(application, path).await?, ask.token_url());
+                let delegation = Delegation { audience: audience.as_str(), mailbox, scope: &ask.scope, now };
+                delegation.sign(&key).map(ClientProof::ServiceAccount).ok_or(CredentialError::NoRandomness)
+            }
             Credential::ManagedIdentity(_) | Credential::NotRead => Err(CredentialError::NoProof),
         }
     }
@@ -255,6 +278,11 @@ impl Credentials {
                     thumbprint: key.thumbprint(),
                     not_after: key.not_after,
                 })
+            }
+            Credential::ServiceAccountKey(path) => {
+                let key = self.service_account(&ask.application, path).await.ok()?;
+                let (key_id, client_id) = (key.key_id.clone(), key.client_id.clone());
+                Some(Presented::ServiceAccountKey { path: path.clone(), key_id, client_id })
             }
             Credential::None
             | Credential::FederatedTokenFile(_)
@@ -303,6 +331,29 @@ impl Credentials {
             });
             seen.value.get_or_insert(at_start);
             seen
+        });
+        in_use(seen.await)
+    }
+
+    /// Returns the service account's key in use. Another key of the same service account is taken from
+    /// a file that has changed, a key of another one only after a reload.
+    async fn service_account(
+        &self,
+        application: &Application,
+        path: &Path,
+    ) -> Result<Arc<ServiceAccountKey>, CredentialError> {
+        let (path, expected) = (path.to_owned(), application.client_id.clone());
+        let token_url = application.issuer.authority().clone();
+        let watched = Arc::clone(&self.service_accounts.entry((path.clone(), expected.clone())).or_default());
+        let seen = aside(move || {
+            watched.look(&[&path], || {
+                let unusable = |error| CredentialError::ServiceAccountKey { path: path.clone(), error };
+                let key = ServiceAccountKey::read(&read(&path)?, &token_url).map_err(unusable)?;
+                if key.email != expected {
+                    return Err(unusable(ServiceAccountError::OtherAccount { found: key.email, expected }));
+                }
+                Ok(key)
+            })
         });
         in_use(seen.await)
     }

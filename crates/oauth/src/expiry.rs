@@ -76,9 +76,11 @@ pub async fn ends(credentials: &Credentials, application: &Application) -> Vec<C
             });
             named.collect()
         }
-        Credential::None | Credential::FederatedTokenFile(_) | Credential::ManagedIdentity(_) | Credential::NotRead => {
-            Vec::new()
-        }
+        Credential::None
+        | Credential::FederatedTokenFile(_)
+        | Credential::ServiceAccountKey(_)
+        | Credential::ManagedIdentity(_)
+        | Credential::NotRead => Vec::new(),
     }
 }
 

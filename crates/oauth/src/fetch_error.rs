@@ -11,6 +11,9 @@ use crate::response::{NotGranted, OauthError};
 /// AADSTS700024: an assertion outside its time.
 const OUT_OF_TIME: u32 = 700_024;
 
+/// How Google words that an assertion of a service account is outside its time.
+pub(super) const NOT_SHORT_LIVED: &str = "Invalid JWT: Token must be a short-lived token";
+
 /// Why there is no token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FetchError {
@@ -82,7 +85,9 @@ impl FetchError {
     }
 
     pub(super) fn is_out_of_time(&self) -> bool {
-        matches!(self, Self::Refused(OauthError { code: Some(OUT_OF_TIME), .. }))
+        let Self::Refused(error) = self else { return false };
+        let is_not_short_lived = |sentence: &String| sentence.starts_with(NOT_SHORT_LIVED);
+        error.code == Some(OUT_OF_TIME) || error.sentence.as_ref().is_some_and(is_not_short_lived)
     }
 
     /// Whether the same request may succeed within the same login, without anybody having acted.

@@ -2,10 +2,10 @@
 //! kept.
 //!
 //! Grants: resource owner password credentials (RFC 6749 §4.3), client credentials (§4.4),
-//! authorization codes with PKCE (§4.1.3, RFC 7636), device codes (RFC 8628) and refresh tokens
-//! (RFC 6749 §6). The application proves itself by a secret (§2.3.1) or by an assertion (RFC 7523
-//! §2.2). Requests go to Entra's v2.0 endpoint with `scope`, and for 21Vianet to the v1.0 endpoint
-//! with `resource`.
+//! authorization codes with PKCE (§4.1.3, RFC 7636), device codes (RFC 8628), refresh tokens
+//! (RFC 6749 §6) and assertions of service accounts (RFC 7523 §2.1). The application proves itself by
+//! a secret (RFC 6749 §2.3.1) or an assertion (RFC 7523 §2.2). Requests go to Entra's v2.0 endpoint with
+//! `scope`, for 21Vianet to the v1.0 endpoint with `resource`, and to the endpoint of a provider.
 
 use std::sync::Arc;
 
@@ -50,6 +50,12 @@ pub enum GrantRequest {
     },
     /// The application's own access, without a user.
     ClientCredentials,
+    /// A service account that acts for a mailbox. Its assertion is the grant, and the proof of the
+    /// application as well.
+    ServiceAccount {
+        /// The mailbox that the token opens, and no other.
+        mailbox: MailAddress,
+    },
     /// The code that a person's browser brought back from a sign-in.
     AuthorizationCode(Arc<Redemption>),
     /// A sign-in that the person finishes on another device.
@@ -83,6 +89,8 @@ pub enum ClientProof {
     Secret(Arc<ClientSecret>),
     /// A JWT, signed by the application or by an issuer that it trusts.
     Assertion(ClientAssertion),
+    /// A JWT that a service account has signed for one mailbox, with [`GrantRequest::ServiceAccount`].
+    ServiceAccount(ClientAssertion),
 }
 
 impl ClientProof {
@@ -92,19 +100,24 @@ impl ClientProof {
             Self::None => None,
             Self::Secret(secret) => Some(("client_secret", secret.expose())),
             Self::Assertion(assertion) => Some(("client_assertion", assertion.expose())),
+            Self::ServiceAccount(assertion) => Some(("assertion", assertion.expose())),
         }
     }
 }
+
+/// RFC 7523 §2.1.
+const JWT_BEARER_GRANT: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
 
 /// RFC 7523 §2.2.
 const JWT_BEARER: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 
 impl GrantRequest {
-    /// The `grant_type` of RFC 6749.
+    /// The `grant_type` of RFC 6749 §4, RFC 7523 §2.1 and RFC 8628 §3.4.
     pub fn grant_type(&self) -> &'static str {
         match self {
             Self::Password { .. } => "password",
             Self::ClientCredentials => "client_credentials",
+            Self::ServiceAccount { .. } => JWT_BEARER_GRANT,
             Self::AuthorizationCode(_) => "authorization_code",
             Self::DeviceCode(_) => "urn:ietf:params:oauth:grant-type:device_code",
             Self::RefreshToken { .. } => "refresh_token",
@@ -115,6 +128,7 @@ impl GrantRequest {
     pub fn name(&self) -> &'static str {
         match self {
             Self::DeviceCode(_) => "device_code",
+            Self::ServiceAccount { .. } => "client_credentials",
             _ => self.grant_type(),
         }
     }
@@ -131,7 +145,7 @@ impl GrantRequest {
         match self {
             Self::AuthorizationCode(redemption) => redemption.redirect_uri.starts_with("http://localhost"),
             Self::DeviceCode(_) | Self::RefreshToken { .. } => true,
-            Self::Password { .. } | Self::ClientCredentials => false,
+            Self::Password { .. } | Self::ClientCredentials | Self::ServiceAccount { .. } => false,
         }
     }
 
@@ -144,7 +158,7 @@ impl GrantRequest {
     fn secret_octets(&self) -> usize {
         match self {
             Self::Password { password, .. } => password.expose().len(),
-            Self::ClientCredentials => 0,
+            Self::ClientCredentials | Self::ServiceAccount { .. } => 0,
             Self::AuthorizationCode(redemption) => {
                 redemption.code.expose().len() + redemption.verifier.expose().len() + redemption.redirect_uri.len()
             }
@@ -205,14 +219,17 @@ impl TokenRequest {
         let (device_grant, device_code_key) = server.device_grant();
         let is_device = matches!(self.grant, GrantRequest::DeviceCode(_));
         form.append_pair("grant_type", if is_device { device_grant } else { self.grant.grant_type() });
-        form.append_pair("client_id", &app.client_id);
-        form.extend_pairs(server.token_scope(self.grant.is_sign_in(), &self.scope));
+        // An assertion says who asks, and for which scope.
+        if !matches!(self.grant, GrantRequest::ServiceAccount { .. }) {
+            form.append_pair("client_id", &app.client_id);
+            form.extend_pairs(server.token_scope(self.grant.is_sign_in(), &self.scope));
+        }
         match &self.grant {
             GrantRequest::Password { username, password } => {
                 form.append_pair("username", username.as_str());
                 form.append_pair("password", password.expose());
             }
-            GrantRequest::ClientCredentials => {}
+            GrantRequest::ClientCredentials | GrantRequest::ServiceAccount { .. } => {}
             GrantRequest::AuthorizationCode(redemption) => {
                 form.append_pair("code", redemption.code.expose());
                 form.append_pair("redirect_uri", &redemption.redirect_uri);
@@ -251,6 +268,9 @@ impl TokenRequest {
                 token_key::of_user(&self.application, &self.tenant, &self.scope, username)
             }
             GrantRequest::ClientCredentials => token_key::of_application(&self.application, &self.tenant, &self.scope),
+            GrantRequest::ServiceAccount { mailbox } => {
+                token_key::of_mailbox(&self.application, &self.tenant, &self.scope, mailbox)
+            }
             GrantRequest::RefreshToken { login, .. } => {
                 token_key::of_sign_in(&self.application, &self.tenant, &self.scope, login)
             }
@@ -397,6 +417,33 @@ mod tests {
         let sent = form(&ask, &ClientProof::Assertion(ClientAssertion::new("a.b.c".into())));
         assert_eq!((&*sent["client_assertion_type"], &*sent["client_assertion"]), (JWT_BEARER, "a.b.c"));
         assert!(!sent.contains_key("client_secret"));
+    }
+
+    #[test]
+    fn a_service_account_sends_its_assertion_and_nothing_else() {
+        let provider = crate::provider::tests::provider();
+        let application = Arc::new(Application {
+            issuer: gatepost_config::Issuer::Provider(Arc::new(provider)),
+            client_id: "gatepost@gatepost.iam.gserviceaccount.com".into(),
+            credential: Arc::new(gatepost_config::Credential::ServiceAccountKey("key.json".into())),
+        });
+        let ask = |mailbox: &str| TokenRequest {
+            application: Arc::clone(&application),
+            tenant: "".into(),
+            scope: "mail".into(),
+            grant: GrantRequest::ServiceAccount { mailbox: MailAddress::parse(mailbox).unwrap() },
+        };
+        let (anna, bob) = (ask("anna@contoso.com"), ask("bob@contoso.com"));
+        let request = anna.request(&ClientProof::ServiceAccount(ClientAssertion::new("a.b.c".into())));
+        assert_eq!(request.url.as_str(), "https://login.example/token");
+        assert_eq!(
+            request.form.expose(),
+            "grant_type=urn%3Aietf%3Aparams%3Aoauth%3Agrant-type%3Ajwt-bearer&assertion=a.b.c"
+        );
+        assert!(request.authorization.is_none());
+        assert_ne!(anna.key(), bob.key(), "a token opens one mailbox");
+        assert_eq!(anna.key(), ask("Anna@Contoso.com").key());
+        assert_eq!((anna.grant.name(), anna.grant.is_native()), ("client_credentials", false));
     }
 
     #[test]

@@ -1,10 +1,10 @@
-//! The credential that an application showed to Entra, as messages name it.
+//! The credential that an application showed to Entra or another provider, as messages name it.
 
 use std::path::PathBuf;
 
 use gatepost_core::clock::UnixTime;
 
-/// What an application showed to Entra, for messages.
+/// What an application showed to Entra or another provider, for messages.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Presented {
     /// A client secret.
@@ -13,6 +13,15 @@ pub enum Presented {
         file: Option<PathBuf>,
         /// When it expires, if the operator noted that.
         expires: Option<UnixTime>,
+    },
+    /// A key of a service account.
+    ServiceAccountKey {
+        /// Its file.
+        path: PathBuf,
+        /// Its ID, as the console of Google Cloud shows it.
+        key_id: String,
+        /// The ID to which a Workspace administrator delegates.
+        client_id: String,
     },
     /// A certificate.
     Certificate {

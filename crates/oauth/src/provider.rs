@@ -95,15 +95,16 @@ impl AuthorizationServer for Provider {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use serde_json::{Value, json};
 
     use super::*;
     use crate::fake::provider_application;
     use gatepost_config::{Cloud, Entra};
 
-    fn identity(claims: Value) -> Result<Identity, IdTokenProblem> {
-        let provider = Provider {
+    /// A provider whose addresses are in `login.example`.
+    pub(crate) fn provider() -> Provider {
+        Provider {
             name: "plain".to_owned(),
             title: "plain".to_owned(),
             authorize_url: None,
@@ -117,8 +118,11 @@ mod tests {
             pkce: true,
             domains: Vec::new(),
             hosts: Vec::new(),
-        };
-        provider.identity(serde_json::from_value(claims).unwrap(), "")
+        }
+    }
+
+    fn identity(claims: Value) -> Result<Identity, IdTokenProblem> {
+        provider().identity(serde_json::from_value(claims).unwrap(), "")
     }
 
     #[test]

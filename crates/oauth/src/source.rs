@@ -16,7 +16,7 @@ use crate::choosing::Choosing;
 use crate::credential::{Choice, CredentialError, Credentials};
 use crate::endpoint::{TokenEndpoint, TransportError, TransportFault};
 use crate::fetch_error::FetchError;
-use crate::grant::{self, ClientProof, TokenHttpRequest, TokenRequest};
+use crate::grant::{self, ClientProof, GrantRequest, TokenHttpRequest, TokenRequest};
 use crate::managed_identity::ManagedIdentities;
 use crate::response::{self, DeviceAuthorization, Granted, NotGranted};
 use crate::retry::{self, Admission, Breaker};
@@ -303,7 +303,8 @@ impl TokenSource {
                 // The answer's `Date` has corrected the clock offset.
                 Err(error) if error.is_out_of_time() && !was_out_of_time => was_out_of_time = true,
                 Err(FetchError::Refused(mut refused)) => {
-                    if refused.class == Class::Administrator {
+                    let is_of_service_account = matches!(ask.grant, GrantRequest::ServiceAccount { .. });
+                    if refused.class == Class::Administrator || is_of_service_account {
                         refused.presented = self.credentials.presented(ask, choice).await.map(Box::new);
                     }
                     return Err(FetchError::Refused(refused));

@@ -15,6 +15,11 @@ pub fn of_application(application: &Application, tenant: &str, scope: &str) -> T
     of(application, tenant, scope, "client_credentials", "")
 }
 
+/// Key of the token with which a service account opens one mailbox.
+pub fn of_mailbox(application: &Application, tenant: &str, scope: &str, mailbox: &MailAddress) -> TupleKey {
+    of(application, tenant, scope, "service_account", mailbox.as_str())
+}
+
 /// Key of a token that a sign-in gives to `login`.
 pub fn of_sign_in(application: &Application, tenant: &str, scope: &str, login: &MailAddress) -> TupleKey {
     of(application, tenant, scope, "refresh_token", login.as_str())

@@ -3,6 +3,7 @@
 
 use std::future::pending;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{SemaphorePermit, watch};
 use tokio::time::{Instant, timeout_at};
@@ -241,19 +242,30 @@ impl<'a> DeliveryRouter<'a> {
 
     /// Gets a token for the sender, as [`DeliveryRouter::admit`], that opens `mailbox`.
     pub(super) async fn admit_as(&self, mailbox: &MailAddress, resource: Resource) -> Result<Admitted, Failure> {
-        let mut admitted = self.admit(resource).await?;
+        let (mut admitted, min_token_lifetime) = (self.admit(resource).await?, self.min_token_lifetime(resource));
+        if let Some(admission) = &admitted.admission {
+            let admitting = self.shared.authenticator.admit_to(mailbox, admission, resource, min_token_lifetime);
+            if let Some(other) = admitting.await? {
+                return Ok(other.into());
+            }
+        }
         admitted.bearer.user = mailbox.clone();
         Ok(admitted)
+    }
+
+    /// The least remaining lifetime that a token should have.
+    fn min_token_lifetime(&self, resource: Resource) -> Duration {
+        match (&self.ways.smtp, resource) {
+            (Some(servers), Resource::Exchange) => min_token_lifetime_at(&servers.own().upstream),
+            _ => min_token_lifetime(Protocol::Smtp),
+        }
     }
 
     /// Gets a token for the sender, also for a second time. A client's own token is returned as the
     /// client brought it. It must be judged before it is used.
     async fn admit(&self, resource: Resource) -> Result<Admitted, Failure> {
         let authenticator = &self.shared.authenticator;
-        let min_token_lifetime = match (&self.ways.smtp, resource) {
-            (Some(servers), Resource::Exchange) => min_token_lifetime_at(&servers.own().upstream),
-            _ => min_token_lifetime(Protocol::Smtp),
-        };
+        let min_token_lifetime = self.min_token_lifetime(resource);
         let credentials = match &self.sender {
             Sender::Proved(principal) => {
                 let Principal { account, login, mailbox } = &**principal;
@@ -334,7 +346,7 @@ impl<'a> DeliveryRouter<'a> {
         let sign_in = |admission: &AuthorizedLogin| self.shared.sign_in_as(servers, admission, &mailbox, &place, end);
         let admit = async || {
             // Whoever sends with an account's token has one again.
-            self.admit(Resource::Exchange).await?.admission.ok_or_else(own_fault)
+            self.admit_as(&mailbox, Resource::Exchange).await?.admission.ok_or_else(own_fault)
         };
         let signed_in = with_fresh_token(&self.shared.authenticator, admission, admit, sign_in).await;
         let (admission, (stream, authenticated)) = signed_in

@@ -11,4 +11,5 @@ mod ntlm_proxy;
 mod page;
 #[cfg(unix)]
 mod service;
+mod service_accounts;
 mod support;

@@ -33,6 +33,7 @@ mod queue;
 mod queue_limits;
 mod reload;
 mod secrets;
+mod service_accounts;
 mod shared_mailboxes;
 mod sign_ins;
 mod smtp_pool;

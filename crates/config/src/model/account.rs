@@ -241,7 +241,8 @@ pub enum Grant {
     /// ROPC (RFC 6749 §4.3): Entra checks the password.
     Password,
     /// RFC 6749 §4.4: the application signs in as itself, and Gatepost checks the client's
-    /// password.
+    /// password. At another provider than Microsoft a service account acts for the mailbox (RFC 7523
+    /// §2.1).
     ClientCredentials,
     /// RFC 6749 §4.1: a person signs in once, in a browser, and Gatepost checks the client's
     /// password.
@@ -267,7 +268,8 @@ impl Grant {
 pub struct Application {
     /// Who gives its tokens.
     pub issuer: Issuer,
-    /// Application (client) id; for a managed identity its own id, or `system`.
+    /// Application (client) id. For a managed identity its own id, or `system`. For a service account
+    /// its address, or nothing if its key was not read.
     pub client_id: String,
     /// Its credential.
     pub credential: Arc<Credential>,

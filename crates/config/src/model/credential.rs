@@ -10,7 +10,7 @@ use super::super::certificate::SigningAlgorithm;
 use gatepost_core::clock::UnixTime;
 use gatepost_core::secret::{CertificatePassword, ClientSecret, IdentityKey};
 
-/// The credential of an application at Entra.
+/// The credential of an application at Entra or at another provider.
 #[derive(Debug, Default, PartialEq)]
 pub enum Credential {
     /// No credential: a public client.
@@ -23,6 +23,9 @@ pub enum Credential {
     /// A file with a token of another issuer (workload identity federation), which that issuer
     /// renews.
     FederatedTokenFile(PathBuf),
+    /// The key file of a service account, in the form of Google Cloud. It is read again when it
+    /// changes.
+    ServiceAccountKey(PathBuf),
     /// The platform knows the identity and gives the token itself.
     ManagedIdentity(ManagedIdentity),
     /// Secrets or certificates that were not read. The service never has it.

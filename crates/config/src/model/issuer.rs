@@ -50,7 +50,7 @@ pub struct Provider {
     /// Possible issuers of ID tokens; empty: it gives none, and the mail server alone decides whose
     /// token it is.
     pub issuers: Vec<String>,
-    /// What a person consents to, or a service account asks for.
+    /// What a person consents to.
     pub scope: String,
     /// How an application with a secret proves itself.
     pub client_authentication: ClientAuthentication,

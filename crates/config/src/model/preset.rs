@@ -19,6 +19,8 @@ pub struct ProviderPreset {
     pub issuers: &'static [&'static str],
     /// What opens a mailbox.
     pub scope: &'static str,
+    /// Whether a service account can act for its mailboxes (RFC 7523 §2.1).
+    pub has_service_accounts: bool,
     /// Whether its servers take OAUTHBEARER rather than XOAUTH2.
     pub oauthbearer: bool,
     /// Whether its POP3 server takes the token in the line of the AUTH command.
@@ -35,7 +37,8 @@ pub struct ProviderPreset {
 pub const PRESETS: [ProviderPreset; 4] = [
     // Google, "OAuth 2.0 for Mobile & Desktop Apps", and "OAuth 2.0 Mechanism" of Gmail. A refresh
     // token comes only with `access_type=offline`, and again only with `prompt=consent`. Device codes
-    // are not given for the scope of mail.
+    // are not given for the scope of mail. Service accounts: "Using OAuth 2.0 for Server to Server
+    // Applications".
     ProviderPreset {
         name: "google",
         title: "Google",
@@ -45,6 +48,7 @@ pub const PRESETS: [ProviderPreset; 4] = [
         revoke_url: Some("https://oauth2.googleapis.com/revoke"),
         issuers: &["https://accounts.google.com", "accounts.google.com"],
         scope: "https://mail.google.com/ openid email",
+        has_service_accounts: true,
         oauthbearer: false,
         pop3_in_one_line: true,
         hosts: [("imap.gmail.com", 993), ("pop.gmail.com", 995), ("smtp.gmail.com", 465)],
@@ -61,6 +65,7 @@ pub const PRESETS: [ProviderPreset; 4] = [
         revoke_url: None,
         issuers: &[],
         scope: "mail-w",
+        has_service_accounts: false,
         oauthbearer: false,
         pop3_in_one_line: false,
         hosts: [("imap.mail.yahoo.com", 993), ("pop.mail.yahoo.com", 995), ("smtp.mail.yahoo.com", 465)],
@@ -76,6 +81,7 @@ pub const PRESETS: [ProviderPreset; 4] = [
         revoke_url: None,
         issuers: &[],
         scope: "mail-w",
+        has_service_accounts: false,
         oauthbearer: false,
         pop3_in_one_line: false,
         hosts: [("imap.aol.com", 993), ("pop.aol.com", 995), ("smtp.aol.com", 465)],
@@ -93,6 +99,7 @@ pub const PRESETS: [ProviderPreset; 4] = [
         issuers: &[],
         scope: "https://www.fastmail.com/dev/protocol-imap https://www.fastmail.com/dev/protocol-pop \
                 https://www.fastmail.com/dev/protocol-smtp offline_access",
+        has_service_accounts: false,
         oauthbearer: true,
         pop3_in_one_line: false,
         hosts: [("imap.fastmail.com", 993), ("pop.fastmail.com", 995), ("smtp.fastmail.com", 465)],

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::credential::{CLIENT_CERTIFICATE, CLIENT_SECRET, PATH, SOURCE, TEXT, USER};
+use super::credential::{CLIENT_CERTIFICATE, CLIENT_SECRET, FILE, PATH, SOURCE, TEXT, USER};
 use super::kind::IfAbsent::{Means, Nothing, Required, Value};
 use super::kind::{Block, Form, Group, Key, Kind};
 use super::listener::SENDER;
@@ -124,6 +124,12 @@ const OWN: &[Key] = &[
         Kind::Text(TEXT),
         Means("by the domain of `login`, else `microsoft`"),
         "Entry of `providers` to which the account belongs, or `microsoft`.",
+    ),
+    Key::new(
+        "service_account_key",
+        FILE,
+        Means("that of the provider"),
+        "Only Google: JSON key file of the service account that acts for the mailbox, with `grant: client_credentials`.",
     ),
     Key::new(
         "aliases",

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::credential::{CLIENT_SECRET, TEXT};
+use super::credential::{CLIENT_SECRET, FILE, TEXT};
 use super::kind::IfAbsent::{Means, Nothing, Value};
 use super::kind::{Block, Form, Group, Key, Kind};
 use super::network::{DOMAIN, HOST_PORT};
@@ -19,7 +19,12 @@ pub(super) const PROVIDER: &Block = &Block {
         Group {
             title: "Application",
             keys: &[
-                Key::new("client_id", Kind::Text(TEXT), Means("required"), "ID of the application at the provider."),
+                Key::new(
+                    "client_id",
+                    Kind::Text(TEXT),
+                    Means("required, except with `service_account_key`"),
+                    "ID of the application at the provider.",
+                ),
                 Key::new(
                     "client_secret",
                     CLIENT_SECRET,
@@ -27,12 +32,25 @@ pub(super) const PROVIDER: &Block = &Block {
                     "Secret of the application. List two to replace one.",
                 ),
                 Key::new(
-                    "grant",
-                    Kind::Word(&["authorization_code", "device_code"]),
-                    Value("authorization_code"),
-                    "How a person signs in, once, with `gatepost login`.",
+                    "service_account_key",
+                    FILE,
+                    Nothing,
+                    "Only `google`: JSON key file of a service account with domain-wide delegation, for accounts with `grant: \
+                     client_credentials`. Gatepost reads the file again when it changes.",
                 ),
-                Key::new("scope", Kind::Text(SCOPE), Means("by the preset"), "What the person consents to."),
+                Key::new(
+                    "grant",
+                    Kind::Word(&["authorization_code", "device_code", "client_credentials"]),
+                    Value("authorization_code"),
+                    "How Gatepost gets tokens. `authorization_code` and `device_code`: a person signs in once with `gatepost \
+                     login`. `client_credentials`: a service account acts for the mailbox, and nobody signs in.",
+                ),
+                Key::new(
+                    "scope",
+                    Kind::Text(SCOPE),
+                    Means("by the preset"),
+                    "What the person consents to. A service account asks for it without `openid`, `email` and `profile`.",
+                ),
                 Key::new(
                     "token_expiry_margin",
                     Kind::Time(Duration::ZERO, Duration::from_secs(50 * 60)),

@@ -9,10 +9,11 @@ use crate::credential::CredentialError;
 use crate::endpoint::{TransportError, TransportFault};
 use crate::entra::consent_url;
 use crate::fetch_error::FetchError;
-use crate::grant::TokenRequest;
+use crate::grant::{GrantRequest, TokenRequest};
 use crate::managed_identity::IdentityError;
 use crate::response::OauthError;
 use crate::tokens::named::{Asked, Named};
+use crate::tokens::service_account;
 use gatepost_config::{Application, Provider};
 use gatepost_core::account::{MailAddress, fits_command};
 use gatepost_core::cause::Cause;
@@ -122,7 +123,13 @@ pub(super) fn sign_in_unreadable(error: &StoreError) -> Failure {
 pub fn of(error: &FetchError, ask: &TokenRequest) -> Failure {
     match error {
         FetchError::Refused(error) => match ask.application.issuer.provider() {
-            Some(provider) => refused_by(error, provider, TOKEN_REQUEST),
+            Some(provider) => {
+                let of_service_account = match &ask.grant {
+                    GrantRequest::ServiceAccount { mailbox } => service_account::refused(error, ask, provider, mailbox),
+                    _ => None,
+                };
+                of_service_account.unwrap_or_else(|| refused_by(error, provider, TOKEN_REQUEST))
+            }
             None => told(error, Named::of(error, ask.into())),
         },
         other => fetch_of(other, &ask.application, TOKEN_REQUEST),
@@ -267,6 +274,7 @@ fn credential(error: &CredentialError, title: &str) -> Failure {
         CredentialError::Expired { .. } | CredentialError::NotYetValid { .. } => Cause::ClientCertificateOutOfDate,
         CredentialError::Unreadable { .. }
         | CredentialError::Certificate { .. }
+        | CredentialError::ServiceAccountKey { .. }
         | CredentialError::NoSecret { .. }
         | CredentialError::Slow => Cause::ClientCredentialUnusable,
         CredentialError::UnreadableToken { .. }

@@ -20,7 +20,7 @@ use crate::tokens::replicas::Turn;
 use crate::tokens::user::User;
 use crate::tokens::{explain, scope};
 use crate::{audience, token_key};
-use gatepost_config::{Account, Cloud, Resource};
+use gatepost_config::{Account, Cloud, Issuer, Resource};
 use gatepost_core::account::MailAddress;
 use gatepost_core::clock::Moment;
 use gatepost_core::failure::Failure;
@@ -107,8 +107,29 @@ impl TokenManager {
         obtain(&found, key, self.source.total(), fly).await
     }
 
-    /// The token of the account's application in the tenant of `address`. The caller must have
-    /// checked the client's password before.
+    /// The request for the token with which the account's application opens `mailbox`. An
+    /// application of Entra has one token in the tenant of `address` for all mailboxes, a service
+    /// account one for each.
+    pub(super) fn application_request(
+        &self,
+        account: &Account,
+        address: &MailAddress,
+        mailbox: &MailAddress,
+        resource: Resource,
+    ) -> TokenRequest {
+        TokenRequest {
+            application: Arc::clone(&account.application),
+            tenant: account.application.issuer.tenant_of(address).into(),
+            scope: scope::of(account, resource, &self.config.get()).into(),
+            grant: match account.application.issuer {
+                Issuer::Entra(_) => GrantRequest::ClientCredentials,
+                Issuer::Provider(_) => GrantRequest::ServiceAccount { mailbox: mailbox.clone() },
+            },
+        }
+    }
+
+    /// The token with which the account's application opens `mailbox`. The caller must have checked
+    /// the client's password, and that `address` may open the mailbox.
     ///
     /// # Errors
     /// A [`Failure`] that says why there is none.
@@ -119,15 +140,11 @@ impl TokenManager {
         self: &Arc<Self>,
         account: &Account,
         address: &MailAddress,
+        mailbox: &MailAddress,
         resource: Resource,
         min_token_lifetime: Duration,
     ) -> Result<FetchedToken, Failure> {
-        let ask = TokenRequest {
-            application: Arc::clone(&account.application),
-            tenant: account.application.issuer.tenant_of(address).into(),
-            scope: scope::of(account, resource, &self.config.get()).into(),
-            grant: GrantRequest::ClientCredentials,
-        };
+        let ask = self.application_request(account, address, mailbox, resource);
         let need = Need { margin: account.token_expiry_margin, min_token_lifetime };
         let key = ask.key();
         let found = self.cache.look(&key, None, need, self.clock.now());

@@ -4,12 +4,11 @@
 use std::sync::Arc;
 
 use crate::cache::{Found, Need};
-use crate::grant::{GrantRequest, TokenRequest};
 use crate::token::Token;
+use crate::tokens::explain;
 use crate::tokens::manager::TokenManager;
 use crate::tokens::outcome::{FetchKey, FetchedToken, TokenOrigin};
 use crate::tokens::sign_ins::TokenSubject;
-use crate::tokens::{explain, scope};
 use gatepost_config::{Account, Resource};
 use gatepost_core::account::MailAddress;
 use gatepost_core::failure::Failure;
@@ -19,9 +18,9 @@ use gatepost_core::tuple_key::TupleKey;
 const ANY: Need = Need { margin: std::time::Duration::ZERO, min_token_lifetime: std::time::Duration::ZERO };
 
 impl TokenManager {
-    /// Returns a token of the account's application in the tenant of `address`, which Entra has
-    /// issued for this call or for another that waits for the same. A refusal that is remembered
-    /// does not count.
+    /// Returns a token with which the account's application opens `mailbox`, which Entra or another
+    /// provider has issued for this call or for another that waits for the same. A refusal that is
+    /// remembered does not count.
     ///
     /// # Errors
     /// A [`Failure`] that says why there is none, even if a cached token is still valid.
@@ -32,14 +31,10 @@ impl TokenManager {
         self: &Arc<Self>,
         account: &Account,
         address: &MailAddress,
+        mailbox: &MailAddress,
         resource: Resource,
     ) -> Result<FetchedToken, Failure> {
-        let ask = TokenRequest {
-            application: Arc::clone(&account.application),
-            tenant: account.application.issuer.tenant_of(address).into(),
-            scope: scope::of(account, resource, &self.config.get()).into(),
-            grant: GrantRequest::ClientCredentials,
-        };
+        let ask = self.application_request(account, address, mailbox, resource);
         let key = ask.key();
         self.standing.forget(&FetchKey::Application(key.clone()));
         let seen = self.seen(&key);

@@ -157,7 +157,9 @@ impl TokenManager {
             let scope = scope::of(account, resource, &config);
             let key = match account.grant {
                 Grant::Password => token_key::of_user(application, tenant, &scope, login),
-                Grant::ClientCredentials => token_key::of_application(application, tenant, &scope),
+                Grant::ClientCredentials => {
+                    self.application_request(account, login, account.own_mailbox(login), resource).key()
+                }
                 Grant::AuthorizationCode | Grant::DeviceCode => {
                     token_key::of_sign_in(application, tenant, &scope, login)
                 }

@@ -16,6 +16,7 @@ mod refresh;
 mod rejected;
 mod replicas;
 pub mod scope;
+mod service_account;
 pub mod sign_ins;
 #[cfg(test)]
 mod tests;

@@ -165,7 +165,8 @@ fn expired(id: &str, presented: Option<&Presented>) -> Named {
                 place(file.as_deref())
             ),
         ),
-        None => (
+        // Entra knows no service accounts.
+        Some(Presented::ServiceAccountKey { .. }) | None => (
             format!("the client secret or certificate of application `{id}` has expired"),
             format!("create a new one ({CREDENTIALS}), and set `client_secret` or `client_certificate`"),
         ),
@@ -203,6 +204,7 @@ fn user(grant: &GrantRequest) -> Option<&str> {
     match grant {
         GrantRequest::Password { username, .. } => Some(username.as_str()),
         GrantRequest::RefreshToken { login, .. } => Some(login.as_str()),
+        GrantRequest::ServiceAccount { mailbox } => Some(mailbox.as_str()),
         GrantRequest::ClientCredentials | GrantRequest::AuthorizationCode(_) | GrantRequest::DeviceCode(_) => None,
     }
 }

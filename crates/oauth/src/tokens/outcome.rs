@@ -202,6 +202,7 @@ pub(super) fn login_name(ask: &TokenRequest) -> &str {
     match &ask.grant {
         GrantRequest::Password { username, .. } => username.as_str(),
         GrantRequest::RefreshToken { login, .. } => login.as_str(),
+        GrantRequest::ServiceAccount { mailbox } => mailbox.as_str(),
         GrantRequest::ClientCredentials | GrantRequest::AuthorizationCode(_) | GrantRequest::DeviceCode(_) => "",
     }
 }
