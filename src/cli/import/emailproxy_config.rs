@@ -202,7 +202,11 @@ impl<'a> File<'a> {
             "password" => Grant::Password,
             "device" => Grant::DeviceCode,
             "service_account" => {
-                plan.ignore(section.place(), NO_COUNTERPART);
+                plan.ignore(
+                    section.place(),
+                    "it is for a service account, which this import does not take over. docs/providers.md says how \
+                     Gatepost serves it",
+                );
                 return Ok(None);
             }
             _ => {

@@ -206,7 +206,8 @@ const HOME: Case = Case {
     told: &[
         "ignored: [IMAP-3993] (line 25): the server is not Microsoft's, and the file has no account for it that Gatepost serves.\n",
         "ignored: [app@outlook.com] (line 42): a person must sign in for a personal account",
-        "ignored: [robot@gmail.com] (line 68): Gatepost does not serve it, so there is no counterpart yet.\n",
+        "ignored: [robot@gmail.com] (line 68): it is for a service account, which this import does not take over. docs/providers.md says how Gatepost \
+         serves it.\n",
         "sign in: [carl@campus.example] (line 47): `gatepost login carl@campus.example -c proxy.yaml`.",
     ],
 };
