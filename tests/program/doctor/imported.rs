@@ -14,8 +14,8 @@ use super::support::Report;
 use crate::cli::import::{CASES, Case, read};
 use crate::common::directory::Directory;
 use crate::common::port::free_port;
+use crate::common::running::Running;
 use crate::sign_in::browser::{Answer, Browser};
-use crate::sign_in::running::Running;
 
 /// Of every user.
 const PASSWORD: &str = "correct-horse-battery";

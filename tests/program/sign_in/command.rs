@@ -11,10 +11,10 @@ use url::Url;
 
 use crate::common::directory::Directory;
 use crate::common::port::free_port;
+use crate::common::running::Running;
 use crate::common::wait::wait_until;
 use crate::service::{Service, log_in, shown};
 use crate::sign_in::browser::{Answer, Browser};
-use crate::sign_in::running::Running;
 
 const ANNA: &str = "anna@contoso.example";
 const ANNAS: &str = "anna's secret";

@@ -5,4 +5,3 @@ pub(crate) mod browser;
 mod command;
 mod entra;
 mod providers;
-pub(crate) mod running;
