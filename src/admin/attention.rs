@@ -236,6 +236,8 @@ mod tests {
             mailbox: None,
             tokens: Vec::new(),
             sign_in: state.map(|state| SignInLine { state, username: None, at: None, renewed_at: None, code: None }),
+            takes_browser: true,
+            takes_code: true,
             device_passwords: 0,
             wrong_passwords: 0,
             sessions: 0,

@@ -85,6 +85,7 @@ struct MessagePage<'a> {
 #[derive(Template)]
 #[template(path = "hop.html")]
 struct HopPage<'a> {
+    provider: &'a str,
     target: &'a str,
 }
 
@@ -177,11 +178,12 @@ pub(super) fn message(status: StatusCode, title: &str, text: &str, home: &str) -
     answer(status, &MessagePage { title, text, home })
 }
 
-/// A page that redirects to another one. A request that starts from our own page carries the
-/// session cookie, which one from Entra's page may not. The page has no form, and its own address,
-/// which contains the code, is not passed on.
-pub(super) fn redirect_page(target: &str) -> Response<Body> {
-    let mut answer = answer(StatusCode::OK, &HopPage { target });
+/// A page that redirects to that of a sign-in. A request that starts from our own page carries the
+/// session cookie, which one from the provider's page may not. The page has no form, and its own
+/// address, which contains the code, is not passed on.
+pub(super) fn redirect_page(sign_in: &SignIn) -> Response<Body> {
+    let page = HopPage { provider: provider(sign_in), target: &sign_in.address() };
+    let mut answer = answer(StatusCode::OK, &page);
     answer.headers_mut().insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
     answer
 }
@@ -242,7 +244,7 @@ pub(super) fn sign_in(site: &AdminState, visitor: &Visitor, sign_in: &SignIn, pr
         login,
         person: sign_in.enrolment.person(),
         tenant: &sign_in.enrolment.purpose.tenant,
-        provider: sign_in.enrolment.purpose.application.issuer.title(),
+        provider: provider(sign_in),
         application: &sign_in.enrolment.purpose.application.client_id,
         done: matches!(shown, Shown::Done { .. }),
         paste: sign_in.way == Way::Paste,
@@ -256,6 +258,11 @@ pub(super) fn sign_in(site: &AdminState, visitor: &Visitor, sign_in: &SignIn, pr
         end_action: visitor.at(&end_action),
     };
     answer(StatusCode::OK, &page)
+}
+
+/// The name for people of who has the sign-in page.
+fn provider(sign_in: &SignIn) -> &str {
+    sign_in.enrolment.purpose.application.issuer.provider().map_or("Microsoft", |provider| &provider.title)
 }
 
 pub(super) fn answer(status: StatusCode, page: &impl Template) -> Response<Body> {

@@ -45,8 +45,9 @@ impl AdminState {
         // Checked first, so that nobody signs in for nothing when the store fails.
         let stored = self.shared.authenticator.store().sign_in(&enrolment.key).await;
         stored.map_err(|error| format!("the store cannot be read, so nobody is asked to sign in: {error}"))?;
-        let no_randomness = || person::explain(&SignInError::NoRandomness, &enrolment.purpose).to_string();
-        let (id, browser) = sessions::random().zip(sessions::random()).ok_or_else(no_randomness)?;
+        let explained = |error: SignInError| person::explain(&error, &enrolment.purpose).to_string();
+        let randoms = sessions::random().zip(sessions::random());
+        let (id, browser) = randoms.ok_or_else(|| explained(SignInError::NoRandomness))?;
         let sign_in = |stage| {
             Arc::new(SignIn {
                 id: id.clone().into(),
@@ -66,8 +67,7 @@ impl AdminState {
                 let Purpose { application, tenant, scope } = &enrolment.purpose;
                 let source = self.shared.authenticator.source();
                 let begun = source.authorize_device(application, tenant, scope).await;
-                let (asked_at, begun) =
-                    begun.map_err(|error| person::explain(&error.into(), &enrolment.purpose).to_string())?;
+                let (asked_at, begun) = begun.map_err(|error| explained(error.into()))?;
                 let sign_in = sign_in(Stage::Device {
                     address: begun.verification_uri.clone(),
                     code: begun.user_code.clone(),
@@ -81,7 +81,7 @@ impl AdminState {
             }
             Way::Browser | Way::Paste => {
                 let redirect = redirect.unwrap_or_else(|| NOWHERE.to_owned());
-                let request = CodeRequest::new(enrolment.purpose.clone(), redirect).map_err(|_| no_randomness())?;
+                let request = CodeRequest::new(enrolment.purpose.clone(), redirect).map_err(explained)?;
                 let address = request.address(enrolment.person());
                 sign_in(Stage::Browser { request: Box::new(request), address })
             }

@@ -49,7 +49,7 @@ pub(super) async fn oauth_callback(State(site): SharedState, Path(id): Path<Stri
     let sign_in = guard::cookies(request.headers(), name).find_map(|cookie| site.sign_ins.of_browser(&id, cookie));
     match sign_in.filter(|sign_in| site.oauth_callback(sign_in, query).is_ok()) {
         Some(sign_in) => {
-            let mut answer = page::redirect_page(&sign_in.address());
+            let mut answer = page::redirect_page(&sign_in);
             set_cookie(&mut answer, name, "", &back(&sign_in), site.reach.tls, "Lax; Max-Age=0");
             answer
         }

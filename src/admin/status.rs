@@ -357,12 +357,15 @@ fn account_line(view: &AccountView, sessions: &HashMap<&str, usize>) -> AccountL
             code: refused.code,
         },
     };
+    let provider = view.account.application.issuer.provider();
     AccountLine {
         login: view.login.to_string(),
         grant: grant_name(view.account.grant),
         mailbox: view.account.mailbox.as_ref().map(ToString::to_string),
         tokens: view.tokens.iter().map(token).collect(),
         sign_in: view.sign_in.as_ref().map(sign_in),
+        takes_browser: provider.is_none_or(|provider| provider.authorize_url.is_some()),
+        takes_code: provider.is_none_or(|provider| provider.device_url.is_some()),
         device_passwords: view.device_passwords,
         wrong_passwords: view.wrong_passwords,
         sessions: sessions.get(view.login.as_str()).copied().unwrap_or_default(),

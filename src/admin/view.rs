@@ -40,6 +40,12 @@ pub(super) struct AccountLine {
     pub(super) mailbox: Option<String>,
     pub(super) tokens: Vec<TokenLine>,
     pub(super) sign_in: Option<SignInLine>,
+    /// Whether a person can sign in with a browser.
+    #[serde(skip)]
+    pub(super) takes_browser: bool,
+    /// Whether a person can sign in with a code on another device.
+    #[serde(skip)]
+    pub(super) takes_code: bool,
     pub(super) device_passwords: usize,
     /// Wrong passwords that count against it at Entra.
     pub(super) wrong_passwords: usize,

@@ -7,6 +7,7 @@ mod doors;
 mod endpoints;
 mod http;
 mod neighbours;
+mod providers;
 mod queue;
 mod sign_in;
 #[cfg(unix)]

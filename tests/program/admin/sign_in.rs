@@ -6,21 +6,21 @@ use crate::common::wait::until;
 use crate::sign_in::browser::{Answer, Browser as Person};
 
 /// Begins a sign-in; the page that it leads to.
-async fn begin(visitor: &Browser, login: &str, way: &str) -> String {
+pub(super) async fn begin(visitor: &Browser, login: &str, way: &str) -> String {
     let answer = visitor.fill_in("/sign-in", &[("login", login), ("way", way)]).await;
     assert_eq!(answer.status, 303, "{answer:?}");
     answer.field("location").unwrap().to_owned()
 }
 
 /// Path and query of where Entra sends the browser.
-async fn at_entra(world: &World, address: &str, answer: Answer<'_>) -> String {
+pub(super) async fn at_entra(world: &World, address: &str, answer: Answer<'_>) -> String {
     let redirect = Person::new(&world.sandbox).answer(address, answer).await.unwrap();
     assert_eq!(redirect.host_str(), Some("localhost"));
     format!("{}?{}", redirect.path(), redirect.query().unwrap())
 }
 
 /// Follows the browser from the name that Entra takes to the address of the page.
-async fn come_back(browser: &Browser, back: &str) -> http::Answer {
+pub(super) async fn come_back(browser: &Browser, back: &str) -> http::Answer {
     let answer = browser.get(back).await;
     let Some(there) = answer.field("location") else { return answer };
     assert_eq!(answer.status, 303, "{answer:?}");
@@ -34,7 +34,7 @@ async fn see_of_other(browser: &Browser, page: &str) -> u16 {
     browser.visit(&page[page.find("/sign-in/").unwrap()..]).await.status
 }
 
-fn password(page: &str) -> String {
+pub(super) fn password(page: &str) -> String {
     let (_, rest) = page
         .split_once("<p class=\"secret\"><code")
         .and_then(|(_, rest)| rest.split_once('>'))
@@ -43,7 +43,7 @@ fn password(page: &str) -> String {
 }
 
 /// The page once its sign-in is over.
-async fn finished(visitor: &Browser, page: &str) -> String {
+pub(super) async fn finished(visitor: &Browser, page: &str) -> String {
     until("the sign-in is over", async || {
         let body = visitor.get(page).await.body;
         body.contains("has signed in.") || body.contains("class=\"problem\"")
@@ -106,7 +106,7 @@ async fn an_address_of_a_browser_elsewhere_is_pasted() {
     let visitor = world.visitor().await;
     let page = begin(&visitor, ANNA, "paste").await;
     let shown = visitor.get(&page).await;
-    let back = at_entra(&world, &shown.link("Open Microsoft"), Answer::SignIn(ANNA, ANNAS)).await;
+    let back = at_entra(&world, &shown.link("Open the sign-in page of Microsoft"), Answer::SignIn(ANNA, ANNAS)).await;
     let paste = format!("{page}/paste");
     let token = shown.form_token(&paste);
     for wrong in ["http://localhost/", "http://localhost/?code=c&state=s", "nonsense"] {

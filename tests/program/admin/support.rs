@@ -77,9 +77,21 @@ impl World {
         inherited: &mut Inherited,
         source: Option<Source>,
     ) -> Result<Self, StartError> {
-        let accounts_of_sandbox = vec![SandboxAccount::new(ALICE, ALICES), SandboxAccount::new(ANNA, ANNAS)];
-        let sandbox =
-            Sandbox::start(SandboxConfig { accounts: accounts_of_sandbox, ..SandboxConfig::default() }).await.unwrap();
+        Self::run_before(microsoft().await, bind, (listeners, accounts), inherited, source).await
+    }
+
+    /// In front of a Microsoft 365 that was started before.
+    pub(crate) async fn before(sandbox: Sandbox, accounts: &str) -> Self {
+        Self::run_before(sandbox, "127.0.0.1:0", ("", accounts), &mut Inherited::default(), None).await.unwrap()
+    }
+
+    async fn run_before(
+        sandbox: Sandbox,
+        bind: &str,
+        (listeners, accounts): (&str, &str),
+        inherited: &mut Inherited,
+        source: Option<Source>,
+    ) -> Result<Self, StartError> {
         let directory = Directory::new();
         let socket = directory.file("gatepost.sock");
         let config = config(&sandbox, &socket, bind, listeners, accounts);
@@ -114,6 +126,12 @@ impl World {
         let reply = imap.ask(&format!("LOGIN {user} \"{password}\"")).await;
         if reply.starts_with("a OK") { Ok(imap) } else { Err(reply) }
     }
+}
+
+/// A Microsoft 365 with Alice and Anna.
+pub(crate) async fn microsoft() -> Sandbox {
+    let accounts = vec![SandboxAccount::new(ALICE, ALICES), SandboxAccount::new(ANNA, ANNAS)];
+    Sandbox::start(SandboxConfig { accounts, ..SandboxConfig::default() }).await.unwrap()
 }
 
 impl Drop for World {
