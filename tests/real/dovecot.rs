@@ -29,23 +29,27 @@ struct Owner {
 }
 
 impl Dovecot {
-    /// Starts it. `introspection` and `relay` are ports on 127.0.0.1: who knows the tokens, and who
-    /// takes the mail.
-    pub(crate) fn start(directory: &Directory, authority: &Authority, introspection: u16, relay: u16) -> Self {
+    /// Starts it. `introspection` is the address (RFC 7662) of who knows the tokens, `relay` the port
+    /// on 127.0.0.1 of who takes the mail.
+    pub(crate) fn start(directory: &Directory, authority: &Authority, introspection: &str, relay: u16) -> Self {
         let owner = Owner::find();
         let homes = directory.path().join("homes");
         fs::create_dir(&homes).unwrap();
         chown(&homes, Some(owner.user), Some(owner.group)).unwrap();
         let (imap, pop3, submission) = (free_port(), free_port(), free_port());
+        // Who asks for tokens is not root.
+        fs::set_permissions(&authority.root, fs::Permissions::from_mode(0o644)).unwrap();
 
         directory.write(
             "dovecot-oauth2.conf",
             format!(
                 "introspection_mode = post\n\
-                 introspection_url = http://127.0.0.1:{introspection}/introspect\n\
+                 introspection_url = {introspection}\n\
+                 tls_ca_cert_file = {root}\n\
                  active_attribute = active\n\
                  active_value = true\n\
-                 username_attribute = username\n"
+                 username_attribute = username\n",
+                root = authority.root.display(),
             ),
         );
         // Without root there is nobody to switch to, and no directory to be confined to.

@@ -47,7 +47,8 @@ impl World {
         let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let entra = Entra::start(&runtime, &authority);
         let sink = Sink::start(&runtime);
-        let dovecot = Dovecot::start(&directory, &authority, entra.introspection_port, sink.port);
+        let introspection = format!("http://127.0.0.1:{}/introspect", entra.introspection_port);
+        let dovecot = Dovecot::start(&directory, &authority, &introspection, sink.port);
         Self { dovecot, entra, sink, authority, _runtime: runtime, _directory: directory }
     }
 
