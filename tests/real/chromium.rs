@@ -1,131 +1,20 @@
 //! A real browser on the status page: an administrator signs an account in at Entra's page and
 //! comes back, and a mail program then logs in with the device password that the page has shown.
-//! Chromium is driven by its own driver (W3C WebDriver).
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
 use std::process::Command;
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
 
 use gatepost_sandbox::{Sandbox, SandboxAccount, SandboxConfig};
 use serde_json::{Value, json};
-use tokio::runtime::{Builder, Runtime};
+use tokio::runtime::Builder;
 
+use super::browser::Browser;
 use super::process::{Directory, Server, free_port, run};
 
 const ANNA: &str = "anna@contoso.example";
 const ANNAS: &str = "anna's secret";
-
-/// How long the browser may take for a step.
-const PATIENCE: Duration = Duration::from_secs(60);
-
-/// How the protocol names an element (W3C WebDriver §12.1).
-const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
-
-/// A browser without a window.
-struct Browser<'a> {
-    runtime: &'a Runtime,
-    client: reqwest::Client,
-    session: String,
-    _driver: Server,
-}
-
-impl<'a> Browser<'a> {
-    fn start(runtime: &'a Runtime, directory: &Directory) -> Self {
-        let port = free_port();
-        let mut command = Command::new("chromedriver");
-        command.arg(format!("--port={port}")).env("HOME", directory.path()).env("TMPDIR", directory.path());
-        let mut driver = Server::start("chromedriver", &mut command, directory.path().join("chromedriver.log"));
-        driver.wait_for_port(port);
-        let client = reqwest::Client::builder().no_proxy().timeout(PATIENCE).build().unwrap();
-        let mut browser =
-            Self { runtime, client, session: format!("http://127.0.0.1:{port}/session"), _driver: driver };
-        // The page of the embedded Entra has a certificate of its own authority. Root has no
-        // sandbox within Chromium.
-        let arguments = ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"];
-        let wanted = json!({"capabilities": {"alwaysMatch": {
-            "acceptInsecureCerts": true, "goog:chromeOptions": {"args": arguments},
-        }}});
-        let made = browser.post("", &wanted);
-        browser.session.push_str(&format!("/{}", made["sessionId"].as_str().unwrap()));
-        browser
-    }
-
-    fn send(&self, request: reqwest::RequestBuilder) -> Result<Value, String> {
-        let answer: Value = self.runtime.block_on(async {
-            let text = request.send().await.unwrap().text().await.unwrap();
-            serde_json::from_str(&text).unwrap()
-        });
-        let value = answer["value"].clone();
-        if value["error"].is_string() { Err(value.to_string()) } else { Ok(value) }
-    }
-
-    fn try_post(&self, path: &str, body: &Value) -> Result<Value, String> {
-        self.send(self.client.post(format!("{}{path}", self.session)).body(body.to_string()))
-    }
-
-    fn post(&self, path: &str, body: &Value) -> Value {
-        self.try_post(path, body).unwrap_or_else(|error| panic!("{path}: {error}"))
-    }
-
-    fn get(&self, path: &str) -> Value {
-        self.send(self.client.get(format!("{}{path}", self.session))).unwrap()
-    }
-
-    fn open(&self, address: &str) {
-        self.post("/url", &json!({"url": address}));
-    }
-
-    /// The element that a CSS selector finds, as soon as it is there.
-    fn element(&self, selector: &str) -> String {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            let found = self.try_post("/element", &json!({"using": "css selector", "value": selector}));
-            match found {
-                Ok(found) => return format!("/element/{}", found[ELEMENT].as_str().unwrap()),
-                Err(_) if Instant::now() < deadline => {
-                    self.reload_if_interrupted();
-                    std::thread::sleep(Duration::from_millis(50));
-                }
-                Err(error) => panic!("{selector}: {error}\n{}\n{}", self.get("/url"), self.get("/source")),
-            }
-        }
-    }
-
-    /// Loads the page again if Chromium gave it up because a network of this machine came or went, as
-    /// those of other tests do.
-    fn reload_if_interrupted(&self) {
-        let source = self.send(self.client.get(format!("{}/source", self.session))).unwrap_or_default();
-        if source.as_str().is_some_and(|source| source.contains("ERR_NETWORK_CHANGED")) {
-            self.post("/refresh", &json!({}));
-        }
-    }
-
-    fn click(&self, selector: &str) {
-        self.post(&format!("{}/click", self.element(selector)), &json!({}));
-    }
-
-    fn type_into(&self, selector: &str, text: &str) {
-        let element = self.element(selector);
-        self.post(&format!("{element}/clear"), &json!({}));
-        self.post(&format!("{element}/value"), &json!({"text": text}));
-    }
-
-    fn text(&self, selector: &str) -> String {
-        self.get(&format!("{}/text", self.element(selector))).as_str().unwrap().to_owned()
-    }
-
-    fn script(&self, script: &str) -> Value {
-        self.post("/execute/sync", &json!({"script": script, "args": []}))
-    }
-}
-
-impl Drop for Browser<'_> {
-    fn drop(&mut self) {
-        let _gone = self.send(self.client.delete(&self.session));
-    }
-}
 
 /// A server of somebody else on a port of this machine: what the first request to it says.
 fn neighbour() -> (u16, JoinHandle<String>) {
@@ -195,9 +84,7 @@ fn an_account_signed_in_on_the_page_reads_its_mail() {
     // The script of the page goes on by itself; the policy of the page lets it.
     browser.click(&format!("form[action$='/sign-in']:has(input[value='{ANNA}']) button"));
     browser.click("main a.button");
-    browser.type_into("input[name='username']", ANNA);
-    browser.type_into("input[name='password']", ANNAS);
-    browser.click("button[value='accept']");
+    browser.sign_in(ANNA, ANNAS);
     let password = browser.text(".secret code");
     assert_eq!(browser.get("/url").as_str().unwrap().split("/sign-in/").count(), 2, "the code is no longer shown");
 
