@@ -26,7 +26,7 @@ use gatepost_core::account::MailAddress;
 use gatepost_core::clock::Clock;
 use gatepost_core::protocol::Protocol;
 use gatepost_core::secret::Password;
-use gatepost_sandbox::{HttpFault, Sandbox, SandboxAccount, SandboxConfig, Service};
+use gatepost_sandbox::{AccountKind, HttpFault, Sandbox, SandboxAccount, SandboxConfig, Service, SignInAudience};
 use gatepost_store::Store;
 use gatepost_store::queue::{Queue, QueueId};
 use gatepost_telemetry::log;
@@ -48,6 +48,10 @@ const ALICES: &str = "correct-horse-battery";
 
 /// A mailbox that the application opens, for a device with a password of its own.
 const SCANNER: &str = "scanner@contoso.example";
+
+/// A personal Microsoft account, which signs in once, in a browser.
+const PAT: &str = "pat@outlook.example";
+const PATS: &str = "a-secret-of-her-own";
 
 /// Ports of the demonstration if they are free. They are the standard ones with a 1 in front, as
 /// far as there are any, and that of the status page.
@@ -78,6 +82,8 @@ async fn serve(port_base: Option<u16>) -> anyhow::Result<u8> {
     let sandbox = SandboxConfig { accounts, ..SandboxConfig::default() };
     let tenant = sandbox.tenant_domain.clone();
     let sandbox = Sandbox::start(sandbox).await.context("start the embedded Microsoft 365")?;
+    sandbox.add_account(SandboxAccount::of(AccountKind::Personal, PAT, PATS));
+    sandbox.set_sign_in_audience(sandbox.public_client_id(), SignInAudience::AnyOrganizationAndPersonal);
     let ports = ports(port_base).context("find free ports")?;
     let directory = Directory::make().context("make a temporary directory")?;
     let file = directory.0.join("proxy.yaml");
@@ -104,7 +110,7 @@ async fn serve(port_base: Option<u16>) -> anyhow::Result<u8> {
 
     fs::write(directory.0.join(EWS_REQUEST), web::FIND_ITEM).context("write a request for EWS")?;
     page::around(&sandbox, &file);
-    page::accounts(&alice, &scanner);
+    page::accounts(&alice, &scanner, PAT);
     let shown = async {
         show(&sandbox, &ports, &alice, &scanner).await?;
         show_queue(&sandbox, &ports, &queue, &file).await
@@ -120,6 +126,7 @@ async fn serve(port_base: Option<u16>) -> anyhow::Result<u8> {
         let tenant = Tenant::write(&directory.0, &sandbox, &authority, [port(2143)?, port(2587)?])?;
         page::tenant(&sandbox, &tenant, SCANNER);
         show_status_page(&directory.0.join(SOCKET)).await?;
+        page::sign_in(&Client { login: PAT, password: PATS });
     }
     page::last();
     serving.await.context("serve")?;
@@ -279,7 +286,8 @@ fn configuration(sandbox: &Sandbox, ports: &Ports, tenant: &str) -> String {
            - login: {SCANNER}\n    \
              grant: client_credentials\n    \
              client_id: {}\n    \
-             client_secret: sandbox-secret\n\
+             client_secret: sandbox-secret\n  \
+           - {{login: {PAT}, tenant: consumers, grant: authorization_code}}\n\
          trust: {{system_roots: false, additional_ca: ca.pem}}\n\
          state: {{directory: state}}\n\
          admin: {{bind: \"127.0.0.1:{}\", socket: {SOCKET}}}\n",

@@ -28,11 +28,12 @@ pub(super) fn around(sandbox: &Sandbox, configuration: &Path) {
     show(format_args!("Gatepost stands in front of it, with {}\n", configuration.display()));
 }
 
-pub(super) fn accounts(alice: &Client<'_>, scanner: &Client<'_>) {
-    show(bold("Two accounts:"));
+pub(super) fn accounts(alice: &Client<'_>, scanner: &Client<'_>, personal: &str) {
+    show(bold("Three accounts:"));
     show(format_args!("  {}    a person. Entra knows the password (grant: password)", alice.login));
     show(format_args!("  {}  a mailbox that an application opens (grant: client_credentials);", scanner.login));
-    show(format_args!("                           its device \"{DEVICE}\" has a password of its own, for SMTP only\n"));
+    show(format_args!("                           its device \"{DEVICE}\" has a password of its own, for SMTP only"));
+    show(format_args!("  {personal}      a personal Microsoft account (tenant: consumers), which signs in once\n"));
 }
 
 pub(super) fn heading(protocol: &str, port: u16, what: &str) {
@@ -113,6 +114,16 @@ pub(super) fn status_page(socket: &Path, link: &str) {
     show(format_args!("\n{}", bold("Or see what it does:")));
     show(format_args!("  {}   (opens the status page once, within ten minutes)", link.trim()));
     show(format_args!("  gatepost status --socket {}", socket.display()));
+}
+
+/// Shows how to sign the personal account in.
+#[cfg(unix)]
+pub(super) fn sign_in(personal: &Client<'_>) {
+    let Client { login, password } = personal;
+    show(format_args!(
+        "  There, sign in {login} with the password {password}. It then gets its first device password."
+    ));
+    show("  The browser warns of the sign-in page, because its certificate is the embedded Microsoft 365's.");
 }
 
 pub(super) fn last() {

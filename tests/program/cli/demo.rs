@@ -8,7 +8,9 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use crate::common::directory::Directory;
-use crate::service::log_in;
+use crate::common::running::Running;
+use crate::service::{log_in, shown as password_shown};
+use crate::sign_in::browser::{Answer, Browser};
 
 /// Nothing in the demonstration takes that long.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -51,6 +53,29 @@ fn sets_up_a_tenant(shown: &str) {
     }
 }
 
+/// Signs the personal account in, as a reader would.
+fn signs_the_personal_account_in(shown: &str, imap: u16) {
+    let configuration =
+        shown.lines().find_map(|line| line.strip_prefix("Gatepost stands in front of it, with ")).unwrap();
+    let (_, rest) = shown.split_once("  There, sign in ").unwrap();
+    let (login, rest) = rest.split_once(" with the password ").unwrap();
+    let password = rest.split_once(". ").unwrap().0;
+    let mut command = Command::new(env!("CARGO_BIN_EXE_gatepost"));
+    command.args(["login", login, "-c", configuration]).env_clear();
+    let mut running = Running::start(command);
+    let address = running.address();
+    let ca = std::fs::read_to_string(Path::new(configuration).with_file_name("ca.pem")).unwrap();
+    let browser = Browser::trusting(&ca);
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async {
+        let redirect = browser.answer(&address, Answer::SignIn(login, password)).await.unwrap();
+        browser.get(redirect.as_str()).await;
+    });
+    let (code, said) = running.end();
+    assert_eq!(code, 0, "{said}");
+    assert!(log_in(imap, login, &password_shown(&said)).1.starts_with("OK"), "{said}");
+}
+
 #[test]
 fn the_demonstration_shows_every_protocol_and_ends_when_told() {
     let mut command = Command::new(env!("CARGO_BIN_EXE_gatepost"));
@@ -89,7 +114,9 @@ fn the_demonstration_shows_every_protocol_and_ends_when_told() {
     let port = printed.split("127.0.0.1:").nth(1).unwrap().split('/').next().unwrap();
     assert_eq!(line.replace(":1143/", &format!(":{port}/")), printed);
     let (user, password) = line.split('\'').nth(1).unwrap().split_once(':').unwrap();
-    assert!(log_in(port.parse().unwrap(), user, password).1.starts_with("OK"));
+    let port = port.parse().unwrap();
+    assert!(log_in(port, user, password).1.starts_with("OK"));
+    signs_the_personal_account_in(&shown, port);
     sets_up_a_tenant(&shown);
     demonstration.end();
     // Its output ends with it.
