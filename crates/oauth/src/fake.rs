@@ -44,14 +44,10 @@ pub fn config(accounts: Accounts, limits: Limits) -> Config {
     }
 }
 
-/// An application of a provider other than Microsoft, with these secrets.
-pub fn provider_application(authentication: ClientAuthentication, secrets: &[&str]) -> Arc<Application> {
+/// A provider other than Microsoft, whose addresses are at `login.example`.
+pub fn provider(client_authentication: ClientAuthentication) -> Provider {
     let url = |path: &str| Url::parse(&format!("https://login.example/{path}")).unwrap();
-    let noted = |secret: &&str| NotedSecret {
-        secret: Renewable { value: Arc::new(ClientSecret::new((*secret).to_owned())), file: None },
-        expires: None,
-    };
-    let provider = Provider {
+    Provider {
         name: "plain".to_owned(),
         title: "plain".to_owned(),
         authorize_url: Some(url("authorize")),
@@ -59,18 +55,26 @@ pub fn provider_application(authentication: ClientAuthentication, secrets: &[&st
         token_url: url("token"),
         device_url: Some(url("device")),
         revoke_url: Some(url("revoke")),
-        issuers: Vec::new(),
+        issuers: vec!["https://login.example".to_owned()],
         scope: "mail".to_owned(),
-        client_authentication: authentication,
+        client_authentication,
         pkce: true,
         domains: Vec::new(),
         hosts: Vec::new(),
+    }
+}
+
+/// An application of that provider, with these secrets.
+pub fn provider_application(authentication: ClientAuthentication, secrets: &[&str]) -> Arc<Application> {
+    let noted = |secret: &&str| NotedSecret {
+        secret: Renewable { value: Arc::new(ClientSecret::new((*secret).to_owned())), file: None },
+        expires: None,
     };
     let credential = match secrets {
         [] => Credential::None,
         secrets => Credential::Secrets(secrets.iter().map(noted).collect()),
     };
-    let issuer = Issuer::Provider(Arc::new(provider));
+    let issuer = Issuer::Provider(Arc::new(provider(authentication)));
     Arc::new(Application { issuer, client_id: "app".to_owned(), credential: Arc::new(credential) })
 }
 

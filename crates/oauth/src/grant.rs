@@ -421,7 +421,7 @@ mod tests {
 
     #[test]
     fn a_service_account_sends_its_assertion_and_nothing_else() {
-        let provider = crate::provider::tests::provider();
+        let provider = crate::fake::provider(gatepost_config::ClientAuthentication::Post);
         let application = Arc::new(Application {
             issuer: gatepost_config::Issuer::Provider(Arc::new(provider)),
             client_id: "gatepost@gatepost.iam.gserviceaccount.com".into(),

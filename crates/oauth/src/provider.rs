@@ -95,41 +95,21 @@ impl AuthorizationServer for Provider {
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
+mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::fake::provider_application;
+    use crate::fake::provider;
     use gatepost_config::{Cloud, Entra};
 
-    /// A provider whose addresses are in `login.example`.
-    pub(crate) fn provider() -> Provider {
-        Provider {
-            name: "plain".to_owned(),
-            title: "plain".to_owned(),
-            authorize_url: None,
-            authorize_parameters: &[],
-            token_url: Url::parse("https://login.example/token").unwrap(),
-            device_url: None,
-            revoke_url: None,
-            issuers: vec!["https://login.example".to_owned()],
-            scope: "mail".to_owned(),
-            client_authentication: ClientAuthentication::Post,
-            pkce: true,
-            domains: Vec::new(),
-            hosts: Vec::new(),
-        }
-    }
-
     fn identity(claims: Value) -> Result<Identity, IdTokenProblem> {
-        provider().identity(serde_json::from_value(claims).unwrap(), "")
+        provider(ClientAuthentication::Post).identity(serde_json::from_value(claims).unwrap(), "")
     }
 
     #[test]
     fn a_scope_that_was_not_granted_is_missing_unless_servers_do_not_list_it() {
         const GOOGLE: &str = "https://mail.google.com/ openid email";
-        let application = provider_application(ClientAuthentication::Post, &[]);
-        let provider = application.issuer.provider().unwrap();
+        let provider = provider(ClientAuthentication::Post);
         for (asked, granted, missing) in [
             (GOOGLE, "https://www.googleapis.com/auth/userinfo.email https://mail.google.com/ openid", &[][..]),
             (GOOGLE, "https://www.googleapis.com/auth/userinfo.email openid", &["https://mail.google.com/"]),

@@ -125,14 +125,15 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
+    use crate::fake::provider;
     use crate::fetch_error::FetchError;
     use crate::grant::GrantRequest;
     use crate::response::{Dialect, NotGranted, parse};
     use crate::tokens::explain;
-    use gatepost_config::{Application, Credential, Issuer};
+    use gatepost_config::{Application, ClientAuthentication, Credential, Issuer};
 
     fn told(status: u16, error: &str, description: &str) -> Failure {
-        let provider = Provider { title: "Google".to_owned(), ..crate::provider::tests::provider() };
+        let provider = Provider { title: "Google".to_owned(), ..provider(ClientAuthentication::Post) };
         let ask = TokenRequest {
             application: Arc::new(Application {
                 issuer: Issuer::Provider(Arc::new(provider)),
