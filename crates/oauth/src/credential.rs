@@ -216,10 +216,10 @@ impl Credentials {
         );
     }
 
-    /// Learns the time at an authority from an answer that came from there.
-    pub fn heard(&self, authority: &str, date: Option<&str>) {
+    /// Learns the time at an authority from an answer that came from there. `title`: its name for people.
+    pub fn heard(&self, authority: &str, title: &str, date: Option<&str>) {
         if let Some(date) = date {
-            self.skews.learn(authority, date, self.clock.unix_time());
+            self.skews.learn((authority, title), date, self.clock.unix_time());
         }
     }
 

@@ -10,6 +10,7 @@ use crate::grant::TokenRequest;
 use crate::retry::backoff;
 use crate::source::{Held, Issued, Place, TokenSource, Turn};
 use crate::token::Token;
+use crate::tokens::explain;
 use gatepost_core::jitter;
 
 /// How long a request waits for an authority that has been away for longer than
@@ -118,7 +119,8 @@ impl<'a> Patience<'a> {
             let counts = error.was_sent() && (!error.may_pass() || Instant::now() < self.deadline);
             return Err(if counts { error } else { self.failure.take().unwrap_or(error) });
         }
-        tracing::debug!(?error, "token request failed and is tried again");
+        let why = explain::of(&error, self.ask).message;
+        tracing::debug!(why, "token request failed and is tried again");
         if error.was_sent() {
             self.failure = Some(error);
         }

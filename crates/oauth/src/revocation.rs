@@ -45,14 +45,13 @@ impl TokenSource {
     }
 
     async fn revoke_once(&self, ask: &TokenRequest, token: &RefreshToken, turn: Turn) -> Result<(), FetchError> {
-        let key = ask.throttle_key();
         let mut choosing = self.choose(ask);
         while let Some(choice) = choosing.next() {
             let result = match self.proof(ask, choice, turn.deadline).await {
                 Ok(proof) => {
                     let request = grant::revocation_request(&ask.application, token, &proof);
                     let request = request.ok_or(FetchError::NoRevocation)?;
-                    self.attempt(&request, REVOCATION, &key, turn, true, response::parse_revocation).await
+                    self.attempt(&request, REVOCATION, ask, turn, true, response::parse_revocation).await
                 }
                 Err(error) => Err(error),
             };

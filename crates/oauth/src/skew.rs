@@ -1,6 +1,5 @@
-//! The offset of Entra's clock from this machine's, by the `Date` (RFC 9110 §6.6.1) of Entra's
-//! answers. Client assertions hold times, and Entra refuses an assertion outside its time
-//! (AADSTS700024).
+//! The offset of the clock of Entra or another provider from this machine's, by the `Date` (RFC 9110
+//! §6.6.1) of its answers. Assertions hold times, and are refused outside their time (AADSTS700024).
 
 use std::time::{Duration, SystemTime};
 
@@ -20,8 +19,8 @@ pub struct Skews {
 
 impl Skews {
     /// Learns from the `Date` of an answer that arrived `now`. The error is the time that the
-    /// answer was under way.
-    pub fn learn(&self, authority: &str, date: &str, now: UnixTime) {
+    /// answer was under way. `title`: the name of the authority for people.
+    pub fn learn(&self, (authority, title): (&str, &str), date: &str, now: UnixTime) {
         let Some(theirs) = httpdate::parse_http_date(date).ok().and_then(unix) else { return };
         let ahead = signed(theirs).saturating_sub(signed(now));
         let before = self.ahead.insert(authority.to_owned(), ahead).unwrap_or(0);
@@ -30,11 +29,11 @@ impl Skews {
             (false, true) => tracing::warn!(
                 authority,
                 seconds = ahead.abs(),
-                "this machine's clock is {} Entra's. Times in client assertions are corrected by that. \
+                "this machine's clock is {} that of {title}. Times in assertions are corrected by that. \
                  Gatepost admin: let a time service set the clock",
                 if ahead > 0 { "behind" } else { "ahead of" },
             ),
-            (true, false) => tracing::info!(authority, "this machine's clock agrees with Entra's again"),
+            (true, false) => tracing::info!(authority, "this machine's clock agrees again with that of {title}"),
             _ => {}
         }
     }
@@ -63,14 +62,14 @@ mod tests {
         let skews = Skews::default();
         let now = UnixTime(1_767_225_600);
         assert_eq!(skews.there("a", now), now);
-        skews.learn("a", "Thu, 01 Jan 2026 01:00:00 GMT", now);
-        skews.learn("b", "Wed, 31 Dec 2025 23:00:00 GMT", now);
-        skews.learn("c", "yesterday", now);
+        skews.learn(("a", "Entra"), "Thu, 01 Jan 2026 01:00:00 GMT", now);
+        skews.learn(("b", "Entra"), "Wed, 31 Dec 2025 23:00:00 GMT", now);
+        skews.learn(("c", "Entra"), "yesterday", now);
         let later = now.after(Duration::from_secs(10));
         assert_eq!(skews.there("a", later), UnixTime(now.0 + 3_610));
         assert_eq!(skews.there("b", later), UnixTime(now.0 - 3_590));
         assert_eq!(skews.there("c", later), later);
-        skews.learn("a", "Thu, 01 Jan 2026 00:00:00 GMT", now);
+        skews.learn(("a", "Entra"), "Thu, 01 Jan 2026 00:00:00 GMT", now);
         assert_eq!(skews.there("a", now), now);
         assert_eq!(skews.there("b", UnixTime(5)), UnixTime(0));
     }

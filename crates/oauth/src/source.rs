@@ -282,14 +282,13 @@ impl TokenSource {
         let request = grant::device_authorization_request(&ask.application, &ask.tenant, &ask.scope, proof);
         let request = request.ok_or(FetchError::NoDeviceCodes)?;
         let dialect = server::of(&ask.application).dialect();
-        self.attempt(&request, DEVICE_CODE, &ask.throttle_key(), turn, false, |status, body| {
+        self.attempt(&request, DEVICE_CODE, ask, turn, false, |status, body| {
             response::parse_device(status, body, dialect)
         })
         .await
     }
 
     async fn send_with(&self, ask: &TokenRequest, choice: Choice, turn: Turn) -> Result<Issued, FetchError> {
-        let key = ask.throttle_key();
         let mut was_out_of_time = false;
         loop {
             // Makes a new proof for each try: an assertion is valid for one request, and a file may have
@@ -297,7 +296,7 @@ impl TokenSource {
             let proof = self.proof(ask, choice, turn.deadline).await?;
             let (request, grant, dialect) = (ask.request(&proof), &ask.grant, server::of(&ask.application).dialect());
             let judge = |status, body: &[u8]| response::parse(status, body, dialect);
-            let attempt = self.attempt(&request, grant.name(), &key, turn, grant.is_repeatable(), judge).await;
+            let attempt = self.attempt(&request, grant.name(), ask, turn, grant.is_repeatable(), judge).await;
             match attempt {
                 Ok((sent_at, granted)) => return Issued::of(sent_at, granted, ask),
                 // The answer's `Date` has corrected the clock offset.
@@ -319,16 +318,16 @@ impl TokenSource {
         &self,
         request: &TokenHttpRequest,
         grant: &'static str,
-        key: &TupleKey,
+        ask: &TokenRequest,
         turn: Turn,
         repeatable: bool,
         judge: impl Fn(u16, &[u8]) -> Result<T, NotGranted>,
     ) -> Result<(Moment, T), FetchError> {
-        let settings = self.settings.get();
+        let (settings, key) = (self.settings.get(), ask.throttle_key());
         let _slot = settings.slot(turn.deadline).await?;
         let authority = request.url.origin().ascii_serialization();
         // Checked after the wait for a slot, because the state may have changed meanwhile.
-        self.admit(&authority, key, turn.probe).map_err(|held| held.error)?;
+        self.admit(&authority, &key, turn.probe).map_err(|held| held.error)?;
         let sent_at = self.clock.now();
         let began = Instant::now();
         let one = turn.deadline.min(began + settings.one);
@@ -347,18 +346,18 @@ impl TokenSource {
         let result = exchanged.map_err(FetchError::Transport).and_then(|answer| {
             let judged = judge(answer.status, &answer.body);
             if matches!(judged, Ok(_) | Err(NotGranted::Refused(_))) {
-                self.credentials.heard(&authority, answer.date.as_deref());
+                self.credentials.heard(&authority, ask.application.issuer.title(), answer.date.as_deref());
             }
             judged.map_err(|error| {
                 let asked = answer.retry_after.as_deref().and_then(|value| retry::retry_after(value, system_time()));
                 match error {
                     NotGranted::Busy { status: 429, .. } => {
-                        self.pause(key, asked.unwrap_or(THROTTLED));
+                        self.pause(&key, asked.unwrap_or(THROTTLED));
                         self.metrics.throttled(Throttle::Entra);
                     }
                     NotGranted::Busy { .. } => {
                         if let Some(wait) = asked {
-                            self.pause(key, wait.min(LONGEST_OUT_OF_ORDER));
+                            self.pause(&key, wait.min(LONGEST_OUT_OF_ORDER));
                         }
                     }
                     _ => {}
@@ -369,7 +368,7 @@ impl TokenSource {
         if !result.as_ref().is_err_and(is_pending) {
             self.metrics.token_requested(grant, outcome(result.as_ref().err()), began.elapsed());
         }
-        self.count(&authority, result.as_ref().err());
+        self.count(&authority, ask, result.as_ref().err());
         Ok((sent_at, result?))
     }
 
@@ -438,7 +437,8 @@ impl TokenSource {
         }
     }
 
-    fn count(&self, authority: &str, error: Option<&FetchError>) {
+    fn count(&self, authority: &str, ask: &TokenRequest, error: Option<&FetchError>) {
+        let title = ask.application.issuer.title();
         let now = self.clock.now();
         let mut known = self.authorities.entry(authority.to_owned()).or_default();
         match error.filter(|error| error.is_outage()) {
@@ -446,16 +446,16 @@ impl TokenSource {
                 if known.breaker.failed(now, error.may_pass(), jitter::fraction()) {
                     tracing::warn!(
                         authority,
-                        "Entra does not answer as it should: {}. Cached tokens stay in use, and logins without one \
+                        "{title} does not answer as it should: {}. Cached tokens stay in use, and logins without one \
                          wait while one of them asks every second",
-                        explain::fetch(error).message
+                        explain::of(error, ask).message
                     );
                 }
             }
             None => {
                 if known.breaker.answered(now) {
                     known.well.notify_waiters();
-                    tracing::info!(authority, "Entra answers again");
+                    tracing::info!(authority, "{title} answers again");
                 }
             }
         }

@@ -426,9 +426,13 @@ async fn bad_manners_lose_no_sign_in() {
         assert!(because[0].contains(&format!(" cause={cause} ")), "{manner:?}: {because:?}");
         assert!(!because[0].contains("Entra"), "{manner:?}: {because:?}");
         assert!(of.record(PIA).await.refused.is_none(), "{manner:?}");
+        if matches!(manner, Manner::Down) {
+            assert!(of.world.log.has("plain does not answer as it should: "));
+        }
         of.plain.set_manners(&[]);
         wait::until("it is asked again", async || is_accepted(Imap, &of.world.reply(Imap, PIA, &password).await)).await;
         of.nothing_strayed();
+        assert_eq!(of.world.log.lines(|line| line.contains("Entra")), [""; 0], "{manner:?}");
     }
 }
 
