@@ -126,8 +126,8 @@ async fn serve(port_base: Option<u16>) -> anyhow::Result<u8> {
         let tenant = Tenant::write(&directory.0, &sandbox, &authority, [port(2143)?, port(2587)?])?;
         page::tenant(&sandbox, &tenant, SCANNER);
         show_status_page(&directory.0.join(SOCKET)).await?;
-        page::sign_in(&Client { login: PAT, password: PATS });
     }
+    page::sign_in(&Client { login: PAT, password: PATS }, &file);
     page::last();
     serving.await.context("serve")?;
     sandbox.shutdown().await;
@@ -287,7 +287,8 @@ fn configuration(sandbox: &Sandbox, ports: &Ports, tenant: &str) -> String {
              grant: client_credentials\n    \
              client_id: {}\n    \
              client_secret: sandbox-secret\n  \
-           - {{login: {PAT}, tenant: consumers, grant: authorization_code}}\n\
+           # Everybody there, because a single account would be missed until it signs in.\n  \
+           - {{login: \"*@outlook.example\", tenant: consumers, grant: authorization_code}}\n\
          trust: {{system_roots: false, additional_ca: ca.pem}}\n\
          state: {{directory: state}}\n\
          admin: {{bind: \"127.0.0.1:{}\", socket: {SOCKET}}}\n",

@@ -117,12 +117,10 @@ pub(super) fn status_page(socket: &Path, link: &str) {
 }
 
 /// Shows how to sign the personal account in.
-#[cfg(unix)]
-pub(super) fn sign_in(personal: &Client<'_>) {
+pub(super) fn sign_in(personal: &Client<'_>, configuration: &Path) {
     let Client { login, password } = personal;
-    show(format_args!(
-        "  There, sign in {login} with the password {password}. It then gets its first device password."
-    ));
+    show(format_args!("\n{}", bold("Or sign the personal account in, which gives it a first device password:")));
+    show(format_args!("  gatepost login {login} -c {}   (password {password})", configuration.display()));
     show("  The browser warns of the sign-in page, because its certificate is the embedded Microsoft 365's.");
 }
 

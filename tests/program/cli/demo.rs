@@ -55,11 +55,10 @@ fn sets_up_a_tenant(shown: &str) {
 
 /// Signs the personal account in, as a reader would.
 fn signs_the_personal_account_in(shown: &str, imap: u16) {
-    let configuration =
-        shown.lines().find_map(|line| line.strip_prefix("Gatepost stands in front of it, with ")).unwrap();
-    let (_, rest) = shown.split_once("  There, sign in ").unwrap();
-    let (login, rest) = rest.split_once(" with the password ").unwrap();
-    let password = rest.split_once(". ").unwrap().0;
+    let printed = shown.lines().find_map(|line| line.strip_prefix("  gatepost login ")).unwrap();
+    let (arguments, rest) = printed.split_once("   (password ").unwrap();
+    let (login, configuration) = arguments.split_once(" -c ").unwrap();
+    let password = rest.strip_suffix(')').unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_gatepost"));
     command.args(["login", login, "-c", configuration]).env_clear();
     let mut running = Running::start(command);
@@ -79,9 +78,11 @@ fn signs_the_personal_account_in(shown: &str, imap: u16) {
 #[test]
 fn the_demonstration_shows_every_protocol_and_ends_when_told() {
     let mut command = Command::new(env!("CARGO_BIN_EXE_gatepost"));
-    let command = command.arg("demo").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+    let command = command.arg("demo").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut demonstration = Demonstration(command.spawn().unwrap());
     let stdout = BufReader::new(demonstration.0.stdout.take().unwrap());
+    let stderr = demonstration.0.stderr.take().unwrap();
+    let log = std::thread::spawn(move || std::io::read_to_string(stderr).unwrap());
     let (sender, lines) = mpsc::channel();
     std::thread::spawn(move || stdout.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
     let mut shown = String::new();
@@ -123,4 +124,6 @@ fn the_demonstration_shows_every_protocol_and_ends_when_told() {
     let ended = std::iter::repeat_with(|| lines.recv_timeout(PATIENCE)).find_map(Result::err);
     assert_eq!(ended, Some(mpsc::RecvTimeoutError::Disconnected), "it ends when it is told to");
     assert!(demonstration.0.wait().unwrap().success());
+    let log = log.join().unwrap();
+    assert!(!log.contains(" ERROR ") && !log.contains("logins will be refused"), "a reader finds no fault:\n{log}");
 }
