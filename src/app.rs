@@ -193,7 +193,8 @@ impl App {
         let watching = tokio::spawn(watch_files::watch(Arc::clone(&running)));
         let reminding = tokio::spawn(certificates::remind(Arc::clone(&running)));
         let renewing = tokio::spawn(renewal::keep_renewing(Arc::clone(&running)));
-        let listing = tokio::spawn(devices::keep(Arc::clone(&running)));
+        let drained = CancellationToken::new();
+        let listing = tokio::spawn(devices::keep(Arc::clone(&running), drained.clone()));
         let delivering = tokio::spawn(deliveries::keep_delivering(Arc::clone(&running)));
         tokio::spawn(doctor::at_start(Arc::clone(&running.process.authenticator)));
         let seeding = Arc::clone(&running);
@@ -210,10 +211,10 @@ impl App {
         running.phase.send_replace(Phase::Ready);
         running.process.draining.cancelled().await;
         let cut = drain::drain(&running).await;
-        for task in [upkeep, resuming, watching, reminding, renewing, delivering, listing, showing] {
+        for task in [upkeep, resuming, watching, reminding, renewing, delivering, showing] {
             task.abort();
         }
-        devices::finish(&running).await;
+        devices::finish(listing, &drained).await;
         running.process.authenticator.finish().await;
         cut
     }

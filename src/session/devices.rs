@@ -9,6 +9,7 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -172,10 +173,14 @@ impl DeviceLog {
         }
     }
 
-    /// Adds what was noted to the store again and again, until it is dropped. Devices that were not
-    /// seen for `life` are removed.
-    pub(crate) async fn keep(&self, store: &dyn Store, life: Duration) {
+    /// Adds what was noted to the store again and again, and a last time after `end`. Devices that
+    /// were not seen for `life` are removed.
+    ///
+    /// # Cancel safety
+    /// None: a batch that is being added would be lost.
+    pub(crate) async fn keep(&self, store: &dyn Store, life: Duration, end: impl Future<Output = ()>) {
         let clock = Clock::system();
+        let mut end = pin!(end);
         let mut swept = None::<Instant>;
         loop {
             if swept.is_none_or(|swept| swept.elapsed() >= SWEEP) && self.sweep(store, life, clock.unix_time()).await {
@@ -184,6 +189,7 @@ impl DeviceLog {
             self.add(store, life, clock.unix_time()).await;
             let last = Instant::now();
             tokio::select! {
+                () = &mut end => return self.add(store, life, clock.unix_time()).await,
                 () = sleep_until(last + BATCH) => {}
                 () = async {
                     self.news.notified().await;
@@ -194,7 +200,7 @@ impl DeviceLog {
     }
 
     /// Adds what was noted to the store. What could not be added is noted still.
-    pub(crate) async fn add(&self, store: &dyn Store, life: Duration, now: UnixTime) {
+    async fn add(&self, store: &dyn Store, life: Duration, now: UnixTime) {
         let (devices, strangers) = {
             let mut noted = self.noted();
             noted.known.values_mut().for_each(|names| *names = 0);

@@ -1,8 +1,10 @@
 //! A store for tests: in memory, unreachable on demand, and with a count of the writes.
 
 use std::future::ready;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
+
+use tokio::time::sleep;
 
 use super::{
     Counts, Device, DevicePassword, DevicePasswordId, LastUse, Lease, MemoryStore, SignIn, SignInKey, Store,
@@ -16,6 +18,8 @@ pub struct FaultyStore {
     away: AtomicBool,
     shared: AtomicBool,
     writes: AtomicUsize,
+    /// In milliseconds.
+    slow: AtomicU64,
 }
 
 impl FaultyStore {
@@ -27,6 +31,11 @@ impl FaultyStore {
     /// Lets it report from now on that replicas share it.
     pub fn share(&self) {
         self.shared.store(true, Ordering::Relaxed);
+    }
+
+    /// How long each write takes from now on.
+    pub fn set_slow(&self, time: Duration) {
+        self.slow.store(u64::try_from(time.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
     /// How many writes were tried, with or without success.
@@ -42,12 +51,19 @@ impl FaultyStore {
         }
     }
 
-    fn write<'a, T: Send + 'a>(&self, done: impl FnOnce() -> Stored<'a, T>) -> Stored<'a, T> {
+    fn write<'a, T: Send + 'a>(&'a self, done: impl FnOnce() -> Stored<'a, T>) -> Stored<'a, T> {
         self.writes.fetch_add(1, Ordering::Relaxed);
         if self.away.load(Ordering::Relaxed) {
             return Box::pin(ready(Err(StoreError::Unavailable("connection refused".into()))));
         }
-        done()
+        let done = done();
+        match self.slow.load(Ordering::Relaxed) {
+            0 => done,
+            slow => Box::pin(async move {
+                sleep(Duration::from_millis(slow)).await;
+                done.await
+            }),
+        }
     }
 }
 

@@ -178,6 +178,17 @@ async fn what_the_store_does_not_take_waits_within_the_bounds() {
     assert_eq!((device.logins, device.first_seen, device.last_success), (3, UnixTime(100), Some(UnixTime(102))));
 }
 
+#[tokio::test(start_paused = true)]
+async fn an_end_amid_a_batch_loses_none_of_it() {
+    let (log, store) = (log(), FaultyStore::default());
+    store.set_slow(Duration::from_secs(2));
+    for moment in [0, 1, 2, 3, 4, 5] {
+        log.logged_in(Protocol::Smtp, &client([192, 168, 7, 21]), SCANNER, Clock::system().unix_time());
+        log.keep(&store, LIFE, tokio::time::sleep(Duration::from_secs(moment))).await;
+    }
+    assert_eq!(one(&store, [192, 168, 7, 21]).await.logins, 6);
+}
+
 #[tokio::test]
 async fn nothing_is_noted_before_the_beginning() {
     let (log, store) = (DeviceLog::default(), MemoryStore::default());
