@@ -113,7 +113,9 @@ fn meant<'k>(host: &str, known: impl IntoIterator<Item = &'k str>) -> Option<(&'
     if host.len() > 64 || host.parse::<IpAddr>().is_ok() {
         return None;
     }
-    let distances = known.into_iter().map(|name| (strsim::damerau_levenshtein(host, name), name));
+    // No word is nearer to another than their lengths are.
+    let near = known.into_iter().filter(|name| name.len().abs_diff(host.len()) <= 2);
+    let distances = near.map(|name| (strsim::damerau_levenshtein(host, name), name));
     match distances.min_by_key(|(distance, _)| *distance)? {
         (1, name) => Some((name, Severity::Problem)),
         (2, name) => Some((name, Severity::Warning)),
