@@ -80,17 +80,17 @@ async fn pass(seconds: u64) {
     }
 }
 
-/// Waits until something is so, while a minute passes again and again.
+/// Waits until something is so, while 20 s pass again and again.
 async fn in_time(world: &World, what: &str, so: impl Fn() -> bool) {
-    for _ in 0..100 {
+    for _ in 0..300 {
         // What is under way comes to its end, or its deadlines would pass as well.
-        for _ in 0..50 {
+        for _ in 0..20 {
             if so() {
                 return;
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
-        pass(60).await;
+        pass(20).await;
     }
     world.until(what, so).await;
 }
