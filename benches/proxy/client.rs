@@ -20,6 +20,9 @@ use crate::wire::{CHUNK_BYTES, Wire};
 /// No step of a login takes so long in a run that is worth measuring.
 const LOGIN_DEADLINE: Duration = Duration::from_secs(20);
 
+/// The password of every user.
+pub(crate) const PASSWORD: &str = "correct-horse";
+
 /// How a target wants to hear who is there.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Dialogue {
@@ -66,7 +69,7 @@ impl Client {
         timeout(LOGIN_DEADLINE, async {
             let mut wire = self.greeting().await?;
             let command = match self.dialogue {
-                Dialogue::Password => format!("a LOGIN {user} correct-horse\r\n"),
+                Dialogue::Password => format!("a LOGIN {user} {PASSWORD}\r\n"),
                 Dialogue::Token => {
                     let response = format!("user={user}\x01auth=Bearer {}\x01\x01", entra::token());
                     format!("a AUTHENTICATE XOAUTH2 {}\r\n", BASE64_STANDARD.encode(response))

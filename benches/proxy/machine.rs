@@ -41,10 +41,17 @@ pub(crate) fn enter_namespace() {
     }
 }
 
-/// Raises the limit of open files as far as it goes, and returns it.
+/// Raises the limit of open files as far as it goes, or as far as anything here needs, and returns
+/// it.
 pub(crate) fn raise_open_files() -> usize {
+    // Ten thousand sessions, with two ends here and two in the proxy.
+    const ENOUGH: u64 = 65_536;
     let limit = getrlimit(Resource::Nofile);
-    setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum }).ok();
+    // Only root may raise the maximum.
+    let raised = Rlimit { current: Some(ENOUGH), maximum: Some(ENOUGH) };
+    if limit.maximum.is_none_or(|maximum| maximum >= ENOUGH) || setrlimit(Resource::Nofile, raised).is_err() {
+        setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum }).ok();
+    }
     getrlimit(Resource::Nofile).current.map_or(usize::MAX, |files| usize::try_from(files).unwrap_or(usize::MAX))
 }
 

@@ -2,6 +2,8 @@
 //! meanwhile.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
@@ -11,13 +13,17 @@ use tokio::time::{sleep, timeout};
 use crate::client::{Client, Session};
 use crate::entra::Requests;
 use crate::process::Process;
-use crate::target::{Running, Target, USERS};
+use crate::target::{DEVICES, Running, Setup, Target, USERS};
 
 const USER: &str = USERS[0];
 const GIB: f64 = (1u64 << 30) as f64;
 const FETCH_BYTES: u64 = 256 * 1024;
 /// A measurement that takes longer has hung.
-const DEADLINE: Duration = Duration::from_secs(60);
+const DEADLINE: Duration = Duration::from_secs(180);
+/// So long the sessions that stand do nothing while CPU is counted.
+const STANDSTILL: Duration = Duration::from_secs(5);
+/// Devices that log in at once while others are measured.
+const DEVICES_AT_ONCE: usize = 50;
 
 /// A figure of the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -60,6 +66,22 @@ pub(crate) enum Metric {
     BurstRequests,
     /// Logins of both bursts that did not succeed.
     BurstFailures,
+    /// CPU ms per login while a few hundred sessions stand.
+    FewLoginCpu,
+    /// CPU ms per second that those cost by standing.
+    FewIdleCpu,
+    /// KiB for each of them.
+    FewMemory,
+    /// CPU ms per login while thousands of sessions stand.
+    ManyLoginCpu,
+    /// CPU ms per second that those cost by standing.
+    ManyIdleCpu,
+    /// KiB for each of them.
+    ManyMemory,
+    /// 99th percentile of a login, ms, 16 at once.
+    QuietLoginP99,
+    /// The same while passwords of devices are hashed.
+    HashingLoginP99,
     /// ms from the start of the process to its first greeting.
     StartTime,
     /// MiB after that.
@@ -86,11 +108,16 @@ pub(crate) enum Measurement {
     Trip,
     /// A thousand logins at once.
     Burst,
+    /// Logins while passwords of others are hashed. Gatepost only.
+    Hashing,
+    /// Memory, CPU and logins while ten thousand sessions stand. Gatepost only.
+    Standing,
 }
 
 impl Measurement {
     /// In the order in which they run: what counts memory comes first, while the process is young.
-    pub(crate) const ALL: [Self; 6] = [Self::Start, Self::Memory, Self::Login, Self::Bulk, Self::Trip, Self::Burst];
+    pub(crate) const ALL: [Self; 8] =
+        [Self::Start, Self::Memory, Self::Login, Self::Bulk, Self::Trip, Self::Burst, Self::Hashing, Self::Standing];
 
     /// As on the command line.
     pub(crate) fn name(self) -> &'static str {
@@ -101,6 +128,8 @@ impl Measurement {
             Self::Bulk => "bulk",
             Self::Trip => "trip",
             Self::Burst => "burst",
+            Self::Hashing => "hashing",
+            Self::Standing => "standing",
         }
     }
 }
@@ -123,6 +152,8 @@ pub(crate) struct Amounts {
     burst: usize,
     /// Bursts of each kind.
     bursts: usize,
+    /// Sessions that stand: a few, and many.
+    standing: [usize; 2],
 }
 
 impl Amounts {
@@ -138,14 +169,28 @@ impl Amounts {
                 sessions: 1_000,
                 burst: 1_000,
                 bursts: 2,
+                standing: [400, 10_000],
             },
-            true => {
-                Self { lanes: 16, logins: 320, bytes: 128 << 20, trips: 2_000, sessions: 200, burst: 1_000, bursts: 1 }
-            }
+            true => Self {
+                lanes: 16,
+                logins: 320,
+                bytes: 128 << 20,
+                trips: 2_000,
+                sessions: 200,
+                burst: 1_000,
+                bursts: 1,
+                standing: [400, 2_000],
+            },
         };
         match target {
             Target::Gatepost | Target::GatepostTls => {}
-            Target::Direct | Target::Haproxy | Target::Nginx | Target::Stunnel => amounts.bursts = 1,
+            Target::Direct
+            | Target::Haproxy
+            | Target::HaproxyTls
+            | Target::Nginx
+            | Target::NginxTls
+            | Target::Stunnel
+            | Target::StunnelTls => amounts.bursts = 1,
             // Takes more than ten seconds per GiB up.
             Target::Dovecot => (amounts.bytes, amounts.bursts) = (amounts.bytes / 8, 1),
             // Needs a hundred times the others' time for a login; its listen queue holds five, and
@@ -161,6 +206,7 @@ impl Amounts {
         let most = open_files.saturating_sub(200) / 2;
         amounts.sessions = amounts.sessions.min(most);
         amounts.burst = amounts.burst.min(most);
+        amounts.standing = amounts.standing.map(|sessions| sessions.min(most));
         amounts
     }
 }
@@ -171,6 +217,8 @@ pub(crate) struct Bench<'a> {
     pub(crate) target: Target,
     /// Its process and client.
     pub(crate) running: &'a Running,
+    /// For another process of it.
+    pub(crate) setup: &'a Setup,
     /// How much.
     pub(crate) amounts: Amounts,
     /// What the token endpoint has been asked.
@@ -192,6 +240,8 @@ impl Bench<'_> {
                 Measurement::Bulk => self.bulk().await,
                 Measurement::Trip => self.trip().await,
                 Measurement::Burst => self.burst().await,
+                Measurement::Hashing => self.hashing().await,
+                Measurement::Standing => self.standing().await,
             }
         };
         let result = timeout(DEADLINE, work).await.context("took too long").flatten();
@@ -206,9 +256,7 @@ impl Bench<'_> {
     /// CPU of the proxy since `before`, which is what this gave earlier. `None` for the direct
     /// connection.
     async fn cpu(&self, before: Option<Duration>) -> Option<Duration> {
-        // What is still to be closed belongs to the work.
-        sleep(Duration::from_millis(50)).await;
-        let cpu = self.running.process.as_ref()?.cpu();
+        let cpu = settled_cpu(self.running.process.as_ref()?).await;
         Some(cpu.saturating_sub(before.unwrap_or_default()))
     }
 
@@ -246,18 +294,15 @@ impl Bench<'_> {
     }
 
     async fn login(&mut self) -> anyhow::Result<()> {
-        let client = &self.running.client;
-        warm_up(client, self.amounts.lanes).await?;
-        let before = self.cpu(None).await;
+        let (client, lanes, logins) = (&self.running.client, self.amounts.lanes, self.amounts.logins);
+        warm_up(client, lanes).await?;
         let start = Instant::now();
-        log_in_and_out(client, self.amounts.logins, self.amounts.lanes).await?;
-        let time = start.elapsed();
-        let cpu = self.cpu(before).await;
-        let count = self.amounts.logins as f64;
-        self.note(Metric::LoginRate, count / time.as_secs_f64());
-        if let Some(cpu) = cpu {
-            self.note(Metric::LoginCpu, millis(cpu) / count);
-        }
+        let cpu = match &self.running.process {
+            Some(process) => Some(login_cpu(process, client, logins, lanes).await?),
+            None => log_in_and_out(client, logins, lanes).await.map(|()| None)?,
+        };
+        self.note(Metric::LoginRate, logins as f64 / start.elapsed().as_secs_f64());
+        cpu.into_iter().for_each(|cpu| self.note(Metric::LoginCpu, cpu));
         Ok(())
     }
 
@@ -343,6 +388,63 @@ impl Bench<'_> {
         }
         Ok(())
     }
+
+    /// While 50 devices log in for the first time, everybody else's logins go on.
+    async fn hashing(&mut self) -> anyhow::Result<()> {
+        if !self.target.is_ours() {
+            return Ok(());
+        }
+        let (client, lanes) = (&self.running.client, self.amounts.lanes);
+        warm_up(client, lanes).await?;
+        let quiet = login_times(client, lanes, sleep(Duration::from_secs(3))).await?;
+        let mut devices = JoinSet::new();
+        for device in 0..DEVICES_AT_ONCE {
+            let (client, name) = (client.clone(), format!("{}-{device}@{DEVICES}", self.round));
+            devices.spawn(async move { client.log_in(&name).await?.log_out().await });
+        }
+        let mut refused = Ok(());
+        let all_in = async {
+            while let Some(result) = devices.join_next().await {
+                refused = std::mem::replace(&mut refused, Ok(())).and(result.map_err(Into::into).flatten());
+            }
+        };
+        let beside = login_times(client, lanes, all_in).await?;
+        refused.context("the login of a device")?;
+        self.note(Metric::QuietLoginP99, percentile(&quiet, 99.0));
+        self.note(Metric::HashingLoginP99, percentile(&beside, 99.0));
+        Ok(())
+    }
+
+    /// What sessions cost that stand, and what logins cost beside them: few of them, then many. In a
+    /// process of its own, because one that has served many has room for them already.
+    async fn standing(&mut self) -> anyhow::Result<()> {
+        if !self.target.is_ours() {
+            return Ok(());
+        }
+        let Running { process, client, .. } = self.target.start(self.setup).await?;
+        let (process, lanes) = (process.context("a process")?, self.amounts.lanes);
+        warm_up(&client, lanes).await?;
+        sleep(Duration::from_millis(300)).await;
+        let (empty, mut sessions) = (process.pss_kib()?, Vec::new());
+        let metrics = [
+            (Metric::FewMemory, Metric::FewIdleCpu, Metric::FewLoginCpu),
+            (Metric::ManyMemory, Metric::ManyIdleCpu, Metric::ManyLoginCpu),
+        ];
+        for (count, (memory, idle, login)) in self.amounts.standing.into_iter().zip(metrics) {
+            let standing: usize = sessions.iter().map(Lane::len).sum();
+            sessions.extend(open(&client, count - standing, lanes).await?);
+            sleep(Duration::from_secs(1)).await;
+            let each = process.pss_kib()?.saturating_sub(empty) as f64 / count as f64;
+            let before = process.cpu();
+            sleep(STANDSTILL).await;
+            let standstill = process.cpu().saturating_sub(before);
+            let cpu = login_cpu(&process, &client, self.amounts.logins, lanes).await?;
+            self.note(memory, each);
+            self.note(idle, millis(standstill) / STANDSTILL.as_secs_f64());
+            self.note(login, cpu);
+        }
+        Ok(())
+    }
 }
 
 /// The middle value; of an even number the mean of the two in the middle. Zero of nothing.
@@ -354,6 +456,14 @@ pub(crate) fn median(values: &[f64]) -> f64 {
         len if len % 2 == 1 => sorted[len / 2],
         len => (sorted[len / 2 - 1] + sorted[len / 2]) / 2.0,
     }
+}
+
+/// The value that so many of a hundred are at most. Zero of nothing.
+fn percentile(values: &[f64], percent: f64) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let place = (sorted.len() as f64 * percent / 100.0).ceil() as usize;
+    sorted.get(place.saturating_sub(1)).copied().unwrap_or(0.0)
 }
 
 fn millis(time: Duration) -> f64 {
@@ -381,6 +491,43 @@ async fn log_in_and_out(client: &Client, count: usize, at_once: usize) -> anyhow
         }
     });
     join_all(lanes).await.map(drop)
+}
+
+/// Logs in and out, so many at any time, until something has happened; the time of each login in ms.
+async fn login_times(client: &Client, at_once: usize, until: impl Future<Output = ()>) -> anyhow::Result<Vec<f64>> {
+    let over = Arc::new(AtomicBool::new(false));
+    let lanes = (0..at_once).map(|_| {
+        let (client, over) = (client.clone(), Arc::clone(&over));
+        async move {
+            let mut times = Vec::new();
+            while !over.load(Ordering::Relaxed) {
+                let start = Instant::now();
+                let session = client.log_in(USER).await?;
+                times.push(millis(start.elapsed()));
+                session.log_out().await?;
+            }
+            Ok(times)
+        }
+    });
+    let end = async {
+        until.await;
+        over.store(true, Ordering::Relaxed);
+    };
+    let (times, ()) = tokio::join!(join_all(lanes), end);
+    Ok(times?.concat())
+}
+
+/// CPU ms of each of so many logins, so many of them at any time.
+async fn login_cpu(process: &Process, client: &Client, logins: usize, at_once: usize) -> anyhow::Result<f64> {
+    let before = settled_cpu(process).await;
+    log_in_and_out(client, logins, at_once).await?;
+    Ok(millis(settled_cpu(process).await.saturating_sub(before)) / logins as f64)
+}
+
+/// CPU time so far. What is still to be closed belongs to the work.
+async fn settled_cpu(process: &Process) -> Duration {
+    sleep(Duration::from_millis(50)).await;
+    process.cpu()
 }
 
 /// Opens so many sessions, so many of them at any time.

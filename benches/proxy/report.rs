@@ -25,64 +25,121 @@ pub(crate) struct Report {
     pub(crate) notes: Vec<String>,
 }
 
-/// A demand on Gatepost with a plain local side.
+/// A demand on Gatepost.
 struct Gate {
     what: &'static str,
+    target: Target,
     metric: Metric,
     bound: Bound,
-    /// What is hoped for beyond the gate.
+    /// What is hoped for beyond the gate, in the bound's unit.
     aim: Option<f64>,
 }
 
 enum Bound {
-    /// Only an aim.
-    None,
     Exactly(f64),
     AtMost(f64),
-    /// So many times the peer's figure.
-    AtMostPeers(f64, Target),
+    /// So many times this figure of that target.
+    Times(f64, Target, Metric),
 }
 
-const GATES: [Gate; 19] = [
-    gate("CPU ms per login", Metric::LoginCpu, Bound::AtMost(0.35), Some(0.25)),
-    gate("CPU ms per login", Metric::LoginCpu, Bound::AtMostPeers(1.0, Target::Nginx), None),
-    gate("CPU s/GiB down, 1 connection", Metric::DownCpu1, Bound::AtMost(0.45), Some(0.30)),
-    gate("CPU s/GiB down, 8 connections", Metric::DownCpu8, Bound::AtMost(0.45), Some(0.30)),
-    gate("CPU s/GiB up, 1 connection", Metric::UpCpu1, Bound::AtMost(0.42), Some(0.28)),
-    gate("CPU s/GiB up, 8 connections", Metric::UpCpu8, Bound::AtMost(0.42), Some(0.28)),
-    gate("CPU s/GiB down, 1 connection", Metric::DownCpu1, Bound::AtMostPeers(0.45, Target::Haproxy), None),
-    gate("CPU s/GiB down, 8 connections", Metric::DownCpu8, Bound::AtMostPeers(0.45, Target::Haproxy), None),
-    gate("CPU s/GiB up, 1 connection", Metric::UpCpu1, Bound::AtMostPeers(0.45, Target::Haproxy), None),
-    gate("CPU s/GiB up, 8 connections", Metric::UpCpu8, Bound::AtMostPeers(0.45, Target::Haproxy), None),
-    gate("CPU us per round trip", Metric::TripCpu, Bound::AtMostPeers(1.0, Target::Nginx), Some(52.0)),
-    gate("PSS KiB per idle session, fresh", Metric::IdleMemory, Bound::AtMost(14.0), Some(6.0)),
-    gate("PSS KiB per idle session, used", Metric::UsedMemory, Bound::AtMost(28.0), Some(6.0)),
-    gate("token requests of a cold burst", Metric::BurstRequests, Bound::Exactly(1.0), None),
-    gate("failed logins of the bursts", Metric::BurstFailures, Bound::AtMost(0.0), None),
-    gate("cold burst, multiple of a warm one", Metric::BurstRatio, Bound::None, Some(1.1)),
-    gate("ms from start to first greeting", Metric::StartTime, Bound::AtMost(40.0), Some(5.0)),
-    gate("PSS MiB after start", Metric::StartMemory, Bound::AtMost(10.0), Some(4.0)),
-    gate("program file, MB", Metric::Binary, Bound::AtMost(16.0), Some(8.0)),
-];
+const GATES: [Gate; 29] = {
+    use Bound::{AtMost, Exactly, Times};
+    use Metric as M;
+    use Target::{Gatepost, GatepostTls, Haproxy, HaproxyTls, Nginx};
+    [
+        gate("CPU ms per login", Gatepost, M::LoginCpu, Times(0.65, Nginx, M::LoginCpu), Some(0.58)),
+        gate("CPU ms per login", Gatepost, M::LoginCpu, Times(0.45, Haproxy, M::LoginCpu), Some(0.39)),
+        gate("CPU s/GiB down, 1 connection", Gatepost, M::DownCpu1, Times(0.6, Haproxy, M::DownCpu1), Some(0.55)),
+        gate("CPU s/GiB down, 8 connections", Gatepost, M::DownCpu8, Times(0.6, Haproxy, M::DownCpu8), Some(0.55)),
+        gate("CPU s/GiB up, 1 connection", Gatepost, M::UpCpu1, Times(0.6, Haproxy, M::UpCpu1), Some(0.55)),
+        gate("CPU s/GiB up, 8 connections", Gatepost, M::UpCpu8, Times(0.6, Haproxy, M::UpCpu8), Some(0.55)),
+        gate("CPU ms per login", GatepostTls, M::LoginCpu, Times(0.75, HaproxyTls, M::LoginCpu), Some(0.6)),
+        gate("CPU s/GiB down, 1 connection", GatepostTls, M::DownCpu1, Times(0.75, HaproxyTls, M::DownCpu1), Some(0.6)),
+        gate(
+            "CPU s/GiB down, 8 connections",
+            GatepostTls,
+            M::DownCpu8,
+            Times(0.75, HaproxyTls, M::DownCpu8),
+            Some(0.6),
+        ),
+        gate("CPU s/GiB up, 1 connection", GatepostTls, M::UpCpu1, Times(0.75, HaproxyTls, M::UpCpu1), Some(0.6)),
+        gate("CPU s/GiB up, 8 connections", GatepostTls, M::UpCpu8, Times(0.75, HaproxyTls, M::UpCpu8), Some(0.6)),
+        gate("CPU us per round trip", Gatepost, M::TripCpu, Times(0.85, Nginx, M::TripCpu), Some(0.78)),
+        gate("PSS KiB per idle session, fresh", Gatepost, M::IdleMemory, AtMost(6.5), Some(5.5)),
+        gate("PSS KiB per idle session, used", Gatepost, M::UsedMemory, AtMost(6.5), Some(5.5)),
+        gate("PSS KiB per idle session, fresh", GatepostTls, M::IdleMemory, AtMost(9.0), Some(8.0)),
+        gate("PSS KiB per idle session, used", GatepostTls, M::UsedMemory, AtMost(9.0), Some(8.0)),
+        gate("token requests of a cold burst", Gatepost, M::BurstRequests, Exactly(1.0), None),
+        gate("failed logins of the bursts", Gatepost, M::BurstFailures, Exactly(0.0), None),
+        gate("ms of a cold burst", Gatepost, M::BurstCold, Times(1.3, Haproxy, M::BurstWarm), Some(1.15)),
+        gate("ms from start to first greeting", Gatepost, M::StartTime, AtMost(20.0), Some(5.0)),
+        gate("PSS MiB after start", Gatepost, M::StartMemory, AtMost(7.5), Some(5.0)),
+        gate("program file, MB", Gatepost, M::Binary, AtMost(16.0), Some(10.0)),
+        gate(
+            "CPU ms per login, thousands standing",
+            Gatepost,
+            M::ManyLoginCpu,
+            Times(1.1, Gatepost, M::FewLoginCpu),
+            Some(1.0),
+        ),
+        gate(
+            "PSS KiB each, thousands standing",
+            Gatepost,
+            M::ManyMemory,
+            Times(1.1, Gatepost, M::FewMemory),
+            Some(1.0),
+        ),
+        gate("CPU ms/s idle, thousands standing", Gatepost, M::ManyIdleCpu, AtMost(1.0), None),
+        gate(
+            "CPU ms per login, thousands standing",
+            GatepostTls,
+            M::ManyLoginCpu,
+            Times(1.1, GatepostTls, M::FewLoginCpu),
+            Some(1.0),
+        ),
+        gate(
+            "PSS KiB each, thousands standing",
+            GatepostTls,
+            M::ManyMemory,
+            Times(1.1, GatepostTls, M::FewMemory),
+            Some(1.0),
+        ),
+        gate("CPU ms/s idle, thousands standing", GatepostTls, M::ManyIdleCpu, AtMost(1.0), None),
+        gate(
+            "login ms, p99, beside 50 hashes",
+            Gatepost,
+            M::HashingLoginP99,
+            Times(2.0, Gatepost, M::QuietLoginP99),
+            None,
+        ),
+    ]
+};
 
-const fn gate(what: &'static str, metric: Metric, bound: Bound, aim: Option<f64>) -> Gate {
-    Gate { what, metric, bound, aim }
+const fn gate(what: &'static str, target: Target, metric: Metric, bound: Bound, aim: Option<f64>) -> Gate {
+    Gate { what, target, metric, bound, aim }
 }
 
 impl Gate {
-    /// The demand as text, and whether it is met. `None` where there is none, or something has not
-    /// been measured.
-    fn verdict(&self, report: &Report) -> Option<(String, bool)> {
-        let value = report.median(Target::Gatepost, self.metric)?;
+    /// How the value is compared: the value in the bound's unit, and the bound as text. `None`
+    /// where something has not been measured.
+    fn compared(&self, report: &Report) -> Option<(f64, String)> {
+        let value = report.median(self.target, self.metric)?;
         match self.bound {
-            Bound::None => None,
-            Bound::Exactly(bound) => Some((format!("= {}", digits(bound)), value == bound)),
-            Bound::AtMost(bound) => Some((format!("≤ {}", digits(bound)), value <= bound)),
-            Bound::AtMostPeers(factor, peer) => {
-                let bound = report.median(peer, self.metric)? * factor;
-                let times = if factor == 1.0 { String::new() } else { format!("{factor} x ") };
-                Some((format!("≤ {} ({times}{})", digits(bound), peer.name()), value <= bound))
+            Bound::Exactly(bound) => Some((value, format!("= {}", digits(bound)))),
+            Bound::AtMost(bound) => Some((value, format!("≤ {}", digits(bound)))),
+            Bound::Times(factor, peer, metric) => {
+                let other = report.median(peer, metric).filter(|&other| other > 0.0)?;
+                let whose = if metric == self.metric { peer.name().to_owned() } else { format!("{metric:?}") };
+                Some((value / other, format!("≤ {factor} x {} ({whose})", digits(other))))
             }
+        }
+    }
+
+    /// Whether a value in the bound's unit is within it.
+    fn holds(&self, value: f64) -> bool {
+        match self.bound {
+            Bound::Exactly(bound) => value == bound,
+            Bound::AtMost(bound) | Bound::Times(bound, ..) => value <= bound,
         }
     }
 }
@@ -109,6 +166,7 @@ impl Report {
         self.render_costs(&mut text);
         self.render_rates(&mut text);
         self.render_ratios(&mut text);
+        self.render_standing(&mut text);
         self.render_gates(&mut text);
         for note in &self.notes {
             writeln!(text, "note: {note}").ok();
@@ -208,8 +266,8 @@ impl Report {
             ("start PSS", M::StartMemory),
         ];
         for own in [Target::Gatepost, Target::GatepostTls] {
-            let peers: Vec<_> =
-                self.figures.keys().copied().filter(|peer| !peer.is_ours() && *peer != Target::Direct).collect();
+            let alike = |peer: &Target| !peer.is_ours() && *peer != Target::Direct && peer.has_tls() == own.has_tls();
+            let peers: Vec<_> = self.figures.keys().copied().filter(alike).collect();
             if !self.figures.contains_key(&own) || peers.is_empty() {
                 continue;
             }
@@ -228,32 +286,50 @@ impl Report {
         }
     }
 
-    fn render_gates(&self, text: &mut String) {
-        if !self.figures.contains_key(&Target::Gatepost) {
-            return;
-        }
-        let rows = GATES.iter().map(|gate| {
-            let value = self.median(Target::Gatepost, gate.metric);
-            let (bound, verdict) = match gate.verdict(self) {
-                Some((bound, true)) => (bound, "pass"),
-                Some((bound, false)) => (bound, "MISS"),
-                None => ("–".to_owned(), "–"),
-            };
+    fn render_standing(&self, text: &mut String) {
+        use Metric as M;
+        let header = [
+            "hundreds / thousands of sessions standing",
+            "PSS KiB/session",
+            "CPU ms/s idle",
+            "CPU ms/login",
+            "login p99 ms, quiet / beside 50 hashes",
+        ];
+        let pair = |target, a, b| format!("{} / {}", self.text(target, a), self.text(target, b));
+        let rows = self.figures.keys().filter(|target| target.is_ours()).map(|&target| {
             vec![
-                gate.what.to_owned(),
-                self.text(Target::Gatepost, gate.metric),
-                bound,
-                verdict.to_owned(),
+                target.name().to_owned(),
+                pair(target, M::FewMemory, M::ManyMemory),
+                pair(target, M::FewIdleCpu, M::ManyIdleCpu),
+                pair(target, M::FewLoginCpu, M::ManyLoginCpu),
+                pair(target, M::QuietLoginP99, M::HashingLoginP99),
+            ]
+        });
+        table(text, &header, rows);
+    }
+
+    fn render_gates(&self, text: &mut String) {
+        let rows = GATES.iter().filter(|gate| self.figures.contains_key(&gate.target)).map(|gate| {
+            let compared = gate.compared(self);
+            let value = compared.as_ref().map(|(value, _)| *value);
+            vec![
+                format!("{}: {}", gate.target.name(), gate.what),
+                self.text(gate.target, gate.metric),
+                compared.as_ref().map_or_else(|| "–".to_owned(), |(_, bound)| bound.clone()),
+                match (value, &gate.bound) {
+                    (Some(value), Bound::Times(..)) => format!("{} x", digits(value)),
+                    _ => String::new(),
+                },
+                value.map_or("–", |value| if gate.holds(value) { "pass" } else { "MISS" }).to_owned(),
                 match (value, gate.aim) {
                     (Some(value), Some(aim)) => {
                         format!("{} {}", digits(aim), if value <= aim { "reached" } else { "not yet" })
                     }
                     _ => "–".to_owned(),
                 },
-                self.text(Target::GatepostTls, gate.metric),
             ]
         });
-        table(text, &["gate", "gatepost", "bound", "", "aim", "gatepost-tls, for comparison"], rows);
+        table(text, &["gate", "value", "bound", "ratio", "", "aim"], rows);
     }
 
     /// For programs, and for comparing two runs.
@@ -271,10 +347,12 @@ impl Report {
         let gates: Vec<_> = GATES
             .iter()
             .map(|gate| {
-                let value = self.median(Target::Gatepost, gate.metric);
-                let verdict = gate.verdict(self);
-                let (bound, pass) = verdict.unzip();
-                json!({ "gate": gate.what, "value": value, "bound": bound, "aim": gate.aim, "pass": pass })
+                let value = self.median(gate.target, gate.metric);
+                let (compared, bound) = gate.compared(self).unzip();
+                json!({
+                    "target": gate.target.name(), "gate": gate.what, "value": value, "bound": bound,
+                    "compared": compared, "aim": gate.aim, "pass": compared.map(|value| gate.holds(value)),
+                })
             })
             .collect();
         json!({

@@ -28,8 +28,9 @@ struct Arguments {
     #[arg(long)]
     quick: bool,
     /// Only this measurement or target; may be repeated. Measurements: start, memory, login, bulk,
-    /// trip, burst. Targets: direct, gatepost, gatepost-tls, haproxy, nginx-stream, stunnel,
-    /// dovecot, email-oauth2-proxy.
+    /// trip, burst, hashing, standing. Targets: direct, gatepost, haproxy, nginx-stream, stunnel,
+    /// dovecot, email-oauth2-proxy; with TLS towards the client gatepost-tls, haproxy-tls,
+    /// nginx-stream-tls, stunnel-tls.
     #[arg(long, value_name = "NAME")]
     only: Vec<String>,
     /// Turns per target; the tables show medians. Default: 3, with --quick 1.
@@ -154,6 +155,7 @@ async fn measure(
             let mut bench = Bench {
                 target,
                 running: &running,
+                setup,
                 amounts: Amounts::new(report.quick, target, open_files),
                 requests,
                 figures: report.figures.entry(target).or_default(),

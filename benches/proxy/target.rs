@@ -18,6 +18,13 @@ use crate::process::Process;
 /// The mailboxes of everyday work. Bursts on a cold cache make up new ones.
 pub(crate) const USERS: [&str; 1] = ["user@contoso.com"];
 
+/// The domain of the logins whose password Gatepost itself verifies. Each name costs a hash once.
+pub(crate) const DEVICES: &str = "devices.example";
+/// The Argon2id hash of [`client::PASSWORD`](crate::client::PASSWORD), as `gatepost password hash`
+/// makes them.
+const DEVICE_HASH: &str =
+    "$argon2id$v=19$m=32768,t=2,p=1$KgfDAuoDQLGHT8h11PN24A$tYpZAcLNLSyt+IovY/grTd+fZ1YrtRLqbBhSrAfMEsk";
+
 /// A way from the client to the mailbox.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Target {
@@ -37,6 +44,12 @@ pub(crate) enum Target {
     Dovecot,
     /// The same kind of proxy as Gatepost.
     EmailProxy,
+    /// HAProxy with TLS towards the client as well.
+    HaproxyTls,
+    /// nginx with TLS towards the client as well.
+    NginxTls,
+    /// Two services of stunnel, one behind the other: it has TLS on one side only.
+    StunnelTls,
 }
 
 /// Where a target gets what it needs.
@@ -65,15 +78,18 @@ pub(crate) struct Running {
 
 impl Target {
     /// In the order of the table.
-    pub(crate) const ALL: [Self; 8] = [
+    pub(crate) const ALL: [Self; 11] = [
         Self::Direct,
         Self::Gatepost,
-        Self::GatepostTls,
         Self::Haproxy,
         Self::Nginx,
         Self::Stunnel,
         Self::Dovecot,
         Self::EmailProxy,
+        Self::GatepostTls,
+        Self::HaproxyTls,
+        Self::NginxTls,
+        Self::StunnelTls,
     ];
 
     /// As on the command line and in the table.
@@ -87,7 +103,15 @@ impl Target {
             Self::Stunnel => "stunnel",
             Self::Dovecot => "dovecot",
             Self::EmailProxy => "email-oauth2-proxy",
+            Self::HaproxyTls => "haproxy-tls",
+            Self::NginxTls => "nginx-stream-tls",
+            Self::StunnelTls => "stunnel-tls",
         }
+    }
+
+    /// Those with TLS towards the client, which the direct connection has, too.
+    pub(crate) fn has_tls(self) -> bool {
+        matches!(self, Self::Direct | Self::GatepostTls | Self::HaproxyTls | Self::NginxTls | Self::StunnelTls)
     }
 
     /// Gatepost: it asks the token endpoint, so that a cold cache means something.
@@ -102,15 +126,15 @@ impl Target {
         match self {
             Self::Direct => Ok(PathBuf::new()),
             Self::Gatepost | Self::GatepostTls => Ok(PathBuf::from(env!("CARGO_BIN_EXE_gatepost"))),
-            Self::Haproxy => installed(&["haproxy"]),
-            Self::Nginx => {
+            Self::Haproxy | Self::HaproxyTls => installed(&["haproxy"]),
+            Self::Nginx | Self::NginxTls => {
                 let program = installed(&["nginx"])?;
                 match nginx_stream_module(&program) {
                     Some(_) => Ok(program),
                     None => Err("installed without its stream module".to_owned()),
                 }
             }
-            Self::Stunnel => installed(&["stunnel4", "stunnel"]),
+            Self::Stunnel | Self::StunnelTls => installed(&["stunnel4", "stunnel"]),
             Self::Dovecot => installed(&["dovecot"]).and_then(|program| {
                 // Its login processes run under users of their own.
                 if rustix::process::geteuid().is_root() { Ok(program) } else { Err("needs root".to_owned()) }
@@ -127,9 +151,15 @@ impl Target {
     pub(crate) async fn start(self, setup: &Setup) -> anyhow::Result<Running> {
         let dialogue = match self {
             Self::Gatepost | Self::GatepostTls | Self::Dovecot | Self::EmailProxy => Dialogue::Password,
-            Self::Direct | Self::Haproxy | Self::Nginx | Self::Stunnel => Dialogue::Token,
+            Self::Direct
+            | Self::Haproxy
+            | Self::HaproxyTls
+            | Self::Nginx
+            | Self::NginxTls
+            | Self::Stunnel
+            | Self::StunnelTls => Dialogue::Token,
         };
-        let tls = matches!(self, Self::Direct | Self::GatepostTls).then(|| Arc::clone(&setup.pki.client));
+        let tls = self.has_tls().then(|| Arc::clone(&setup.pki.client));
         if self == Self::Direct {
             let client = Client { address: setup.backend, tls, dialogue };
             return Ok(Running { process: None, client, until_greeting: Duration::ZERO });
@@ -154,9 +184,13 @@ impl Target {
             Self::Gatepost | Self::GatepostTls => {
                 (gatepost(setup, address, self == Self::GatepostTls), vec!["run", "-c", "{}"])
             }
-            Self::Haproxy => (haproxy(setup, address), vec!["-db", "-f", "{}"]),
-            Self::Nginx => (nginx(setup, address, program, directory), vec!["-c", "{}"]),
-            Self::Stunnel => (stunnel(setup, address), vec!["{}"]),
+            Self::Haproxy | Self::HaproxyTls => {
+                (haproxy(setup, address, self.has_tls(), directory)?, vec!["-db", "-f", "{}"])
+            }
+            Self::Nginx | Self::NginxTls => {
+                (nginx(setup, address, self.has_tls(), program, directory), vec!["-c", "{}"])
+            }
+            Self::Stunnel | Self::StunnelTls => (stunnel(setup, address, self.has_tls())?, vec!["{}"]),
             Self::Dovecot => (dovecot(setup, address, directory), vec!["-F", "-c", "{}"]),
             Self::EmailProxy => (email_proxy(setup, address), vec!["--no-gui", "--config-file", "{}"]),
         };
@@ -217,9 +251,12 @@ fn gatepost(setup: &Setup, address: SocketAddr, tls: bool) -> String {
            tenant: contoso.com\n  \
            client_id: 6d1d2c3b-4a5e-4f60-8172-93a4b5c6d7e8\n  \
            grant: password\n\
+         accounts:\n  \
+           - login: \"*\"\n  \
+           - {{login: \"*@{DEVICES}\", grant: client_credentials, client_secret: none-of-note, passwords: [\"{DEVICE_HASH}\"]}}\n\
          trust: {{system_roots: false, additional_ca: \"{}\"}}\n\
          # One mailbox stands for many, and the pace of an outage is not what is measured.\n\
-         limits: {{imap_sessions_per_mailbox: 1000000, upstream_connects_per_second: 1000000}}\n\
+         limits: {{connections: 60000, connections_per_source: 60000, imap_sessions_per_mailbox: 1000000, upstream_connects_per_second: 1000000}}\n\
          log: {{level: warn}}\n",
         setup.backend,
         setup.entra.port(),
@@ -227,44 +264,71 @@ fn gatepost(setup: &Setup, address: SocketAddr, tls: bool) -> String {
     )
 }
 
-fn haproxy(setup: &Setup, address: SocketAddr) -> String {
-    format!(
+fn haproxy(setup: &Setup, address: SocketAddr, tls: bool, directory: &Path) -> anyhow::Result<String> {
+    let Pki { ca, certificate, private_key, .. } = &setup.pki;
+    // It wants both in one file.
+    let both = directory.join("both.pem");
+    fs::write(&both, fs::read_to_string(certificate)? + &fs::read_to_string(private_key)?)?;
+    let local = if tls { format!(" ssl crt {}", both.display()) } else { String::new() };
+    Ok(format!(
         "global\n  nbthread 1\n  maxconn 4000\n\
          defaults\n  mode tcp\n  timeout connect 10s\n  timeout client 10m\n  timeout server 10m\n\
-         listen imap\n  bind {address} backlog 4096\n  \
+         listen imap\n  bind {address} backlog 4096{local}\n  \
            server backend {} ssl verify required ca-file {} sni str(localhost) verifyhost localhost\n",
         setup.backend,
-        setup.pki.ca.display(),
-    )
+        ca.display(),
+    ))
 }
 
-fn nginx(setup: &Setup, address: SocketAddr, program: &Path, directory: &Path) -> String {
+fn nginx(setup: &Setup, address: SocketAddr, tls: bool, program: &Path, directory: &Path) -> String {
     let module = match nginx_stream_module(program) {
         Some(Some(module)) => format!("load_module {};\n", module.display()),
         _ => String::new(),
     };
     // Workers of a root process would otherwise change to a user that cannot read the certificate.
     let user = if rustix::process::geteuid().is_root() { "user root;\n" } else { "" };
+    let Pki { ca, certificate, private_key, .. } = &setup.pki;
+    let (listen, local) = match tls {
+        true => (
+            " ssl",
+            format!(
+                "ssl_certificate {};\n    ssl_certificate_key {};\n    ssl_protocols TLSv1.2 TLSv1.3;\n    ",
+                certificate.display(),
+                private_key.display()
+            ),
+        ),
+        false => ("", String::new()),
+    };
     format!(
         "{module}{user}daemon off;\nworker_processes 1;\nworker_rlimit_nofile 8192;\npid {directory}/pid;\n\
          error_log stderr warn;\nevents {{ worker_connections 4096; }}\n\
-         stream {{\n  server {{\n    listen {address} backlog=4096;\n    proxy_pass {};\n    proxy_timeout 10m;\n    \
+         stream {{\n  server {{\n    listen {address}{listen} backlog=4096;\n    {local}proxy_pass {};\n    proxy_timeout 10m;\n    \
          proxy_ssl on;\n    proxy_ssl_verify on;\n    proxy_ssl_trusted_certificate {};\n    proxy_ssl_name localhost;\n    \
          proxy_ssl_server_name on;\n    proxy_ssl_protocols TLSv1.2 TLSv1.3;\n    proxy_ssl_session_reuse on;\n  }}\n}}\n",
         setup.backend,
-        setup.pki.ca.display(),
+        ca.display(),
         directory = directory.display(),
     )
 }
 
-fn stunnel(setup: &Setup, address: SocketAddr) -> String {
-    format!(
-        "foreground = yes\nsyslog = no\ndebug = 4\npid =\n\
-         [imap]\nclient = yes\naccept = {address}\nconnect = {}\n\
+fn stunnel(setup: &Setup, address: SocketAddr, tls: bool) -> anyhow::Result<String> {
+    let Pki { ca, certificate, private_key, .. } = &setup.pki;
+    // With TLS on both sides, what the first service deciphers goes to the second one.
+    let (first, inner) = match tls {
+        true => {
+            let inner = free_port()?;
+            let (certificate, key) = (certificate.display(), private_key.display());
+            (format!("[local]\naccept = {address}\nconnect = {inner}\ncert = {certificate}\nkey = {key}\n"), inner)
+        }
+        false => (String::new(), address),
+    };
+    Ok(format!(
+        "foreground = yes\nsyslog = no\ndebug = 4\npid =\n{first}\
+         [imap]\nclient = yes\naccept = {inner}\nconnect = {}\n\
          verifyChain = yes\nCAfile = {}\ncheckHost = localhost\nsni = localhost\n",
         setup.backend,
-        setup.pki.ca.display(),
-    )
+        ca.display(),
+    ))
 }
 
 fn dovecot(setup: &Setup, address: SocketAddr, directory: &Path) -> String {
