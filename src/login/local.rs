@@ -1,5 +1,5 @@
 //! Verifies passwords that a person chose and that Entra never sees. It uses Argon2id, limited in
-//! number and off the async threads. For a password that was accepted once, a keyed hash suffices.
+//! number and on threads that yield to the sessions. For a password that was accepted once, a keyed hash suffices.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
@@ -10,6 +10,7 @@ use tokio::time::timeout;
 
 use crate::login::attempt_log::AttemptLog;
 use crate::login::throttle::Throttle;
+use crate::system::low_priority;
 use gatepost_config::{Config, Grant, Limits, password_hash as password};
 use gatepost_core::bounded_map::SharedMap;
 use gatepost_core::clock::{Clock, Moment};
@@ -198,7 +199,7 @@ impl LocalPasswords {
         let Ok(Ok(turn)) = turn else { return Err(NotProved::Busy) };
         #[cfg(test)]
         let counted = Arc::clone(&self.runs);
-        let check = tokio::task::spawn_blocking(move || {
+        let check = low_priority::run(move || {
             // Held until the work is really done, even when nobody waits for it any longer.
             let _turn = turn;
             let fits = |hash: &str| {
