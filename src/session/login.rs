@@ -69,8 +69,18 @@ pub(super) struct LoggedIn<T> {
     pub(super) stream: Stream,
     /// Octets that it sent after its login.
     pub(super) leftovers: Vec<u8>,
-    /// Its login, and the session that began with it; `None` when it sends mail without one.
-    pub(super) login: Option<(Accepted<T>, SessionGuard)>,
+    /// The session that its login began; `None` when it sends mail without one.
+    pub(super) session: Option<Begun<T>>,
+}
+
+/// A session that has begun. Holds nothing that only the login needed.
+pub(super) struct Begun<T> {
+    /// The account that logged in.
+    pub(super) whose: SessionUser,
+    /// What the login yields.
+    pub(super) brings: T,
+    /// Its entry in the journal.
+    pub(super) live: SessionGuard,
 }
 
 /// The login phase of a connection.
@@ -97,7 +107,7 @@ enum Next<T> {
     /// The client asked for the TLS handshake.
     StartTls,
     /// The client may enter.
-    Enter(Option<Box<(Accepted<T>, SessionGuard)>>),
+    Enter(Option<Box<Begun<T>>>),
 }
 
 /// The login phase ended without a login. The log line has been written or is not needed.
@@ -163,9 +173,9 @@ impl<D: LoginHandler> Login<'_, D> {
                     stream = self.accept_tls(stream).await?;
                     machine.tls_established();
                 }
-                Ok(Next::Enter(login)) => {
+                Ok(Next::Enter(session)) => {
                     let leftovers = machine.take_leftovers();
-                    return Ok(LoggedIn { stream, leftovers, login: login.map(|login| *login) });
+                    return Ok(LoggedIn { stream, leftovers, session: session.map(|session| *session) });
                 }
                 Err(LoginEnded) => {
                     stream.end().await;
@@ -250,20 +260,15 @@ impl<D: LoginHandler> Login<'_, D> {
                     let end = asked + self.shared.limits.login;
                     let deciding = self.destination.decide(&credentials, end);
                     match attempts.judge(end, deciding).await {
-                        Ok(accepted) => {
+                        Ok(Accepted { whose, token, announced, brings }) => {
                             self.visit.forgive();
-                            machine.accept(&accepted.announced);
+                            machine.accept(&announced);
                             if let Some(output) = machine.poll_output() {
                                 self.write(stream, &output).await?;
                             }
-                            let Accepted { whose, token, .. } = &accepted;
-                            let live = self.shared.journal.accepted(
-                                self.service.listener.protocol,
-                                self.subject,
-                                whose,
-                                token,
-                            );
-                            return Ok(Next::Enter(Some(Box::new((accepted, live)))));
+                            let (journal, protocol) = (&self.shared.journal, self.service.listener.protocol);
+                            let live = journal.accepted(protocol, self.subject, &whose, token);
+                            return Ok(Next::Enter(Some(Box::new(Begun { whose, brings, live }))));
                         }
                         Err(failure) => {
                             attempts.refused(Claim::from(&*credentials), &failure);

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use super::fresh_token::with_fresh_token;
 use super::incident::Ending;
 use super::journal::Journal;
-use super::login::{Accepted, LoggedIn, Login, LoginHandler, min_token_lifetime_at, origin};
+use super::login::{Accepted, Begun, LoggedIn, Login, LoginHandler, min_token_lifetime_at, origin};
 use super::mail_refusal::MailRefusal;
 use super::upstream::{MailServers, OpenError};
 use crate::login::{AuthorizedLogin, LoginRequest};
@@ -65,8 +65,8 @@ pub(super) async fn serve(
         Login { shared: &shared, service: &service, subject: &subject, visit: &visit, destination: &destination };
     let entered = Box::pin(login.run(socket)).await;
     drop(visit);
-    let Some(LoggedIn { stream, leftovers, login: Some((accepted, live)) }) = entered else { return };
-    let Accepted { whose, brings: Established { stream: upstream, authenticated, mut of_mailbox }, .. } = accepted;
+    let Some(LoggedIn { stream, leftovers, session: Some(Begun { whose, brings, live }) }) = entered else { return };
+    let Established { stream: upstream, authenticated, mut of_mailbox } = brings;
     place.logged_in();
     let limits = RelayLimits {
         idle: match servers.protocol() {

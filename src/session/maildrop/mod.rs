@@ -18,7 +18,7 @@ use self::inbox::Inbox;
 use self::mailbox::{Mailbox, Renewal};
 use super::fresh_token::with_fresh_token;
 use super::incident::Ending;
-use super::login::{Accepted, LoggedIn, Login, LoginHandler, min_token_lifetime, origin};
+use super::login::{Accepted, Begun, LoggedIn, Login, LoginHandler, min_token_lifetime, origin};
 use crate::graph::GraphClient;
 use crate::graph::messages::Unserved;
 use crate::login::{AuthorizedLogin, LoginRequest};
@@ -67,8 +67,8 @@ pub(super) async fn serve(
         Login { shared: &shared, service: &service, subject: &subject, visit: &visit, destination: &destination };
     let entered = Box::pin(login.run(socket)).await;
     drop(visit);
-    let Some(LoggedIn { stream, leftovers, login: Some((accepted, live)) }) = entered else { return };
-    let Accepted { whose, brings: Opened { mailbox, inbox, lock }, .. } = accepted;
+    let Some(LoggedIn { stream, leftovers, session: Some(Begun { whose, brings, live }) }) = entered else { return };
+    let Opened { mailbox, inbox, lock } = brings;
     place.logged_in();
     let mut conversation =
         Conversation::new(&shared, &service, &subject, (&whose, &live), stream, Arc::new(mailbox), inbox);

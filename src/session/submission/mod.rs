@@ -15,7 +15,7 @@ use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use super::incident::Ending;
-use super::login::{Accepted, LoggedIn, Login, LoginHandler};
+use super::login::{Accepted, Begun, LoggedIn, Login, LoginHandler};
 use crate::session::connection_info::{ConnectionInfo, SessionUser};
 use crate::session::context::SessionContext;
 use crate::session::listener_state::ListenerState;
@@ -70,10 +70,10 @@ pub(super) async fn serve(
     let login = Login { shared: &shared, service: &service, subject: &subject, visit: &visit, destination: &door };
     let entered = Box::pin(login.run(socket)).await;
     drop(visit);
-    let Some(LoggedIn { stream, leftovers, login }) = entered else { return };
+    let Some(LoggedIn { stream, leftovers, session }) = entered else { return };
     place.logged_in();
-    let (sender, whose, ready, live) = match login {
-        Some((Accepted { whose, brings: Ready { sender, route }, .. }, live)) => (sender, whose, route, live),
+    let (sender, whose, ready, live) = match session {
+        Some(Begun { whose, brings: Ready { sender, route }, live }) => (sender, whose, route, live),
         None => {
             let Some(rule) = ways.config.trusted(peer.ip()) else { return };
             let whose = SessionUser::named(rule.login.as_str());
