@@ -1,11 +1,11 @@
 //! A Unix socket of the service. The next process puts its own socket at the same path.
 
 use std::fs;
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::io;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
-use aws_lc_rs::rand;
 use tokio::net::{UnixListener, UnixStream};
 
 /// A listening socket. Its file is removed with it, unless another process has put its own there
@@ -38,7 +38,7 @@ impl LocalSocket {
         if fs::symlink_metadata(path).is_ok_and(|found| !found.file_type().is_socket()) {
             return Err(io::Error::new(io::ErrorKind::AlreadyExists, "something that is no socket is there"));
         }
-        let made = beside(path)?;
+        let made = beside(path);
         let listener = UnixListener::bind(&made)?;
         let prepared = fs::set_permissions(&made, fs::Permissions::from_mode(mode)).and_then(|()| inode(&made));
         match prepared {
@@ -100,7 +100,10 @@ impl Drop for LocalSocket {
             return;
         }
         let is_ours = |path: &Path| inode(path).is_ok_and(|found| found == self.inode);
-        let Some(aside) = beside(&self.path).ok().filter(|_| is_ours(&self.path)) else { return };
+        if !is_ours(&self.path) {
+            return;
+        }
+        let aside = beside(&self.path);
         // Moved first, because another process may put its own socket there between the check and
         // the removal.
         if fs::rename(&self.path, &aside).is_ok() {
@@ -118,13 +121,13 @@ fn inode(path: &Path) -> io::Result<u64> {
 
 /// Returns a path that no other process uses. Process ids are not unique: containers that share a
 /// directory have the same ones.
-fn beside(path: &Path) -> io::Result<PathBuf> {
-    let mut random = [0; 4];
-    rand::fill(&mut random).map_err(|_| io::Error::other("the system gives no random numbers"))?;
+fn beside(path: &Path) -> PathBuf {
+    // Not from aws-lc: its first random number takes as long as all the rest of the start.
+    let random = RandomState::new().build_hasher().finish();
     let mut name = path.as_os_str().to_owned();
     // Short, because such a path has at most 107 octets.
-    name.push(format!(".{:06x}", u32::from_be_bytes(random) >> 8));
-    Ok(name.into())
+    name.push(format!(".{:06x}", random >> 40));
+    name.into()
 }
 
 #[cfg(test)]
