@@ -176,6 +176,9 @@ impl Shared {
             | OpenFlags::SQLITE_OPEN_EXRESCODE;
         let mut connection = Connection::open_with_flags(&self.path, flags).map_err(told)?;
         connection.busy_timeout(BUSY).map_err(told)?;
+        // Confinement permits no file in the system's directories for temporary ones, where SQLite puts
+        // what a statement may have to undo (above 64 KiB) and what does not fit into its cache.
+        connection.pragma_update(None, "temp_store", "MEMORY").map_err(told)?;
         match self.layout.format_of(&connection).map_err(told)? {
             Format::Known => {}
             Format::Older(_) | Format::Empty => self.layout.make(&mut connection).map_err(told)?,

@@ -3,11 +3,12 @@
 
 use std::time::{Duration, Instant};
 
-use gatepost_sandbox::{Chaos, EntraMode, Service};
+use gatepost_sandbox::{Chaos, EntraMode, HttpFault, Service};
 
-use super::devices::{self, Attempt};
+use super::devices::{self, Attempt, Connection, Told};
 use super::oracle::judge;
 use super::world::{Queued, Way};
+use crate::common::wait::until;
 
 /// How much of everything.
 #[derive(Clone, Copy)]
@@ -96,6 +97,30 @@ async fn weather(storm: Storm) {
     assert_eq!(fates.delivered + fates.undecided(), accepted, "{fates:?}");
     // Only what had an unclear end may be left to a person.
     assert!(fates.delivered * 10 > accepted * 7, "{fates:?}");
+}
+
+/// What a crash leaves behind does not fit into one piece of memory of SQLite's, which then wants a
+/// temporary file, and confinement lets the service write nowhere but below its own directories.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_on_its_way_from_many_mailboxes_is_looked_for() {
+    const DEVICES: u8 = 50;
+    let queued = Queued::new(DEVICES, Way::Graph, "  messages_per_minute: 10000").await;
+    let sandbox = &queued.world.sandbox;
+    sandbox.fail_http(Service::Graph, "/sendMail", HttpFault::HangWhenDone, usize::MAX);
+    let mut program = queued.start();
+    let recipients: Vec<String> = (0..100).map(|n| format!("recipient{n}@fabrikam.example")).collect();
+    let recipients: Vec<&str> = recipients.iter().map(String::as_str).collect();
+    for device in 1..=DEVICES {
+        let mut connection = Connection::open(device, queued.listener).await.unwrap();
+        connection.begin_to(&recipients, device, &format!("<{device}@devices.example>"), 100).await.unwrap();
+        assert_eq!(connection.end().await, Told::Accepted);
+    }
+    until("all are on their way", async || queued.list_of(&["sending"]).len() == usize::from(DEVICES)).await;
+    program.kill();
+    sandbox.clear_http_faults(Service::Graph);
+    let program = queued.start();
+    until("all were found", async || queued.list().is_empty()).await;
+    drop(program);
 }
 
 /// An amount, which `tests/endurance/queue` sets.
