@@ -53,6 +53,8 @@ pub(super) struct Facts<'a> {
     pub(super) hindrance: Option<&'a str>,
     pub(super) last_reload: Option<&'a ReloadView>,
     pub(super) queue: Option<&'a QueueView>,
+    /// Why it could not be read or written a moment ago.
+    pub(super) queue_failure: Option<&'a str>,
     pub(super) accounts: &'a [AccountLine],
     pub(super) expiries: &'a [ExpiryLine],
     pub(super) failures: &'a [FailureLine],
@@ -106,9 +108,20 @@ impl Facts<'_> {
         Some(Attention { message, details: String::new(), section: "accounts", urgent: true })
     }
 
-    fn queue(&self) -> Option<Attention> {
-        let message = self.queue?.complaint()?;
-        Some(Attention { message, details: String::new(), section: "queue", urgent: true })
+    fn queue(&self) -> impl Iterator<Item = Attention> {
+        let failure = self.queue_failure.map(|why| Attention {
+            message: "messages of the queue wait, because it cannot be read or written".to_owned(),
+            details: why.to_owned(),
+            section: "queue",
+            urgent: true,
+        });
+        let complaint = self.queue.and_then(QueueView::complaint).map(|message| Attention {
+            message,
+            details: String::new(),
+            section: "queue",
+            urgent: true,
+        });
+        failure.into_iter().chain(complaint)
     }
 
     fn expiries(&self) -> impl Iterator<Item = Attention> {
@@ -274,8 +287,15 @@ mod tests {
         );
     }
 
-    const NOTHING: Facts<'_> =
-        Facts { hindrance: None, last_reload: None, queue: None, accounts: &[], expiries: &[], failures: &[] };
+    const NOTHING: Facts<'_> = Facts {
+        hindrance: None,
+        last_reload: None,
+        queue: None,
+        queue_failure: None,
+        accounts: &[],
+        expiries: &[],
+        failures: &[],
+    };
 
     fn messages(facts: &Facts<'_>) -> Vec<(String, bool)> {
         facts.attention().into_iter().map(|attention| (attention.message, attention.urgent)).collect()
@@ -319,6 +339,9 @@ mod tests {
             failure(Cause::ClientCredentialUnusable, Actor::GatepostAdmin, "c@x", 13),
             failure(Cause::Refused, Actor::M365Admin, "d@x", FAILURE_SECONDS + 1),
         ];
+        let full = Facts { queue_failure: Some("the disk is full"), ..NOTHING };
+        let waits = "messages of the queue wait, because it cannot be read or written";
+        assert_eq!(messages(&full), [(waits.to_owned(), true)]);
         let facts = Facts { failures: &failures, ..NOTHING };
         assert_eq!(messages(&facts), [("something is wrong with a@x (a@x, c@x)".to_owned(), true)]);
         let groups = groups(&failures);

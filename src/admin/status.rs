@@ -221,9 +221,11 @@ impl AdminState {
             hindrance.get_or_insert(error.to_string());
             None
         });
+        let queue_failure = journal.queue_failure();
         let facts = Facts {
             hindrance: hindrance.as_deref(),
             queue: queue.as_ref(),
+            queue_failure: queue_failure.as_deref(),
             last_reload: last_reload.as_ref(),
             accounts: &account_lines,
             expiries: &expiries,

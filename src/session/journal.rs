@@ -9,6 +9,9 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
+use tokio::time::Instant;
+
 use crate::session::connection_info::{ConnectionInfo, SessionUser};
 use crate::session::devices::DeviceLog;
 use crate::session::incident::{Ending, Message, Outcome, RefusedRequest};
@@ -28,6 +31,7 @@ use gatepost_telemetry::metrics::{Metrics, Sent, Throttle, Way};
 use gatepost_telemetry::recent::{Recent, Recently, Scene};
 
 mod history;
+mod queue;
 
 /// Writes a log line about a connection. The fields that identify it come first and are the same in
 /// every line, because people search for them.
@@ -76,6 +80,8 @@ pub struct Journal {
     audit: Option<Audit>,
     connections_told: Repeats<(Source, Arc<str>, Cause)>,
     requests_told: Repeats<(String, Arc<str>, Cause)>,
+    /// When the queue last failed, and why.
+    queue_failure: Mutex<Option<(Instant, String)>>,
 }
 
 impl Journal {
@@ -93,6 +99,7 @@ impl Journal {
             audit,
             connections_told: Repeats::new(CONNECTION_TOLD),
             requests_told: Repeats::new(REQUEST_TOLD),
+            queue_failure: Mutex::default(),
         })
     }
 

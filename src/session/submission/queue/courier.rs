@@ -37,7 +37,7 @@ const INDEX_WAIT: Duration = Duration::from_secs(10);
 /// # Cancel safety
 /// A message that is being handed over when the future is dropped is looked for later.
 pub async fn deliver(queue: Queue, present: watch::Receiver<Arc<Present>>, draining: CancellationToken) {
-    let mut trouble = Trouble::default();
+    let mut trouble = Trouble::new(&present.borrow().shared.journal);
     let courier = loop {
         match queue.courier().await {
             Ok(Some(courier)) => break courier,
