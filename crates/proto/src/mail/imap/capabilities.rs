@@ -21,23 +21,28 @@ pub fn exchange_online() -> Capabilities {
 /// - `ENABLE`, `IMAP4rev2`, and `UTF8=…`, `QRESYNC`, `UIDONLY`, which need `ENABLE`: Exchange
 ///   Online announces the first two and then answers wrongly;
 /// - `LOGIN-REFERRALS`, `MAILBOX-REFERRALS`: they send a client to a server where it cannot log in.
-///
-/// A `*` at the end stands for a value.
-const RELAYED: &str = "\
-    IMAP4 IMAP4rev1 ACL APPENDLIMIT APPENDLIMIT=* BINARY CATENATE CHILDREN CONDSTORE CONTEXT=* CREATE-SPECIAL-USE \
-    ESEARCH ESORT FILTERS I18NLEVEL=* ID IDLE INPROGRESS LANGUAGE LIST-EXTENDED LIST-METADATA LIST-MYRIGHTS \
-    LIST-STATUS LITERAL+ LITERAL- MESSAGELIMIT=* METADATA METADATA-SERVER MOVE MULTIAPPEND MULTISEARCH NAMESPACE \
-    NOTIFY OBJECTID PARTIAL PREVIEW QUOTA QUOTA=RES-* QUOTASET REPLACE RIGHTS=* SAVEDATE SAVELIMIT=* SEARCH=FUZZY \
-    SEARCHRES SORT SORT=DISPLAY SPECIAL-USE STATUS=SIZE THREAD=* UIDBATCHES UIDPLUS UNSELECT URL-PARTIAL URLAUTH \
-    URLFETCH=BINARY WITHIN";
+#[rustfmt::skip]
+const RELAYED: &[&str] = &[
+    "IMAP4", "IMAP4rev1", "ACL", "APPENDLIMIT", "BINARY", "CATENATE", "CHILDREN", "CONDSTORE",
+    "CREATE-SPECIAL-USE", "ESEARCH", "ESORT", "FILTERS", "ID", "IDLE", "INPROGRESS", "LANGUAGE",
+    "LIST-EXTENDED", "LIST-METADATA", "LIST-MYRIGHTS", "LIST-STATUS", "LITERAL+", "LITERAL-", "METADATA",
+    "METADATA-SERVER", "MOVE", "MULTIAPPEND", "MULTISEARCH", "NAMESPACE", "NOTIFY", "OBJECTID", "PARTIAL",
+    "PREVIEW", "QUOTA", "QUOTASET", "REPLACE", "SAVEDATE", "SEARCH=FUZZY", "SEARCHRES", "SORT", "SORT=DISPLAY",
+    "SPECIAL-USE", "STATUS=SIZE", "UIDBATCHES", "UIDPLUS", "UNSELECT", "URL-PARTIAL", "URLAUTH",
+    "URLFETCH=BINARY", "WITHIN",
+];
+
+/// The same for extensions whose names have a value behind these beginnings.
+#[rustfmt::skip]
+const RELAYED_FAMILIES: &[&str] = &[
+    "APPENDLIMIT=", "CONTEXT=", "I18NLEVEL=", "MESSAGELIMIT=", "QUOTA=RES-", "RIGHTS=", "SAVELIMIT=", "THREAD=",
+];
 
 fn relayed(token: &str) -> bool {
-    let is = |known: &str| match known.strip_suffix('*') {
-        Some(family) => token.get(..family.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(family)),
-        None => token.eq_ignore_ascii_case(known),
-    };
+    let begins = |begin: &&str| token.get(..begin.len()).is_some_and(|word| word.eq_ignore_ascii_case(begin));
+    let is_known = RELAYED.iter().any(|known| token.eq_ignore_ascii_case(known)) || RELAYED_FAMILIES.iter().any(begins);
     // A single word, so that an announcement cannot add anything else to a reply.
-    token.bytes().all(|b| b.is_ascii_graphic() && b != b']') && RELAYED.split_ascii_whitespace().any(is)
+    is_known && token.bytes().all(|b| b.is_ascii_graphic() && b != b']')
 }
 
 /// What the upstream announces after the login, filtered for the client; empty if nothing is left.
