@@ -3,7 +3,9 @@
 
 use std::sync::Arc;
 
+use gatepost_config::Trust;
 use gatepost_net::stream::Stream;
+use gatepost_net::tls::client::UpstreamTrust;
 use gatepost_net::tls::record::{MOST_CONTENT_TLS13, first_record};
 use rustls::crypto::aws_lc_rs::cipher_suite as suites;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
@@ -27,6 +29,8 @@ const SUITES: [SupportedCipherSuite; 9] = [
 struct Configs {
     server: Arc<ServerConfig>,
     client: Arc<ClientConfig>,
+    /// Whom the client trusts, as PEM.
+    ca: String,
 }
 
 impl Configs {
@@ -57,7 +61,7 @@ impl Configs {
         let client = ClientConfig::builder_with_provider(provider).with_protocol_versions(versions).unwrap();
         let mut client = client.with_root_certificates(roots).with_no_client_auth();
         (server.enable_secret_extraction, client.enable_secret_extraction) = (true, true);
-        Self { server: Arc::new(server), client: Arc::new(client) }
+        Self { server: Arc::new(server), client: Arc::new(client), ca: certificate.pem() }
     }
 
     /// We are the client.
@@ -140,6 +144,28 @@ async fn every_cipher_of_both_versions_in_both_roles() {
             converse(&mut ours, &mut theirs, 4).await;
             let kind = theirs.get_ref().1.handshake_kind();
             assert_eq!(kind == Some(rustls::HandshakeKind::Resumed), resumed, "{suite:?} as server");
+        }
+    }
+}
+
+#[tokio::test]
+async fn many_logins_at_once_resume_sessions() {
+    const AT_ONCE: usize = 16;
+    let mut configs = Configs::of(suites::TLS13_AES_256_GCM_SHA384);
+    let additional_ca = Some(("ca.pem".into(), configs.ca.clone().into_bytes()));
+    let trust = UpstreamTrust::new(Trust { system_roots: false, additional_ca, destinations: Vec::new() });
+    configs.client = Arc::new(trust.records_config().await.unwrap());
+    for round in 0..3 {
+        let mut open = Vec::new();
+        for _ in 0..AT_ONCE {
+            open.push(configs.to_server().await);
+        }
+        let kinds = open.iter().map(|(_, theirs)| theirs.get_ref().1.handshake_kind());
+        let resumed = kinds.filter(|kind| *kind == Some(rustls::HandshakeKind::Resumed)).count();
+        assert_eq!(resumed, if round == 0 { 0 } else { AT_ONCE }, "round {round}");
+        for (ours, theirs) in &mut open {
+            // Brings the tickets.
+            converse(ours, theirs, 1).await;
         }
     }
 }

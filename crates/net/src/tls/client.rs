@@ -3,11 +3,13 @@
 use std::sync::Arc;
 
 use rustls::ClientConfig;
+use rustls::client::Resumption;
 use rustls::client::danger::ServerCertVerifier;
 use tokio::sync::OnceCell;
 
 use super::clock_offset::ClockOffset;
 use super::provider::provider;
+use super::resumption::Remembered;
 use super::verifier::{TrustError, Verifiers};
 use gatepost_config::Trust;
 
@@ -58,7 +60,7 @@ impl UpstreamTrust {
                 }
             })
             .await?;
-        let config = ClientConfig::builder_with_provider(provider())
+        let mut config = ClientConfig::builder_with_provider(provider())
             .with_safe_default_protocol_versions()
             .map_err(TrustError::Roots)?
             .dangerous()
@@ -66,6 +68,7 @@ impl UpstreamTrust {
             // webpki's.
             .with_custom_certificate_verifier(Arc::clone(verifier))
             .with_no_client_auth();
+        config.resumption = Resumption::store(Arc::new(Remembered::default()));
         Ok(config)
     }
 }

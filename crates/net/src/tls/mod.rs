@@ -7,6 +7,7 @@ mod plain_text;
 mod protection;
 mod provider;
 pub mod record;
+mod resumption;
 pub mod server;
 pub mod session;
 mod verifier;
