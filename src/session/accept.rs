@@ -129,7 +129,7 @@ mod tests {
     #[test]
     fn a_relayed_session_pays_for_no_other_kind() {
         let (all, relay) = (size(serve), size(|a, b, c, (d, e), f| mail::serve(a, b, c, d, e, f)));
-        assert!(all <= relay + 512, "{all} octets, {relay} of them for the relay");
-        assert!(relay <= 2_048, "{relay} octets");
+        assert!(all <= relay + 256, "{all} octets, {relay} of them for the relay");
+        assert!(relay <= 1_200, "{relay} octets");
     }
 }

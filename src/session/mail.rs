@@ -1,9 +1,10 @@
 //! A mail session: a login opens an upstream connection, then bytes are relayed.
 
-use std::future::{Future as _, pending, poll_fn};
+use std::future::poll_fn;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use tokio::net::TcpStream;
@@ -18,8 +19,11 @@ use super::upstream::{MailServers, OpenError};
 use crate::login::{AuthorizedLogin, LoginRequest};
 use crate::session::connection_info::{ConnectionInfo, SessionUser};
 use crate::session::context::SessionContext;
+use crate::session::drain::DrainSchedule;
 use crate::session::listener_state::ListenerState;
+use crate::session::mailbox_memory::MailboxMemory;
 use crate::session::mailbox_slots::MailboxPermit;
+use crate::session::registry::SessionGuard;
 use crate::session::sign_in::Claimant;
 use gatepost_config::Resource;
 use gatepost_core::account::MailAddress;
@@ -27,7 +31,7 @@ use gatepost_core::cause::Cause;
 use gatepost_core::failure::{Actor, Failure, Refusal};
 use gatepost_core::protocol::{MailProtocol, Protocol};
 use gatepost_net::connection_limit::ConnectionPermit;
-use gatepost_net::relay::{End, RelayLimits, relay};
+use gatepost_net::relay::{End, Relay, RelayLimits, Report, relay};
 use gatepost_net::stream::Stream;
 use gatepost_proto::mail::smtp::RefusedCommand;
 use gatepost_proto::mail::{
@@ -46,30 +50,62 @@ const YIELDS_UNUSED_AFTER: Duration = Duration::from_secs(10);
 /// wrong recipients repeats itself, and all of them are counted.
 const REFUSALS_TOLD: u32 = 20;
 
-/// Serves one connection from accept to end.
-pub(super) async fn serve(
+/// Serves one connection from accept to end. The memory of the login is freed when the relay begins,
+/// because most sessions are idle.
+pub(super) fn serve(
+    shared: Arc<SessionContext>,
+    service: Arc<ListenerState>,
+    servers: Arc<MailServers>,
+    socket: TcpStream,
+    peer: SocketAddr,
+    place: ConnectionPermit,
+) -> impl Future<Output = ()> + Send {
+    let entering = Box::pin(enter(shared, service, servers, socket, peer, place));
+    async move {
+        let Some(mut session) = entering.await else { return };
+        let end = session.until_its_end().await;
+        session.note(end);
+    }
+}
+
+/// A session whose client has logged in. Its idle kind is most of what the service holds in memory.
+struct RelayedSession {
+    relay: Relay,
+    protocol: MailProtocol,
+    started: Instant,
+    // Boxed, because it is needed at the end only.
+    subject: Box<ConnectionInfo>,
+    whose: SessionUser,
+    live: SessionGuard,
+    of_mailbox: MailboxPermit,
+    _place: ConnectionPermit,
+    service: Arc<ListenerState>,
+    journal: Arc<Journal>,
+    drain: Arc<DrainSchedule>,
+    memory: Arc<MailboxMemory>,
+}
+
+/// Serves the connection until the login. `None`: it is over, and the log says why.
+async fn enter(
     shared: Arc<SessionContext>,
     service: Arc<ListenerState>,
     servers: Arc<MailServers>,
     socket: TcpStream,
     peer: SocketAddr,
     mut place: ConnectionPermit,
-) {
+) -> Option<RelayedSession> {
     let started = Instant::now();
-    // Boxed, because the session keeps it for its end only.
     let subject = Box::new(ConnectionInfo::new(&service.listener.name, peer));
-    // Boxed, so that the memory of the login is freed while the relay is idle.
     let visit = shared.penalties.visit(peer.ip());
-    let destination = Relay { shared: &shared, servers: &servers, service: &service, source: peer.ip() };
+    let destination = MailLogin { shared: &shared, servers: &servers, service: &service, source: peer.ip() };
     let login =
         Login { shared: &shared, service: &service, subject: &subject, visit: &visit, destination: &destination };
-    let entered = Box::pin(login.run(socket)).await;
-    drop(visit);
-    let Some(LoggedIn { stream, leftovers, session: Some(Begun { whose, brings, live }) }) = entered else { return };
-    let Established { stream: upstream, authenticated, mut of_mailbox } = brings;
+    let LoggedIn { stream, leftovers, session } = login.run(socket).await?;
+    let Begun { whose, brings: Established { stream: upstream, authenticated, of_mailbox }, live } = session?;
     place.logged_in();
+    let protocol = servers.protocol();
     let limits = RelayLimits {
-        idle: match servers.protocol() {
+        idle: match protocol {
             MailProtocol::Imap => shared.limits.imap_idle,
             MailProtocol::Pop3 => shared.limits.pop3_idle,
             MailProtocol::Smtp => shared.limits.smtp_idle,
@@ -78,60 +114,85 @@ pub(super) async fn serve(
         write_stall: shared.limits.write_stall,
         buffer_bytes: shared.limits.relay_buffer_bytes,
     };
-    let journal = Arc::clone(&shared.journal);
-    let (drain, memory) = (Arc::clone(&shared.drain), Arc::clone(&shared.memory));
-    drop(shared);
     let (client, upstream) = (stream.into_side(), upstream.into_side());
-    let lull = QuiescenceDetector::after_login(servers.protocol());
-    let mut relay = relay(client, upstream, leftovers, authenticated.into_leftovers(), limits).with_detector(lull);
-    let mut ended = pin!(async {
-        match &whose.device {
-            Some(device) => device.ended().await,
-            None => pending().await,
+    let lull = QuiescenceDetector::after_login(protocol);
+    let relay = relay(client, upstream, leftovers, authenticated.into_leftovers(), limits).with_detector(lull);
+    drop(visit);
+    Some(RelayedSession {
+        relay,
+        protocol,
+        started,
+        subject,
+        whose,
+        live,
+        of_mailbox,
+        _place: place,
+        journal: Arc::clone(&shared.journal),
+        drain: Arc::clone(&shared.drain),
+        memory: Arc::clone(&shared.memory),
+        service,
+    })
+}
+
+impl RelayedSession {
+    /// Relays until one side ends or the session is told to.
+    async fn until_its_end(&mut self) -> Report {
+        let Self { relay, protocol, subject, whose, live, of_mailbox, journal, drain, .. } = self;
+        // Boxed, because few sessions have a device password.
+        let mut ended = whose.device.as_ref().map(|device| Box::pin(device.ended()));
+        let mut ended = pin!(poll_fn(|cx| ended.as_mut().map_or(Poll::Pending, |ended| ended.as_mut().poll(cx))));
+        let mut turn = pin!(drain.next_slot());
+        let mut left = false;
+        // Boxed, because few sessions are SMTP.
+        let mut verdicts =
+            (*protocol == MailProtocol::Smtp).then(|| Box::new(Verdicts { journal, subject, whose, told: 0 }));
+        loop {
+            let asked = of_mailbox.asked_to_yield();
+            let moving = poll_fn(|cx| {
+                let polled = Pin::new(&mut *relay).poll(cx);
+                if let Some(verdicts) = &mut verdicts {
+                    std::iter::from_fn(|| relay.take_refused()).for_each(|refused| verdicts.note(&refused));
+                    std::iter::from_fn(|| relay.take_accepted()).for_each(|sender| verdicts.passed(sender.as_deref()));
+                }
+                let (sent, received) = relay.moved();
+                live.moved(sent, received);
+                // One that leaves already keeps what it said, so that no other is asked in its place.
+                if !left {
+                    let silence = if relay.has_sent() { YIELDS_AFTER } else { YIELDS_UNUSED_AFTER };
+                    of_mailbox.rests(relay.rests_since(Farewell::Yielding).map(|since| since + silence));
+                }
+                polled
+            });
+            tokio::select! {
+                // What has arrived is looked at first: a client that sends is not told to end.
+                biased;
+                report = moving => return report,
+                ending = &mut ended => return relay.cut(ending.cause()),
+                () = live.told_to_end() => return relay.cut(Cause::EndedByOperator),
+                quiet = &mut turn, if !left => {
+                    left = relay.shutdown_if_idle(quiet, Farewell::Stopping);
+                    turn.set(drain.next_slot());
+                }
+                () = asked, if !left => left = relay.shutdown_if_idle(YIELDS_AFTER, Farewell::Yielding),
+            }
         }
-    });
-    let mut turn = pin!(drain.next_slot());
-    let mut left = false;
-    // Boxed, because few sessions are SMTP.
-    let mut verdicts = (servers.protocol() == MailProtocol::Smtp)
-        .then(|| Box::new(Verdicts { journal: &journal, subject: &subject, whose: &whose, told: 0 }));
-    let report = loop {
-        let asked = of_mailbox.asked_to_yield();
-        let moving = poll_fn(|cx| {
-            let polled = Pin::new(&mut relay).poll(cx);
-            if let Some(verdicts) = &mut verdicts {
-                std::iter::from_fn(|| relay.take_refused()).for_each(|refused| verdicts.note(&refused));
-                std::iter::from_fn(|| relay.take_accepted()).for_each(|sender| verdicts.passed(sender.as_deref()));
-            }
-            let (sent, received) = relay.moved();
-            live.moved(sent, received);
-            // One that leaves already keeps what it said, so that no other is asked in its place.
-            if !left {
-                let silence = if relay.has_sent() { YIELDS_AFTER } else { YIELDS_UNUSED_AFTER };
-                of_mailbox.rests(relay.rests_since(Farewell::Yielding).map(|since| since + silence));
-            }
-            polled
-        });
-        tokio::select! {
-            // What has arrived is looked at first: a client that sends is not told to end.
-            biased;
-            report = moving => break report,
-            ending = &mut ended => break relay.cut(ending.cause()),
-            () = live.told_to_end() => break relay.cut(Cause::EndedByOperator),
-            quiet = &mut turn, if !left => {
-                left = relay.shutdown_if_idle(quiet, Farewell::Stopping);
-                turn.set(drain.next_slot());
-            }
-            () = asked, if !left => left = relay.shutdown_if_idle(YIELDS_AFTER, Farewell::Yielding),
-        }
-    };
-    if let (End::Upstream | End::UpstreamBroke(_), Some(pause)) = (&report.end, relay.pause()) {
-        memory.pause(servers.protocol(), of_mailbox.mailbox(), pause);
     }
-    drop(of_mailbox);
-    let ending =
-        Ending { cause: report.end.cause(), duration: started.elapsed(), sent: report.sent, received: report.received };
-    journal.ended(service.listener.protocol, &subject, &whose, live, ending);
+
+    /// Notes its end.
+    fn note(self, report: Report) {
+        let Self { relay, protocol, started, subject, whose, live, of_mailbox, service, journal, memory, .. } = self;
+        if let (End::Upstream | End::UpstreamBroke(_), Some(pause)) = (&report.end, relay.pause()) {
+            memory.pause(protocol, of_mailbox.mailbox(), pause);
+        }
+        drop(of_mailbox);
+        let ending = Ending {
+            cause: report.end.cause(),
+            duration: started.elapsed(),
+            sent: report.sent,
+            received: report.received,
+        };
+        journal.ended(service.listener.protocol, &subject, &whose, live, ending);
+    }
 }
 
 /// What Exchange Online decided in a relayed SMTP session, for the journal.
@@ -180,14 +241,14 @@ fn established(
 }
 
 /// Logs clients in at a mail server.
-struct Relay<'a> {
+struct MailLogin<'a> {
     shared: &'a SessionContext,
     servers: &'a MailServers,
     service: &'a ListenerState,
     source: IpAddr,
 }
 
-impl LoginHandler for Relay<'_> {
+impl LoginHandler for MailLogin<'_> {
     type LoggedInAs = Established;
 
     fn protocol(&self) -> MailProtocol {
@@ -244,7 +305,7 @@ impl LoginHandler for Relay<'_> {
     }
 }
 
-impl Relay<'_> {
+impl MailLogin<'_> {
     async fn place(&self, mailbox: &MailAddress) -> Result<MailboxPermit, Failure> {
         let protocol = self.service.listener.protocol;
         self.shared.places.acquire(protocol, mailbox).await.map_err(|occupied| occupied.failure(protocol))
