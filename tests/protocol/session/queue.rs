@@ -84,7 +84,7 @@ async fn pass(seconds: u64) {
 async fn in_time(world: &World, what: &str, so: impl Fn() -> bool) {
     for _ in 0..300 {
         // What is under way comes to its end, or its deadlines would pass as well.
-        for _ in 0..20 {
+        for _ in 0..50 {
             if so() {
                 return;
             }
