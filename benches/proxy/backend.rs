@@ -1,17 +1,22 @@
-//! The mailbox behind the proxies: IMAP as far as a login needs it, over implicit TLS, and two
-//! commands of its own that move bytes (`DOWN n`, `UP n`).
+//! The mailbox behind the proxies: IMAP as far as a login and IDLE need it, over implicit TLS, and
+//! two commands of its own that move bytes (`DOWN n`, `UP n`).
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustls::ServerConfig;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
 use crate::wire::{CHUNK_BYTES, Wire};
 
 const CAPABILITIES: &str =
     "IMAP4 IMAP4rev1 AUTH=PLAIN AUTH=XOAUTH2 SASL-IR UIDPLUS MOVE ID UNSELECT CHILDREN IDLE NAMESPACE LITERAL+";
+
+/// In IDLE, a client hears of something new so often.
+const NEWS: Duration = Duration::from_secs(30);
 
 /// Serves until the runtime ends.
 pub(crate) async fn serve(listener: TcpListener, tls: Arc<ServerConfig>) {
@@ -58,6 +63,20 @@ async fn session(stream: TcpStream, acceptor: TlsAcceptor) -> io::Result<()> {
                 if words.next().is_none() {
                     wire.send(b"+ \r\n").await?;
                     wire.line().await?;
+                }
+                String::new()
+            }
+            "IDLE" => {
+                wire.send(b"+ idling\r\n").await?;
+                loop {
+                    match timeout(NEWS, wire.line()).await {
+                        // `DONE`, whatever it says.
+                        Ok(line) => {
+                            line?;
+                            break;
+                        }
+                        Err(_) => wire.send(b"* 1 EXISTS\r\n").await?,
+                    }
                 }
                 String::new()
             }

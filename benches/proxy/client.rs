@@ -1,7 +1,7 @@
 //! The load generator's mail client: one login, and what it does in a session.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use anyhow::{Context, bail};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use rustls::pki_types::ServerName;
-use tokio::net::TcpStream;
+use tokio::net::TcpSocket;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
@@ -41,12 +41,28 @@ pub(crate) struct Client {
     pub(crate) tls: Option<Arc<rustls::ClientConfig>>,
     /// How it signs in.
     pub(crate) dialogue: Dialogue,
+    /// Its own address, when it is to have a certain one.
+    pub(crate) source: Option<Ipv4Addr>,
+    /// Size of the buffer that the kernel keeps for what the client has not read.
+    pub(crate) receive_buffer: Option<u32>,
 }
 
 impl Client {
+    /// A client without peculiarities.
+    pub(crate) fn new(address: SocketAddr, tls: Option<Arc<rustls::ClientConfig>>, dialogue: Dialogue) -> Self {
+        Self { address, tls, dialogue, source: None, receive_buffer: None }
+    }
+
     /// Connects and reads the greeting.
     pub(crate) async fn greeting(&self) -> anyhow::Result<Wire> {
-        let stream = TcpStream::connect(self.address).await.context("connect")?;
+        let socket = TcpSocket::new_v4()?;
+        if let Some(source) = self.source {
+            socket.bind((source, 0).into())?;
+        }
+        if let Some(bytes) = self.receive_buffer {
+            socket.set_recv_buffer_size(bytes)?;
+        }
+        let stream = socket.connect(self.address).await.context("connect")?;
         stream.set_nodelay(true)?;
         let mut wire = match &self.tls {
             None => Wire::new(stream),
@@ -66,7 +82,12 @@ impl Client {
 
     /// Connects and signs in.
     pub(crate) async fn log_in(&self, user: &str) -> anyhow::Result<Session> {
-        timeout(LOGIN_DEADLINE, async {
+        self.log_in_within(LOGIN_DEADLINE, user).await
+    }
+
+    /// The same with the patience of the caller.
+    pub(crate) async fn log_in_within(&self, patience: Duration, user: &str) -> anyhow::Result<Session> {
+        timeout(patience, async {
             let mut wire = self.greeting().await?;
             let command = match self.dialogue {
                 Dialogue::Password => format!("a LOGIN {user} {PASSWORD}\r\n"),
@@ -87,7 +108,8 @@ impl Client {
 
 /// A connection that has signed in.
 pub(crate) struct Session {
-    wire: Wire,
+    /// For what is not a method here.
+    pub(crate) wire: Wire,
 }
 
 impl Session {
@@ -124,7 +146,8 @@ impl Session {
         .context("a logout took too long")?
     }
 
-    async fn completed(&mut self, tag: &str) -> anyhow::Result<()> {
+    /// Waits until a command is completed.
+    pub(crate) async fn completed(&mut self, tag: &str) -> anyhow::Result<()> {
         loop {
             let line = self.wire.line().await?;
             if line.starts_with(b"* ") {

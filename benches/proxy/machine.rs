@@ -9,7 +9,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 /// Set in the second life of the benchmark, inside the namespace.
-const INSIDE: &str = "GATEPOST_BENCH_INSIDE";
+pub(crate) const INSIDE: &str = "GATEPOST_BENCH_INSIDE";
 
 /// Replaces this process by the same one in a network namespace, where that is permitted: its
 /// loopback is ours alone, and the system's congestion control (which may pace loopback traffic, as

@@ -217,7 +217,7 @@ fn serve(tls: Arc<ServerConfig>, requests: Requests) -> anyhow::Result<(SocketAd
     let addresses = (backend.local_addr()?, entra.local_addr()?);
     std::thread::Builder::new().name("backend".to_owned()).spawn(move || {
         runtime.block_on(async {
-            tokio::join!(backend::serve(backend, Arc::clone(&tls)), entra::serve(entra, tls, requests));
+            tokio::join!(backend::serve(backend, Arc::clone(&tls)), entra::serve(entra, tls, requests, Arc::default()));
         });
     })?;
     Ok(addresses)

@@ -161,7 +161,7 @@ impl Target {
         };
         let tls = self.has_tls().then(|| Arc::clone(&setup.pki.client));
         if self == Self::Direct {
-            let client = Client { address: setup.backend, tls, dialogue };
+            let client = Client::new(setup.backend, tls, dialogue);
             return Ok(Running { process: None, client, until_greeting: Duration::ZERO });
         }
         let program = self.program().map_err(anyhow::Error::msg)?;
@@ -169,7 +169,7 @@ impl Target {
         let directory = setup.directory.join(self.name());
         fs::create_dir_all(&directory)?;
         let mut command = self.command(&program, address, &directory, setup)?;
-        let client = Client { address, tls, dialogue };
+        let client = Client::new(address, tls, dialogue);
         let start = Instant::now();
         let process = setup.cpus.on_proxy_cpu(|| Process::start(&mut command, &directory.join("output.log")))??;
         let mut running = Running { process: Some(process), client, until_greeting: Duration::ZERO };
