@@ -4,32 +4,58 @@
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
+use gatepost_sandbox::SandboxAccount;
+
+use crate::common::wait::wait_for;
 use crate::life::client::Client;
+use crate::life::load::amount;
 use crate::life::program::{ALICE, ALICES, World};
+use crate::life::restart::{Call, Callers};
 
 /// Wrong passwords of one account that may be forwarded to Entra in two hours, from a source that
 /// has never succeeded.
 const UNFAMILIAR: u64 = 5;
 
 async fn guess(world: &World, password: &str) -> String {
-    let mut client = Client::greeted(world.imap).await.unwrap();
-    client.ask(&format!("a LOGIN {ALICE} \"{password}\""), "a ").await.unwrap()
+    guess_for(world, ALICE, password).await
 }
 
-/// Kills the service so many times, each time after two wrong passwords that were not presented
-/// before.
+async fn guess_for(world: &World, user: &str, password: &str) -> String {
+    let mut client = Client::greeted(world.imap).await.unwrap();
+    client.ask(&format!("a LOGIN {user} \"{password}\""), "a ").await.unwrap()
+}
+
+/// Kills the service so many times while Alice logs in over and over, each time after two wrong
+/// passwords that were not presented before. Every five times, they are for another account.
 async fn guesses_between_crashes(crashes: usize) {
+    const EACH: usize = 5;
     let world = World::new().await;
+    let guessed = |number: usize| format!("guessed{number}@contoso.example");
+    let logins = Callers::start(Call::Login, [world.imap], Duration::from_millis(5));
     for crash in 0..crashes {
+        let user = guessed(crash / EACH);
+        if crash % EACH == 0 {
+            world.sandbox.add_account(SandboxAccount::new(&user, ALICES));
+        }
+        let before = logins.served();
         let mut program = world.start(&[]);
         for number in 0..2 {
-            let reply = guess(&world, &format!("guess-{crash}-{number}")).await;
+            let reply = guess_for(&world, &user, &format!("guess-{crash}-{number}")).await;
             assert!(reply.starts_with("a NO "), "{reply}");
         }
+        wait_for("Alice logs in", || (logins.served() > before).then_some(()));
         program.kill();
     }
-    let forwarded = world.sandbox.counters().token_requests_of("password", ALICE).refused;
-    assert_eq!(forwarded, UNFAMILIAR.min(2 * crashes as u64));
+    let logged_in = logins.served();
+    // Those in whose middle it was killed.
+    let _failures = logins.failures().await;
+    for first in (0..crashes).step_by(EACH) {
+        let user = guessed(first / EACH);
+        let forwarded = world.sandbox.counters().token_requests_of("password", &user).refused;
+        let presented = 2 * EACH.min(crashes - first) as u64;
+        assert_eq!(forwarded, UNFAMILIAR.min(presented), "{user}");
+    }
+    println!("figure: {logged_in} logins, {} wrong passwords", 2 * crashes);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -87,7 +113,7 @@ async fn an_account_is_unlocked_in_the_service_that_runs_and_in_the_store_when_n
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "takes a minute; tests/run runs it"]
 async fn a_hundred_crashes_do_not_either() {
-    guesses_between_crashes(100).await;
+    guesses_between_crashes(amount("KILLS", 100)).await;
 }
 
 /// Measured by a start that no crash came before.

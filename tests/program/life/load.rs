@@ -1,4 +1,4 @@
-//! The same in large numbers.
+//! The same in large numbers, which `tests/endurance/run` sets to its own.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -9,25 +9,38 @@ use rustix::process::Signal;
 use crate::common::port::free_address;
 use crate::life::client::Client;
 use crate::life::program::{ALICE, ALICES, World};
-use crate::life::restart;
+use crate::life::restart::{self, Call, Callers};
+
+/// An amount, which `tests/endurance/run` sets.
+pub(crate) fn amount(name: &str, default: usize) -> usize {
+    std::env::var(format!("GATEPOST_ENDURANCE_{name}")).map_or(default, |text| text.parse().unwrap())
+}
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "takes minutes; tests/run runs it"]
 async fn a_hundred_restarts_under_a_hundred_connections_a_second_refuse_nobody() {
     let world = World::new().await;
-    restart::restart(&world, 100, Duration::from_millis(10)).await;
+    restart::restart(&world, amount("TAKE_OVERS", 100), Duration::from_millis(10)).await;
 }
 
-/// Sessions that are never at rest.
+/// Size of the message that busy sessions read.
+const READ: usize = 16 * 1024;
+
+/// Sessions that are never at rest: small commands, and a message now and then.
 async fn busy(world: &World, sessions: usize) -> tokio::task::JoinSet<u64> {
     let stop = Instant::now() + Duration::from_secs(3_600);
     let mut busy = tokio::task::JoinSet::new();
+    let line = [[b'x'; 70].as_slice(), b"\r\n"].concat();
+    let message = [b"Subject: read\r\n\r\n".as_slice(), &line.repeat(READ / line.len())].concat();
+    assert!(world.sandbox.deliver(ALICE, &message));
     for _ in 0..sessions {
         let mut client = Client::imap(world.imap).await;
+        client.ask("s SELECT INBOX", "s OK").await.unwrap();
         busy.spawn(async move {
             let mut exchanges = 0;
             while Instant::now() < stop {
-                if client.ask("n NOOP", "n OK").await.is_err() {
+                let command = if exchanges % 5 == 0 { "n FETCH 1 BODY.PEEK[]" } else { "n NOOP" };
+                if client.ask(command, "n OK").await.is_err() {
                     break;
                 }
                 exchanges += 1;
@@ -46,6 +59,7 @@ async fn reloads_under_relays(reloads: usize, sessions: usize) {
     world.configure(&base);
     let mut program = world.start(&[]);
     let mut busy = busy(&world, sessions).await;
+    let logins = Callers::start(Call::Login, [world.imap], Duration::from_millis(50));
     // Each is closed and bound again, and at 127.0.0.1 another program could take it meanwhile.
     let [one, other] = [free_address(), free_address()].map(|free| SocketAddr::from(([127, 77, 0, 1], free.port())));
     let certificate = || {
@@ -94,6 +108,8 @@ async fn reloads_under_relays(reloads: usize, sessions: usize) {
             assert!(open <= before + 16, "{open} descriptors instead of {before} in round {round}");
         }
     }
+    let logged_in = logins.served();
+    assert_eq!(logins.failures().await, Vec::<String>::new(), "of {logged_in}");
     let asked = world.sandbox.counters().token_requests_of("password", ALICE).succeeded;
     assert_eq!(asked, 1, "no reload has cost a token");
     program.kill();
@@ -102,6 +118,7 @@ async fn reloads_under_relays(reloads: usize, sessions: usize) {
         exchanges += ended.unwrap();
     }
     assert!(exchanges >= sessions as u64);
+    println!("figure: {exchanges} exchanges, {logged_in} logins");
 }
 
 #[cfg(target_os = "linux")]
@@ -114,7 +131,7 @@ async fn reloads_drop_no_session_and_keep_no_descriptor() {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "takes minutes; tests/run runs it"]
 async fn a_thousand_reloads_under_five_hundred_relays_drop_none() {
-    reloads_under_relays(1_000, 500).await;
+    reloads_under_relays(amount("RELOADS", 1_000), amount("SESSIONS", 500)).await;
 }
 
 /// Pieces of a message.

@@ -1,6 +1,7 @@
 //! One process after the other: nobody is refused, nobody is cut off, and what is known stays
 //! known.
 
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -15,19 +16,42 @@ use tokio::time::{MissedTickBehavior, interval};
 use crate::common::port::free_address;
 use crate::common::wait::wait_for;
 use crate::life::client::Client;
-use crate::life::program::{ALICE, Program, World};
+use crate::life::program::{ALICE, ALICES, Program, World};
 
-/// Connects over and over, and hears each greeting.
+/// How far a caller goes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Call {
+    /// To the greeting.
+    Greeting,
+    /// Through a login of Alice's by IMAP, to its end.
+    Login,
+}
+
+impl Call {
+    async fn make(self, address: SocketAddr) -> io::Result<()> {
+        let mut client = Client::greeted(address).await?;
+        if self == Self::Login {
+            let reply = client.ask(&format!("a LOGIN {ALICE} \"{ALICES}\""), "a ").await?;
+            if !reply.starts_with("a OK") {
+                return Err(io::Error::other(reply));
+            }
+            client.ask("z LOGOUT", "z OK").await?;
+        }
+        Ok(())
+    }
+}
+
+/// Calls over and over.
 pub(crate) struct Callers {
     stop: Arc<AtomicBool>,
-    greeted: Arc<AtomicUsize>,
+    served: Arc<AtomicUsize>,
     task: JoinHandle<Vec<String>>,
 }
 
 impl Callers {
-    pub(crate) fn start(addresses: [SocketAddr; 2], every: Duration) -> Self {
-        let (stop, greeted) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
-        let (until, count) = (Arc::clone(&stop), Arc::clone(&greeted));
+    pub(crate) fn start<const N: usize>(call: Call, addresses: [SocketAddr; N], every: Duration) -> Self {
+        let (stop, served) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+        let (until, count) = (Arc::clone(&stop), Arc::clone(&served));
         let task = tokio::spawn(async move {
             let (mut calls, mut failures) = (tokio::task::JoinSet::new(), Vec::new());
             let mut ticks = interval(every);
@@ -39,9 +63,9 @@ impl Callers {
                 ticks.tick().await;
                 let count = Arc::clone(&count);
                 calls.spawn(async move {
-                    let greeted = Client::greeted(address).await;
-                    count.fetch_add(1, Ordering::Relaxed);
-                    greeted.err().map(|error| error.to_string())
+                    let made = call.make(address).await;
+                    count.fetch_add(usize::from(made.is_ok()), Ordering::Relaxed);
+                    made.err().map(|error| error.to_string())
                 });
                 while let Some(ended) = calls.try_join_next() {
                     failures.extend(ended.unwrap());
@@ -52,11 +76,12 @@ impl Callers {
             }
             failures
         });
-        Self { stop, greeted, task }
+        Self { stop, served, task }
     }
 
-    pub(crate) fn greeted(&self) -> usize {
-        self.greeted.load(Ordering::Relaxed)
+    /// How many calls succeeded so far.
+    pub(crate) fn served(&self) -> usize {
+        self.served.load(Ordering::Relaxed)
     }
 
     /// How those failed who did.
@@ -69,18 +94,23 @@ impl Callers {
 /// Restarts so many times under callers.
 pub(crate) async fn restart(world: &World, times: usize, every: Duration) {
     let mut program = world.start(&[]);
-    let callers = Callers::start([world.imap, world.smtp], every);
+    let callers = Callers::start(Call::Greeting, [world.imap, world.smtp], every);
+    let logins = Callers::start(Call::Login, [world.imap], every * 5);
     for _ in 0..times {
-        let before = callers.greeted();
+        let before = (callers.served(), logins.served());
         let mut next = world.start(&["--take-over"]);
         assert!(program.ended().success(), "{}", program.log());
         next.says("ready");
         // Each of them has had something to do.
-        wait_for("somebody calls", || (callers.greeted() > before + 5).then_some(()));
+        wait_for("somebody calls", || {
+            (callers.served() > before.0 + 5 && logins.served() > before.1 + 1).then_some(())
+        });
         program = next;
     }
-    let greeted = callers.greeted();
+    let (greeted, logged_in) = (callers.served(), logins.served());
     assert_eq!(callers.failures().await, Vec::<String>::new(), "of {greeted}");
+    assert_eq!(logins.failures().await, Vec::<String>::new(), "of {logged_in}");
+    println!("figure: {greeted} connections, {logged_in} logins");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -83,7 +83,7 @@ async fn weather(storm: Storm) {
     let fates =
         fates.unwrap_or_else(|wrong| panic!("{} of {} attempts:\n{}", wrong.len(), attempts.len(), wrong.join("\n")));
     println!(
-        "seed {seed}, {way:?}: {} messages, {} attempts, {kills} kills within {killed:?}; all accepted after {accepted:?}, \
+        "figure: seed {seed}, {way:?}: {} messages, {} attempts, {kills} kills within {killed:?}; all accepted after {accepted:?}, \
          none waits after {:?}\n{fates:?}\n{:?}",
         each * usize::from(devices),
         attempts.len(),
