@@ -32,7 +32,7 @@ pub(crate) async fn play(stage: &mut Stage, quick: bool) -> anyhow::Result<Row> 
         true => (1_000, Duration::from_secs(1)),
     };
     let clients = stage.fitting(clients);
-    let service = stage.start(Place::Network).await?;
+    let mut service = stage.start(Place::Network).await?;
     // By then it knows what the upstream announces.
     service.client(0).log_in_within(PATIENCE, "first@contoso.com").await?.log_out().await?;
 
@@ -64,14 +64,17 @@ pub(crate) async fn play(stage: &mut Stage, quick: bool) -> anyhow::Result<Row> 
         }
     }
     // All of them at once still work.
+    let never = lost.len();
     for session in &mut sessions {
-        lost.extend(session.ping().await.err().map(|error| format!("{error:#}")));
+        lost.extend(session.ping().await.err().map(|error| format!("after the login: {error:#}")));
     }
+    eprintln!("  {never} never got in, {} sessions ended after the login", lost.len() - never);
     report("lost", &lost);
     report("refused for a while", &refusals);
 
     let asked: Vec<u64> = (0..clients).map(|number| stage.requests.of(&user(number))).collect();
     let mut broken = Vec::new();
+    broken.extend(service.process.ended());
     let (total, most) = (asked.iter().sum::<u64>(), asked.iter().max().copied().unwrap_or(0));
     if asked.iter().any(|&times| times != 1) {
         broken.push(format!("{total} token requests, up to {most} for a mailbox"));
