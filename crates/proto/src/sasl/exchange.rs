@@ -122,10 +122,20 @@ mod tests {
     }
 
     #[test]
+    fn a_name_that_is_not_base64_is_told_after_the_password() {
+        let (exchange, _) = challenge(Exchange::begin(Mechanism::Login, None));
+        let (exchange, prompt) = challenge(exchange.refuse_response().unwrap());
+        assert_eq!(prompt, "Password:");
+        assert!(matches!(outcome(exchange.respond(b"secret")), Err(CredentialsError::Syntax)));
+    }
+
+    #[test]
     fn the_others_await_one_message() {
         for mechanism in [Mechanism::Plain, Mechanism::Xoauth2, Mechanism::Oauthbearer] {
             let (exchange, text) = challenge(Exchange::begin(mechanism, None));
             assert_eq!(text, "", "{mechanism:?}");
+            assert!(exchange.refuse_response().is_none(), "{mechanism:?}");
+            let (exchange, _) = challenge(Exchange::begin(mechanism, None));
             assert!(outcome(exchange.respond(b"")).is_err(), "{mechanism:?}");
             assert!(outcome(Exchange::begin(mechanism, Some(b""))).is_err(), "{mechanism:?}");
         }

@@ -82,4 +82,17 @@ mod tests {
         assert_eq!(Mechanism::find(b"CRAM-MD5"), None);
         assert_eq!(Mechanism::find(b""), None);
     }
+
+    #[test]
+    fn mechanisms_for_tokens_are_announced_only_on_demand() {
+        let for_tokens = Mechanism::ALL.map(Mechanism::is_for_tokens);
+        assert_eq!(for_tokens, [false, false, true, true]);
+        for (tokens, names) in [
+            (ClientTokens::Refuse, "PLAIN LOGIN"),
+            (ClientTokens::Accept, "PLAIN LOGIN"),
+            (ClientTokens::Announce, "PLAIN LOGIN XOAUTH2 OAUTHBEARER"),
+        ] {
+            assert_eq!(tokens.announced_names(), names);
+        }
+    }
 }
