@@ -16,4 +16,3 @@ mod sandbox;
 #[cfg(feature = "sandbox")]
 mod session;
 mod tls;
-mod transcripts;

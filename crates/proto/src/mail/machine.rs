@@ -565,3 +565,5 @@ impl<D: Dialect> ClientSide for Machine<D> {
 mod attempts;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod transcripts;

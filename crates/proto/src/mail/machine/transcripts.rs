@@ -19,12 +19,10 @@ use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::mail::{Capabilities, ClientEvent, ClientSettings, ClientSide, Limits, ShutdownReason, client_side};
+use crate::sasl::{ClientTokens, Credentials};
 use gatepost_core::failure::Refusal;
 use gatepost_core::protocol::MailProtocol;
-use gatepost_proto::mail::{
-    Capabilities, ClientEvent, ClientSettings, ClientSide, Limits, ShutdownReason, client_side,
-};
-use gatepost_proto::sasl::{ClientTokens, Credentials};
 
 #[test]
 fn imap() {
@@ -42,7 +40,7 @@ fn smtp() {
 }
 
 fn replay_all(protocol: MailProtocol) {
-    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/transcripts").join(protocol.name());
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/transcripts").join(protocol.name());
     let mut files: Vec<_> = std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()).collect();
     files.sort();
     assert!(files.len() >= 10, "the transcripts of {} are gone", protocol.name());
