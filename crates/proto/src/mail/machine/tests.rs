@@ -352,6 +352,31 @@ fn a_caller_that_decides_without_being_asked_changes_nothing() {
     assert!(machine.poll_output().unwrap().starts_with(b"535 5.7.8 "));
 }
 
+#[test]
+fn how_a_client_logs_in_is_known_with_each_attempt() {
+    fn methods<D: Dialect>(attempts: &[&str]) -> Vec<&'static str> {
+        let mut machine = Machine::<D>::new(settings(wide()));
+        let mut attempted = |input: &&str| {
+            machine.handle_input(input.as_bytes());
+            assert!(matches!(machine.poll_event(), Some(ClientEvent::Login(_))), "{input}");
+            let method = machine.login_method();
+            machine.refuse(Refusal::Unavailable);
+            method
+        };
+        attempts.iter().map(&mut attempted).collect()
+    }
+    let (plain, login) = ("AUTH PLAIN AGFAYgBj\r\n", "AUTH LOGIN\r\nYUBi\r\nYw==\r\n");
+    assert_eq!(
+        methods::<imap::client_side::Dialog>(&["a AUTHENTICATE PLAIN AGFAYgBj\r\n", "b LOGIN a@b c\r\n"]),
+        ["PLAIN", "LOGIN"]
+    );
+    assert_eq!(
+        methods::<pop3::client_side::Dialog>(&[login, "USER a@b\r\nPASS c\r\n", plain]),
+        ["LOGIN", "USER/PASS", "PLAIN"]
+    );
+    assert_eq!(methods::<smtp::client_side::Dialog>(&[plain, login]), ["PLAIN", "LOGIN"]);
+}
+
 /// The last event and the last line of output after one input.
 fn after<D: Dialect>(input: &[u8]) -> (Option<String>, String) {
     let mut machine = Machine::<D>::new(settings(Limits::default()));
