@@ -238,6 +238,26 @@ mod tests {
     }
 
     #[test]
+    fn of_smtp_alone_it_is_known_what_was_sent_and_refused() {
+        for protocol in [Imap, Pop3, Smtp] {
+            let mut detector = QuiescenceDetector::after_login(protocol);
+            assert!(!detector.has_sent());
+            for (command, reply) in [
+                ("MAIL FROM:<a@b>\r\n", "250 Ok\r\n"),
+                ("RCPT TO:<c@d>\r\n", "550 5.1.1 who\r\n"),
+                ("BDAT 1 LAST\r\nx", "250 Ok\r\n"),
+            ] {
+                detector.client_said(command.as_bytes());
+                detector.server_said(reply.as_bytes());
+            }
+            let known = protocol == Smtp;
+            assert_eq!(detector.has_sent(), known);
+            assert_eq!(detector.take_refused().is_some(), known);
+            assert_eq!(detector.take_accepted(), known.then(|| Some("a@b".to_owned())));
+        }
+    }
+
+    #[test]
     fn the_pause_that_the_server_asks_for_last_is_known() {
         let throttled = "a7 BAD Request is throttled. Suggested Backoff Time: 89117 milliseconds\r\n";
         let pause = Some(Duration::from_millis(89_117));

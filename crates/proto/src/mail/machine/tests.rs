@@ -316,6 +316,36 @@ fn a_farewell_takes_the_place_of_a_greeting_that_has_not_left() {
 }
 
 #[test]
+fn a_farewell_says_why() {
+    fn farewell<D: Dialect>(reason: ShutdownReason) -> String {
+        let mut machine = Machine::<D>::new(settings(Limits::default()));
+        machine.close(reason);
+        String::from_utf8(machine.poll_output().unwrap()).unwrap()
+    }
+    for (reason, imap, pop3, smtp, text) in [
+        (
+            ShutdownReason::Draining,
+            "[UNAVAILABLE] ",
+            "[SYS/TEMP] ",
+            "4.3.2",
+            "The service is stopping, try again later",
+        ),
+        (ShutdownReason::Timeout, "", "[SYS/TEMP] ", "4.4.2", "That took too long"),
+        (
+            ShutdownReason::TooManyConnections,
+            "[LIMIT] ",
+            "[SYS/TEMP] ",
+            "4.3.2",
+            "Too many connections, try again later",
+        ),
+    ] {
+        assert_eq!(farewell::<imap::client_side::Dialog>(reason), format!("* BYE {imap}{text}\r\n"));
+        assert_eq!(farewell::<pop3::client_side::Dialog>(reason), format!("-ERR {pop3}{text}\r\n"));
+        assert_eq!(farewell::<smtp::client_side::Dialog>(reason), format!("421 {smtp} {text}\r\n"));
+    }
+}
+
+#[test]
 fn a_farewell_later_on() {
     let mut imap = Imap::new(settings(Limits::default()));
     imap.poll_output();

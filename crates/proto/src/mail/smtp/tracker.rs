@@ -498,6 +498,25 @@ mod tests {
         assert!(tracker.unanswered.is_empty());
     }
 
+    /// The senders of the messages that were accepted after these turns.
+    fn accepted(turns: &[&str]) -> Vec<Option<String>> {
+        let mut tracker = TransactionTracker::default();
+        turns.iter().for_each(|turn| follow(&mut tracker, turn));
+        std::iter::from_fn(|| tracker.take_accepted()).collect()
+    }
+
+    #[test]
+    fn each_accepted_message_is_told_with_its_sender() {
+        let sender = || Some("a@b".to_owned());
+        assert_eq!(accepted(&MESSAGE[..9]), []);
+        assert_eq!(accepted(&MESSAGE), [sender()]);
+        let bounce = ["CMAIL FROM:<>\r\n", "S250 Ok\r\n", "CBDAT 1\r\nxBDAT 1 LAST\r\nx", "S250 Ok\r\n250 Ok\r\n"];
+        assert_eq!(accepted(&[&MESSAGE[..], &bounce].concat()), [sender(), None]);
+        let refused = [&MESSAGE[..8], &["S554 5.2.0 no\r\n"]].concat();
+        assert_eq!(accepted(&[&refused[..], &MESSAGE].concat()), [sender()]);
+        assert_eq!(accepted(&MESSAGE.repeat(REFUSED + 1)).len(), REFUSED, "what nobody takes is bounded");
+    }
+
     proptest! {
         /// Where the octets of one side are divided makes no difference.
         #[test]
