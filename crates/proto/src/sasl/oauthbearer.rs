@@ -60,9 +60,12 @@ pub fn initial_response(bearer: &Bearer) -> Zeroizing<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
-    use crate::sasl::BadName;
+    use crate::sasl::{BadName, decode};
     use gatepost_core::account::{MailAddress, NameError};
+    use gatepost_core::secret::AccessToken;
 
     fn read(message: &[u8]) -> Result<(String, String), CredentialsError> {
         match parse(message)? {
@@ -84,6 +87,18 @@ mod tests {
     }
 
     #[test]
+    fn the_message_for_an_upstream_escapes_the_user() {
+        let token = "vF9dft4qmTc2Nvb3RlckBhbHRhdmlzdGEuY29tCg==";
+        for (user, escaped) in [("user@example.com", "user@example.com"), ("a=b@example.com", "a=3Db@example.com")] {
+            let bearer =
+                Bearer { user: MailAddress::parse(user).unwrap(), token: Arc::new(AccessToken::new(token.to_owned())) };
+            let message = decode(initial_response(&bearer).as_bytes()).unwrap();
+            assert_eq!(message.as_slice(), format!("n,a={escaped},\x01auth=Bearer {token}\x01\x01").as_bytes());
+            assert_eq!(read(&message), Ok((user.into(), token.into())));
+        }
+    }
+
+    #[test]
     fn malformed_and_hostile_messages() {
         for (message, flaw) in [
             (&b""[..], CredentialsError::Token),
@@ -94,6 +109,7 @@ mod tests {
             (b"n,a=a@b,\x01auth=Bearer t\x01auth=Bearer u\x01\x01", CredentialsError::Token),
             (b"n,a=a=40b,\x01auth=Bearer t\x01\x01", CredentialsError::Token),
             (b"n,a=a@b=,\x01auth=Bearer t\x01\x01", CredentialsError::Token),
+            (b"n,a=a,b@c,\x01auth=Bearer t\x01\x01", CredentialsError::Token),
             (b"n,,\x01auth=Bearer t\x01\x01", CredentialsError::Name(BadName::new(NameError::Empty, ""))),
             (
                 b"n,a=a=2C@b,\x01auth=Bearer t\x01\x01",
