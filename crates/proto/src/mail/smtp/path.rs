@@ -156,6 +156,12 @@ mod tests {
     }
 
     #[test]
+    fn an_address_may_be_as_long_as_the_rfc_allows() {
+        let longest = format!("{}@{}", "a".repeat(LOCAL_OCTETS), "b".repeat(DOMAIN_OCTETS));
+        assert_eq!(address(&format!("<{longest}>"), false), Some(longest));
+    }
+
+    #[test]
     fn what_is_none() {
         let long_local = format!("<{}@b>", "a".repeat(65));
         let long_domain = format!("<a@{}>", "b".repeat(256));
@@ -199,6 +205,7 @@ mod tests {
         assert_eq!(address("a@b", true).as_deref(), Some("a@b"));
         assert_eq!(address("<a@b>", true).as_deref(), Some("a@b"));
         assert_eq!(take(b"\"a b\"@c SIZE=1", true).unwrap().1, b" SIZE=1");
+        assert_eq!(take(b"\"a\\\" b\"@c SIZE=1", true).unwrap().1, b" SIZE=1");
         for text in ["", "a", "a@b>", "a@b,c@d"] {
             assert_eq!(take(text.as_bytes(), true), None, "{text}");
         }

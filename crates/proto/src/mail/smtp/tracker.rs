@@ -486,6 +486,23 @@ mod tests {
     }
 
     #[test]
+    fn of_a_long_refusal_the_first_lines_are_told() {
+        let lines = (1..6).map(|line| format!("550-{line}\r\n")).collect::<String>();
+        let told = refused(&["CMAIL FROM:<a@b>\r\n", &format!("S{lines}550 6\r\n")]);
+        assert_eq!(told, [(Stage::Sender, "550 1 2 3 4".to_owned(), Some("a@b".to_owned()), None)]);
+        let told = refused(&["CMAIL FROM:<a@b>\r\n", "S400 later\r\n"]);
+        assert_eq!(told, [(Stage::Sender, "400 later".to_owned(), Some("a@b".to_owned()), None)]);
+    }
+
+    #[test]
+    fn of_many_commands_at_once_the_first_keep_their_addresses() {
+        let commands = format!("CMAIL FROM:<a@b>\r\n{}", "RCPT TO:<c@d>\r\n".repeat(NAMED));
+        let replies = format!("S{}550 x\r\n550 y\r\n", "250 Ok\r\n".repeat(NAMED - 1));
+        let recipients: Vec<_> = refused(&[&commands, &replies]).into_iter().map(|told| told.3).collect();
+        assert_eq!(recipients, [Some("c@d".to_owned()), None]);
+    }
+
+    #[test]
     fn refusals_that_nobody_takes_are_bounded() {
         let recipients = 200;
         let mut tracker = TransactionTracker::default();
@@ -514,6 +531,7 @@ mod tests {
         assert_eq!(accepted(&[&MESSAGE[..], &bounce].concat()), [sender(), None]);
         let refused = [&MESSAGE[..8], &["S554 5.2.0 no\r\n"]].concat();
         assert_eq!(accepted(&[&refused[..], &MESSAGE].concat()), [sender()]);
+        assert_eq!(accepted(&[&MESSAGE[..], &["S421 bye\r\n"]].concat()), [sender()], "also after the end");
         assert_eq!(accepted(&MESSAGE.repeat(REFUSED + 1)).len(), REFUSED, "what nobody takes is bounded");
     }
 

@@ -306,6 +306,7 @@ mod tests {
             ("FROM:<> BODY=8bitmime", "MAIL FROM:<> BODY=8BITMIME"),
             ("FROM:<a@b> AUTH=<> BODY=7BIT RET=HDRS ENVID=q+2B", "MAIL FROM:<a@b> BODY=7BIT RET=HDRS ENVID=q+2B"),
             ("FROM:<ä@b> SMTPUTF8", "MAIL FROM:<ä@b> SMTPUTF8"),
+            ("FROM:<a@b> SIZE=1000", "MAIL FROM:<a@b> SIZE=1000"),
         ] {
             assert_eq!(line(arguments, ALL).as_deref(), Ok(expected), "{arguments}");
         }
