@@ -53,6 +53,8 @@ fn every_bound_is_met() {
     assert_eq!(lines(limits(), b"1\r\n2\r\n3\r\n4\r\n").1, Some("more lines before the login than any server needs"));
     let (taken, error) = lines(limits(), b"123456\r\n123456\r\n12345");
     assert_eq!((taken.len(), error), (2, Some("more bytes before the login than any server needs")));
+    assert_eq!(lines(limits(), b"123456\r\n12\r\n123456\r\n").1, None);
+    assert_eq!(lines(limits(), b"123456\r\n12\r\n123456789").1, Some("a line that is too long"));
 }
 
 #[test]
@@ -65,6 +67,8 @@ fn a_skipped_literal_counts() {
     assert_eq!(lines.next(), Ok(Some(b"rest".to_vec())));
     lines.skip = 10;
     assert!(lines.next().is_err());
+    lines.skip = 9;
+    assert_eq!(lines.next(), Ok(None));
 }
 
 #[test]
