@@ -225,6 +225,8 @@ mod tests {
             &["Ca1 APPEND x {42}\r\n", "S+ Ready for literal\r\n"],
             &["Ca1 APPEND x {42}\r\n", "S+ Ready for literal\r\n", "Cidle idle\r"],
             &["Ca1 FETCH 1 BODY[]\r\n", "Sthat is OK\r\n"],
+            &["Ca1 FETCH 1 BODY[]\r\n", "S(that OK\r\n"],
+            &["Ca1 FETCH 1 BODY[]\r\n", "Sth\u{e4}t OK\r\n"],
         ] {
             assert!(!after(Imap, busy), "{busy:?}");
         }
@@ -289,8 +291,9 @@ mod tests {
 
     #[test]
     fn long_lines_are_no_answers() {
-        let long = format!("S{} OK x\r\n", "a".repeat(600));
-        assert!(!after(Imap, &["Ca1 NOOP\r\n", &long]));
+        let tag = |octets| format!("S{} OK x\r\n", "a".repeat(octets));
+        assert!(after(Imap, &["Ca1 NOOP\r\n", &tag(32)]));
+        assert!(!after(Imap, &["Ca1 NOOP\r\n", &tag(33)]) && !after(Imap, &["Ca1 NOOP\r\n", &tag(600)]));
         assert!(after(Imap, &["Ca1 NOOP\r\n", &format!("S* {}\r\na1 OK x\r\n", "a".repeat(600))]));
     }
 }

@@ -349,6 +349,8 @@ mod tests {
     fn tags_are_checked() {
         assert_eq!(tag(b"a1 NOOP"), Some(("a1", &b"NOOP"[..])));
         assert_eq!(tag(b"]. x"), Some(("].", &b"x"[..])));
+        let longest = "a".repeat(TAG_OCTETS);
+        assert_eq!(tag(format!("{longest} x").as_bytes()), Some((&*longest, &b"x"[..])));
         let long = [&[b'a'; 65][..], b" NOOP"].concat();
         for bad in [&b""[..], b"a1", b" NOOP", b"+ NOOP", b"a* NOOP", b"a\x01 NOOP", b"\xe4 NOOP", &long] {
             assert_eq!(tag(bad), None, "{bad:?}");

@@ -407,6 +407,17 @@ fn how_a_client_logs_in_is_known_with_each_attempt() {
     assert_eq!(methods::<smtp::client_side::Dialog>(&[plain, login]), ["PLAIN", "LOGIN"]);
 }
 
+#[test]
+fn a_well_formed_command_is_a_short_word_with_printable_arguments() {
+    let longest = "x".repeat(COMMAND_OCTETS);
+    for command in ["XCLIENT NAME=a", "x", "X-THING_2  a ~", "LANG ", "LANG \u{e4}", &longest] {
+        assert!(is_well_formed(command.as_bytes()), "{command:?}");
+    }
+    for other in ["", " x", "2x", "-x", "x: y", "x\ty", "x a\tb", "x \x7f", &format!("{longest}x")] {
+        assert!(!is_well_formed(other.as_bytes()), "{other:?}");
+    }
+}
+
 /// The last event and the last line of output after one input.
 fn after<D: Dialect>(input: &[u8]) -> (Option<String>, String) {
     let mut machine = Machine::<D>::new(settings(Limits::default()));
