@@ -195,6 +195,35 @@ mod tests {
     }
 
     #[test]
+    fn a_server_without_login_is_greeted_and_its_extensions_are_learned() {
+        let mut forward = Forward::without_login();
+        forward.introduce("gatepost.example");
+        forward.handle_input(b"250-DSN.example\r\n250-SIZE 9\r\n250 smtputf8\r\n");
+        let reply = forward.poll_reply().unwrap().unwrap();
+        forward.learn(&reply);
+        let announced = ["SIZE", "SMTPUTF8", "DSN.example", "SIZE 9"].map(|keyword| forward.announces(keyword));
+        assert_eq!(announced, [true, true, false, false]);
+        forward.reset();
+        assert_eq!(output(&mut forward), "EHLO gatepost.example\r\nRSET\r\n");
+        assert_eq!(forward.poll_output(), None);
+    }
+
+    #[test]
+    fn a_reply_may_have_long_lines_and_many() {
+        let long = format!("250 {}\r\n", "\tx".repeat((LINE_OCTETS - 4) / 2));
+        let many = format!("{}250 x\r\n", "250-x\r\n".repeat(REPLY_LINES - 1));
+        let mut forward = forward(&[]);
+        for input in [&long, &many, &many] {
+            forward.handle_input(input.as_bytes());
+            let mut wire = Vec::new();
+            forward.poll_reply().unwrap().unwrap().write_to(&mut wire);
+            assert_eq!(wire, input.as_bytes());
+        }
+        forward.handle_input("2".repeat(LINE_OCTETS).as_bytes());
+        assert_eq!(forward.poll_reply(), Ok(None));
+    }
+
+    #[test]
     fn what_is_no_reply_is_an_error() {
         let long = "2".repeat(LINE_OCTETS + 1);
         let many = "250-x\r\n".repeat(REPLY_LINES + 1);

@@ -135,6 +135,16 @@ mod tests {
         assert_eq!(wire(&Reply::plain(354, "Go on")), "354 Go on\r\n");
         assert_eq!(Reply::plain(354, "Go on").status(), None);
         assert_eq!(Reply::plain(550, "4.7.1 contradicts itself").status(), None);
+        for text in ["5", "5.7", "5.7. x", "5.7.x", "5.x.1", "5.7.1.1", "x.7.1"] {
+            assert_eq!(Reply::plain(550, text).status(), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_pause_that_a_reply_asks_for_is_known() {
+        let throttled = Reply::new(450, [7, 3], "Throttled. Suggested Backoff Time: 5 seconds");
+        assert_eq!(throttled.suggested_pause(), Some(Duration::from_secs(5)));
+        assert_eq!(Reply::new(450, [7, 3], "Throttled").suggested_pause(), None);
     }
 
     #[test]

@@ -264,6 +264,71 @@ fn a_reply_of_421_is_the_last() {
 }
 
 #[test]
+fn what_a_session_is_doing_is_known() {
+    let mut machine = Submission::new(settings(), b"");
+    let mut told = Vec::new();
+    let (ok, go_on) = (Reply::new(250, [0, 0], "OK"), Reply::plain(354, "Go on"));
+    for (input, reply) in [
+        ("NOOP\r\n", None),
+        ("MAIL FROM:<a@b>\r\n", Some(&ok)),
+        ("RCPT TO:<c@d>\r\n", Some(&ok)),
+        ("DATA\r\n", Some(&go_on)),
+        (".\r\n", Some(&ok)),
+        ("MAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\n", Some(&ok)),
+        ("BDAT 2\r\n", Some(&ok)),
+        ("x\r", None),
+        ("RSET\r\n", None),
+    ] {
+        machine.handle_input(input.as_bytes());
+        while let Some(event) = machine.poll_event() {
+            assert_eq!(machine.is_idle(), event == Event::Reset);
+            reply.into_iter().for_each(|reply| machine.answer(reply));
+        }
+        told.push((machine.is_idle(), machine.is_receiving()));
+    }
+    let (idle, open, receiving) = ((true, false), (false, false), (false, true));
+    assert_eq!(told, [idle, open, open, receiving, idle, open, receiving, open, idle]);
+}
+
+#[test]
+fn an_answer_to_nothing_changes_nothing() {
+    let mut machine = Submission::new(settings(), b"NOOP\r\n");
+    assert_eq!(machine.poll_event(), None);
+    machine.poll_output();
+    machine.answer(&Reply::new(250, [1, 0], "Sender OK"));
+    assert_eq!((machine.poll_output(), machine.is_idle()), (None, true));
+}
+
+#[test]
+fn a_session_is_closed_once_and_with_a_reason() {
+    let mut machine = Submission::new(settings(), b"");
+    for reply in [Some(&b"421 4.3.2 Gone\r\n"[..]), None] {
+        machine.close(&Reply::new(421, [3, 2], "Gone"));
+        assert_eq!(machine.poll_output().as_deref(), reply);
+        assert_eq!(machine.poll_event(), reply.map(|_| Event::Close(Ending::Told)));
+    }
+}
+
+#[test]
+fn what_is_refused_is_discarded_up_to_a_bound() {
+    // One octet of the chunk has come.
+    let refused = |left: u64| run(settings(), format!("BDAT {}\r\nx", left + 1).as_bytes());
+    assert_eq!(refused(DISCARDED_OCTETS), (vec![], vec![]));
+    assert_eq!(refused(DISCARDED_OCTETS + 1), (vec!["Close(Lost)".to_owned()], vec![552]));
+}
+
+#[test]
+fn a_smaller_size_can_be_announced_and_no_larger_one() {
+    for (size, announced) in [(10, "250-SIZE 10\r\n"), (5_000, "250-SIZE 1000\r\n")] {
+        let mut machine = Submission::new(settings(), b"EHLO x\r\n");
+        machine.announce_size(size);
+        assert_eq!(machine.poll_event(), None);
+        let list = String::from_utf8(machine.poll_output().unwrap()).unwrap();
+        assert!(list.contains(announced), "{list}");
+    }
+}
+
+#[test]
 fn ehlo_lists_what_works() {
     let list = |settings| {
         let mut machine = Submission::new(settings, b"EHLO x\r\n");
