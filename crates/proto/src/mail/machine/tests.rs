@@ -300,6 +300,15 @@ fn octets_behind_starttls_end_the_connection_whenever_they_come() {
 }
 
 #[test]
+fn nothing_behind_starttls_is_no_input() {
+    let mut machine = Smtp::new(settings(Limits::default()));
+    machine.handle_input(b"STARTTLS\r\n");
+    machine.handle_input(b"");
+    assert!(matches!(machine.poll_event(), Some(ClientEvent::StartTls)));
+    assert!(machine.poll_event().is_none());
+}
+
+#[test]
 fn a_farewell_takes_the_place_of_a_greeting_that_has_not_left() {
     let farewell = |machine: &mut dyn ClientSide, farewell| {
         machine.close(farewell);
@@ -451,6 +460,15 @@ fn a_line_that_begins_authentication_may_be_long_and_no_other() {
         assert_eq!(after::<imap::client_side::Dialog>(line.as_bytes()).0, too_long);
         assert_eq!(after::<smtp::client_side::Dialog>(line.as_bytes()).0, too_long);
     }
+}
+
+#[test]
+fn a_malformed_login_is_told_from_other_malformed_commands() {
+    for login in ["a LOGIN alice@contoso.com\r\n", "a login \"alice\r\n", "a AUTHENTICATE PLAIN a b\r\n"] {
+        assert_eq!(after::<imap::client_side::Dialog>(login.as_bytes()).0.as_deref(), Some("Rejected(Malformed)"));
+    }
+    let other = after::<imap::client_side::Dialog>(b"a NOOP x\r\n");
+    assert_eq!(other, (None, "a BAD Command unknown or malformed".to_owned()));
 }
 
 #[test]

@@ -123,6 +123,32 @@ fn refused_tokens() {
 }
 
 #[test]
+fn a_response_to_another_command_ends_the_conversation() {
+    let tls = "S: * OK [CAPABILITY STARTTLS] ready\nC: G1 STARTTLS\n";
+    let two_steps = "S: * OK [CAPABILITY AUTH=XOAUTH2] ready\nC: G1 AUTHENTICATE XOAUTH2\n";
+    let login = "S: * OK ready\nC: G1 AUTHENTICATE XOAUTH2 {response}\n";
+    let probed = format!("{login}S: G1 OK\nC: G2 CAPABILITY\nC: G3 NAMESPACE\n");
+    for (starttls, before) in [
+        (true, "S: * OK ready\nC: G1 CAPABILITY\nS: * CAPABILITY STARTTLS\n"),
+        (true, tls),
+        (true, &format!("{tls}S: G1 OK\nTLS\nC: G2 CAPABILITY\nS: * CAPABILITY AUTH=XOAUTH2\n")),
+        (false, two_steps),
+        (false, login),
+        (false, &format!("{login}S: + eyJzdGF0dXMiOiI0MDEifQ==\nC:\n")),
+        (false, &probed),
+        (false, &format!("{probed}S: G2 OK\n")),
+        (false, &format!("{probed}S: G2 OK\nS: G3 BAD Unknown command\nC: G4 NOOP\n")),
+    ] {
+        for answer in ["G9 OK", "G9 NO"] {
+            let conversation = format!("{before}S: {answer}");
+            let outcome = if starttls { sign_in_after_starttls(&conversation) } else { sign_in(&conversation) };
+            assert_eq!(outcome.kind(), Kind::Protocol, "{conversation}");
+        }
+    }
+    assert_eq!(sign_in(&format!("{two_steps}S: G1 OK")).kind(), Kind::Protocol, "without a token");
+}
+
+#[test]
 fn a_failure_challenge_is_answered_once() {
     let challenged = "S: * OK ready
          C: G1 AUTHENTICATE XOAUTH2 {response}
