@@ -146,6 +146,9 @@ fn a_response_to_another_command_ends_the_conversation() {
         }
     }
     assert_eq!(sign_in(&format!("{two_steps}S: G1 OK")).kind(), Kind::Protocol, "without a token");
+    for answer in ["G3 OK", "G3 BAD Unknown command"] {
+        assert_eq!(sign_in(&format!("{probed}S: {answer}")).kind(), Kind::Protocol, "before the answer to G2");
+    }
 }
 
 #[test]
