@@ -30,3 +30,17 @@ pub fn upstream_side(protocol: MailProtocol, settings: UpstreamSettings) -> Box<
         MailProtocol::Smtp => Box::new(smtp::upstream_side::Smtp::new(settings)),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_protocol_has_its_own_list_of_exchange_online() {
+        for (protocol, entry) in
+            [(MailProtocol::Imap, "UIDPLUS"), (MailProtocol::Pop3, "UIDL"), (MailProtocol::Smtp, "CHUNKING")]
+        {
+            assert!(exchange_online(protocol).0.iter().any(|announced| announced == entry), "{entry}");
+        }
+    }
+}
