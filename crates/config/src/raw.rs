@@ -123,7 +123,13 @@ impl Layer {
     fn value(&mut self, raw: Spanned<Raw>, path: &str, key: &str, text: &str, spot: &mut Span) -> Value {
         let location = raw.referenced;
         let kind = match raw.value {
-            Raw::Null => ValueKind::Nil,
+            Raw::Null => {
+                let range = with_tags(range(&location, text), text);
+                if !render::is_public(path, key, text.get(range.clone()).unwrap_or_default()) {
+                    self.masked.push(range);
+                }
+                ValueKind::Nil
+            }
             Raw::Map(entries) => {
                 // A block begins below its key, and people look for the key.
                 spot.value = spot.key.clone();
@@ -148,7 +154,7 @@ impl Layer {
                     _ => source(&location, text),
                 };
                 if !render::is_public(path, key, &words) {
-                    self.masked.push(range(&location, text));
+                    self.masked.push(with_tags(range(&location, text), text));
                 }
                 ValueKind::String(words)
             }
@@ -385,6 +391,24 @@ fn range(location: &Location, text: &str) -> Range<usize> {
     start..start.saturating_add(length).min(text.len())
 }
 
+/// The range of a value with the tags before it: a secret that begins with `!` needs quotes, and
+/// without them its first word is one, and perhaps the only one.
+fn with_tags(value: Range<usize>, text: &str) -> Range<usize> {
+    let ends = |c: char| c.is_whitespace() || matches!(c, ',' | ']' | '}');
+    let rest = text.get(value.start..).filter(|rest| value.is_empty() && rest.starts_with('!')).unwrap_or_default();
+    let end = value.end + rest.find(ends).unwrap_or(rest.len());
+    let mut start = value.start;
+    while let Some(before) = text.get(..start).map(str::trim_end) {
+        let word =
+            before.rsplit(|c: char| c.is_whitespace() || matches!(c, '[' | '{' | ',')).next().unwrap_or_default();
+        if !word.starts_with('!') {
+            break;
+        }
+        start = before.len() - word.len();
+    }
+    start..end
+}
+
 fn place(location: &Location, text: &str) -> Place {
     let Range { start, end } = range(location, text);
     let number = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
@@ -427,6 +451,23 @@ mod tests {
         let Place::File { line, column, start, end } = layer.spots["\"ä\".b[1]"].value else { panic!("no place") };
         assert_eq!((line, column), (2, 14));
         assert_eq!(&yaml.trim_start_matches('\u{feff}')[start..end], "yy");
+    }
+
+    #[test]
+    fn a_tag_before_a_secret_is_masked_with_it() {
+        for text in ["token: !hunter 2", "token:\n  !hunter\n  2", "token: [!hunter 2]", "token: {x: !hunter '2'}"] {
+            let layer = Layer::from_yaml(text).unwrap();
+            let range = &layer.masked[0];
+            assert!(range.start <= text.find("!hunter").unwrap() && text[range.clone()].contains('2'), "{text}");
+        }
+        for text in
+            ["token: !hunter2", "token: {x: !hunter2, env: X}", "token: !hunter2 # c\na: 1", "token: [!hunter2]"]
+        {
+            let layer = Layer::from_yaml(text).unwrap();
+            assert!(layer.masked.iter().any(|range| text[range.clone()].starts_with("!hunter2")), "{text}");
+        }
+        let plain = Layer::from_yaml("a: {x: 'b !', token: 2}").unwrap();
+        assert_eq!(plain.masked[1], 21..22);
     }
 
     #[test]

@@ -3,9 +3,12 @@
 //! Values are shown only if their keys are in a list; all others are masked. So a secret under a
 //! misspelled key stays hidden.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
+use std::sync::LazyLock;
 
 use super::problem::Place;
+use super::reference::{Kind, ROOT};
 
 /// The replacement of a masked value.
 const MASK: &str = "********";
@@ -71,23 +74,67 @@ const PUBLIC: &[&str] = &[
 
 /// True when the value under the key may appear in an excerpt.
 pub(super) fn is_public(path: &str, key: &str, value: &str) -> bool {
-    // `http://user:password@host` is a secret under any key.
-    let with_user = value.contains("//") && value.contains('@');
-    !with_user && (path.starts_with("limits.") || PUBLIC.contains(&key))
+    !may_have_user(value) && (path.starts_with("limits.") || PUBLIC.contains(&key))
 }
 
-/// The excerpt for a place: the line and a mark, or `None` when the place is not in the text.
+/// Whether the value may be `http://user:password@host`, which is a secret under any key, or the
+/// beginning of one: in braces, a comma in the password ends it.
+fn may_have_user(value: &str) -> bool {
+    let Some((_, rest)) = value.split_once("//") else { return false };
+    let authority = rest.split('/').next().unwrap_or_default();
+    let port = authority.rsplit(']').next().and_then(|host| host.split_once(':'));
+    rest.contains('@') || port.is_some_and(|(_, port)| port.parse::<u16>().is_err())
+}
+
+/// The first character of a comment in a line, as an octet of it (YAML 1.2 §6.6). One in quotes is
+/// taken for one as well.
+fn comment(line: &str) -> Option<usize> {
+    let begins = |at: usize| line.get(..at).is_some_and(|before| before.is_empty() || before.ends_with([' ', '\t']));
+    line.match_indices('#').map(|(at, _)| at).find(|at| begins(*at))
+}
+
+/// Whether the configuration has such a key somewhere, and whether that is never a single value.
+fn known(key: &str) -> Option<bool> {
+    // A text of many lines asks for each of them.
+    static KEYS: LazyLock<BTreeMap<&str, bool>> = LazyLock::new(|| {
+        static WHOLE: Kind = Kind::Block(ROOT);
+        let mut keys = BTreeMap::new();
+        add_keys(&WHOLE, &mut keys);
+        keys
+    });
+    KEYS.get(key).copied()
+}
+
+fn add_keys(kind: &'static Kind, keys: &mut BTreeMap<&'static str, bool>) {
+    match kind {
+        Kind::List(item) | Kind::OneOrMore(item) | Kind::Map(item) => add_keys(item, keys),
+        Kind::Either(kinds) => kinds.iter().for_each(|kind| add_keys(kind, keys)),
+        Kind::Block(block) => {
+            for key in block.keys() {
+                *keys.entry(key.name).or_insert(true) &=
+                    matches!(key.kind, Kind::Block(_) | Kind::Map(_) | Kind::List(_));
+                add_keys(&key.kind, keys);
+            }
+        }
+        _ => {}
+    }
+}
+
+/// The excerpt for a place: the line and a mark, or `None` when the place is not in the text. Comments
+/// are masked, because what is behind a ` #` in a secret without quotes is one.
 pub(super) fn excerpt(text: &str, place: &Place, masked: &[Range<usize>]) -> Option<String> {
     let (Place::File { line, .. }, Some(range)) = (place, place.range()) else { return None };
     let start = text.get(..range.start)?.rfind('\n').map_or(0, |at| at + 1);
     let end = text.get(range.start..)?.find('\n').map_or(text.len(), |at| range.start + at);
     let marked = range.start..range.end.clamp(range.start, end);
-    let masked: Vec<_> = masked.iter().filter(|range| range.start < end && start < range.end).collect();
+    let content = text.get(start..end)?;
+    let comment = comment(content).map(|at| start + at..end);
+    let masked: Vec<_> = masked.iter().filter(|range| range.start < end && start < range.end).chain(&comment).collect();
 
     let mut shown = String::new();
     let mut under = String::new();
     let mut hidden: Option<&Range<usize>> = None;
-    for (at, c) in text.get(start..end)?.trim_end_matches('\r').char_indices().map(|(at, c)| (start + at, c)) {
+    for (at, c) in content.trim_end_matches('\r').char_indices().map(|(at, c)| (start + at, c)) {
         let mark = if marked.contains(&at) || (marked.is_empty() && at == marked.start) { '^' } else { ' ' };
         match masked.iter().find(|range| range.contains(&at)) {
             Some(range) if hidden == Some(*range) => {}
@@ -112,8 +159,9 @@ pub(super) fn excerpt(text: &str, place: &Place, masked: &[Range<usize>]) -> Opt
 }
 
 /// The excerpt for text that could not be read, so that keys and values are not known for certain.
-/// It shows the line up to the value of its key. The value is shown only if its key is public and
-/// no secret began above it.
+/// It shows the line up to the value of its key, if the configuration has such a key: anything else may
+/// be a part of a secret with a colon. The value is shown only if its key is public and no secret began
+/// above it.
 pub(super) fn excerpt_of_unread(text: &str, place: &Place) -> Option<String> {
     let Place::File { line, .. } = place else { return None };
     // Indentation of the secret key that the lines below may still belong to.
@@ -126,14 +174,21 @@ pub(super) fn excerpt_of_unread(text: &str, place: &Place) -> Option<String> {
         }
         let key = bare.split_once(':').map(|(key, _)| key.trim_matches(['"', '\'', ' ']));
         let value = bare.split_once(':').map_or("", |(_, value)| value);
+        let known = key.and_then(known);
         // Brackets hold other keys, whose values were not told apart.
-        let single = !value.contains(['{', '[', ',']) && !value.contains(": ");
-        let public = key.is_some_and(|key| value.trim().is_empty() || (single && is_public("", key, value)));
+        let single = !value.contains(['{', '[', ',']) && !value.contains(": ") && comment(value).is_none();
+        let public = key.is_some_and(|key| match value.trim().is_empty() {
+            // An unknown one may be the name of a listener, and begin a section.
+            true => known != Some(false) || is_public("", key, value),
+            false => single && is_public("", key, value),
+        });
         if number + 1 == *line {
             let head = content.len() - value.len();
             let shown = match key {
-                Some(_) if public && secret.is_none() => content.to_owned(),
-                Some(_) if secret.is_none() => format!("{} {MASK}", content.get(..head).unwrap_or_default()),
+                Some(_) if known.is_some() && public && secret.is_none() => content.to_owned(),
+                Some(_) if known.is_some() && secret.is_none() => {
+                    format!("{} {MASK}", content.get(..head).unwrap_or_default())
+                }
                 _ => format!("{}{MASK}", " ".repeat(indent.min(LINE))),
             };
             let shown: String = shown.chars().map(|c| if c.is_control() { ' ' } else { c }).take(LINE).collect();
@@ -198,9 +253,39 @@ mod tests {
     }
 
     #[test]
+    fn a_secret_with_a_colon_in_text_that_could_not_be_read_is_no_key() {
+        for text in [
+            "client_secret:\n  - {file: s}\n  - 'hunter:2",
+            "client_secret:\n  hunter:2",
+            "client_secret: 'x\nhunter:2'",
+            "client_secert:\n  hunter:2",
+            "bind: x #hunter:2",
+        ] {
+            let line = text.lines().count();
+            let shown = excerpt_of_unread(text, &Place::File { line, column: 1, start: 0, end: 0 }).unwrap();
+            assert!(!shown.contains("hunter") && shown.contains(MASK), "{text}: {shown}");
+        }
+    }
+
+    #[test]
+    fn comments_are_masked() {
+        let text = "token: x #hunter2\n# hunter2\nurl: 'a#b' # c\n";
+        assert_eq!(
+            excerpt(text, &at(text, "x"), std::slice::from_ref(&(7..8))).unwrap(),
+            "    |\n  1 | token: ******** ********\n    |        ^^^^^^^^\n"
+        );
+        assert_eq!(excerpt(text, &at(text, "url"), &[]).unwrap(), "    |\n  3 | url: 'a#b' ********\n    | ^^^\n");
+        assert!(!excerpt(text, &at(text, "# hunter2"), &[]).unwrap().contains("hunter"));
+    }
+
+    #[test]
     fn an_url_with_a_user_is_masked() {
         assert!(is_public("forward_proxy.url", "url", "http://proxy:3128"));
+        assert!(is_public("forward_proxy.url", "url", "http://[::1]:3128/"));
         assert!(!is_public("forward_proxy.url", "url", "http://u:p@proxy:3128"));
+        // In braces, a comma ends the value in the middle of the password.
+        assert!(!is_public("forward_proxy.url", "url", "http://u:hunter"));
+        assert!(!is_public("forward_proxy.url", "url", "http://u:"));
         assert!(!is_public("microsoft.client_secert", "client_secert", "x"));
         assert!(is_public("limits.conections", "conections", "5"));
     }
