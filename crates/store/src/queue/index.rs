@@ -320,7 +320,8 @@ pub(super) fn change(connection: &Connection, change: &Change) -> rusqlite::Resu
         change.note,
         change.counts,
         attempts,
-        whole(changed)
+        // As it was read, also where the index is damaged: the message could never fail otherwise.
+        changed.cast_signed()
     ])?;
     Ok(changed > 0)
 }

@@ -47,6 +47,20 @@ async fn a_damaged_cut_or_exchanged_file_is_named_and_never_sent_in_part() {
 }
 
 #[tokio::test]
+async fn a_damaged_record_fails_whatever_is_in_the_columns_beside_it() {
+    let world = World::new().await;
+    let columns = ["changed", "since", "accepted_at", "retry_from", "due_at", "bytes"];
+    for column in columns {
+        let id = world.accept(b"one").await.unwrap().0;
+        world.sql(&format!("UPDATE messages SET record = x'00', {column} = -1 WHERE id = {id}"));
+    }
+    let courier = world.queue.courier().await.unwrap().unwrap();
+    assert!(courier.pending(QueueId(0)).await.unwrap().is_empty());
+    let states = world.states().await;
+    assert!(states.len() == columns.len() && states.iter().all(|(_, state)| *state == State::Failed), "{states:?}");
+}
+
+#[tokio::test]
 async fn a_record_that_was_altered_or_moved_to_another_message_fails() {
     let world = World::new().await;
     world.accept(b"one").await.unwrap();
