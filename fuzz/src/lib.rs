@@ -10,6 +10,7 @@ mod client;
 mod connect;
 mod http_basic;
 mod http_head;
+mod id_token;
 mod jwt;
 mod maildrop;
 mod mime_head;
@@ -32,7 +33,7 @@ use gatepost_core::protocol::MailProtocol;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All of them.
-pub const TARGETS: [Target; 23] = [
+pub const TARGETS: [Target; 24] = [
     ("imap_client", imap_client),
     ("pop3_client", pop3_client),
     ("smtp_client", smtp_client),
@@ -49,6 +50,7 @@ pub const TARGETS: [Target; 23] = [
     ("proxy_header", proxy_header),
     ("token_answer", token_answer),
     ("jwt", jwt),
+    ("id_token", id_token),
     ("mime_head", mime_head),
     ("mime_parts", mime_parts),
     ("http_head", http_head),
@@ -111,6 +113,11 @@ pub fn sasl(data: &[u8]) {
 /// The claims of an ID token and of an access token.
 pub fn jwt(data: &[u8]) {
     jwt::check(data);
+}
+
+/// The claims of an ID token, of every kind of server.
+pub fn id_token(data: &[u8]) {
+    id_token::check(data);
 }
 
 /// A proxy's NTLM challenge.
