@@ -15,6 +15,7 @@ mod jwt;
 mod maildrop;
 mod mime_head;
 mod mime_parts;
+mod mime_recipients;
 mod ntlm_challenge;
 mod proxy_header;
 pub mod recipe;
@@ -33,7 +34,7 @@ use gatepost_core::protocol::MailProtocol;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All of them.
-pub const TARGETS: [Target; 24] = [
+pub const TARGETS: [Target; 25] = [
     ("imap_client", imap_client),
     ("pop3_client", pop3_client),
     ("smtp_client", smtp_client),
@@ -53,6 +54,7 @@ pub const TARGETS: [Target; 24] = [
     ("id_token", id_token),
     ("mime_head", mime_head),
     ("mime_parts", mime_parts),
+    ("mime_recipients", mime_recipients),
     ("http_head", http_head),
     ("http_basic", http_basic),
     ("soap_head", soap_head),
@@ -153,6 +155,11 @@ pub fn mime_head(data: &[u8]) {
 /// A submitted message that is taken apart.
 pub fn mime_parts(data: &[u8]) {
     mime_parts::check(data);
+}
+
+/// The recipients in the header of a message.
+pub fn mime_recipients(data: &[u8]) {
+    mime_recipients::check(data);
 }
 
 /// An HTTP/1 client's octets towards the judge of heads.
