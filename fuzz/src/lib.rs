@@ -27,6 +27,7 @@ mod socks;
 mod submission;
 mod token_answer;
 mod upstream;
+mod yaml;
 
 use gatepost_core::protocol::MailProtocol;
 
@@ -34,7 +35,7 @@ use gatepost_core::protocol::MailProtocol;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All of them.
-pub const TARGETS: [Target; 25] = [
+pub const TARGETS: [Target; 26] = [
     ("imap_client", imap_client),
     ("pop3_client", pop3_client),
     ("smtp_client", smtp_client),
@@ -60,6 +61,7 @@ pub const TARGETS: [Target; 25] = [
     ("soap_head", soap_head),
     ("autodiscover", autodiscover),
     ("record", record),
+    ("yaml", yaml),
 ];
 
 /// A client's octets towards the IMAP machine.
@@ -185,4 +187,9 @@ pub fn autodiscover(data: &[u8]) {
 /// The records of a TLS peer, once a connection stands.
 pub fn record(data: &[u8]) {
     record::check(data);
+}
+
+/// A configuration file.
+pub fn yaml(data: &[u8]) {
+    yaml::check(data);
 }
