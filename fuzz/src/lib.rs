@@ -18,6 +18,7 @@ mod mime_parts;
 mod mime_recipients;
 mod ntlm_challenge;
 mod proxy_header;
+mod queue_index;
 pub mod recipe;
 mod record;
 mod sasl;
@@ -35,7 +36,7 @@ use gatepost_core::protocol::MailProtocol;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All of them.
-pub const TARGETS: [Target; 26] = [
+pub const TARGETS: [Target; 27] = [
     ("imap_client", imap_client),
     ("pop3_client", pop3_client),
     ("smtp_client", smtp_client),
@@ -62,6 +63,7 @@ pub const TARGETS: [Target; 26] = [
     ("autodiscover", autodiscover),
     ("record", record),
     ("yaml", yaml),
+    ("queue_index", queue_index),
 ];
 
 /// A client's octets towards the IMAP machine.
@@ -192,4 +194,9 @@ pub fn record(data: &[u8]) {
 /// A configuration file.
 pub fn yaml(data: &[u8]) {
     yaml::check(data);
+}
+
+/// A damaged message of the queue.
+pub fn queue_index(data: &[u8]) {
+    queue_index::check(data);
 }
