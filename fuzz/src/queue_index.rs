@@ -217,7 +217,7 @@ impl World {
         let (totals, all) =
             ("UPDATE totals SET messages = ?, bytes = ? WHERE state = ?", "unreported = 0 WHERE id = ?");
         let transaction = self.index.transaction().expect("an index");
-        let mut run = |sql: &str, values: &[Value]| {
+        let run = |sql: &str, values: &[Value]| {
             transaction.execute(sql, params_from_iter(values)).expect("an index");
         };
         // The state comes last, because a change of it counts the octets, which have to be right then.
