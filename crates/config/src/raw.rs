@@ -122,6 +122,10 @@ impl Layer {
 
     fn value(&mut self, raw: Spanned<Raw>, path: &str, key: &str, text: &str, spot: &mut Span) -> Value {
         let location = raw.referenced;
+        if matches!(raw.value, Raw::Map(_) | Raw::List(_)) {
+            let start = range(&location, text).start;
+            self.masked.extend(Some(with_tags(start..start, text)).filter(|tags| !tags.is_empty()));
+        }
         let kind = match raw.value {
             Raw::Null => {
                 let range = with_tags(range(&location, text), text);
@@ -460,9 +464,16 @@ mod tests {
             let range = &layer.masked[0];
             assert!(range.start <= text.find("!hunter").unwrap() && text[range.clone()].contains('2'), "{text}");
         }
-        for text in
-            ["token: !hunter2", "token: {x: !hunter2, env: X}", "token: !hunter2 # c\na: 1", "token: [!hunter2]"]
-        {
+        for text in [
+            "token: !hunter2",
+            "token: {x: !hunter2, env: X}",
+            "token: !hunter2 # c\na: 1",
+            "token: [!hunter2]",
+            "token: !hunter2 {x: 1}",
+            "token: !hunter2 [1]",
+            "token: !hunter2\n  x: 1",
+            "token: [!hunter2 {x: 1}]",
+        ] {
             let layer = Layer::from_yaml(text).unwrap();
             assert!(layer.masked.iter().any(|range| text[range.clone()].starts_with("!hunter2")), "{text}");
         }
