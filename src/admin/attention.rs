@@ -109,9 +109,10 @@ impl Facts<'_> {
     }
 
     fn queue(&self) -> impl Iterator<Item = Attention> {
+        let row = Cause::QueueUnavailable.row();
         let failure = self.queue_failure.map(|why| Attention {
             message: "messages of the queue wait, because it cannot be read or written".to_owned(),
-            details: why.to_owned(),
+            details: format!("{why}. {}: {}", row.actor.label(), row.remedy),
             section: "queue",
             urgent: true,
         });
@@ -342,6 +343,8 @@ mod tests {
         let full = Facts { queue_failure: Some("the disk is full"), ..NOTHING };
         let waits = "messages of the queue wait, because it cannot be read or written";
         assert_eq!(messages(&full), [(waits.to_owned(), true)]);
+        let what_to_do = "the disk is full. Gatepost admin: check the disk of the queue, and the log of the system";
+        assert_eq!(full.attention()[0].details, what_to_do);
         let facts = Facts { failures: &failures, ..NOTHING };
         assert_eq!(messages(&facts), [("something is wrong with a@x (a@x, c@x)".to_owned(), true)]);
         let groups = groups(&failures);
