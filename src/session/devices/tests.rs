@@ -1,5 +1,7 @@
 use std::sync::Arc;
 
+use tokio::time::sleep;
+
 use super::*;
 use gatepost_core::cause::Cause;
 use gatepost_store::faulty::FaultyStore;
@@ -182,11 +184,17 @@ async fn what_the_store_does_not_take_waits_within_the_bounds() {
 async fn an_end_amid_a_batch_loses_none_of_it() {
     let (log, store) = (log(), FaultyStore::default());
     store.set_slow(Duration::from_secs(2));
-    for moment in [0, 1, 2, 3, 4, 5] {
-        log.logged_in(Protocol::Smtp, &client([192, 168, 7, 21]), SCANNER, Clock::system().unix_time());
-        log.keep(&store, LIFE, tokio::time::sleep(Duration::from_secs(moment))).await;
+    let login = || log.logged_in(Protocol::Smtp, &client([192, 168, 7, 21]), SCANNER, Clock::system().unix_time());
+    for moment in 0..6 {
+        login();
+        // While the first one is added.
+        let second = async {
+            sleep(Duration::from_secs(1)).await;
+            login();
+        };
+        tokio::join!(log.keep(&store, LIFE, sleep(Duration::from_secs(moment))), second);
     }
-    assert_eq!(one(&store, [192, 168, 7, 21]).await.logins, 6);
+    assert_eq!(one(&store, [192, 168, 7, 21]).await.logins, 12);
 }
 
 #[tokio::test]
