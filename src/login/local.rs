@@ -1,5 +1,6 @@
 //! Verifies passwords that a person chose and that Entra never sees. It uses Argon2id, limited in
-//! number and on threads that yield to the sessions. For a password that was accepted once, a keyed hash suffices.
+//! number and on threads that yield to the sessions. For a password that was accepted once, a keyed
+//! hash suffices.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;

@@ -117,7 +117,6 @@ async fn enter(
     let (client, upstream) = (stream.into_side(), upstream.into_side());
     let lull = QuiescenceDetector::after_login(protocol);
     let relay = relay(client, upstream, leftovers, authenticated.into_leftovers(), limits).with_detector(lull);
-    drop(visit);
     Some(RelayedSession {
         relay,
         protocol,
