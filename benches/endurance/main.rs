@@ -17,6 +17,9 @@ mod backend;
 #[allow(dead_code, reason = "the other benchmark uses all of it")]
 mod client;
 #[cfg(target_os = "linux")]
+#[path = "../shared/directory.rs"]
+mod directory;
+#[cfg(target_os = "linux")]
 #[path = "../proxy/entra.rs"]
 mod entra;
 #[cfg(target_os = "linux")]
@@ -43,6 +46,9 @@ mod run;
 mod slow_clients;
 #[cfg(target_os = "linux")]
 mod stage;
+#[cfg(target_os = "linux")]
+#[path = "../shared/times.rs"]
+mod times;
 #[cfg(target_os = "linux")]
 #[path = "../proxy/wire.rs"]
 mod wire;

@@ -7,8 +7,9 @@ use tokio::task::JoinSet;
 use tokio::time::sleep;
 
 use crate::client::{Client, Session};
-use crate::row::{Row, percentile, report};
+use crate::row::{Row, report};
 use crate::stage::{Place, Stage};
+use crate::times::percentile;
 
 /// What mail programs wait for an answer.
 const PATIENCE: Duration = Duration::from_secs(60);

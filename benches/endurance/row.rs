@@ -46,14 +46,6 @@ pub(crate) fn report<'a>(kind: &str, failures: impl IntoIterator<Item = &'a Stri
     }
 }
 
-/// The time below which so many percent are.
-pub(crate) fn percentile(times: &[Duration], percent: usize) -> Duration {
-    let mut sorted = times.to_vec();
-    sorted.sort_unstable();
-    let rank = (sorted.len() * percent).div_ceil(100).max(1);
-    sorted.get(rank - 1).copied().unwrap_or_default()
-}
-
 /// With one decimal.
 pub(crate) fn millis(time: Duration) -> String {
     format!("{:.1} ms", time.as_secs_f64() * 1e3)

@@ -49,15 +49,7 @@ pub(crate) fn main() -> ExitCode {
         eprintln!("run it by `cargo bench --bench endurance`: figures of a debug build mean nothing");
         return ExitCode::SUCCESS;
     }
-    machine::enter_namespace();
-    match run(&arguments) {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(error) => {
-            eprintln!("{error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    machine::in_namespace(|| run(&arguments))
 }
 
 fn run(arguments: &Arguments) -> anyhow::Result<bool> {

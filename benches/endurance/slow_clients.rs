@@ -9,8 +9,9 @@ use tokio::task::JoinSet;
 use tokio::time::sleep;
 
 use crate::client::{Client, Session};
-use crate::row::{Row, millis, percentile, report};
+use crate::row::{Row, millis, report};
 use crate::stage::{Place, Service, Stage};
+use crate::times::percentile;
 
 const GOOD: usize = 50;
 /// Round trips of a good client between login and logout, and the pause after each.

@@ -2,26 +2,23 @@
 //! a network for the clients, and Gatepost itself.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, bail};
-use rustix::process::{Resource, Rlimit, setrlimit};
+use anyhow::bail;
 use tokio::net::TcpSocket;
 use tokio::task::JoinHandle;
 
 use crate::client::{Client, Dialogue};
+use crate::directory::Directory;
 use crate::entra::{Mood, Requests};
 use crate::machine::{self, Cpus};
 use crate::pki::Pki;
 use crate::process::Process;
 use crate::{backend, entra};
 
-/// Both ends of 10,000 sessions, and what else there is.
-const OPEN_FILES: u64 = 60_000;
 /// The network of clients that are not on this machine, as far as Gatepost can tell: what is on
 /// loopback is exempt from some limits.
 const NETWORK: &str = "10.77.0.0/16";
@@ -83,24 +80,12 @@ pub(crate) struct Service {
     pub(crate) place: Place,
 }
 
-/// A directory that goes away with us.
-struct Directory(PathBuf);
-
-impl Drop for Directory {
-    fn drop(&mut self) {
-        std::fs::remove_dir_all(&self.0).ok();
-    }
-}
-
 impl Stage {
     /// With mailbox and token endpoint.
     pub(crate) fn new(cpus: Cpus) -> anyhow::Result<Self> {
-        // As root, where it may. Gatepost inherits it.
-        setrlimit(Resource::Nofile, Rlimit { current: Some(OPEN_FILES), maximum: Some(OPEN_FILES) }).ok();
+        // Gatepost inherits it.
         let open_files = machine::raise_open_files();
-        let path = std::env::temp_dir().join(format!("gatepost-endurance-{}", std::process::id()));
-        std::fs::create_dir(&path).with_context(|| format!("make `{}`", path.display()))?;
-        let directory = Directory(path);
+        let directory = Directory::new(&std::env::temp_dir())?;
         let mut stage = Self {
             pki: Pki::new(&directory.0)?,
             cpus,

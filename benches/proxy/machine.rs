@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::os::unix::process::CommandExt;
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitCode, Stdio};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
@@ -11,11 +11,25 @@ use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 /// Set in the second life of the benchmark, inside the namespace.
 pub(crate) const INSIDE: &str = "GATEPOST_BENCH_INSIDE";
 
+/// Runs a benchmark in a network namespace, where that is permitted. Fails when it could not measure
+/// something or a rule of it is broken (false), or when it could not go on.
+pub(crate) fn in_namespace(run: impl FnOnce() -> anyhow::Result<bool>) -> ExitCode {
+    enter_namespace();
+    match run() {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
 /// Replaces this process by the same one in a network namespace, where that is permitted: its
 /// loopback is ours alone, and the system's congestion control (which may pace loopback traffic, as
 /// bbr does) can be set aside without touching the system. Returns where it is not permitted, and
 /// in the second life.
-pub(crate) fn enter_namespace() {
+fn enter_namespace() {
     if std::env::var_os(INSIDE).is_some() {
         let up = Command::new("ip").args(["link", "set", "lo", "up"]).status();
         if !up.is_ok_and(|status| status.success()) {

@@ -18,7 +18,12 @@ mod backend;
 #[cfg(target_os = "linux")]
 mod client;
 #[cfg(target_os = "linux")]
+#[path = "../shared/directory.rs"]
+mod directory;
+#[cfg(target_os = "linux")]
 mod entra;
+#[cfg(target_os = "linux")]
+mod load;
 #[cfg(target_os = "linux")]
 mod machine;
 #[cfg(target_os = "linux")]
@@ -33,6 +38,9 @@ mod report;
 mod run;
 #[cfg(target_os = "linux")]
 mod target;
+#[cfg(target_os = "linux")]
+#[path = "../shared/times.rs"]
+mod times;
 #[cfg(target_os = "linux")]
 mod wire;
 

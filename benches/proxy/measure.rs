@@ -2,20 +2,19 @@
 //! meanwhile.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
-use crate::client::{Client, Session};
+use crate::client::Client;
 use crate::entra::Requests;
+use crate::load::{Direction, Lane, USER, at_once, log_in_and_out, login_times, open, transfer, warm_up};
 use crate::process::Process;
-use crate::target::{DEVICES, Running, Setup, Target, USERS};
+use crate::target::{DEVICES, Running, Setup, Target};
+use crate::times::percentile;
 
-const USER: &str = USERS[0];
 const GIB: f64 = (1u64 << 30) as f64;
 const FETCH_BYTES: u64 = 256 * 1024;
 /// A measurement that takes longer has hung.
@@ -132,12 +131,6 @@ impl Measurement {
             Self::Standing => "standing",
         }
     }
-}
-
-#[derive(Clone, Copy)]
-enum Direction {
-    Down,
-    Up,
 }
 
 /// How much of everything.
@@ -418,8 +411,8 @@ impl Bench<'_> {
         };
         let beside = login_times(client, lanes, all_in).await?;
         refused.context("the login of a device")?;
-        self.note(Metric::QuietLoginP99, percentile(&quiet, 99.0));
-        self.note(Metric::HashingLoginP99, percentile(&beside, 99.0));
+        self.note(Metric::QuietLoginP99, millis(percentile(&quiet, 99)));
+        self.note(Metric::HashingLoginP99, millis(percentile(&beside, 99)));
         Ok(())
     }
 
@@ -466,63 +459,8 @@ pub(crate) fn median(values: &[f64]) -> f64 {
     }
 }
 
-/// The value that so many of a hundred are at most. Zero of nothing.
-fn percentile(values: &[f64], percent: f64) -> f64 {
-    let mut sorted = values.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    let place = (sorted.len() as f64 * percent / 100.0).ceil() as usize;
-    sorted.get(place.saturating_sub(1)).copied().unwrap_or(0.0)
-}
-
 fn millis(time: Duration) -> f64 {
     time.as_secs_f64() * 1e3
-}
-
-/// Sessions that take turns with one another; lanes run side by side.
-type Lane = Vec<Session>;
-
-/// Has the token fetched by one, and what is made at the first logins made.
-async fn warm_up(client: &Client, lanes: usize) -> anyhow::Result<()> {
-    client.log_in(USER).await?.log_out().await?;
-    log_in_and_out(client, lanes, lanes).await
-}
-
-/// So many logins and logouts, so many of them at any time.
-async fn log_in_and_out(client: &Client, count: usize, at_once: usize) -> anyhow::Result<()> {
-    let lanes = (0..at_once).map(|lane| {
-        let client = client.clone();
-        async move {
-            for _ in (lane..count).step_by(at_once) {
-                client.log_in(USER).await?.log_out().await?;
-            }
-            Ok(())
-        }
-    });
-    join_all(lanes).await.map(drop)
-}
-
-/// Logs in and out, so many at any time, until something has happened; the time of each login in ms.
-async fn login_times(client: &Client, at_once: usize, until: impl Future<Output = ()>) -> anyhow::Result<Vec<f64>> {
-    let over = Arc::new(AtomicBool::new(false));
-    let lanes = (0..at_once).map(|_| {
-        let (client, over) = (client.clone(), Arc::clone(&over));
-        async move {
-            let mut times = Vec::new();
-            while !over.load(Ordering::Relaxed) {
-                let start = Instant::now();
-                let session = client.log_in(USER).await?;
-                times.push(millis(start.elapsed()));
-                session.log_out().await?;
-            }
-            Ok(times)
-        }
-    });
-    let end = async {
-        until.await;
-        over.store(true, Ordering::Relaxed);
-    };
-    let (times, ()) = tokio::join!(join_all(lanes), end);
-    Ok(times?.concat())
 }
 
 /// CPU ms of each of so many logins, so many of them at any time.
@@ -536,67 +474,4 @@ async fn login_cpu(process: &Process, client: &Client, logins: usize, at_once: u
 async fn settled_cpu(process: &Process) -> Duration {
     sleep(Duration::from_millis(50)).await;
     process.cpu()
-}
-
-/// Opens so many sessions, so many of them at any time.
-async fn open(client: &Client, count: usize, at_once: usize) -> anyhow::Result<Vec<Lane>> {
-    let lanes = (0..at_once).map(|lane| {
-        let client = client.clone();
-        async move {
-            let mut sessions = Lane::new();
-            for _ in (lane..count).step_by(at_once) {
-                sessions.push(client.log_in(USER).await?);
-            }
-            Ok(sessions)
-        }
-    });
-    join_all(lanes).await
-}
-
-/// Moves so many bytes over every session, and gives the sessions back.
-async fn transfer(lanes: Vec<Lane>, direction: Direction, bytes: u64) -> anyhow::Result<Vec<Lane>> {
-    let lanes = lanes.into_iter().map(|mut lane| async move {
-        for session in &mut lane {
-            match direction {
-                Direction::Down => session.download(bytes).await?,
-                Direction::Up => session.upload(bytes).await?,
-            }
-        }
-        Ok(lane)
-    });
-    join_all(lanes).await
-}
-
-/// Every login in the same moment: the time until the last one is done, and how many failed.
-async fn at_once(client: &Client, user: &str, count: usize) -> anyhow::Result<(Duration, usize)> {
-    let mut logins = JoinSet::new();
-    let start = Instant::now();
-    for _ in 0..count {
-        let (client, user) = (client.clone(), user.to_owned());
-        logins.spawn(async move { client.log_in(&user).await });
-    }
-    let results = logins.join_all().await;
-    let time = start.elapsed();
-    let failures: Vec<_> = results.iter().filter_map(|result| result.as_ref().err()).collect();
-    if failures.len() == count {
-        bail!("every login of the burst failed: {:#}", failures[0]);
-    }
-    if let Some(first) = failures.first() {
-        eprintln!("{} of {count} logins of the burst failed: {first:#}", failures.len());
-    }
-    Ok((time, failures.len()))
-}
-
-/// Runs all side by side; the first error ends the others.
-async fn join_all<T, F>(work: impl Iterator<Item = F>) -> anyhow::Result<Vec<T>>
-where
-    T: Send + 'static,
-    F: Future<Output = anyhow::Result<T>> + Send + 'static,
-{
-    let mut tasks: JoinSet<_> = work.collect();
-    let mut results = Vec::with_capacity(tasks.len());
-    while let Some(result) = tasks.join_next().await {
-        results.push(result??);
-    }
-    Ok(results)
 }

@@ -129,7 +129,12 @@ impl Gate {
             Bound::AtMost(bound) => Some((value, format!("≤ {}", digits(bound)))),
             Bound::Times(factor, peer, metric) => {
                 let other = report.median(peer, metric).filter(|&other| other > 0.0)?;
-                let whose = if metric == self.metric { peer.name().to_owned() } else { format!("{metric:?}") };
+                let whose = match metric {
+                    Metric::BurstWarm => format!("{}, warm", peer.name()),
+                    Metric::FewLoginCpu | Metric::FewMemory => "few standing".to_owned(),
+                    Metric::QuietLoginP99 => "without hashes".to_owned(),
+                    _ => peer.name().to_owned(),
+                };
                 Some((value / other, format!("≤ {factor} x {} ({whose})", digits(other))))
             }
         }

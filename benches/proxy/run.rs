@@ -12,6 +12,7 @@ use rustls::ServerConfig;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::directory::Directory;
 use crate::entra::Requests;
 use crate::machine::{self, Cpus};
 use crate::measure::{Amounts, Bench, Measurement};
@@ -51,32 +52,7 @@ pub(crate) fn main() -> ExitCode {
         eprintln!("run it by `cargo bench --bench proxy`: figures of a debug build mean nothing");
         return ExitCode::SUCCESS;
     }
-    machine::enter_namespace();
-    match run(&arguments) {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(error) => {
-            eprintln!("{error:#}");
-            ExitCode::FAILURE
-        }
-    }
-}
-
-/// A directory that goes away with us.
-struct Directory(PathBuf);
-
-impl Directory {
-    fn new() -> anyhow::Result<Self> {
-        let path = std::env::temp_dir().join(format!("gatepost-bench-{}", std::process::id()));
-        std::fs::create_dir(&path).with_context(|| format!("make `{}`", path.display()))?;
-        Ok(Self(path))
-    }
-}
-
-impl Drop for Directory {
-    fn drop(&mut self) {
-        std::fs::remove_dir_all(&self.0).ok();
-    }
+    machine::in_namespace(|| run(&arguments))
 }
 
 fn run(arguments: &Arguments) -> anyhow::Result<bool> {
@@ -84,7 +60,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<bool> {
     let rounds = usize::from(arguments.rounds.unwrap_or(if arguments.quick { 1 } else { 3 }));
     let open_files = machine::raise_open_files();
     let cpus = Cpus::divide()?;
-    let directory = Directory::new()?;
+    let directory = Directory::new(&std::env::temp_dir())?;
     let mut report = Report { machine: machine::describe(&cpus), rounds, quick: arguments.quick, ..Report::default() };
     eprintln!("{}", report.machine);
 

@@ -11,6 +11,9 @@
 #[cfg(target_os = "linux")]
 mod device;
 #[cfg(target_os = "linux")]
+#[path = "../shared/directory.rs"]
+mod directory;
+#[cfg(target_os = "linux")]
 #[path = "../proxy/machine.rs"]
 mod machine;
 #[cfg(target_os = "linux")]

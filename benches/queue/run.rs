@@ -12,6 +12,7 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use crate::device::{Device, mailbox, source};
+use crate::directory::Directory;
 use crate::machine::{self, Cpus};
 use crate::process::Process;
 
@@ -29,41 +30,17 @@ pub(crate) fn main() -> ExitCode {
         eprintln!("run it by `cargo bench --bench queue`: figures of a debug build mean nothing");
         return ExitCode::SUCCESS;
     }
-    machine::enter_namespace();
-    match run(arguments.iter().any(|argument| argument == "--quick")) {
-        Ok(table) => {
-            println!("{table}");
-            ExitCode::SUCCESS
-        }
-        Err(error) => {
-            eprintln!("{error:#}");
-            ExitCode::FAILURE
-        }
-    }
-}
-
-/// A directory that goes away with us.
-struct Directory(PathBuf);
-
-impl Directory {
-    fn new() -> anyhow::Result<Self> {
-        let base = std::env::var_os("GATEPOST_BENCH_DIRECTORY").map_or_else(std::env::temp_dir, PathBuf::from);
-        let path = base.join(format!("gatepost-bench-{}", std::process::id()));
-        std::fs::create_dir(&path).with_context(|| format!("make `{}`", path.display()))?;
-        Ok(Self(path))
-    }
-}
-
-impl Drop for Directory {
-    fn drop(&mut self) {
-        std::fs::remove_dir_all(&self.0).ok();
-    }
+    machine::in_namespace(|| {
+        println!("{}", run(arguments.iter().any(|argument| argument == "--quick"))?);
+        Ok(true)
+    })
 }
 
 fn run(quick: bool) -> anyhow::Result<String> {
     machine::raise_open_files();
     let cpus = Cpus::divide()?;
-    let directory = Directory::new()?;
+    let base = std::env::var_os("GATEPOST_BENCH_DIRECTORY").map_or_else(std::env::temp_dir, PathBuf::from);
+    let directory = Directory::new(&base)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let rows = runtime.block_on(measure(&directory.0, &cpus, if quick { 300 } else { 3_000 }))?;
     let mut table = format!("{}\n\n| queue | figure |\n|---|---|\n", machine::describe(&cpus));
