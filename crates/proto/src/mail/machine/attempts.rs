@@ -3,9 +3,8 @@
 //! and CVE-2026-27651 came from state that a failed attempt left behind.)
 
 use std::collections::HashMap;
-use std::sync::Arc;
 
-use super::tests::describe;
+use super::tests::{describe, settings, wide};
 use super::*;
 use crate::mail::{imap, pop3, smtp};
 
@@ -111,20 +110,7 @@ impl Numbers {
 }
 
 fn machine<D: Dialect>(tls: bool, plaintext_login: bool) -> Machine<D> {
-    let limits = Limits { commands: u32::MAX, bad_commands: u32::MAX, attempts: u32::MAX, ..Limits::default() };
-    let mut machine = Machine::new(ClientSettings {
-        limits: Arc::new(limits),
-        announced: Arc::default(),
-        starttls: true,
-        implicit_tls: tls,
-        plaintext_login,
-        client_tokens: ClientTokens::Accept,
-        bare_lf: false,
-        legacy: false,
-        trusted: false,
-        server_name: "gatepost.example".into(),
-        session_id: "7F3K2A".into(),
-    });
+    let mut machine = Machine::new(ClientSettings { implicit_tls: tls, plaintext_login, ..settings(wide()) });
     machine.poll_output();
     machine
 }

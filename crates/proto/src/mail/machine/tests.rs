@@ -10,7 +10,8 @@ use crate::mail::pop3::client_side::Pop3;
 use crate::mail::smtp::client_side::Smtp;
 use crate::mail::{imap, pop3, smtp};
 
-fn settings(limits: Limits) -> ClientSettings {
+/// Settings with STARTTLS, before TLS.
+pub(super) fn settings(limits: Limits) -> ClientSettings {
     ClientSettings {
         limits: Arc::new(limits),
         announced: Arc::default(),
@@ -27,7 +28,7 @@ fn settings(limits: Limits) -> ClientSettings {
 }
 
 /// Limits that no test input reaches.
-fn wide() -> Limits {
+pub(super) fn wide() -> Limits {
     Limits { commands: u32::MAX, bad_commands: u32::MAX, attempts: u32::MAX, ..Limits::default() }
 }
 

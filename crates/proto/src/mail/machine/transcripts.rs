@@ -19,6 +19,8 @@ use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::Arc;
 
+use super::tests::settings;
+
 use crate::mail::{Capabilities, ClientEvent, ClientSettings, ClientSide, Limits, ShutdownReason, client_side};
 use crate::sasl::{ClientTokens, Credentials};
 use gatepost_core::failure::Refusal;
@@ -63,19 +65,7 @@ struct Replay<'a> {
 
 impl<'a> Replay<'a> {
     fn start(protocol: MailProtocol, script: &str, file: &'a Path, piece: usize) -> Self {
-        let mut settings = ClientSettings {
-            limits: Arc::new(Limits::default()),
-            announced: Arc::default(),
-            starttls: false,
-            implicit_tls: false,
-            plaintext_login: true,
-            client_tokens: ClientTokens::Accept,
-            bare_lf: false,
-            legacy: false,
-            trusted: false,
-            server_name: "gatepost.example".into(),
-            session_id: "7F3K2A".into(),
-        };
+        let mut settings = ClientSettings { starttls: false, ..settings(Limits::default()) };
         for setting in script.lines().filter_map(|line| line.strip_prefix("set ")) {
             match setting {
                 "starttls" => settings.starttls = true,
