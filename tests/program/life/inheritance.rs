@@ -3,6 +3,7 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Duration;
 
 use rustix::process::Signal;
 use tokio::net::TcpStream;
@@ -114,8 +115,16 @@ async fn is_served(address: SocketAddr) -> Result<bool, String> {
     Client::greeted(address).await.map(|_| true).map_err(|error| error.to_string())
 }
 
+/// Lets systemd hear all the time.
+async fn attend(managers: &mut [&mut Manager]) -> ! {
+    loop {
+        managers.iter_mut().for_each(|manager| manager.hear_all());
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+}
+
 /// Waits until exactly the addresses of these listeners are served. systemd closes its copies of
-/// other sockets a moment later than the process.
+/// other sockets a moment later than the process, and resets who connected in between.
 async fn expect_ports(world: &World, listeners: Listeners<'_>, managers: &mut [&mut Manager], told: &str) {
     let wanted = addresses(world, listeners);
     for ip in ["127.0.0.1", "127.0.0.2", "::1"].map(|ip| ip.parse::<IpAddr>().unwrap()) {
@@ -124,8 +133,10 @@ async fn expect_ports(world: &World, listeners: Listeners<'_>, managers: &mut [&
             let is_wide = ip.is_ipv4() && wanted.contains(&(Ipv4Addr::UNSPECIFIED, port).into());
             let expected = is_wide || wanted.contains(&probed);
             until(&format!("{told}: {probed} is served: {expected}"), async || {
-                managers.iter_mut().for_each(|manager| manager.hear_all());
-                is_served(probed).await == Ok(expected)
+                tokio::select! {
+                    served = is_served(probed) => served == Ok(expected),
+                    never = attend(managers) => never,
+                }
             })
             .await;
         }
