@@ -505,10 +505,7 @@ impl Acceptor {
         let Handler { shared, service } = self.handler.borrow().clone();
         if let Some(place) = service.admit(&shared, peer) {
             let counted = self.sessions.enter(service.listener.protocol);
-            running.spawn(async move {
-                accept::serve(shared, service, connection, peer, place).await;
-                drop(counted);
-            });
+            running.spawn(accept::serve(shared, service, connection, peer, place, counted));
         }
     }
 }

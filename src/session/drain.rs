@@ -1,10 +1,12 @@
 //! Ends waiting sessions when the service stops: each at its own moment, spread over the available
 //! time.
 
+use std::pin::pin;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use tokio::sync::SetOnce;
+use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
@@ -27,7 +29,8 @@ const LAST_WORD: Duration = Duration::from_secs(1);
 /// reconnect elsewhere, and should not do so at once.
 #[derive(Debug, Default)]
 pub struct DrainSchedule {
-    plan: SetOnce<Plan>,
+    plan: OnceLock<Plan>,
+    begun: Notify,
     turns: AtomicU64,
 }
 
@@ -43,6 +46,7 @@ impl DrainSchedule {
         let plan = Plan { end: Instant::now() + drain.mul_f64(SPREAD), quiet: QUIET.min(drain / QUIET_PART) };
         // The first drain counts.
         let _ = self.plan.set(plan);
+        self.begun.notify_waiters();
     }
 
     /// Waits until the service drains, and then for the turn of one session. Returns how long the
@@ -50,7 +54,13 @@ impl DrainSchedule {
     /// another turn in the remaining time. Otherwise all sessions that a message to their mailbox
     /// wakes would end at once.
     pub(super) async fn next_slot(&self) -> Duration {
-        let Plan { end, quiet } = *self.plan.wait().await;
+        let Plan { end, quiet } = loop {
+            let begun = pin!(self.begun.notified());
+            if let Some(plan) = self.plan.get() {
+                break *plan;
+            }
+            begun.await;
+        };
         let number = self.turns.fetch_add(1, Ordering::Relaxed);
         let first = Instant::now() + quiet.max(SHORTEST);
         let spread = end.saturating_duration_since(first).mul_f64(place(number));

@@ -546,9 +546,9 @@ impl Journal {
 
 /// Kept while a connection is served. A fault of Gatepost that ends the connection is counted, and
 /// logged once.
-pub(super) struct Watch<'a>(pub(super) &'a Journal);
+pub(super) struct Watch(pub(super) Arc<Journal>);
 
-impl Drop for Watch<'_> {
+impl Drop for Watch {
     fn drop(&mut self) {
         if std::thread::panicking() {
             self.0.metrics.panicked();

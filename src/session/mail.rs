@@ -50,26 +50,8 @@ const YIELDS_UNUSED_AFTER: Duration = Duration::from_secs(10);
 /// wrong recipients repeats itself, and all of them are counted.
 const REFUSALS_TOLD: u32 = 20;
 
-/// Serves one connection from accept to end. The memory of the login is freed when the relay begins,
-/// because most sessions are idle.
-pub(super) fn serve(
-    shared: Arc<SessionContext>,
-    service: Arc<ListenerState>,
-    servers: Arc<MailServers>,
-    socket: TcpStream,
-    peer: SocketAddr,
-    place: ConnectionPermit,
-) -> impl Future<Output = ()> + Send {
-    let entering = Box::pin(enter(shared, service, servers, socket, peer, place));
-    async move {
-        let Some(mut session) = entering.await else { return };
-        let end = session.until_its_end().await;
-        session.note(end);
-    }
-}
-
 /// A session whose client has logged in. Its idle kind is most of what the service holds in memory.
-struct RelayedSession {
+pub(super) struct RelayedSession {
     relay: Relay,
     protocol: MailProtocol,
     started: Instant,
@@ -85,8 +67,8 @@ struct RelayedSession {
     memory: Arc<MailboxMemory>,
 }
 
-/// Serves the connection until the login. `None`: it is over, and the log says why.
-async fn enter(
+/// Serves a connection until its client has logged in. `None`: it is over, and the log says why.
+pub(super) async fn enter(
     shared: Arc<SessionContext>,
     service: Arc<ListenerState>,
     servers: Arc<MailServers>,
@@ -135,7 +117,7 @@ async fn enter(
 
 impl RelayedSession {
     /// Relays until one side ends or the session is told to.
-    async fn until_its_end(&mut self) -> Report {
+    pub(super) async fn until_its_end(&mut self) -> Report {
         let Self { relay, protocol, subject, whose, live, of_mailbox, journal, drain, .. } = self;
         // Boxed, because few sessions have a device password.
         let mut ended = whose.device.as_ref().map(|device| Box::pin(device.ended()));
@@ -178,7 +160,7 @@ impl RelayedSession {
     }
 
     /// Notes its end.
-    fn note(self, report: Report) {
+    pub(super) fn note(self, report: Report) {
         let Self { relay, protocol, started, subject, whose, live, of_mailbox, service, journal, memory, .. } = self;
         if let (End::Upstream | End::UpstreamBroke(_), Some(pause)) = (&report.end, relay.pause()) {
             memory.pause(protocol, of_mailbox.mailbox(), pause);

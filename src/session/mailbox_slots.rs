@@ -10,6 +10,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::hash::Hash;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use parking_lot::{Mutex, MutexGuard};
@@ -70,13 +71,22 @@ impl PerMailbox {
 /// Each protocol is counted separately, as Microsoft does.
 type Key<K> = (Protocol, K);
 
-/// The permits of one mailbox and protocol. Each holder or waiter is known by its own [`Notify`].
+/// Who has a permit or waits for one.
+#[derive(Default)]
+struct Holder {
+    /// Wakes it: it has its permit, is to look whom to ask, or is asked to yield.
+    woken: Notify,
+    /// Whether it is asked to yield. Written while the mailboxes are locked.
+    asked: AtomicBool,
+}
+
+/// The permits of one mailbox and protocol.
 #[derive(Default)]
 struct Mailbox {
     /// How many permits are in use.
     held: usize,
     /// Who waits for a permit, in order.
-    waiting: VecDeque<Arc<Notify>>,
+    waiting: VecDeque<Arc<Holder>>,
     /// The sessions at rest, the longest first.
     resting: Vec<Resting>,
     /// How many sessions the server bore when it refused one more, and until when that counts.
@@ -85,10 +95,9 @@ struct Mailbox {
 
 /// A session that may yield.
 struct Resting {
-    session: Arc<Notify>,
+    session: Arc<Holder>,
     /// When it may be asked.
     from: Instant,
-    asked: bool,
 }
 
 impl Mailbox {
@@ -107,7 +116,7 @@ impl Mailbox {
             && let Some(next) = self.waiting.pop_front()
         {
             self.held += 1;
-            next.notify_one();
+            next.woken.notify_one();
         }
         self.look_again();
     }
@@ -115,7 +124,7 @@ impl Mailbox {
     /// Lets the first who waits look whom to ask. It asks for all.
     fn look_again(&self) {
         if let Some(first) = self.waiting.front() {
-            first.notify_one();
+            first.woken.notify_one();
         }
     }
 
@@ -123,32 +132,29 @@ impl Mailbox {
     /// be asked.
     fn ask(&mut self) -> Option<Instant> {
         let now = Instant::now();
-        let asked = self.resting.iter().filter(|resting| resting.asked).count();
-        let more = self.waiting.len().saturating_sub(asked);
-        for next in self.resting.iter_mut().filter(|resting| !resting.asked).take(more) {
+        let asked = |resting: &&Resting| resting.session.asked.load(Ordering::Relaxed);
+        let more = self.waiting.len().saturating_sub(self.resting.iter().filter(asked).count());
+        for next in self.resting.iter().filter(|resting| !asked(resting)).take(more) {
             if next.from > now {
                 return Some(next.from);
             }
-            next.asked = true;
-            next.session.notify_one();
+            next.session.asked.store(true, Ordering::Relaxed);
+            next.session.woken.notify_one();
         }
         None
     }
 
-    fn waits(&self, session: &Arc<Notify>) -> bool {
+    fn waits(&self, session: &Arc<Holder>) -> bool {
         self.waiting.iter().any(|waiting| Arc::ptr_eq(waiting, session))
     }
 
-    fn is_asked(&self, session: &Arc<Notify>) -> bool {
-        self.resting.iter().any(|resting| resting.asked && Arc::ptr_eq(&resting.session, session))
-    }
-
     /// Replaces what is known of the rest of `session`. If it had been asked, that is void.
-    fn rests(&mut self, session: &Arc<Notify>, from: Option<Instant>) {
+    fn rests(&mut self, session: &Arc<Holder>, from: Option<Instant>) {
+        session.asked.store(false, Ordering::Relaxed);
         self.resting.retain(|resting| !Arc::ptr_eq(&resting.session, session));
         if let Some(from) = from {
             let at = self.resting.partition_point(|resting| resting.from <= from);
-            self.resting.insert(at, Resting { session: Arc::clone(session), from, asked: false });
+            self.resting.insert(at, Resting { session: Arc::clone(session), from });
         }
         self.look_again();
     }
@@ -158,7 +164,7 @@ impl Mailbox {
 pub struct MailboxPermit<K: Clone + Eq + Hash = MailAddress> {
     limiter: Arc<MailboxLimiter<K>>,
     key: Key<K>,
-    itself: Arc<Notify>,
+    itself: Arc<Holder>,
     /// What it last said about its rest.
     rests: Option<Instant>,
 }
@@ -244,7 +250,7 @@ impl<K: Clone + Eq + Hash> MailboxLimiter<K> {
             }
             let again = permit.with(|mailbox| mailbox.ask()).flatten();
             tokio::select! {
-                () = permit.itself.notified() => {}
+                () = permit.itself.woken.notified() => {}
                 () = sleep_until(again.map_or(deadline, |again| again.min(deadline))) => {}
             }
         }
@@ -290,15 +296,12 @@ impl<K: Clone + Eq + Hash> MailboxPermit<K> {
     ///
     /// # Cancel safety
     /// May be dropped and called again.
-    pub(super) fn asked_to_yield(&self) -> impl Future<Output = ()> + Send + use<K>
-    where
-        K: Send,
-    {
-        let (limiter, key, itself) = (Arc::clone(&self.limiter), self.key.clone(), Arc::clone(&self.itself));
+    pub(super) fn asked_to_yield(&self) -> impl Future<Output = ()> + Send + use<K> {
+        let itself = Arc::clone(&self.itself);
         async move {
             // A notification may be one from before.
-            while !limiter.mailboxes().get(&key).is_some_and(|mailbox| mailbox.is_asked(&itself)) {
-                itself.notified().await;
+            while !itself.asked.load(Ordering::Relaxed) {
+                itself.woken.notified().await;
             }
         }
     }
