@@ -62,7 +62,7 @@ pub(super) async fn serve_tcp(listener: Arc<TcpListener>, tls: Option<Arc<Server
         let place = connections.place(Some(Source::of(peer.ip())));
         let (acceptor, router, asking) = (acceptor.clone(), router.clone(), Arc::clone(&place));
         connections.serve(place, CONNECTION, async move {
-            if listen::tune(&stream).is_err() {
+            if listen::tune(&stream, ANSWER).is_err() {
                 return;
             }
             match acceptor {

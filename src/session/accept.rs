@@ -106,7 +106,7 @@ async fn arrive(
     mut peer: SocketAddr,
     mut place: ConnectionPermit,
 ) -> Option<RelayedSession> {
-    if let Err(error) = listen::tune(&socket) {
+    if let Err(error) = listen::tune(&socket, shared.limits.write_stall) {
         tracing::debug!(%peer, "the connection was gone before it began: {error}");
         return None;
     }

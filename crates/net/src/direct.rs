@@ -31,6 +31,8 @@ pub(super) struct DirectDialer {
     lookup: Duration,
     /// The longest time for connecting to one address.
     attempt: Duration,
+    /// The longest time that the server may leave data untaken.
+    stall: Duration,
     resolver: Resolver,
     dead: UnhealthyAddresses,
 }
@@ -40,7 +42,8 @@ impl DirectDialer {
     pub(super) fn new(limits: &Limits) -> Self {
         let clock = Clock::system();
         let (resolver, dead) = (Resolver::system(clock.clone()), UnhealthyAddresses::new(clock));
-        Self { lookup: limits.resolve, attempt: limits.connect_attempt, resolver, dead }
+        let (lookup, attempt, stall) = (limits.resolve, limits.connect_attempt, limits.write_stall);
+        Self { lookup, attempt, stall, resolver, dead }
     }
 
     /// Notes that the network may have changed, as after a suspend: names are looked up again, and
@@ -63,7 +66,7 @@ impl DirectDialer {
             self.resolver.invalidate(host);
             fail(error)
         })?;
-        listen::tune(&socket).map_err(fail)?;
+        listen::tune(&socket, self.stall).map_err(fail)?;
         Ok(socket)
     }
 

@@ -183,12 +183,15 @@ fn is_missing(error: &io::Error) -> bool {
 }
 
 /// Sets the options of a connection: small writes are sent at once, and a dead peer is found within
-/// two minutes. Probes begin after a minute, which is below the timers of NAT devices and of
-/// Azure's load balancer (4 minutes).
+/// two minutes, or within `stall` if that is longer. Probes begin after a minute, which is below the
+/// timers of NAT devices and of Azure's load balancer (4 minutes).
+///
+/// A peer that lives may leave data untaken for `stall`. Linux ends connections to the living as well
+/// at the time by which it finds the dead (tcp(7), `TCP_USER_TIMEOUT`), so that is not less.
 ///
 /// # Errors
 /// The socket is closed.
-pub fn tune(socket: &TcpStream) -> io::Result<()> {
+pub fn tune(socket: &TcpStream, stall: Duration) -> io::Result<()> {
     socket.set_nodelay(true)?;
     let socket = SockRef::from(socket);
     let keepalive = TcpKeepalive::new().with_time(Duration::from_secs(60)).with_interval(Duration::from_secs(15));
@@ -196,7 +199,7 @@ pub fn tune(socket: &TcpStream) -> io::Result<()> {
     let keepalive = keepalive.with_retries(4);
     socket.set_tcp_keepalive(&keepalive)?;
     #[cfg(target_os = "linux")]
-    socket.set_tcp_user_timeout(Some(Duration::from_secs(60)))?;
+    socket.set_tcp_user_timeout(Some(stall.max(Duration::from_secs(60))))?;
     Ok(())
 }
 
@@ -206,6 +209,18 @@ mod tests {
 
     fn error(kind: io::ErrorKind) -> io::Error {
         kind.into()
+    }
+
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn a_peer_may_leave_data_untaken_for_as_long_as_it_is_allowed() {
+        for (stall, ended) in [(1, 60), (120, 120), (3_600, 3_600)] {
+            let listener = bind("127.0.0.1:0".parse().unwrap()).unwrap();
+            let socket = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+            tune(&socket, Duration::from_secs(stall)).unwrap();
+            let timeout = SockRef::from(&socket).tcp_user_timeout().unwrap();
+            assert_eq!(timeout, Some(Duration::from_secs(ended)));
+        }
     }
 
     #[cfg(target_os = "linux")]
