@@ -18,7 +18,6 @@ const READ_OCTETS: usize = 8 * 1024;
 
 /// What a client still sends after the last answer is read and discarded for this long, up to
 /// [`LINGER_OCTETS`]. Otherwise closing the socket would make the system discard the answer.
-/// it would make the system throw the answer away.
 const LINGER: Duration = Duration::from_secs(1);
 const LINGER_OCTETS: usize = 1024 * 1024;
 
