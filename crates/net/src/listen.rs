@@ -182,24 +182,30 @@ fn is_missing(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::AddrNotAvailable || error.raw_os_error() == Some(no_family)
 }
 
+/// When a silent peer is asked whether it is there: below the timers of NAT devices and of Azure's
+/// load balancer (4 minutes).
+const PROBE_AFTER: Duration = Duration::from_secs(60);
+const PROBE_EVERY: Duration = Duration::from_secs(15);
+const PROBES: u32 = 4;
+
 /// Sets the options of a connection: small writes are sent at once, and a dead peer is found within
-/// two minutes, or within `stall` if that is longer. Probes begin after a minute, which is below the
-/// timers of NAT devices and of Azure's load balancer (4 minutes).
+/// two minutes, or within `stall` if that is longer.
 ///
-/// A peer that lives may leave data untaken for `stall`. Linux ends connections to the living as well
-/// at the time by which it finds the dead (tcp(7), `TCP_USER_TIMEOUT`), so that is not less.
+/// A peer that lives may leave data untaken for `stall`, because Linux ends connections to the living
+/// as well at the time by which it finds the dead (tcp(7), `TCP_USER_TIMEOUT`). That time has room for
+/// all probes too, or else a single one that gets lost ends a session.
 ///
 /// # Errors
 /// The socket is closed.
 pub fn tune(socket: &TcpStream, stall: Duration) -> io::Result<()> {
     socket.set_nodelay(true)?;
     let socket = SockRef::from(socket);
-    let keepalive = TcpKeepalive::new().with_time(Duration::from_secs(60)).with_interval(Duration::from_secs(15));
+    let keepalive = TcpKeepalive::new().with_time(PROBE_AFTER).with_interval(PROBE_EVERY);
     #[cfg(any(target_os = "linux", target_os = "macos", target_os = "windows"))]
-    let keepalive = keepalive.with_retries(4);
+    let keepalive = keepalive.with_retries(PROBES);
     socket.set_tcp_keepalive(&keepalive)?;
     #[cfg(target_os = "linux")]
-    socket.set_tcp_user_timeout(Some(stall.max(Duration::from_secs(60))))?;
+    socket.set_tcp_user_timeout(Some(stall.max(PROBE_AFTER + PROBES * PROBE_EVERY)))?;
     Ok(())
 }
 
@@ -213,13 +219,15 @@ mod tests {
 
     #[cfg(target_os = "linux")]
     #[tokio::test]
-    async fn a_peer_may_leave_data_untaken_for_as_long_as_it_is_allowed() {
-        for (stall, ended) in [(1, 60), (120, 120), (3_600, 3_600)] {
+    async fn the_kernel_gives_a_peer_the_time_of_all_probes_and_of_a_stall() {
+        for (stall, ended) in [(1, 120), (120, 120), (3_600, 3_600)] {
             let listener = bind("127.0.0.1:0".parse().unwrap()).unwrap();
             let socket = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
             tune(&socket, Duration::from_secs(stall)).unwrap();
-            let timeout = SockRef::from(&socket).tcp_user_timeout().unwrap();
-            assert_eq!(timeout, Some(Duration::from_secs(ended)));
+            let socket = SockRef::from(&socket);
+            let probed = socket.tcp_keepalive_retries().unwrap() * socket.tcp_keepalive_interval().unwrap();
+            assert_eq!(socket.tcp_keepalive_time().unwrap() + probed, Duration::from_secs(120));
+            assert_eq!(socket.tcp_user_timeout().unwrap(), Some(Duration::from_secs(ended)));
         }
     }
 
