@@ -25,6 +25,8 @@ mod entra;
 #[cfg(target_os = "linux")]
 mod entra_away;
 #[cfg(target_os = "linux")]
+mod gap;
+#[cfg(target_os = "linux")]
 mod idle;
 #[cfg(target_os = "linux")]
 #[path = "../proxy/machine.rs"]

@@ -9,7 +9,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::machine::{self, Cpus};
 use crate::row::Row;
 use crate::stage::Stage;
-use crate::{entra_away, idle, return_after_outage, slow_clients};
+use crate::{entra_away, gap, idle, return_after_outage, slow_clients};
 
 /// What hours and crowds do to Gatepost.
 #[derive(Parser)]
@@ -34,6 +34,8 @@ struct Arguments {
 enum Scenario {
     /// Thousands of sessions in IDLE keep to their memory.
     Idle,
+    /// The network is away for a moment.
+    Gap,
     /// All clients come back within seconds after the upstream was away.
     Return,
     /// Entra is away while tokens live.
@@ -78,6 +80,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<bool> {
 async fn play(scenario: Scenario, stage: &mut Stage, quick: bool) -> anyhow::Result<Row> {
     match scenario {
         Scenario::Idle => idle::play(stage, quick).await,
+        Scenario::Gap => gap::play(stage, quick).await,
         Scenario::Return => return_after_outage::play(stage, quick).await,
         Scenario::EntraAway => entra_away::play(stage, quick).await,
         Scenario::SlowClients => slow_clients::play(stage, quick).await,
