@@ -113,7 +113,8 @@ async fn arrive(
     if service.is_balancer(peer.ip()) {
         (peer, place) = Box::pin(service.conveyed(&shared, &mut socket, peer, place)).await?;
     }
-    // Each kind has a box of its own. It would otherwise need the memory of the largest one.
+    // Each kind has a box of its own, because a connection would otherwise need the memory of the
+    // largest one.
     match &service.serving {
         Backend::Relay(target) => {
             let target = Arc::clone(target);
