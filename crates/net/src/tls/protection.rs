@@ -214,6 +214,10 @@ mod tests {
         ConnectionTrafficSecrets::Aes256Gcm { key: AeadKey::from([7; 32]), iv: Iv::new([9; 12]) }
     }
 
+    fn chacha() -> ConnectionTrafficSecrets {
+        ConnectionTrafficSecrets::Chacha20Poly1305 { key: AeadKey::from([7; 32]), iv: Iv::new([9; 12]) }
+    }
+
     /// Decrypts a record of TLS 1.3 whose inner content is exactly this.
     fn open(inner: &[u8]) -> Result<(ContentType, Vec<u8>), Error> {
         let (sealer, mut opener) = (Sealer::new(secrets(), 0, true)?, Opener::new(secrets(), 0, true)?);
@@ -247,6 +251,58 @@ mod tests {
         let padded = |zeros: usize| [&b"x NOOP\r\n"[..], &[23], &vec![0; zeros]].concat();
         assert_eq!(open(&padded(MOST_PLAIN - 8)).unwrap().1, b"x NOOP\r\n");
         assert_eq!(open(&padded(MOST_PLAIN - 7)), Err(Error::PeerSentOversizedRecord));
+    }
+
+    /// RFC 8446 §5.3. Two ends that both leave the number out understand each other all the same.
+    #[test]
+    fn each_record_has_its_own_nonce() {
+        let keys = Keys::new(secrets(), 0, true).unwrap();
+        assert_eq!(keys.nonce(0), [9; 12]);
+        assert_eq!(keys.nonce(0x0102_0304_0506_0908), [9, 9, 9, 9, 8, 11, 10, 13, 12, 15, 0, 1]);
+    }
+
+    #[test]
+    fn tls12_authenticates_number_type_and_length_of_a_record() {
+        assert_eq!(tls12_aad(1, 23, 0x1234), [0, 0, 0, 0, 0, 0, 0, 1, 23, 3, 3, 0x12, 0x34]);
+        let swapped = |first: &[u8], second: &[u8]| {
+            let mut sealer = Sealer::new(chacha(), 0, false).unwrap();
+            let mut wires = [[0; 64]; 2];
+            for (wire, text) in wires.iter_mut().zip([first, second]) {
+                sealer.seal(ContentType::ApplicationData, text, wire).unwrap();
+            }
+            let mut opener = Opener::new(chacha(), 0, false).unwrap();
+            opener.open(&wires[1][..second.len() + sealer.overhead()], &mut [0; 64])
+        };
+        assert_eq!(swapped(b"one", b"two"), Err(Error::DecryptError));
+    }
+
+    /// Whoever gives the buffer for a record relies on it (RFC 8446 §5.2, RFC 5288 §3, RFC 7905 §2).
+    #[test]
+    fn a_record_is_as_much_longer_as_its_layout_says() {
+        for (name, secrets, tls13, overhead) in [
+            ("TLS 1.3", secrets as fn() -> _, true, 5 + 1 + 16),
+            ("TLS 1.2, AES-GCM", secrets, false, 5 + 8 + 16),
+            ("TLS 1.2, ChaCha20", chacha, false, 5 + 16),
+        ] {
+            let (mut sealer, mut opener) =
+                (Sealer::new(secrets(), 3, tls13).unwrap(), Opener::new(secrets(), 3, tls13).unwrap());
+            assert_eq!(sealer.overhead(), overhead, "{name}");
+            let (mut wire, mut plain) = ([0; 64], [0; 64]);
+            let length = sealer.seal(ContentType::ApplicationData, b"x NOOP\r\n", &mut wire).unwrap();
+            assert_eq!(length, 8 + overhead, "{name}");
+            assert_eq!(opener.open(&wire[..length], &mut plain), Ok((ContentType::ApplicationData, 8)), "{name}");
+            assert_eq!(&plain[..8], b"x NOOP\r\n", "{name}");
+        }
+    }
+
+    #[test]
+    fn in_tls13_only_application_data_is_encrypted() {
+        let (mut sealer, mut opener) =
+            (Sealer::new(secrets(), 0, true).unwrap(), Opener::new(secrets(), 0, true).unwrap());
+        let mut wire = [0; 64];
+        let length = sealer.seal(ContentType::Alert, &[1, 0], &mut wire).unwrap();
+        wire[0] = ContentType::Alert as u8;
+        assert_eq!(opener.open(&wire[..length], &mut [0; 64]), Err(unexpected(21)));
     }
 
     #[test]

@@ -106,3 +106,93 @@ fn name(alert: AlertDescription) -> String {
     // `UnknownCA` is the one with two capitals in a row.
     name.replace("_c_a", "_ca")
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use rustls::pki_types::{ServerName, UnixTime as Time};
+    use rustls::{InvalidMessage, OtherError, PeerIncompatible};
+
+    use super::*;
+
+    /// 15 November 2026, noon.
+    fn time() -> Time {
+        Time::since_unix_epoch(Duration::from_secs(1_794_744_000))
+    }
+
+    #[test]
+    fn each_kind_of_failure_has_its_own_words() {
+        for (error, words) in [
+            (Error::InvalidCertificate(CertificateError::Revoked), "its certificate was revoked"),
+            (Error::AlertReceived(AlertDescription::HandshakeFailure), "it sent the alert `handshake_failure`"),
+            (
+                Error::PeerIncompatible(PeerIncompatible::NoCipherSuitesInCommon),
+                "it has no TLS version or cipher in common with Gatepost",
+            ),
+            (Error::InvalidMessage(InvalidMessage::InvalidContentType), "it does not speak TLS on this port"),
+            (Error::NoCertificatesPresented, "it presented no certificate"),
+            (Error::NoApplicationProtocol, "it speaks none of the wanted protocols"),
+            (Error::FailedToGetCurrentTime, "this machine's clock is set before 1970"),
+            (Error::DecryptError, "it broke the rules of TLS"),
+        ] {
+            assert_eq!(of_tls(&error), words);
+            assert_eq!(of_handshake(&io::Error::other(error)), words);
+        }
+        assert_eq!(of_handshake(&io::ErrorKind::UnexpectedEof.into()), "it ended the connection");
+        assert_eq!(of_handshake(&io::ErrorKind::TimedOut.into()), "it did not answer in time");
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_certificate_is_said_with_its_dates_and_names() {
+        let for_names = |names: &[&str]| CertificateError::NotValidForNameContext {
+            expected: ServerName::try_from("outlook.office365.com").unwrap(),
+            presented: names.iter().map(|name| format!("DnsName(\"{name}\")")).collect(),
+        };
+        let now = time();
+        for (problem, words) in [
+            (CertificateError::ExpiredContext { time: now, not_after: now }, "expired on 2026-11-15T12:00:00Z"),
+            (CertificateError::Expired, "has expired"),
+            (
+                CertificateError::NotValidYetContext { time: now, not_before: now },
+                "is not valid before 2026-11-15T12:00:00Z",
+            ),
+            (CertificateError::NotValidYet, "is not valid yet"),
+            (for_names(&[]), "is for no name, and `outlook.office365.com` is wanted"),
+            (
+                for_names(&["a.example", "b.example", "c.example", "d.example", "e.example"]),
+                "is for `a.example`, `b.example`, `c.example`, `d.example`, `e.example`, and not for \
+                 `outlook.office365.com`",
+            ),
+            (
+                for_names(&["a.example", "b.example", "c.example", "d.example", "e.example", "f.example", "g.example"]),
+                "is for `a.example`, `b.example`, `c.example`, `d.example`, `e.example`, 2 more, and not for \
+                 `outlook.office365.com`",
+            ),
+            (CertificateError::NotValidForName, "is for another name"),
+            (CertificateError::UnknownIssuer, "was issued by an authority that is not trusted"),
+            (CertificateError::Revoked, "was revoked"),
+            (CertificateError::InvalidPurpose, "is not for servers"),
+            (CertificateError::BadSignature, "has a wrong signature"),
+            (CertificateError::BadEncoding, "is damaged"),
+            (CertificateError::UnknownRevocationStatus, "cannot be checked for revocation"),
+            (CertificateError::UnhandledCriticalExtension, "is not acceptable"),
+        ] {
+            assert_eq!(of_certificate(&problem), words);
+        }
+        let of_the_system = CertificateError::Other(OtherError(std::sync::Arc::new(io::Error::other("too short"))));
+        assert_eq!(of_certificate(&of_the_system), "is not accepted by this system: too short");
+    }
+
+    #[test]
+    fn alerts_have_the_names_of_the_standard() {
+        for (alert, name_of_it) in [
+            (AlertDescription::CloseNotify, "close_notify"),
+            (AlertDescription::UnknownCA, "unknown_ca"),
+            (AlertDescription::BadRecordMac, "bad_record_mac"),
+            (AlertDescription::Unknown(200), "unknown"),
+        ] {
+            assert_eq!(name(alert), name_of_it);
+        }
+    }
+}
