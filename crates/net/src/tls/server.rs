@@ -61,7 +61,7 @@ pub fn presenting(certified: CertifiedKey) -> Result<Arc<ServerConfig>, rustls::
 }
 
 /// Waits for the first octets of a connection, and leaves them in the socket: up to 1 KiB, which
-/// holds the hello of any old client. None if the connection ended.
+/// holds the hello of any old client. Empty if the connection ended.
 ///
 /// # Errors
 /// The connection broke.
