@@ -1,3 +1,5 @@
+mod record;
+
 use proptest::prelude::*;
 
 use super::*;

@@ -107,4 +107,12 @@ mod tests {
         assert_eq!(first_record(&too_long, MOST_CONTENT_TLS12), Some(too_long.len()));
         assert_eq!(first_record(&record(MOST_CONTENT_TLS12)[..5], MOST_CONTENT_TLS12), None);
     }
+
+    #[test]
+    fn the_types_of_records_have_their_numbers() {
+        let known =
+            [ContentType::ChangeCipherSpec, ContentType::Alert, ContentType::Handshake, ContentType::ApplicationData];
+        assert_eq!((20..=23).map(ContentType::of).collect::<Vec<_>>(), known.map(Some));
+        assert_eq!((ContentType::of(19), ContentType::of(24)), (None, None));
+    }
 }

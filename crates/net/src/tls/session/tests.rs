@@ -129,6 +129,14 @@ fn sends(from: &mut Session, text: &[u8]) -> Vec<u8> {
 }
 
 #[test]
+fn a_session_names_its_version() {
+    for (version, name) in [(&TLS12, "TLS 1.2"), (&TLS13, "TLS 1.3")] {
+        let (client, server) = pair(version);
+        assert_eq!((client.version(), server.version()), (name, name));
+    }
+}
+
+#[test]
 fn a_key_is_replaced_before_it_is_worn_out() {
     let (mut client, mut server) = pair(&TLS13);
     client.key_life = 3;
