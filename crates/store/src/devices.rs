@@ -117,3 +117,88 @@ pub(super) fn write(devices: &[Device]) -> Result<Zeroizing<Vec<u8>>, NotARecord
 pub(super) fn read(plain: &[u8]) -> Result<Vec<Device>, NotARecord> {
     serde_json::from_slice(plain).map_err(|_| NotARecord)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sample::device;
+
+    fn failure(at: u64, cause: &str) -> Option<DeviceFailure> {
+        Some(DeviceFailure { at: UnixTime(at), cause: cause.into(), text: "refused".into() })
+    }
+
+    #[test]
+    fn a_client_is_known_by_its_address_listener_and_account() {
+        let one = device();
+        let later = Device { tls: String::new(), logins: 9, first_seen: UnixTime(8), ..device() };
+        assert!(one.is_same(&later));
+        for other in [
+            Device { source: [192, 0, 2, 8].into(), ..device() },
+            Device { listener: "office".into(), ..device() },
+            Device { login: String::new(), ..device() },
+        ] {
+            assert!(!one.is_same(&other), "{other:?}");
+        }
+    }
+
+    #[test]
+    fn how_a_client_connects_is_taken_from_the_later_login() {
+        let failed = || Device { last_success: None, last_failure: failure(9, "bad_password"), ..device() };
+        let plain = |device| Device { tls: String::new(), method: "LOGIN".into(), ..device };
+        // What is known, what is newer, and whether the newer one counts.
+        for (mut known, newer, counts) in [
+            (device(), plain(device()), true),
+            (device(), plain(failed()), false),
+            (failed(), plain(failed()), true),
+            (failed(), plain(device()), true),
+        ] {
+            known.add(&newer);
+            let expected = if counts { ("", "LOGIN") } else { ("TLS 1.3", "PLAIN") };
+            assert_eq!((known.tls.as_str(), known.method.as_str()), expected, "{newer:?}");
+        }
+    }
+
+    #[test]
+    fn what_was_counted_since_is_added() {
+        let mut known = Device { failures: 2, messages: 3, last_failure: failure(7, "new"), ..device() };
+        let newer = Device {
+            first_seen: UnixTime(4),
+            last_success: Some(UnixTime(6)),
+            last_failure: failure(6, "old"),
+            logins: u64::MAX,
+            failures: 10,
+            messages: 20,
+            ..device()
+        };
+        known.add(&newer);
+        assert_eq!((known.logins, known.failures, known.messages), (u64::MAX, 12, 23));
+        assert_eq!((known.first_seen, known.last_success), (UnixTime(4), Some(UnixTime(6))));
+        assert_eq!((known.last_failure.clone(), known.last_seen()), (failure(7, "new"), UnixTime(7)));
+        known.add(&Device { last_failure: failure(8, "newest"), ..device() });
+        assert_eq!((known.last_failure.clone(), known.last_seen()), (failure(8, "newest"), UnixTime(8)));
+        // Nothing failed since.
+        known.add(&device());
+        assert_eq!(known.last_failure, failure(8, "newest"));
+    }
+
+    #[test]
+    fn the_latest_senders_of_a_client_are_kept_once_each() {
+        let mut known = device();
+        for sender in ["a", "b", "c", "d", "e", "a"] {
+            known.sends_as(sender);
+        }
+        assert_eq!(known.senders, ["a", "e", "d", "c", "b"]);
+        known.add(&Device { senders: vec!["f".into(), "c".into()], ..device() });
+        assert_eq!(known.senders, ["f", "c", "a", "e", "d"]);
+    }
+
+    #[test]
+    fn every_process_finds_a_client_in_the_same_record() {
+        // At another place than now, what is in the store would not be found any more.
+        let buckets = |listener| [7, 8, 9, 10].map(|host| device_bucket(listener, [192, 0, 2, host].into()));
+        assert_eq!((buckets("scanners"), buckets("office")), ([42, 26, 59, 20], [31, 60, 60, 2]));
+        let all = (0..=255).map(|host| device_bucket("scanners", [192, 0, 2, host].into()));
+        let all: std::collections::BTreeSet<_> = all.collect();
+        assert!(all.len() > 50 && all.iter().all(|bucket| *bucket < STRANGERS), "{all:?}");
+    }
+}

@@ -101,3 +101,152 @@ pub trait Store: Send + Sync {
         None
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::sample::{device_password, key, sign_in};
+    use crate::{Guess, MemoryStore, StoreError, open};
+    use gatepost_config::{State, StateKey};
+    use gatepost_core::clock::UnixTime;
+
+    /// The store in memory and one on a disk, which promise the same.
+    struct Stores {
+        directory: PathBuf,
+        all: [(&'static str, Arc<dyn Store>); 2],
+    }
+
+    impl Stores {
+        async fn new(name: &str) -> Self {
+            let directory = std::env::temp_dir().join(format!("gatepost-interface-{name}-{}", std::process::id()));
+            let _ = std::fs::remove_dir_all(&directory);
+            let key = StateKey::File(directory.join("state.key"));
+            let on_disk = open(&State::Sqlite { directory: directory.clone(), key }).await.unwrap();
+            Self { directory, all: [("memory", Arc::new(MemoryStore::default())), ("disk", on_disk)] }
+        }
+    }
+
+    impl Drop for Stores {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_dir_all(&self.directory);
+        }
+    }
+
+    #[tokio::test]
+    async fn each_change_of_the_sign_ins_gives_another_revision() {
+        let stores = Stores::new("sign-ins").await;
+        for (name, store) in &stores.all {
+            let mut revision = store.revision().await.unwrap();
+            for login in ["a@b", "c@d"] {
+                store.put_sign_in(&key(login), &sign_in(login), None).await.unwrap();
+                let next = store.revision().await.unwrap();
+                assert_ne!(next, revision, "{name}");
+                revision = next;
+            }
+            assert!(store.remove_sign_in(&key("a@b")).await.unwrap(), "{name}");
+            let next = store.revision().await.unwrap();
+            assert_ne!(next, revision, "{name}");
+            assert!(!store.remove_sign_in(&key("a@b")).await.unwrap(), "{name}: there is none any more");
+            assert_eq!(store.revision().await.unwrap(), next, "{name}");
+            let left = store.sign_ins().await.unwrap();
+            assert_eq!(left.into_iter().map(|(key, _)| key).collect::<Vec<_>>(), [key("c@d")], "{name}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_device_password_counts_until_it_is_revoked() {
+        let stores = Stores::new("passwords").await;
+        for (name, store) in &stores.all {
+            let [one, mut two] = ["aaaaaaaa", "bbbbbbbb"].map(device_password);
+            let mut revision = store.revision().await.unwrap();
+            for password in [&one, &two] {
+                store.add_device_password(password).await.unwrap();
+                let next = store.revision().await.unwrap();
+                assert_ne!(next, revision, "{name}");
+                revision = next;
+            }
+            let last_use = LastUse { at: UnixTime(2), from: "192.0.2.7".parse().unwrap() };
+            store.note_use(&two.id, last_use).await.unwrap();
+            two.last_use = Some(last_use);
+            assert_eq!(store.device_passwords().await.unwrap(), [one.clone(), two.clone()], "{name}");
+            assert!(!store.revoke_device_password(&DevicePasswordId("cccccccc".into())).await.unwrap(), "{name}");
+            assert_eq!(store.revision().await.unwrap(), revision, "{name}: a use or nothing at all was noted");
+            assert!(store.revoke_device_password(&one.id).await.unwrap(), "{name}");
+            assert_ne!(store.revision().await.unwrap(), revision, "{name}");
+            assert_eq!(store.device_passwords().await.unwrap(), [two], "{name}");
+            // The use of a revoked password does not bring it back.
+            store.note_use(&one.id, last_use).await.unwrap();
+            assert_eq!(store.device_passwords().await.unwrap().len(), 1, "{name}");
+        }
+    }
+
+    #[tokio::test]
+    async fn counts_are_replaced_only_by_whoever_read_the_latest() {
+        let stores = Stores::new("counts").await;
+        let counts = |id| Counts {
+            guesses: vec![Guess { user: [3; 16], id, at: UnixTime(1), familiar: true }],
+            key: [4; 16],
+            ..Counts::default()
+        };
+        for (name, store) in &stores.all {
+            let revision = store.revision().await.unwrap();
+            assert_eq!(store.counts(7).await.unwrap(), (Counts::default(), None), "{name}");
+            let first = store.put_counts(7, &counts(1), None).await.unwrap();
+            assert_eq!(store.put_counts(7, &counts(9), None).await, Err(StoreError::Changed), "{name}");
+            let second = store.put_counts(7, &counts(2), Some(first)).await.unwrap();
+            assert_eq!(store.put_counts(7, &counts(9), Some(first)).await, Err(StoreError::Changed), "{name}");
+            assert_eq!(store.counts(7).await.unwrap(), (counts(2), Some(second)), "{name}");
+            assert_eq!(store.counts(8).await.unwrap(), (Counts::default(), None), "{name}");
+            assert_eq!(store.revision().await.unwrap(), revision, "{name}");
+        }
+    }
+
+    #[tokio::test]
+    async fn devices_are_replaced_only_by_whoever_read_the_latest() {
+        let stores = Stores::new("devices").await;
+        let devices = |logins| {
+            let mut device = crate::sample::device();
+            device.logins = logins;
+            vec![device]
+        };
+        for (name, store) in &stores.all {
+            assert_eq!(store.devices(7).await.unwrap(), (Vec::new(), None), "{name}");
+            let first = store.put_devices(7, &devices(1), None).await.unwrap();
+            assert_eq!(store.put_devices(7, &devices(9), None).await, Err(StoreError::Changed), "{name}");
+            let second = store.put_devices(7, &devices(2), Some(first)).await.unwrap();
+            assert_eq!(store.put_devices(7, &devices(9), Some(first)).await, Err(StoreError::Changed), "{name}");
+            assert_eq!(store.devices(7).await.unwrap(), (devices(2), Some(second)), "{name}");
+            assert_eq!(store.devices(8).await.unwrap(), (Vec::new(), None), "{name}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_lease_has_one_holder_at_a_time() {
+        let stores = Stores::new("leases").await;
+        let (minute, ended) = (Duration::from_secs(60), Duration::ZERO);
+        for (name, store) in &stores.all {
+            let late = store.lease_sign_in(&key("a@b"), ended).await.unwrap().unwrap();
+            let held = store.lease_sign_in(&key("a@b"), minute).await.unwrap().unwrap();
+            let other = store.lease_sign_in(&key("c@d"), minute).await.unwrap().unwrap();
+            // Whoever comes too late takes nothing from the present holder.
+            store.release(&late).await.unwrap();
+            assert_eq!(store.lease_sign_in(&key("a@b"), minute).await, Ok(None), "{name}");
+            store.release(&held).await.unwrap();
+            assert!(store.lease_sign_in(&key("a@b"), minute).await.unwrap().is_some(), "{name}");
+            assert_eq!(store.lease_sign_in(&key("c@d"), minute).await, Ok(None), "{name}");
+            store.release(&other).await.unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn a_store_of_one_process_shares_nothing() {
+        let stores = Stores::new("alone").await;
+        for (name, store) in &stores.all {
+            assert!(!store.is_shared() && store.shared_tokens().is_none(), "{name}");
+            assert_eq!(store.emptied(), 0, "{name}: nobody has emptied it");
+        }
+    }
+}

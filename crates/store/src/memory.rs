@@ -171,4 +171,15 @@ mod tests {
         assert!(store.remove_sign_in(&key).await.unwrap());
         assert_eq!(store.put_sign_in(&key, &sign_in("lost"), Some(second)).await, Err(StoreError::Changed));
     }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_lease_that_is_not_released_ends_by_itself() {
+        let store = MemoryStore::default();
+        let (key, life) = (key("a@b"), Duration::from_secs(10));
+        store.lease_sign_in(&key, life).await.unwrap().unwrap();
+        tokio::time::advance(life - Duration::from_secs(1)).await;
+        assert_eq!(store.lease_sign_in(&key, life).await, Ok(None));
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert!(store.lease_sign_in(&key, life).await.unwrap().is_some());
+    }
 }

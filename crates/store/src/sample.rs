@@ -1,6 +1,6 @@
 //! Sample data for tests.
 
-use super::{DevicePassword, DevicePasswordId, SignIn, SignInKey, Verifier};
+use super::{Device, DevicePassword, DevicePasswordId, SignIn, SignInKey, Verifier};
 use gatepost_core::account::MailAddress;
 use gatepost_core::clock::UnixTime;
 use gatepost_core::secret::RefreshToken;
@@ -38,5 +38,23 @@ pub(crate) fn device_password(id: &str) -> DevicePassword {
         expires_at: None,
         verifier: Verifier::Generated([7; 32]),
         last_use: None,
+    }
+}
+
+pub(crate) fn device() -> Device {
+    Device {
+        listener: "scanners".into(),
+        protocol: "smtp".into(),
+        source: [192, 0, 2, 7].into(),
+        login: "scanner@contoso.example".into(),
+        tls: "TLS 1.3".into(),
+        method: "PLAIN".into(),
+        first_seen: UnixTime(5),
+        last_success: Some(UnixTime(5)),
+        last_failure: None,
+        logins: 1,
+        failures: 0,
+        messages: 0,
+        senders: Vec::new(),
     }
 }
