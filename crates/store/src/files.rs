@@ -474,3 +474,6 @@ fn check_private(path: &Path, found: &fs::Metadata, wanted: u32) -> Result<(), F
 fn check_private(_path: &Path, _found: &fs::Metadata, _wanted: u32) -> Result<(), FileProblem> {
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;
