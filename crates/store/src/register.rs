@@ -198,32 +198,122 @@ impl Sealed {
 
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
+
     use super::*;
     use crate::Store as _;
     use crate::open::unproved;
     use crate::sample::device_password;
     use gatepost_config::{State, StateKey};
 
+    /// A store with its directory, which is removed in the end.
+    struct World {
+        directory: PathBuf,
+        store: Sealed,
+    }
+
+    impl World {
+        async fn new(name: &str) -> Self {
+            let directory = std::env::temp_dir().join(format!("gatepost-register-{name}-{}", std::process::id()));
+            let _ = std::fs::remove_dir_all(&directory);
+            let key = StateKey::File(directory.join("state.key"));
+            let state = State::Sqlite { directory: directory.clone(), key };
+            let store = unproved(&state).await.unwrap().unwrap();
+            store.start().await.unwrap();
+            Self { directory, store }
+        }
+
+        /// Writes the record of a password as earlier versions did.
+        async fn write_unregistered(&self, password: &DevicePassword) {
+            let plain = || plain::of_device_password(password, false);
+            self.store.write(Kind::DevicePassword, &password.id.tuple(), None, true, plain).await.unwrap();
+        }
+
+        async fn ids(&self) -> Vec<String> {
+            self.store.device_passwords().await.unwrap().into_iter().map(|password| password.id.0).collect()
+        }
+
+        /// What somebody does who can write to the database, and does not have the key.
+        fn sql(&self, statements: &str) {
+            let connection = rusqlite::Connection::open(self.directory.join("gatepost.sqlite")).unwrap();
+            connection.execute_batch(statements).unwrap();
+        }
+    }
+
+    impl Drop for World {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_dir_all(&self.directory);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_revoked_password_does_not_come_back_with_the_old_list() {
+        let world = World::new("old").await;
+        for id in ["aaaaaaaa", "bbbbbbbb"] {
+            world.store.add_device_password(&device_password(id)).await.unwrap();
+        }
+        world.sql("CREATE TABLE before AS SELECT * FROM records");
+        assert!(world.store.revoke_device_password(&DevicePasswordId("bbbbbbbb".into())).await.unwrap());
+        world.sql("DELETE FROM records; INSERT INTO records SELECT * FROM before");
+        assert_eq!(world.ids().await, ["aaaaaaaa"]);
+        // What is added then is listed over the newest list, and not over the old one.
+        world.store.add_device_password(&device_password("cccccccc")).await.unwrap();
+        assert_eq!(world.ids().await, ["aaaaaaaa", "cccccccc"]);
+    }
+
+    #[tokio::test]
+    async fn a_revoked_password_does_not_come_back_without_the_list() {
+        let world = World::new("none").await;
+        for id in ["aaaaaaaa", "bbbbbbbb"] {
+            world.write_unregistered(&device_password(id)).await;
+        }
+        assert_eq!(world.ids().await, ["aaaaaaaa", "bbbbbbbb"]);
+        let register = Kind::Register as u8;
+        world.sql(&format!("CREATE TABLE before AS SELECT * FROM records WHERE kind <> {register}"));
+        assert!(world.store.revoke_device_password(&DevicePasswordId("bbbbbbbb".into())).await.unwrap());
+        world.sql("DELETE FROM records; INSERT INTO records SELECT * FROM before");
+        assert_eq!(world.ids().await, ["aaaaaaaa"]);
+    }
+
+    #[tokio::test]
+    async fn a_list_that_was_altered_makes_no_password_valid() {
+        let world = World::new("altered").await;
+        world.write_unregistered(&device_password("aaaaaaaa")).await;
+        let register = Kind::Register as u8;
+        assert_eq!(world.ids().await, ["aaaaaaaa"]);
+        world.sql(&format!("UPDATE records SET sealed = zeroblob(length(sealed)) WHERE kind = {register}"));
+        // Only the process that has seen the list knows it.
+        assert_eq!(world.ids().await, ["aaaaaaaa"]);
+        let key = StateKey::File(world.directory.join("state.key"));
+        let state = State::Sqlite { directory: world.directory.clone(), key };
+        let next = unproved(&state).await.unwrap().unwrap();
+        next.start().await.unwrap();
+        assert!(next.device_passwords().await.unwrap().is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_list_that_was_not_written_does_not_count() {
+        let world = World::new("unwritten").await;
+        world.store.add_device_password(&device_password("aaaaaaaa")).await.unwrap();
+        let ring = world.store.ring().await.unwrap();
+        let overtaken = Register { version: Some(1), list: DevicePasswordList::default() };
+        assert_eq!(world.store.change_register(&ring, overtaken, Vec::new()).await, Ok(false));
+        assert_eq!(world.ids().await, ["aaaaaaaa"]);
+    }
+
     #[tokio::test]
     async fn passwords_of_an_earlier_version_are_listed_at_the_first_look() {
-        let directory = std::env::temp_dir().join(format!("gatepost-register-{}", std::process::id()));
-        let key = StateKey::File(directory.join("state.key"));
-        let state = State::Sqlite { directory: directory.clone(), key };
-        let store = unproved(&state).await.unwrap().unwrap();
-        store.start().await.unwrap();
+        let world = World::new("earlier").await;
         let (one, two) = (device_password("aaaaaaaa"), device_password("bbbbbbbb"));
         for password in [&one, &two] {
-            let plain = || plain::of_device_password(password, false);
-            store.write(Kind::DevicePassword, &password.id.tuple(), None, true, plain).await.unwrap();
+            world.write_unregistered(password).await;
         }
+        let store = &world.store;
         assert_eq!(store.device_passwords().await.unwrap(), [one.clone(), two.clone()]);
         // What is made in that way now is no longer one of them.
-        let late = device_password("cccccccc");
-        let plain = || plain::of_device_password(&late, false);
-        store.write(Kind::DevicePassword, &late.id.tuple(), None, true, plain).await.unwrap();
+        world.write_unregistered(&device_password("cccccccc")).await;
         assert_eq!(store.device_passwords().await.unwrap(), [one.clone(), two.clone()]);
         assert!(store.revoke_device_password(&two.id).await.unwrap());
         assert_eq!(store.device_passwords().await.unwrap(), [one]);
-        std::fs::remove_dir_all(directory).unwrap();
     }
 }

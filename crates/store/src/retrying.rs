@@ -464,4 +464,49 @@ mod tests {
         inner.set_away(true);
         assert!(durable.device_passwords().await.is_err());
     }
+
+    #[tokio::test(start_paused = true)]
+    async fn each_sign_in_that_was_not_kept_has_a_version_of_its_own() {
+        let (database, store, key) = world();
+        let mut read_before = vec![store.put_sign_in(&key, &sign_in("one"), None).await.unwrap()];
+        database.set_away(true);
+        for token in ["two", "three", "four", "five"] {
+            assert!(store.put_sign_in(&key, &sign_in(token), read_before.last().copied()).await.is_err());
+            let (kept, version) = read(&store, &key).await;
+            assert_eq!(kept, token);
+            assert!(!read_before.contains(&version));
+            // No database gives such a version.
+            assert!(version.0 > i64::MAX.unsigned_abs(), "{version:?}");
+            for stale in &read_before {
+                assert_eq!(store.put_sign_in(&key, &sign_in("lost"), Some(*stale)).await, Err(StoreError::Changed));
+                assert_eq!(read(&store, &key).await, (token.into(), version));
+            }
+            read_before.push(version);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_removal_says_whether_there_was_a_sign_in() {
+        let (database, store, key) = world();
+        assert_eq!(store.remove_sign_in(&key).await, Ok(false));
+        store.put_sign_in(&key, &sign_in("one"), None).await.unwrap();
+        assert_eq!(store.remove_sign_in(&key).await, Ok(true));
+        // Known here, and removed by another process.
+        store.put_sign_in(&key, &sign_in("one"), None).await.unwrap();
+        database.remove_sign_in(&key).await.unwrap();
+        assert_eq!(store.remove_sign_in(&key).await, Ok(false));
+        // Known only here.
+        database.set_away(true);
+        store.put_sign_in(&key, &sign_in("one"), None).await.unwrap_err();
+        database.set_away(false);
+        assert_eq!(store.remove_sign_in(&key).await, Ok(true));
+    }
+
+    #[tokio::test]
+    async fn a_store_is_shared_when_its_database_is() {
+        let (database, store, _) = world();
+        assert!(!store.is_shared());
+        database.share();
+        assert!(store.is_shared());
+    }
 }

@@ -3,14 +3,15 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Instant;
 
 use super::*;
 use crate::database::DEADLINE;
 use crate::sealed::Sealed;
-use crate::{SignInKey, Store, StoreError, Version, open, sample};
-use gatepost_config::StateKey;
+use crate::{RetryingStore, Rotation, SignInKey, Store, StoreError, Version, open, rotate_key, sample};
+use gatepost_config::{State, StateKey};
 
 struct World {
     directory: PathBuf,
@@ -40,6 +41,15 @@ impl World {
     async fn token(&self) -> Result<String, StoreError> {
         let kept = self.store.sign_in(&alice()).await?;
         Ok(kept.map_or_else(String::new, |(kept, _)| kept.refresh_token.expose().to_owned()))
+    }
+
+    fn key(&self) -> StateKey {
+        StateKey::File(self.directory.join("state.key"))
+    }
+
+    /// Removes all that the database has, as a Redis without persistence does in a restart.
+    fn empty(&self) {
+        self.pragma("DELETE FROM records; DELETE FROM keys; UPDATE store SET current_key = NULL");
     }
 
     fn pragma(&self, statement: &str) {
@@ -137,4 +147,86 @@ async fn a_lease_of_a_clock_that_was_set_back_does_not_last_for_ever() {
     assert!(world.store.lease_sign_in(&alice(), minute).await.unwrap().is_none());
     world.pragma("UPDATE leases SET ends_at = ends_at + 3600000");
     assert!(world.store.lease_sign_in(&alice(), minute).await.unwrap().is_some());
+}
+
+#[tokio::test]
+async fn what_was_known_is_put_back_when_somebody_empties_the_store() {
+    let (world, _) = World::new().await;
+    let inner = Arc::new(Sealed::new(Box::new(world.database.clone()), world.key()));
+    inner.start().await.unwrap();
+    let store = RetryingStore::new(Arc::clone(&inner) as Arc<dyn Store>);
+    let [one, two, revoked] = ["aaaaaaaa", "bbbbbbbb", "cccccccc"].map(sample::device_password);
+    for password in [&one, &two, &revoked] {
+        store.add_device_password(password).await.unwrap();
+    }
+    assert_eq!(store.device_passwords().await.unwrap().len(), 3);
+    assert!(store.revoke_device_password(&revoked.id).await.unwrap());
+    let (_, read) = store.sign_in(&alice()).await.unwrap().unwrap();
+    assert_eq!(store.emptied(), 0);
+    for times in [1, 2] {
+        world.empty();
+        // One of them is made again before anything is put back.
+        inner.add_device_password(&two).await.unwrap();
+        assert_eq!((inner.emptied(), store.emptied()), (times, times));
+        assert_eq!(store.device_passwords().await.unwrap(), [one.clone(), two.clone()]);
+        assert_eq!(world.token().await.as_deref(), Ok("one"));
+    }
+    // Whoever read the sign-in before may still replace it.
+    store.put_sign_in(&alice(), &sample::sign_in("two"), Some(read)).await.unwrap();
+    assert_eq!(world.token().await.as_deref(), Ok("two"));
+}
+
+#[tokio::test]
+async fn a_sign_in_that_is_there_again_is_not_overwritten_by_what_was_known() {
+    let (world, _) = World::new().await;
+    let inner = Arc::new(Sealed::new(Box::new(world.database.clone()), world.key()));
+    inner.start().await.unwrap();
+    let store = RetryingStore::new(Arc::clone(&inner) as Arc<dyn Store>);
+    let (_, read) = store.sign_in(&alice()).await.unwrap().unwrap();
+    world.empty();
+    inner.put_sign_in(&alice(), &sample::sign_in("signed in again"), None).await.unwrap();
+    assert_eq!(store.sign_in(&alice()).await.unwrap().unwrap().0.refresh_token.expose(), "signed in again");
+    let stale = store.put_sign_in(&alice(), &sample::sign_in("lost"), Some(read)).await;
+    assert_eq!(stale, Err(StoreError::Changed));
+}
+
+#[tokio::test]
+async fn a_rotation_seals_everything_again_and_retires_the_old_key() {
+    let (world, version) = World::new().await;
+    let password = sample::device_password("aaaaaaaa");
+    world.store.add_device_password(&password).await.unwrap();
+    let (directory, key) = (world.directory.clone(), world.key());
+    let (state, old) = (State::Sqlite { directory, key }, fs::read(world.directory.join("state.key")).unwrap());
+    // The list of device passwords is no record that somebody has made.
+    assert_eq!(rotate_key(&state, None).await.unwrap(), Rotation::Done { records: 2, old_is_left: false });
+    let count = |what: &str| {
+        let held = world.database.0.connection();
+        held.as_ref().unwrap().query_row(what, [], |row| row.get::<_, u32>(0)).unwrap()
+    };
+    assert_eq!(count("SELECT count(*) FROM keys"), 1);
+    assert_eq!(count("SELECT count(*) FROM records, store WHERE key = current_key"), 3);
+    assert_eq!(count("SELECT count(*) FROM records"), 3);
+    // The running process follows, and what it read is still the latest.
+    assert_eq!(world.token().await.as_deref(), Ok("one"));
+    world.put("two", Some(version)).await.unwrap();
+    assert_eq!(world.store.device_passwords().await.unwrap(), [password]);
+    fs::write(world.directory.join("state.key"), old).unwrap();
+    let next = Sealed::new(Box::new(world.database.clone()), world.key());
+    assert!(next.start().await.is_err());
+}
+
+#[tokio::test]
+async fn a_rotation_keeps_the_old_key_while_a_record_does_not_open() {
+    let (world, _) = World::new().await;
+    let state = State::Sqlite { directory: world.directory.clone(), key: world.key() };
+    world.store.put_sign_in(&sample::key("bob@contoso.example"), &sample::sign_in("bobs"), None).await.unwrap();
+    world.pragma("UPDATE records SET sealed = zeroblob(length(sealed)) WHERE name = (SELECT max(name) FROM records)");
+    for _ in 0..2 {
+        let error = rotate_key(&state, None).await.unwrap_err();
+        assert!(matches!(error, crate::RotateError::Unreadable { records: 1 }), "{error}");
+        let keys = fs::read_to_string(world.directory.join("state.key")).unwrap();
+        assert_eq!(keys.lines().count(), 2, "the old key is needed to restore it");
+    }
+    world.pragma("DELETE FROM records WHERE key <> (SELECT current_key FROM store)");
+    assert_eq!(rotate_key(&state, None).await.unwrap(), Rotation::Done { records: 0, old_is_left: false });
 }
