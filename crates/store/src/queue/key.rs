@@ -136,3 +136,37 @@ impl fmt::Debug for QueueKey {
         f.write_str("QueueKey(…)")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_a_queue_names_is_taken_for_a_message() {
+        let name = FileName([0xAB; 16]);
+        assert_eq!(FileName::parse(&name.to_string()), Some(name));
+        assert_eq!(FileName::parse(&FileName([0; 16]).to_string()), Some(FileName([0; 16])));
+        let digits = "ab".repeat(16);
+        let plus = format!("+{}", &digits[1..]);
+        for other in ["", &digits[1..], &format!("{digits}a"), &digits.to_uppercase(), &plus, &"g".repeat(32)] {
+            assert_eq!(FileName::parse(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn a_copy_that_cannot_be_searched_for_is_like_no_other() {
+        let key = QueueKey::generate().unwrap();
+        let (one, two) = (QueueKey::no_copy().unwrap(), QueueKey::no_copy().unwrap());
+        assert!(one != two && one != [0; 32]);
+        let copy = key.copy("Scanner@contoso.example", "<1@scanner.example>").unwrap();
+        assert_eq!(key.copy("scanner@contoso.example", "<1@scanner.example>").unwrap(), copy);
+        for (mailbox, message_id) in
+            [("scanner@contoso.example", "<2@scanner.example>"), ("alice@contoso.example", "<1@scanner.example>")]
+        {
+            assert_ne!(key.copy(mailbox, message_id).unwrap(), copy, "{mailbox} {message_id}");
+        }
+        let sealed = key.seal_mailbox(copy, "scanner@contoso.example").unwrap();
+        assert_eq!(key.open_mailbox(copy, &sealed).as_deref(), Some("scanner@contoso.example"));
+        assert_eq!(key.open_mailbox(one, &sealed), None, "it belongs to another copy");
+    }
+}

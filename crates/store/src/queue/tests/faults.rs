@@ -55,6 +55,78 @@ async fn a_row_that_cannot_be_taken_back_is_listed_as_failed_and_never_sent() {
 }
 
 #[tokio::test]
+async fn a_message_that_is_longer_than_the_disk_is_refused_before_it_comes() {
+    let world = World::new().await;
+    assert_eq!(world.queue.size(), super::world::SIZE);
+    let refused = world.queue.reserve(Some(u64::MAX / 2)).await.map(drop).unwrap_err();
+    assert!(matches!(&refused, QueueError::Full(why) if !why.contains("disk")), "{refused}");
+    world.queue.set_size(u64::MAX);
+    assert_eq!(world.queue.size(), u64::MAX);
+    let refused = world.queue.reserve(Some(u64::MAX / 2)).await.map(drop).unwrap_err();
+    assert!(
+        matches!(&refused, QueueError::Full(why) if why.contains("the disk is full. Make room on it")),
+        "{refused}"
+    );
+    // A refused one holds no room.
+    world.queue.set_size(super::world::SIZE);
+    assert!(world.queue.reserve(Some(super::world::SIZE)).await.is_ok());
+}
+
+/// The free space of a directory that is gone cannot be read, so each look fails.
+#[cfg(unix)]
+#[tokio::test]
+async fn a_message_of_unknown_length_looks_at_the_free_space_once_in_a_mebibyte() {
+    const MEBIBYTE: usize = 1_024 * 1_024;
+    // Parts of a message, of which only the last one looks.
+    for parts in [&[MEBIBYTE][..], &[1_000, MEBIBYTE - 1_000], &[MEBIBYTE - 1, 1], &[1_000, 3 * MEBIBYTE]] {
+        let world = World::new().await;
+        world.queue.set_size(10_000_000);
+        let reservation = world.queue.reserve(None).await.unwrap();
+        let mut writer = world.queue.writer(reservation).await.unwrap();
+        let messages = world.queue_directory().join("messages");
+        std::fs::rename(&messages, world.queue_directory().join("moved")).unwrap();
+        let (last, others) = parts.split_last().unwrap();
+        for part in others {
+            writer.write(&vec![7; *part]).await.unwrap();
+        }
+        let error = writer.write(&vec![7; *last]).await.unwrap_err();
+        assert!(matches!(error, QueueError::Damaged(_)), "{parts:?}: {error}");
+    }
+    let world = World::new().await;
+    world.queue.set_size(10_000_000);
+    let mut writer = world.writer(&vec![7; MEBIBYTE + 1]).await.unwrap();
+    let messages = world.queue_directory().join("messages");
+    std::fs::rename(&messages, world.queue_directory().join("moved")).unwrap();
+    writer.write(&vec![7; MEBIBYTE - 2]).await.unwrap();
+    writer.write(&[7]).await.unwrap_err();
+}
+
+#[test]
+fn each_fault_of_a_file_says_whether_the_queue_is_full_or_the_message_damaged() {
+    let path = std::path::Path::new("messages");
+    for (kind, words) in [
+        (io::ErrorKind::StorageFull, "the disk is full"),
+        (io::ErrorKind::QuotaExceeded, "the disk is full"),
+        (io::ErrorKind::FileTooLarge, "takes no file of this length"),
+    ] {
+        let error = QueueError::of_file(&kind.into(), path);
+        assert!(matches!(&error, QueueError::Full(why) if why.contains(words)), "{error}");
+    }
+    for (kind, words) in [
+        (io::ErrorKind::NotFound, "is gone"),
+        (io::ErrorKind::InvalidData, "is damaged"),
+        (io::ErrorKind::UnexpectedEof, "is damaged"),
+    ] {
+        let error = QueueError::of_file(&kind.into(), path);
+        assert!(matches!(&error, QueueError::Damaged(why) if why.contains(words)), "{error}");
+    }
+    for kind in [io::ErrorKind::PermissionDenied, io::ErrorKind::ReadOnlyFilesystem] {
+        let error = QueueError::of_file(&kind.into(), path).to_string();
+        assert!(error.contains("cannot write `messages`") && !error.contains("the disk failed"), "{error}");
+    }
+}
+
+#[tokio::test]
 async fn a_writer_that_is_dropped_leaves_nothing() {
     let world = World::new().await;
     let writer = world.writer(&[7; 200_000]).await.unwrap();

@@ -7,6 +7,7 @@ use rusqlite::{StatementStatus, ToSql};
 
 use super::world::{SIZE, World, message, seen};
 use crate::queue::index;
+use crate::queue::key::FileName;
 use crate::queue::{Acted, Note, Outcome, QueueError, QueueId, Recipient, Refused, State};
 use gatepost_core::clock::UnixTime;
 
@@ -389,4 +390,16 @@ async fn the_recipients_that_did_not_get_a_message_stay_and_no_others() {
     assert!(!courier.settle(seen(&world.queue, id).await, part).await.unwrap(), "it is over");
     assert_eq!(world.queue.retry(id).await.unwrap(), Acted::Done);
     assert_eq!(courier.pending(QueueId(0)).await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_file_with_a_row_is_no_leftover() {
+    let world = World::new().await;
+    world.accept(b"content").await.unwrap();
+    let name = world.files()[0].file_name().unwrap().to_str().unwrap().to_owned();
+    let accepted = FileName::parse(&name).unwrap();
+    for (file, has_row) in [(accepted, true), (FileName([7; 16]), false)] {
+        let found = world.queue.0.work(move |connection| index::has(connection, file)).await.unwrap();
+        assert_eq!(found, has_row, "{file}");
+    }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::world::{World, message, seen};
-use crate::queue::{Acted, Outcome, Queue, QueueId, State};
+use crate::queue::{Acted, Outcome, Queue, QueueId, State, follow_key};
 
 async fn accept(queue: &Queue, content: &[u8]) -> QueueId {
     let mut writer = queue.writer(queue.reserve(None).await.unwrap()).await.unwrap();
@@ -105,4 +105,31 @@ async fn fifty_devices_at_once_lose_nothing_and_share_no_number() {
         }
     }
     assert_eq!(world.queue.totals().await.unwrap().of(State::Waiting).messages, 200);
+}
+
+#[tokio::test]
+async fn whoever_delivers_is_woken_by_a_message_and_by_what_a_person_does() {
+    let world = World::new().await;
+    // Looks once, and does not wait.
+    let is_stirred = async || tokio::time::timeout(Duration::ZERO, world.queue.stirred()).await.is_ok();
+    assert!(!is_stirred().await);
+    let id = world.accept(b"content").await.unwrap();
+    assert!(is_stirred().await);
+    assert!(!is_stirred().await, "nothing has happened since");
+    world.queue.retry(id).await.unwrap();
+    assert!(is_stirred().await);
+    world.queue.retry_failed().await.unwrap();
+    assert!(is_stirred().await);
+    world.queue.discard(id).await.unwrap();
+    assert!(is_stirred().await);
+}
+
+#[tokio::test]
+async fn a_directory_without_a_queue_gets_none_from_a_rotation() {
+    let world = World::new().await;
+    assert!(Queue::exists(&world.queue_directory()));
+    let absent = world.directory.join("absent");
+    assert!(!Queue::exists(&absent));
+    follow_key(&absent, &world.key()).unwrap();
+    assert!(!absent.exists());
 }
