@@ -204,3 +204,43 @@ impl std::io::Write for Counter {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sample::device_password;
+
+    #[test]
+    fn a_device_password_is_read_with_all_its_limits() {
+        let limited = DevicePassword {
+            protocols: vec![Protocol::ALL[1]],
+            from: vec!["192.0.2.0/24".parse().unwrap(), "2001:db8::/32".parse().unwrap()],
+            expires_at: Some(UnixTime(9)),
+            verifier: Verifier::Chosen("$argon2id$".into()),
+            last_use: Some(LastUse { at: UnixTime(8), from: "192.0.2.7".parse().unwrap() }),
+            ..device_password("aaaaaaaa")
+        };
+        for password in [limited.clone(), device_password("bbbbbbbb")] {
+            for registered in [true, false] {
+                let plain = of_device_password(&password, registered).unwrap();
+                assert_eq!(to_device_password(&plain).unwrap(), (password.clone(), registered));
+            }
+        }
+        // Without a limit that is not understood it would open more than it should.
+        let plain = String::from_utf8(of_device_password(&limited, true).unwrap().to_vec()).unwrap();
+        let protocol = format!("\"{}\"", Protocol::ALL[1].name());
+        for (known, unknown) in [(protocol.as_str(), "\"unknown\""), ("192.0.2.0/24", "192.0.2.0/33")] {
+            let altered = plain.replace(known, unknown);
+            assert_ne!(altered, plain);
+            assert!(to_device_password(altered.as_bytes()).is_err(), "{altered}");
+        }
+    }
+
+    #[test]
+    fn a_record_is_written_into_a_buffer_that_never_grew() {
+        for length in [0, 1, 100, 10_000] {
+            let plain = write(&("a".repeat(length), length)).unwrap();
+            assert_eq!(plain.capacity(), plain.len(), "a buffer that grows leaves copies of a secret behind");
+        }
+    }
+}

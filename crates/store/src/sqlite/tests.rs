@@ -230,3 +230,44 @@ async fn a_rotation_keeps_the_old_key_while_a_record_does_not_open() {
     world.pragma("DELETE FROM records WHERE key <> (SELECT current_key FROM store)");
     assert_eq!(rotate_key(&state, None).await.unwrap(), Rotation::Done { records: 0, old_is_left: false });
 }
+
+#[tokio::test]
+async fn a_lease_that_ended_long_ago_is_free() {
+    let (world, _) = World::new().await;
+    world.store.lease_sign_in(&alice(), Duration::from_secs(60)).await.unwrap().unwrap();
+    world.pragma("UPDATE leases SET ends_at = 2");
+    assert!(world.store.lease_sign_in(&alice(), Duration::from_secs(60)).await.unwrap().is_some());
+}
+
+#[tokio::test]
+async fn every_version_fits_a_signed_integer() {
+    let (world, mut version) = World::new().await;
+    for _ in 0..20 {
+        assert!(version.0 <= i64::MAX.unsigned_abs(), "{version:?}");
+        version = world.put("one", Some(version)).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_key_that_another_program_provides_is_rotated_only_after_a_new_one_was_put_in_front() {
+    let (world, _) = World::new().await;
+    let path = world.directory.join("state.key");
+    let state = State::Sqlite { directory: world.directory.clone(), key: StateKey::Credential(path.clone()) };
+    let old = fs::read_to_string(&path).unwrap();
+    let error = rotate_key(&state, None).await.unwrap_err();
+    assert!(matches!(error, crate::RotateError::OneKey { .. }), "{error}");
+    fs::write(&path, format!("AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=\n{old}")).unwrap();
+    assert_eq!(rotate_key(&state, None).await.unwrap(), Rotation::Done { records: 1, old_is_left: true });
+    assert_eq!(world.token().await.as_deref(), Ok("one"));
+    // The old one is no longer needed.
+    fs::write(&path, "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=\n").unwrap();
+    assert_eq!(world.token().await.as_deref(), Ok("one"));
+}
+
+#[tokio::test]
+async fn a_directory_has_a_store_once_one_was_opened() {
+    let (world, _) = World::new().await;
+    assert!(crate::exists(&world.directory));
+    assert!(!crate::exists(&world.directory.join("absent")));
+    assert!(!world.directory.join("absent").exists());
+}
