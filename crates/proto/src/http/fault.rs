@@ -103,4 +103,33 @@ mod tests {
         let refused = body(HttpService::Ews, 401, "no", None);
         assert_eq!((refused.content_type, refused.text.as_str()), ("text/plain; charset=utf-8", "no\n"));
     }
+
+    #[test]
+    fn each_status_has_the_code_that_a_client_acts_upon() {
+        for (status, graph, ews) in [
+            (400, "badRequest", Some("ErrorInvalidRequest")),
+            (417, "badRequest", None),
+            (431, "badRequest", None),
+            (401, "unauthenticated", None),
+            (403, "accessDenied", None),
+            (404, "itemNotFound", None),
+            (405, "methodNotAllowed", None),
+            (501, "methodNotAllowed", None),
+            (408, "gatewayTimeout", None),
+            (429, "activityLimitReached", Some("ErrorServerBusy")),
+            (500, "generalException", Some("ErrorInternalServerError")),
+            (502, "badGateway", Some("ErrorConnectionFailed")),
+            (503, "serviceNotAvailable", Some("ErrorServerBusy")),
+            (504, "gatewayTimeout", Some("ErrorConnectionFailed")),
+        ] {
+            let error: serde_json::Value =
+                serde_json::from_str(&body(HttpService::Graph, status, "no", None).text).unwrap();
+            assert_eq!(error["error"]["code"], graph, "{status}");
+            let text = body(HttpService::Ews, status, "no", None).text;
+            match ews {
+                Some(code) => assert!(text.contains(&format!("<faultcode xmlns:t=\"{TYPES}\">t:{code}<")), "{text}"),
+                None => assert_eq!(text, "no\n", "{status}"),
+            }
+        }
+    }
 }

@@ -11,13 +11,14 @@ fn judged(input: &[u8]) -> (Vec<u8>, Option<HeadError>, bool) {
 }
 
 /// Requests that are forwarded unchanged.
-const SOUND: [&str; 17] = [
+const SOUND: [&str; 18] = [
     "GET /v1.0/me/messages?$top=5 HTTP/1.1\r\nHost: localhost\r\n\r\n",
     "GET / HTTP/1.0\r\nHost: localhost\r\n\r\n",
     "POST /EWS/Exchange.asmx HTTP/1.1\r\nHost: localhost:8443\r\nContent-Length: 3\r\n\r\nabc",
     "POST / HTTP/1.1\r\nhost:localhost\r\ncontent-length:0\r\n\r\n",
     "POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
     "POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: Chunked\r\n\r\n03\r\nabc\r\nA\r\n0123456789\r\n0\r\n\r\n",
+    "POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n10\r\n0123456789abcdef\r\n0\r\n\r\n",
     "POST / HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\nContent-Length: 1\r\n\r\nx",
     "GET / HTTP/1.1\r\nHost: localhost\r\nX-Text: caf\u{e9} \t tab\r\n\r\n",
     "GET / HTTP/1.1\r\nHost: localhost\r\nX-Empty:\r\n\r\n",
@@ -46,7 +47,7 @@ fn an_empty_line_in_front_is_dropped_and_a_second_one_is_none_of_a_request() {
 }
 
 /// All known inputs on which two readers have disagreed.
-const SMUGGLING: [(&str, HeadError); 83] = [
+const SMUGGLING: [(&str, HeadError); 91] = [
     ("GET / HTTP/1.1\nHost: a\n\n", HeadError::LineEnd),
     ("GET / HTTP/1.1\r\nHost: a\n\r\n", HeadError::LineEnd),
     ("GET / HTTP/1.1\r\nHost: a\r\n\n", HeadError::LineEnd),
@@ -148,6 +149,14 @@ const SMUGGLING: [(&str, HeadError); 83] = [
     ("REFUSED /slow HTTP/1.1\r\nHost: a\r\n\r\n", HeadError::Method),
     ("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", HeadError::Method),
     ("GET / HTTP/1.2\r\nHost: a\r\n\r\n", HeadError::Version),
+    ("GET / FTP/1.1\r\nHost: a\r\n\r\n", HeadError::RequestLine),
+    ("\nGET / HTTP/1.1\r\nHost: a\r\n\r\n", HeadError::LineEnd),
+    ("\0GET / HTTP/1.1\r\nHost: a\r\n\r\n", HeadError::LineEnd),
+    ("GET http:///a HTTP/1.1\r\nHost:\r\n\r\n", HeadError::Target),
+    ("GET http://x@a/ HTTP/1.1\r\nHost: x@a\r\n\r\n", HeadError::Target),
+    ("POST / HTTP/1.1\r\nHost: a\r\nExpect: 200-ok\r\nContent-Length: 1\r\n\r\nx", HeadError::Expectation),
+    ("GET / HTTP/1.1\r\nHost: a\r\nExpect:\r\n\r\n", HeadError::Expectation),
+    ("GET / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nExpect: 100-continue\r\n\r\n", HeadError::Expectation),
 ];
 
 #[test]
@@ -197,6 +206,9 @@ fn a_body_that_is_not_chunks_as_it_says_ends_the_connection() {
         "FFFFFFFFFFFFFFFFF\r\nabc",
         "1000000000000003\r\nabc\r\n0\r\n\r\n",
         "g\r\n",
+        "\r\n\r\n",
+        ";\r\n\r\n",
+        "0\r\n\rX",
     ] {
         let (out, flaw, broken) = judged(format!("{head}{body}GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes());
         assert!(broken && flaw == Some(HeadError::Coding), "{body:?}");
@@ -226,6 +238,10 @@ fn extensions_zeros_and_trailers_are_left_out() {
         assert!(!judged(sized(most - 8).as_bytes()).2, "{piece:?}");
         assert_eq!(judged(sized(most + 8).as_bytes()).1, Some(HeadError::Coding), "{piece:?}");
     }
+    // The semicolon is left out too, and the last octet that may be is the 16384th.
+    for (count, flaw) in [(LEFT_OUT - 1, None), (LEFT_OUT, Some(HeadError::Coding))] {
+        assert_eq!(judged(format!("{head}3;{}\r\n", "x".repeat(count)).as_bytes()).1, flaw, "{count}");
+    }
 }
 
 #[test]
@@ -239,6 +255,9 @@ fn a_head_has_its_bounds() {
     };
     assert_eq!(judged(sized(32 * 1024).as_bytes()).1, None);
     assert_eq!(judged(sized(32 * 1024 + 1).as_bytes()).1, Some(HeadError::TooLong));
+    // A head of the greatest length may still get its end.
+    assert_eq!(judged(&[b'G'; LIMITS.octets]), (Vec::new(), None, false));
+    assert_eq!(judged(&[b'G'; LIMITS.octets + 1]).1, Some(HeadError::TooLong));
     // A head that never ends.
     assert_eq!(judged(&[b'G'; 40_000]).1, Some(HeadError::TooLong));
 }
@@ -252,6 +271,60 @@ fn a_head_that_takes_too_long_is_refused() {
     judge.expire(&mut out);
     assert_eq!(judge.flaw(), Some(HeadError::Slow));
     assert!(out.starts_with(b"REFUSED /slow "));
+}
+
+#[test]
+fn a_head_that_begins_with_a_line_end_or_nul_is_refused_before_it_is_complete() {
+    for input in ["\nG", "\0G"] {
+        assert_eq!(judged(input.as_bytes()).1, Some(HeadError::LineEnd), "{input:?}");
+    }
+}
+
+/// The octets that are passed by are counted like those that are fed, so that the next head is
+/// looked for at its place.
+#[test]
+fn a_body_is_counted_to_its_end_whether_fed_or_passed_by() {
+    let smuggled = b"GET /smuggled HTTP/1.1\nHost: a\n\n";
+    let sized = format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n", smuggled.len());
+    let chunked = format!("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n{:x}\r\n", smuggled.len());
+    for (head, end) in [(sized, ""), (chunked, "\r\n0\r\n\r\n")] {
+        for passes in [[false, false], [true, true], [false, true], [true, false]] {
+            let (mut judge, mut out) = (HeadValidator::new(LIMITS), Vec::new());
+            assert_eq!(judge.body_ahead(), 0);
+            judge.feed(head.as_bytes(), &mut out);
+            let mut ahead = smuggled.len() as u64;
+            for (part, passes) in [&smuggled[..20], &smuggled[20..]].into_iter().zip(passes) {
+                assert!(judge.body_ahead() == ahead && !judge.in_head() && !judge.head_begun(), "{head:?} {passes:?}");
+                if passes {
+                    judge.pass(part.len() as u64);
+                    out.extend_from_slice(part);
+                } else {
+                    judge.feed(part, &mut out);
+                }
+                ahead -= part.len() as u64;
+            }
+            assert_eq!(judge.body_ahead(), 0);
+            let next = format!("{end}GET /next HTTP/1.1\r\nHost: a\r\n\r\n");
+            judge.feed(next.as_bytes(), &mut out);
+            assert!(judge.in_head() && judge.flaw().is_none() && !judge.is_broken(), "{head:?} {passes:?}");
+            assert_eq!(out, [head.as_bytes(), smuggled, next.as_bytes()].concat(), "{head:?} {passes:?}");
+        }
+    }
+}
+
+#[test]
+fn each_flaw_is_answered_with_the_status_that_says_what_to_change() {
+    for flaw in HeadError::ALL {
+        let status = match flaw.word() {
+            "method" => 501,
+            "version" => 505,
+            "expectation" => 417,
+            "too-long" => 431,
+            "slow" => 408,
+            _ => 400,
+        };
+        assert_eq!(flaw.status(), status, "{}", flaw.word());
+    }
 }
 
 #[test]

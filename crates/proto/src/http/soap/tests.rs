@@ -57,6 +57,23 @@ fn an_application_acts_for_the_mailbox_and_for_no_other() {
 }
 
 #[test]
+fn a_byte_order_mark_does_not_move_the_place_of_the_mailbox() {
+    let wanted = format!("\u{feff}{}", envelope(&format!("<soap:Header>{}</soap:Header>", impersonation())));
+    for header in
+        ["", "<soap:Header/>", "<soap:Header></soap:Header>", "<soap:Header><t:ExchangeImpersonation/></soap:Header>"]
+    {
+        assert_eq!(as_application(&format!("\u{feff}{}", envelope(header))).unwrap(), wanted, "{header}");
+    }
+}
+
+#[test]
+fn with_the_token_of_a_user_a_request_without_an_identity_stays_as_it_is() {
+    for header in ["", "<soap:Header/>", "<soap:Header></soap:Header>"] {
+        assert_eq!(edited(&envelope(header), None).unwrap(), envelope(header));
+    }
+}
+
+#[test]
 fn an_identity_to_act_for_is_cut_out_in_every_disguise() {
     let v = "<t:RequestServerVersion Version=\"x\"/>";
     for disguise in [
@@ -140,6 +157,22 @@ fn what_is_not_plain_is_refused() {
     ] {
         assert_eq!(as_application(&request), Err(flaw), "{request}");
     }
+    for (request, flaw) in [
+        (envelope("").replacen("?>", "?><?xml version=\"1.0\"?>", 1), SoapError::NotSoap),
+        (format!("\n{}", envelope("")), SoapError::NotSoap),
+        (format!("x{}", envelope("").split_once('\n').unwrap().1), SoapError::Malformed),
+        (envelope("x"), SoapError::Malformed),
+        (envelope("<x></x>"), SoapError::NotSoap),
+        (envelope("<soap:Header></soap:Header><soap:Header></soap:Header>"), SoapError::NotSoap),
+        (envelope("").replace("<GetFolder/>", "x<GetFolder/>"), SoapError::Malformed),
+    ] {
+        assert_eq!(as_application(&request), Err(flaw), "{request}");
+    }
+    // The deepest header that is read, and one that is deeper.
+    let nested =
+        |depth: usize| envelope(&format!("<soap:Header>{}{}</soap:Header>", "<a>".repeat(depth), "</a>".repeat(depth)));
+    assert!(as_application(&nested(DEPTH)).is_ok());
+    assert_eq!(as_application(&nested(DEPTH + 1)), Err(SoapError::NotSoap));
     let utf_16: Vec<u8> = envelope("").encode_utf16().flat_map(u16::to_le_bytes).collect();
     assert_eq!(look(&utf_16, false, None), Err(SoapError::Encoding));
     let utf_16_with_mark = [&[0xff, 0xfe], utf_16.as_slice()].concat();
@@ -213,6 +246,27 @@ fn a_header_in_pieces_of_one_octet_is_parsed_in_linear_work() {
     let (found, parsed, received) = arrived(endless.as_bytes(), &[1]);
     assert_eq!(found, Err(SoapError::TooLong));
     assert!(received == 256 * 1024 + 1 && parsed <= 4 * received, "{parsed} octets were parsed of {received}");
+}
+
+#[test]
+fn held_octets_are_examined_once_twice_as_many_are_there() {
+    let mut arriving = Arriving::new(1_000);
+    for (piece, parsed) in [("<!-- ab", 7), ("123456", 7), ("7", 7 + 14), ("8", 7 + 14)] {
+        arriving.push(piece.as_bytes());
+        assert_eq!(arriving.look(false, None), Ok(None));
+        assert_eq!(arriving.parsed(), parsed, "{piece}");
+    }
+    assert_eq!(arriving.into_octets(), b"<!-- ab12345678");
+}
+
+#[test]
+fn a_request_is_decided_before_its_end_has_arrived() {
+    let request = envelope("<soap:Header/>");
+    let (begun, _) = request.split_once("</soap:Body>").unwrap();
+    let mut arriving = Arriving::new(1_000);
+    arriving.push(begun.as_bytes());
+    let ready = arriving.look(false, Some(&mailbox())).unwrap().unwrap();
+    assert!(ready.stands_for == begun.len() && String::from_utf8(ready.octets).unwrap().contains(&impersonation()));
 }
 
 #[test]
