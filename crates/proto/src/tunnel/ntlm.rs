@@ -386,6 +386,27 @@ mod tests {
         let flags = [attribute(AV_FLAGS, &[1, 0, 0, 0]), attributes.clone()].concat();
         let read = ChallengeMessage::read(&super::tests::challenge(&with_end(&flags))).ok().unwrap();
         assert_eq!(read.target, [&attributes[..], &octets("06000400 03000000"), &[0; 4]].concat());
+        // The flag of the code stays set if the proxy has set it already.
+        let flags = [attribute(AV_FLAGS, &[3, 0, 0, 0]), attributes.clone()].concat();
+        let read = ChallengeMessage::read(&super::tests::challenge(&with_end(&flags))).ok().unwrap();
+        assert_eq!(read.target, [&attributes[..], &octets("06000400 03000000"), &[0; 4]].concat());
+    }
+
+    #[test]
+    fn only_what_was_offered_is_agreed_to_and_always_unicode_and_ntlm() {
+        for (theirs, agreed) in [
+            ("ffffffff", "05828800"),
+            ("00000000", "01020000"),
+            ("01000000", "01020000"),
+            ("00020000", "01020000"),
+            ("00000030", "01020000"),
+            ("00008000", "01028000"),
+        ] {
+            let mut message = challenge(&with_end(&names()));
+            message[20..24].copy_from_slice(&octets(theirs));
+            let reply = authenticate(&message, &microsofts(), NONCE, Duration::ZERO).unwrap();
+            assert_eq!(reply[60..64], octets(agreed), "{theirs}");
+        }
     }
 
     #[test]
@@ -440,7 +461,7 @@ mod tests {
         let start = ntlm.answer(&Challenge::Start, Duration::ZERO).unwrap().unwrap();
         assert_eq!(start.expose(), "NTLM TlRMTVNTUAABAAAABYIIAAAAAAAAAAAAAAAAAAAAAAA=");
         let silent = ntlm.answer(&Challenge::Continue(String::new()), Duration::ZERO).unwrap_err();
-        assert!(matches!(silent, AuthenticationError::Challenge { .. }));
+        assert!(matches!(&silent, AuthenticationError::Challenge { reason, .. } if reason.contains("does not go on")));
         assert!(ntlm.answer(&Challenge::Continue("%".into()), Duration::ZERO).is_err());
         let token = STANDARD.encode(challenge(&with_end(&names())));
         let one = ntlm.answer(&Challenge::Continue(token.clone()), Duration::ZERO).unwrap().unwrap();

@@ -130,3 +130,35 @@ fn nothing_but_a_host_gets_into_the_request() {
         assert_eq!(error.kind, SocksErrorKind::Unsendable);
     }
 }
+
+#[test]
+fn a_refusal_says_what_its_code_means_and_an_end_may_be_tried_again() {
+    for (code, meaning) in [
+        (1, "general failure"),
+        (2, "not allowed by its rules"),
+        (3, "network unreachable"),
+        (4, "host unreachable"),
+        (5, "connection refused"),
+        (6, "TTL expired"),
+        (7, "command not supported"),
+        (8, "address type not supported"),
+        (9, "unassigned"),
+    ] {
+        let error = SocksError { destination: "a:993".into(), kind: SocksErrorKind::Refused(code) };
+        assert_eq!(
+            error.to_string(),
+            format!("the SOCKS proxy answered `{code}` ({meaning}) to the request for `a:993`")
+        );
+    }
+    let permanent = |kind| SocksError { destination: "a:993".into(), kind }.permanent();
+    assert!(!permanent(SocksErrorKind::Closed));
+    for kind in [
+        SocksErrorKind::Method { offered_password: true },
+        SocksErrorKind::Credentials,
+        SocksErrorKind::NotSocks(b'H'),
+        SocksErrorKind::Destination,
+        SocksErrorKind::Unsendable,
+    ] {
+        assert!(permanent(kind.clone()), "{kind:?}");
+    }
+}
