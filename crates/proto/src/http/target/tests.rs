@@ -207,3 +207,20 @@ fn ews_is_one_path_with_its_description_and_autodiscover() {
         assert_eq!(ews(&Method::POST, path), Err(Denied::Malformed), "{path}");
     }
 }
+
+#[test]
+fn a_query_does_not_expand_into_another_type() {
+    for text in ["$expand=microsoft.graph.message/x", "expand=Microsoft.Graph.user", "%24EXPAND=a/micro%73oft.graph.b"]
+    {
+        assert!(matches!(query(text), Err(Denied::Cast)), "{text}");
+    }
+    for text in ["", "$expand=attachments", "$filter=subject eq 'microsoft.graph.user'"] {
+        assert!(query(text).is_ok(), "{text}");
+    }
+}
+
+#[test]
+fn only_the_path_of_autodiscover_is_one_of_autodiscover() {
+    assert!(is_autodiscover("/autodiscover/autodiscover.xml"));
+    assert!(!is_autodiscover("/EWS/Exchange.asmx") && !is_autodiscover("/"));
+}

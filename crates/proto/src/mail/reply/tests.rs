@@ -107,3 +107,11 @@ fn only_plain_capabilities_are_kept() {
     assert_eq!(capabilities(entries.into_iter()).0, ["IDLE", "SIZE 1"]);
     assert_eq!(capabilities([&b"x"[..]; 1_000].into_iter()).0.len(), CAPABILITIES);
 }
+
+#[test]
+fn octets_of_lines_that_were_taken_are_not_kept() {
+    let mut lines = Lines::new(Arc::new(Limits::default()));
+    lines.buffer.extend(b"a\r\nb\r\nhalf");
+    while let Ok(Some(_)) = lines.next() {}
+    assert_eq!(lines.buffer, b"half");
+}

@@ -406,6 +406,7 @@ mod tests {
             &["CMAIL FROM:<a@b>\r\nDATA\r\n", "S250 a\r\n354 b\r\n", "CRSET\r\n", "CNOOP\r\n"],
             &["CMAIL FROM:<a@b>\r\n", "S250 a\r\n", "CBDAT 5\r\n", "C\r\n.\r\n", "S250 b\r\n"],
             &["CMAIL FROM:<a@b>\r\n", "S250 a\r\n", "CBDAT 9 LAST\r\n", "CRSET\r\n"],
+            &["CMAIL FROM:<a@b>\r\n", "S250 a\r\n", "CBDAT 0 FIRST\r\n", "S250 b\r\n"],
             // The first transaction stays open whatever becomes of the second command.
             &["CMAIL FROM:<a@b>\r\n", "S250 a\r\n", "CMAIL FROM:<a@b>\r\n", "S503 b\r\n"],
         ] {
@@ -423,6 +424,8 @@ mod tests {
             &["CAUTH LOGIN\r\n", "S334 VXNlcm5hbWU6\r\n"],
             &["CHELP\r\n", "S334 what\r\n"],
             &["CBDAT many LAST\r\n", "S501 no\r\n"],
+            &["CSTARTTLS\r\n", "S220 go ahead\r\n"],
+            &["CAUTH PLAIN AHgAeQ==\r\n", "S235 welcome\r\n"],
             &["CMAIL FROM:<a@b>\r\nDATA\r\nSubject: too soon\r\n.\r\n", "S250 a\r\n354 b\r\n250 c\r\n"],
         ] {
             let more = [turns, &["CNOOP\r\n", "S250 OK\r\n"]].concat();
