@@ -186,6 +186,9 @@ mod tests {
             (b"attachment; filename=Scan(2).pdf (second)", Some("Scan(2).pdf")),
             (b"attachment; filename=(1).pdf; x=y", Some("(1).pdf")),
             (b"attachment(a; filename=x); filename= (a comment) 1.pdf", Some("1.pdf")),
+            (b"attachment (a \\) ; filename=x); filename=y", Some("y")),
+            (b"attachment (a \" b); filename=x", Some("x")),
+            (b"attachment; filename=a\\; x=y", Some("a\\")),
             (b"attachment; filename*1=x", None),
             (b"inline", None),
         ] {

@@ -94,3 +94,20 @@ impl ConnectError {
 fn possible(offered: &[String]) -> Vec<Scheme> {
     Scheme::ALL.into_iter().filter(|scheme| offered.iter().any(|name| scheme.is_called(name))).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn credentials_are_refused_only_where_the_proxy_offers_the_configured_scheme() {
+        let refused = |status, offered: &str, configured| {
+            let schemes = vec![offered.to_owned()];
+            let kind = ConnectErrorKind::Refused { status, reason: String::new(), schemes, configured };
+            ConnectError { destination: "a:993".into(), kind }.credentials_refused()
+        };
+        assert!(refused(407, "basic", Some(Scheme::Basic)) && refused(407, "NTLM", Some(Scheme::Ntlm)));
+        assert!(!refused(407, "NTLM", Some(Scheme::Basic)) && !refused(407, "Basic", None));
+        assert!(!refused(403, "Basic", Some(Scheme::Basic)));
+    }
+}
