@@ -1,4 +1,4 @@
-"""Builds all mutants of some folders into one program, and judges each by the tests that reach it. See tests/mutants/all."""
+"""Builds all mutants of some folders into one program, and judges each by the tests that reach it."""
 
 import collections
 import concurrent.futures
@@ -119,7 +119,7 @@ def settle(sources):
         if done.returncode == 0:
             return placed, unviable
         errors = [line["message"] for line in lines if line.get("reason") == "compiler-message"]
-        errors = [error for error in errors if error["level"] == "error" and not error["message"].startswith("aborting")]
+        errors = [error for error in errors if error["level"] == "error" and error["spans"]]
         new = set().union(*map(blamed, errors)) - unviable
         if not new:
             sys.exit("".join(error["rendered"] for error in errors) or done.stderr)
