@@ -124,3 +124,80 @@ impl From<NotGranted> for FetchError {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::aadsts::Class;
+
+    fn refused(error: &str, code: Option<u32>, sentence: Option<&str>) -> FetchError {
+        FetchError::Refused(OauthError {
+            class: Class::Administrator,
+            error: error.into(),
+            code,
+            sentence: sentence.map(str::to_owned),
+            trace_id: None,
+            presented: None,
+        })
+    }
+
+    #[test]
+    fn each_failure_tells_what_another_attempt_may_do() {
+        let transport = |fault| FetchError::Transport(TransportError::new(fault, "x"));
+        let unclear = |status| FetchError::Unclear { status, why: "x" };
+        let wait = Duration::from_secs(1);
+        // Was it sent, can it have arrived, is it an outage, may it pass?
+        for (error, sent, arrived, outage, passes) in [
+            (refused("invalid_grant", None, None), true, true, false, false),
+            (FetchError::Busy { status: 503, code: None }, true, true, true, true),
+            (unclear(200), true, true, true, true),
+            (unclear(399), true, true, true, true),
+            (unclear(400), true, true, false, false),
+            (unclear(499), true, true, false, false),
+            (unclear(500), true, true, true, true),
+            (transport(TransportFault::Timeout), true, true, true, true),
+            (transport(TransportFault::Broken), true, true, true, true),
+            (transport(TransportFault::Connect), true, false, true, true),
+            (transport(TransportFault::ProxyUnable), true, false, true, true),
+            (transport(TransportFault::Certificate), true, true, true, false),
+            (FetchError::Paused { wait }, false, false, false, true),
+            (FetchError::Suspended { wait }, false, false, false, true),
+            (FetchError::QueueFull, false, false, false, false),
+            (FetchError::NoTurn, false, false, false, false),
+            (FetchError::Credential(CredentialError::Slow), false, false, false, false),
+            (FetchError::NoDeviceCodes, false, false, false, false),
+            (FetchError::NoRevocation, false, false, false, false),
+        ] {
+            let told = (error.was_sent(), !error.never_arrived(), error.is_outage(), error.may_pass());
+            assert_eq!(told, (sent, arrived, outage, passes), "{error:?}");
+        }
+    }
+
+    #[test]
+    fn only_a_credential_that_is_at_fault_leads_to_the_next() {
+        for (error, blames) in [
+            (FetchError::Credential(CredentialError::Slow), true),
+            (refused("invalid_client", None, None), true),
+            (refused("invalid_grant", None, None), false),
+            (FetchError::NoTurn, false),
+        ] {
+            assert_eq!(error.blames_credential(), blames, "{error:?}");
+        }
+    }
+
+    #[test]
+    fn an_assertion_out_of_its_time_is_known_by_code_or_by_words() {
+        let google = "Invalid JWT: Token must be a short-lived token (60 minutes) and in a reasonable timeframe";
+        for (error, is_out_of_time) in [
+            (refused("invalid_client", Some(700_024), None), true),
+            (refused("invalid_client", Some(700_024), Some("something else")), true),
+            (refused("invalid_grant", None, Some(google)), true),
+            (refused("invalid_grant", Some(1), Some(google)), true),
+            (refused("invalid_grant", None, Some("Invalid JWT Signature")), false),
+            (refused("invalid_client", Some(700_027), None), false),
+            (FetchError::NoTurn, false),
+        ] {
+            assert_eq!(error.is_out_of_time(), is_out_of_time, "{error:?}");
+        }
+    }
+}

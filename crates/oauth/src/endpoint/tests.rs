@@ -16,6 +16,7 @@ use gatepost_config::{
 };
 use gatepost_core::secret::{ClientSecret, ProxyPassword};
 use gatepost_proto::tunnel::credentials::ProxyAuthentication;
+use gatepost_proto::tunnel::socks::SocksError;
 
 const TOKEN: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}";
 
@@ -156,6 +157,29 @@ async fn an_endless_answer_is_cut_off() {
 }
 
 #[tokio::test]
+async fn an_answer_of_the_greatest_length_is_read() {
+    let body = " ".repeat(ANSWER_OCTETS);
+    let whole = format!("HTTP/1.1 200 OK\r\nContent-Length: {ANSWER_OCTETS}\r\n\r\n{body}");
+    assert_eq!(exchange(&serve(whole).await).await.unwrap().body.len(), ANSWER_OCTETS);
+}
+
+#[tokio::test]
+async fn a_request_to_graph_carries_the_token_and_its_text() {
+    let text = r#"{"keyId":"k"}"#;
+    for (json, method, end) in [(Some(text), "POST", text), (None, "GET", "")] {
+        let mut server = serve(TOKEN).await;
+        let endpoint = endpoint(server.trust.clone(), Limits::default(), None);
+        let url = Url::parse(&format!("https://localhost:{}/v1.0/applications", server.address.port())).unwrap();
+        let json = json.map(|json| Zeroizing::new(json.to_owned()));
+        assert_eq!(endpoint.ask_graph(&url, &AccessToken::new("e.y.J".into()), json).await.unwrap().status, 200);
+        let request = server.requests.recv().await.unwrap();
+        assert!(request.starts_with(&format!("{method} /v1.0/applications HTTP/1.1\r\n")), "{request}");
+        assert!(request.contains("authorization: Bearer e.y.J\r\n"), "{request}");
+        assert!(request.ends_with(&format!("\r\n\r\n{end}")), "{request}");
+    }
+}
+
+#[tokio::test]
 async fn what_is_no_http_or_breaks_off_is_no_answer() {
     assert_eq!(fault(&serve("* OK IMAP4rev1 ready\r\n").await).await, TransportFault::Broken);
     let limits = Limits { token_request: Duration::from_millis(50), ..Limits::default() };
@@ -190,6 +214,7 @@ async fn a_proxy_gets_its_password_and_its_refusals_are_told_apart() {
             TransportFault::ProxyAuthentication,
         ),
         ("HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n", TransportFault::ProxyRefused),
+        ("HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\n\r\n", TransportFault::ProxyUnable),
     ] {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
@@ -236,9 +261,43 @@ async fn a_destination_of_no_proxy_goes_straight() {
 }
 
 #[test]
+fn what_fails_on_the_way_is_told_apart() {
+    let destination = || "login.example:443".to_owned();
+    let socks = |kind| ConnectorError::Dial(DialError::Socks(SocksError { destination: destination(), kind }));
+    for (kind, fault) in [
+        (SocksErrorKind::Credentials, TransportFault::ProxyAuthentication),
+        (SocksErrorKind::Method { offered_password: true }, TransportFault::ProxyAuthentication),
+        (SocksErrorKind::Refused(1), TransportFault::ProxyUnable),
+        (SocksErrorKind::Refused(2), TransportFault::ProxyRefused),
+        (SocksErrorKind::Refused(3), TransportFault::ProxyUnable),
+        (SocksErrorKind::Refused(6), TransportFault::ProxyUnable),
+        (SocksErrorKind::Refused(7), TransportFault::ProxyRefused),
+        (SocksErrorKind::Closed, TransportFault::ProxyRefused),
+    ] {
+        assert_eq!(connection_fault(&socks(kind.clone())), fault, "{kind:?}");
+    }
+    let tls = |error| ConnectorError::Tls(io::Error::new(io::ErrorKind::InvalidData, error));
+    let expired = rustls::Error::InvalidCertificate(rustls::CertificateError::Expired);
+    assert_eq!(connection_fault(&tls(expired)), TransportFault::Certificate);
+    assert_eq!(connection_fault(&tls(rustls::Error::HandshakeNotComplete)), TransportFault::Connect);
+    let plain = ConnectorError::Tls(io::Error::from(io::ErrorKind::UnexpectedEof));
+    assert_eq!(connection_fault(&plain), TransportFault::Connect);
+    assert_eq!(connection_fault(&ConnectorError::EarlyBytes), TransportFault::Connect);
+    assert_eq!(connection_fault(&ConnectorError::Address), TransportFault::Setup);
+}
+
+#[test]
 fn a_guid_has_its_form() {
     let id = guid();
     assert_eq!(id.split('-').map(str::len).collect::<Vec<_>>(), [8, 4, 4, 4, 12]);
     assert_eq!(&id[14..15], "4");
+    // RFC 9562 §4.1 and §4.2: the other bits stay random.
+    let ids: Vec<String> = (0..500).map(|_| guid()).collect();
+    let digits = |at: usize| ids.iter().map(|id| id.as_bytes()[at]).collect::<std::collections::BTreeSet<u8>>();
+    assert_eq!(digits(14), [b'4'].into());
+    assert_eq!(digits(19), [b'8', b'9', b'a', b'b'].into());
+    for at in [15, 20] {
+        assert_eq!(digits(at), b"0123456789abcdef".iter().copied().collect(), "{at}");
+    }
     assert_ne!(id, guid());
 }
