@@ -645,6 +645,71 @@ mod tests {
     }
 
     #[test]
+    fn the_nesting_counts_brackets_outside_of_strings_only() {
+        for (json, deepest) in [
+            (r#"{}"#, 1),
+            (r#"{"a":[1,{"b":2}],"c":{}}"#, 3),
+            (r#"[[],[],[]]"#, 2),
+            (r#"{"a":"[[[[{{{{"}"#, 1),
+            (r#"{"a":"]]]]","b":[[1]]}"#, 3),
+            (r#"{"a":"\"[[[["}"#, 1),
+            (r#"{"a":"\\","b":[1]}"#, 2),
+            (r#"{"a":"\\\"[[","b":[1]}"#, 2),
+        ] {
+            assert_eq!(depth(json.as_bytes()), deepest, "{json}");
+        }
+        let nested = |levels: usize| format!(r#"{{"x":{}{}}}"#, "[".repeat(levels), "]".repeat(levels));
+        assert_eq!(why(200, nested(JSON_DEPTH - 1)), "a `token_type` that is not Bearer");
+        assert_eq!(why(200, nested(JSON_DEPTH)), "nested too deeply");
+    }
+
+    #[test]
+    fn an_answer_may_have_the_full_length_and_no_octet_more() {
+        let error = r#"{"error":"invalid_grant"}"#;
+        let body = |length: usize| format!("{error}{}", " ".repeat(length - error.len()));
+        assert!(matches!(answered(400, body(ANSWER_OCTETS).as_bytes()), Err(NotGranted::Refused(_))));
+        assert_eq!(why(400, body(ANSWER_OCTETS + 1)), "longer than 256 KiB");
+        let form = |length: usize| format!("error=access_denied&x={}", "y".repeat(length - 22));
+        let read = |length| Form::read(form(length).as_bytes()).map(|form| form.error);
+        assert_eq!(read(FORM_OCTETS).as_deref(), Some("access_denied"));
+        assert_eq!(read(FORM_OCTETS + 1), None);
+        // A word that would make the sentence too long ends it.
+        let text = |last: usize| format!("{} {}", "x".repeat(119), "y".repeat(last));
+        assert_eq!(sentence(&text(120)).unwrap().len(), SENTENCE_OCTETS);
+        assert_eq!(sentence(&text(121)).unwrap().len(), 119);
+    }
+
+    #[test]
+    fn what_a_server_writes_reaches_the_log_without_what_could_forge_it() {
+        for (error, shown) in [
+            ("invalid_grant", "invalid_grant"),
+            ("in valid\"gr\\ant", "invalidgrant"),
+            ("a\r\nb\u{1b}[2J\u{e4}", "ab[2J"),
+        ] {
+            assert_eq!(error_word(error), shown, "{error:?}");
+        }
+        assert_eq!(error_word(&"x".repeat(65)).len(), 64);
+        let form = b"error=invalid_grant&error_description=It+has+ended.";
+        let Err(NotGranted::Refused(error)) = parse(400, form, Dialect::RFC_6749) else { panic!() };
+        assert_eq!(error.sentence.as_deref(), Some("It has ended"));
+    }
+
+    #[test]
+    fn codes_count_as_numbers_and_as_texts() {
+        for (codes, code) in [
+            ("[50126]", Some(50126)),
+            (r#"["50126"]"#, Some(50126)),
+            (r#"["x",7]"#, Some(7)),
+            ("[-1,99999999999]", None),
+            ("50126", None),
+        ] {
+            let body = format!(r#"{{"error":"invalid_grant","error_codes":{codes}}}"#);
+            let Err(NotGranted::Refused(error)) = answered(400, body.as_bytes()) else { panic!("{codes}") };
+            assert_eq!(error.code, code, "{codes}");
+        }
+    }
+
+    #[test]
     fn throttling_and_outages_are_never_refusals() {
         let body = br#"{"error":"invalid_grant","error_codes":[50126]}"#;
         for status in [408, 429, 500, 502, 503, 504] {

@@ -47,3 +47,29 @@ impl User {
         u32::from_be_bytes([a, b, c, d]) % replicas.max(1) == index
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_user_belongs_to_one_replica_and_one_record() {
+        let user = |octets: [u8; 4]| {
+            let [high, low, c, d] = octets;
+            User([high, low, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, c, d])
+        };
+        assert_eq!([[0, 7, 0, 0], [0, 8, 0, 9]].map(|octets| user(octets).bucket()), [7, 8]);
+        for octets in [[255, 255, 0, 0], [0x80, 1, 3, 7], [1, 2, 255, 255]] {
+            let user = user(octets);
+            assert!(user.bucket() < BUCKETS, "{user:?}");
+            for replicas in 1..=5 {
+                assert_eq!((0..replicas).filter(|&index| user.belongs_to(index, replicas)).count(), 1, "{user:?}");
+            }
+        }
+        assert!(user([0, 0, 0, 7]).belongs_to(1, 3));
+        assert!(user([0, 0, 0, 0]).belongs_to(0, 0), "no count is a count of one");
+        let all: std::collections::HashSet<u16> =
+            (0..2000).map(|n: u32| User::of(&TupleKey::encode([&*n.to_string()])).bucket()).collect();
+        assert!(all.len() > 1, "records share the load");
+    }
+}
