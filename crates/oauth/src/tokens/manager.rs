@@ -259,3 +259,6 @@ fn found(login: &MailAddress, accounts: &Accounts) -> Option<Arc<Account>> {
 fn is_as_it_was(login: &MailAddress, before: &Accounts, after: &Accounts) -> bool {
     found(login, after).is_some_and(|now| found(login, before).is_some_and(|former| former == now))
 }
+
+#[cfg(test)]
+mod tests;
