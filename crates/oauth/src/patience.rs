@@ -142,3 +142,6 @@ impl<'a> Patience<'a> {
         self.place.is_some()
     }
 }
+
+#[cfg(test)]
+mod tests;
