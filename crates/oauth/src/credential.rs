@@ -494,3 +494,6 @@ fn federated_token(file: &Path, now: UnixTime) -> Result<ClientAssertion, Creden
         _ => Ok(ClientAssertion::new(text.to_owned())),
     }
 }
+
+#[cfg(test)]
+mod tests;
