@@ -486,6 +486,7 @@ mod tests {
 
         let poll = GrantRequest::DeviceCode(Arc::new(DeviceCode::new("dev".into())));
         assert!(poll.is_repeatable());
+        assert_eq!(poll.name(), "device_code");
         let sent = form(&ask_with(Arc::clone(&application), poll.clone()), &ClientProof::None);
         assert_eq!(sent["grant_type"], "urn:ietf:params:oauth:grant-type:device_code");
         assert_eq!(sent["device_code"], "dev");

@@ -132,6 +132,27 @@ mod tests {
     }
 
     #[test]
+    fn what_is_sent_and_expected_follows_the_configuration() {
+        let plain = provider(ClientAuthentication::Post);
+        let scope = || vec![("scope", "mail".to_owned())];
+        assert_eq!((plain.sign_in_scope("mail"), plain.sign_in_scope("")), (scope(), vec![]));
+        assert_eq!((plain.token_scope(false, "mail"), plain.token_scope(true, "mail")), (scope(), vec![]));
+        assert_eq!(plain.authorize_url("").unwrap().as_str(), "https://login.example/authorize");
+        assert!(plain.takes_challenge() && plain.has_id_tokens());
+        let other = Provider {
+            authorize_parameters: &[("access_type", "offline"), ("prompt", "a&b")],
+            pkce: false,
+            issuers: Vec::new(),
+            ..provider(ClientAuthentication::Post)
+        };
+        let url = "https://login.example/authorize?access_type=offline&prompt=a%26b";
+        assert_eq!(other.authorize_url("").unwrap().as_str(), url);
+        assert!(!other.takes_challenge() && !other.has_id_tokens());
+        let without = Provider { authorize_url: None, ..provider(ClientAuthentication::Post) };
+        assert_eq!(without.authorize_url(""), None);
+    }
+
+    #[test]
     fn an_address_counts_unless_it_is_not_verified() {
         let with = |verified: Value| {
             json!({

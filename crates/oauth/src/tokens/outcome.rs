@@ -226,3 +226,132 @@ pub(super) fn tell(ask: &TokenRequest, error: &FetchError, setback: &FetchFailur
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use tokio::sync::Notify;
+
+    use super::*;
+    use crate::single_flight::SingleFlight;
+    use gatepost_core::clock::Clock;
+    use gatepost_core::secret::AccessToken;
+
+    fn key(name: &str) -> FetchKey {
+        FetchKey::Application(TupleKey::encode([name]))
+    }
+
+    fn token(name: &str) -> Token {
+        let now = Clock::manual().now();
+        let expires_at = now.after(Duration::from_secs(3600));
+        Token { access_token: Arc::new(AccessToken::new(name.into())), requested_at: now, expires_at }
+    }
+
+    fn passing() -> Outcome {
+        Err(FetchFailure::sparing(&FetchError::Busy { status: 503, code: None }, explain::own_fault()))
+    }
+
+    #[test]
+    fn a_refusal_is_remembered_for_a_minute_and_for_its_own_key() {
+        let (clock, cache) = (Clock::manual(), NegativeCache::default());
+        let known = |name: &str| cache.get(&key(name), clock.now()).is_some();
+        let count = || cache.refusals().len();
+        let second = Duration::from_secs(1);
+        cache.add(key("a"), FetchFailure::refusal(explain::own_fault()), clock.now());
+        assert_eq!([known("a"), known("b")], [true, false]);
+        clock.advance(STANDING - second);
+        cache.add(key("b"), FetchFailure::refusal(explain::own_fault()), clock.now());
+        cache.sweep(clock.now());
+        assert_eq!([known("a"), known("b")], [true, true]);
+        clock.advance(second);
+        assert_eq!([known("a"), known("b")], [false, true]);
+        assert_eq!(count(), 2);
+        cache.sweep(clock.now());
+        assert_eq!((count(), known("b")), (1, true));
+        cache.add(key("a"), FetchFailure::refusal(explain::own_fault()), clock.now());
+        cache.forget(&key("b"));
+        assert_eq!([known("a"), known("b")], [true, false]);
+        // What is out of date makes room.
+        clock.advance(STANDING);
+        cache.add(key("c"), FetchFailure::refusal(explain::own_fault()), clock.now());
+        assert_eq!((count(), known("c")), (1, true));
+        cache.clear();
+        assert!(!known("c"));
+    }
+
+    #[tokio::test]
+    async fn a_token_at_hand_stays_in_use_unless_its_user_was_refused() {
+        let at_hand = token("old");
+        let found = Found::Usable(at_hand.clone(), Renewal::First);
+        for (outcome, used) in [
+            (Ok(token("new")), Some("new")),
+            (passing(), Some("old")),
+            (Err(FetchFailure::passing(explain::own_fault())), Some("old")),
+            (Err(FetchFailure::refusal(explain::own_fault())), None),
+        ] {
+            let flights = SingleFlight::default();
+            let fly = |seen: Option<&Token>| {
+                assert!(seen.is_some_and(|seen| seen.is(&at_hand)));
+                let outcome: Outcome = outcome.clone();
+                flights.join(key("a"), || async { outcome })
+            };
+            let got = obtain(&found, TupleKey::encode(["a"]), Duration::from_secs(1), fly).await;
+            let text = got.ok().map(|got| got.token.access_token.expose().to_owned());
+            assert_eq!(text.as_deref(), used);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_login_that_joined_the_failing_request_of_another_tries_once_more_itself() {
+        // Whether the first request is another's, what it brings, how long the login waits, and how
+        // many requests there are.
+        for (is_others, first, patience, requests) in [
+            (true, passing(), 10, 2),
+            (false, passing(), 10, 1),
+            (true, passing(), 0, 1),
+            (true, Err(FetchFailure::refusal(explain::own_fault())), 10, 1),
+        ] {
+            let (flights, count) = (SingleFlight::default(), AtomicUsize::new(0));
+            let gate = Arc::new(Notify::new());
+            let fly = |_: Option<&Token>| {
+                flights.join(key("a"), || {
+                    let number = count.fetch_add(1, Ordering::Relaxed);
+                    let (gate, first): (_, Outcome) = (Arc::clone(&gate), first.clone());
+                    async move {
+                        if number > 0 {
+                            return Ok(token("second"));
+                        }
+                        gate.notified().await;
+                        first
+                    }
+                })
+            };
+            let others = is_others.then(|| fly(None));
+            let patience = Duration::from_secs(patience);
+            let login = obtain(&Found::Nothing, TupleKey::encode(["a"]), patience, fly);
+            let (got, ()) = tokio::join!(login, async { gate.notify_one() });
+            assert_eq!((count.load(Ordering::Relaxed), got.is_ok()), (requests, requests == 2));
+            drop(others);
+        }
+    }
+
+    #[test]
+    fn only_a_refusal_has_a_class_and_what_is_busy_may_have_a_code() {
+        let refused = FetchError::Refused(crate::response::OauthError {
+            class: Class::Locked,
+            error: "invalid_grant".into(),
+            code: Some(50053),
+            sentence: None,
+            trace_id: None,
+            presented: None,
+        });
+        for (error, of_class, of_code) in [
+            (refused, Some(Class::Locked), Some(50053)),
+            (FetchError::Busy { status: 429, code: Some(90055) }, None, Some(90055)),
+            (FetchError::NoTurn, None, None),
+        ] {
+            assert_eq!((class(&error), code(&error)), (of_class, of_code), "{error:?}");
+        }
+    }
+}

@@ -137,6 +137,38 @@ mod tests {
     }
 
     #[test]
+    fn a_refusal_has_an_age_while_it_is_answered_from_memory() {
+        let (clock, memory, proofs) = (Clock::manual(), memory(), proofs(2));
+        let age = || memory.age(&proofs[0], clock.now()).map(|age| age.as_secs());
+        assert_eq!(age(), None);
+        memory.adjust(Duration::from_secs(60));
+        memory.add(proofs[0], user(), clock.now());
+        assert_eq!(age(), Some(0));
+        clock.advance(Duration::from_secs(59));
+        assert_eq!(age(), Some(59));
+        clock.advance(Duration::from_secs(1));
+        assert_eq!(age(), None, "its time is over");
+        memory.add(proofs[0], user(), clock.now());
+        memory.add(proofs[1], User::of(&TupleKey::encode(["b"])), clock.now());
+        memory.forget_all(user());
+        assert_eq!([0, 1].map(|n| memory.answers(&proofs[n], clock.now())), [false, true]);
+        memory.clear();
+        assert!(!memory.answers(&proofs[1], clock.now()));
+    }
+
+    #[test]
+    fn what_was_not_refused_for_long_enough_is_swept() {
+        let (clock, memory, proof) = (Clock::manual(), memory(), proofs(1)[0]);
+        memory.add(proof, user(), clock.now());
+        clock.advance(Duration::from_secs(900 + 86_399));
+        memory.sweep(clock.now());
+        assert_eq!(memory.entries.len(), 1);
+        clock.advance(Duration::from_secs(1));
+        memory.sweep(clock.now());
+        assert_eq!(memory.entries.len(), 0);
+    }
+
+    #[test]
     fn an_accepted_password_is_forgotten() {
         let (clock, memory, proofs) = (Clock::manual(), memory(), proofs(2));
         memory.add(proofs[0], user(), clock.now());
