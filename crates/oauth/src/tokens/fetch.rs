@@ -377,9 +377,20 @@ mod tests {
             "the client that has seen it wants another"
         );
 
+        // A password that another flight found to be wrong is not sent again.
+        for _ in 0..2 {
+            let wrong = Arc::new(Password::new("wrong".into()));
+            let proof = tokens().prove(&user.key(), &wrong).unwrap();
+            let attempt = Attempt { proof, ..fetch(None).attempt };
+            let grant = GrantRequest::Password { username: tests::address("alice@contoso.example"), password: wrong };
+            let ask = TokenRequest { grant, ..user.clone() };
+            assert!(tokens().run_user_fetch(UserFetch { ask, attempt, ..fetch(None) }).await.is_err());
+            assert_eq!(entra.count(), 3);
+        }
+
         let first = tokens().run_application_fetch(application.clone(), None).await.unwrap();
         assert!(tokens().run_application_fetch(application.clone(), None).await.unwrap().is(&first));
         assert!(!tokens().run_application_fetch(application, Some(first.clone())).await.unwrap().is(&first));
-        assert_eq!(entra.count(), 4);
+        assert_eq!(entra.count(), 5);
     }
 }
