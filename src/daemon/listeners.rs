@@ -15,6 +15,7 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::error::StartError;
 use super::inherited::{Inherited, UnitSocket};
@@ -25,6 +26,9 @@ use gatepost_net::listen;
 
 /// Longest pause after a connection could not be accepted.
 const ACCEPT_BACK_OFF: Duration = Duration::from_secs(1);
+
+/// Longest wait for the sockets of listeners that were removed before.
+const CLOSING: Duration = Duration::from_secs(2);
 
 /// What serves the connections of a bound listener.
 #[derive(Clone)]
@@ -50,6 +54,8 @@ struct BoundListener {
     sockets: Vec<Arc<TcpListener>>,
     handler: watch::Sender<Handler>,
     closing: CancellationToken,
+    /// Has a token for each acceptor that holds a socket.
+    open: TaskTracker,
 }
 
 impl Endpoint {
@@ -88,6 +94,8 @@ pub(crate) struct Listeners {
     /// Set when the service begins to accept.
     accepting: std::sync::OnceLock<()>,
     acceptors: TaskTracker,
+    /// Of listeners that were removed: their sockets may still be open.
+    closing: Mutex<Vec<TaskTracker>>,
     sessions: Arc<SessionCounts>,
     /// Cancelled when no new connection is to be accepted.
     draining: CancellationToken,
@@ -154,6 +162,7 @@ impl Listeners {
             refusing,
             accepting: std::sync::OnceLock::new(),
             acceptors: TaskTracker::new(),
+            closing: Mutex::default(),
             sessions,
             draining,
             cut,
@@ -243,7 +252,8 @@ impl Listeners {
                     let closing = self.draining.child_token();
                     let listener = Arc::clone(&handler.service.listener.name);
                     let (handler, _) = watch::channel(handler);
-                    let bound = BoundListener { listener, endpoint, sockets, handler, closing };
+                    let bound =
+                        BoundListener { listener, endpoint, sockets, handler, closing, open: TaskTracker::new() };
                     if self.accepting.get().is_some() {
                         self.spawn_acceptors(&bound);
                     }
@@ -253,10 +263,24 @@ impl Listeners {
         }
         for bound in former {
             bound.closing.cancel();
+            bound.open.close();
+            self.closing.lock().push(bound.open);
         }
         if self.accepting.get().is_some() {
             self.refuse_at_unused(&listeners);
         }
+    }
+
+    /// Waits until the sockets of listeners that were removed are closed, so that their addresses can
+    /// be bound again.
+    pub(super) async fn closed(&self) {
+        let closing = std::mem::take(&mut *self.closing.lock());
+        let all = async {
+            for open in closing {
+                open.wait().await;
+            }
+        };
+        let _binding_says_which_is_not = timeout(CLOSING, all).await;
     }
 
     /// Accepts connections from now on.
@@ -294,6 +318,7 @@ impl Listeners {
                 closing: bound.closing.clone(),
                 draining: self.draining.clone(),
                 sessions: Arc::clone(&self.sessions),
+                open: bound.open.token(),
             };
             self.acceptors.spawn(acceptor.run(self.cut.clone()));
         }
@@ -448,6 +473,7 @@ struct Acceptor {
     closing: CancellationToken,
     draining: CancellationToken,
     sessions: Arc<SessionCounts>,
+    open: TaskTrackerToken,
 }
 
 impl Acceptor {
@@ -464,6 +490,7 @@ impl Acceptor {
             }
         }
         drop(self.socket);
+        drop(self.open);
         tokio::select! {
             () = async { while running.join_next().await.is_some() {} } => {}
             () = cut.cancelled() => running.shutdown().await,

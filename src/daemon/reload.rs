@@ -70,6 +70,7 @@ impl Running {
         if changed.is_empty() {
             return Ok(Reloaded { generation: before.number, changed, notes: Vec::new() });
         }
+        self.listeners.closed().await;
         let listeners =
             self.listeners.prepare(&next.services, &mut Inherited::default()).map_err(NotReloaded::Start)?;
 
