@@ -231,7 +231,7 @@ mod tests {
             let late = store.lease_sign_in(&key("a@b"), ended).await.unwrap().unwrap();
             let held = store.lease_sign_in(&key("a@b"), minute).await.unwrap().unwrap();
             let other = store.lease_sign_in(&key("c@d"), minute).await.unwrap().unwrap();
-            // Whoever comes too late takes nothing from the present holder.
+            // A holder that comes too late takes nothing from the present one.
             store.release(&late).await.unwrap();
             assert_eq!(store.lease_sign_in(&key("a@b"), minute).await, Ok(None), "{name}");
             store.release(&held).await.unwrap();

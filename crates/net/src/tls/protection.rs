@@ -276,7 +276,7 @@ mod tests {
         assert_eq!(swapped(b"one", b"two"), Err(Error::DecryptError));
     }
 
-    /// Whoever gives the buffer for a record relies on it (RFC 8446 §5.2, RFC 5288 §3, RFC 7905 §2).
+    /// The size of the buffer for a record depends on it (RFC 8446 §5.2, RFC 5288 §3, RFC 7905 §2).
     #[test]
     fn a_record_is_as_much_longer_as_its_layout_says() {
         for (name, secrets, tls13, overhead) in [

@@ -2,9 +2,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::*;
-use crate::endpoint::{TokenEndpoint, TransportError, TransportFault};
+use crate::endpoint::{TransportError, TransportFault};
 use crate::fake::{FakeEndpoint, Reply, provider_application};
 use crate::grant::{GrantRequest, Redemption};
+use crate::source::tests::source;
 use gatepost_config::{ClientAuthentication, Limits};
 use gatepost_core::clock::Clock;
 use gatepost_core::secret::{AuthorizationCode, CodeVerifier};
@@ -16,11 +17,6 @@ fn ask() -> TokenRequest {
         scope: "s".into(),
         grant: GrantRequest::ClientCredentials,
     }
-}
-
-fn source(endpoint: &Arc<FakeEndpoint>, limits: &Limits) -> (TokenSource, Clock) {
-    let clock = Clock::manual();
-    (TokenSource::new(Arc::clone(endpoint) as Arc<dyn TokenEndpoint>, clock.clone(), limits), clock)
 }
 
 fn fault(fault: TransportFault) -> FetchError {

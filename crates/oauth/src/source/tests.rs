@@ -31,7 +31,7 @@ fn ask_with(client_id: &str, credential: Credential) -> TokenRequest {
     }
 }
 
-fn source(endpoint: &Arc<FakeEndpoint>, limits: &Limits) -> (TokenSource, Clock) {
+pub(crate) fn source(endpoint: &Arc<FakeEndpoint>, limits: &Limits) -> (TokenSource, Clock) {
     let clock = Clock::manual();
     (TokenSource::new(Arc::clone(endpoint) as Arc<dyn TokenEndpoint>, clock.clone(), limits), clock)
 }

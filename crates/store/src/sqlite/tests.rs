@@ -171,7 +171,7 @@ async fn what_was_known_is_put_back_when_somebody_empties_the_store() {
         assert_eq!(store.device_passwords().await.unwrap(), [one.clone(), two.clone()]);
         assert_eq!(world.token().await.as_deref(), Ok("one"));
     }
-    // Whoever read the sign-in before may still replace it.
+    // A caller that read the sign-in before may still replace it.
     store.put_sign_in(&alice(), &sample::sign_in("two"), Some(read)).await.unwrap();
     assert_eq!(world.token().await.as_deref(), Ok("two"));
 }
