@@ -76,6 +76,14 @@ impl UpstreamTrust {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tls::clock_offset::Offset;
+
+    #[test]
+    fn the_difference_of_the_clocks_is_told_to_the_verification() {
+        let trust = UpstreamTrust::new(Trust { system_roots: false, additional_ca: None, destinations: Vec::new() });
+        trust.learn_clock(-600);
+        assert_eq!(trust.clock.get(), Some(Offset(-600)));
+    }
 
     #[tokio::test]
     async fn nobody_trusted_is_an_error() {

@@ -83,7 +83,36 @@ impl ClientSessionStore for Remembered {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use rustls::HandshakeKind::{Full, Resumed};
+    use rustls::client::Resumption;
+    use rustls::version::{TLS12, TLS13};
+
     use super::*;
+    use crate::tls::session::tests::{configs, handshake};
+
+    #[test]
+    fn a_server_that_is_known_is_met_with_short_handshakes() {
+        for version in [&TLS12, &TLS13] {
+            let (mut client, server) = configs(version);
+            client.resumption = Resumption::store(Arc::new(Remembered::default()));
+            let (client, server) = (Arc::new(client), Arc::new(server));
+            let kinds = [(); 4].map(|()| handshake(&client, &server, true).0);
+            assert_eq!(kinds, [Full, Resumed, Resumed, Resumed], "{version:?}");
+        }
+    }
+
+    #[test]
+    fn a_ticket_is_used_once_and_none_is_lost() {
+        let (mut client, server) = configs(&TLS13);
+        client.resumption = Resumption::store(Arc::new(Remembered::default()));
+        let (client, mut server) = (Arc::new(client), server);
+        server.send_tls13_tickets = 3;
+        let server = Arc::new(server);
+        let kinds = [true, false, false, false, false].map(|opened| handshake(&client, &server, opened).0);
+        assert_eq!(kinds, [Full, Resumed, Resumed, Resumed, Full]);
+    }
 
     #[test]
     fn a_few_servers_are_remembered_and_the_oldest_goes() {

@@ -7,7 +7,7 @@ use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::server::UnbufferedServerConnection;
 use rustls::unbuffered::{ConnectionState, EncodeError, EncodeTlsData, InsufficientSizeError};
 use rustls::version::{TLS12, TLS13};
-use rustls::{ClientConfig, RootCertStore, ServerConfig, SupportedProtocolVersion};
+use rustls::{ClientConfig, HandshakeKind, RootCertStore, ServerConfig, SupportedProtocolVersion};
 
 use super::*;
 
@@ -44,8 +44,8 @@ macro_rules! turn {
     };
 }
 
-/// A client session and a server session.
-pub(crate) fn pair(version: &'static SupportedProtocolVersion) -> (Session, Session) {
+/// A client that trusts a server, and that server.
+pub(crate) fn configs(version: &'static SupportedProtocolVersion) -> (ClientConfig, ServerConfig) {
     let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
     let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(made.signing_key.serialize_der()));
     let mut roots = RootCertStore::empty();
@@ -57,17 +57,52 @@ pub(crate) fn pair(version: &'static SupportedProtocolVersion) -> (Session, Sess
         ClientConfig::builder_with_provider(crate::tls::provider()).with_protocol_versions(&[version]).unwrap();
     let mut client = client.with_root_certificates(roots).with_no_client_auth();
     (server.enable_secret_extraction, client.enable_secret_extraction) = (true, true);
-    let mut server = UnbufferedServerConnection::new(Arc::new(server)).unwrap();
-    let mut client = UnbufferedClientConnection::new(Arc::new(client), "localhost".try_into().unwrap()).unwrap();
+    (client, server)
+}
+
+/// The two ends after their handshake, and what the server has sent behind it.
+fn connected(
+    client: Arc<ClientConfig>,
+    server: Arc<ServerConfig>,
+) -> (UnbufferedClientConnection, UnbufferedServerConnection, Vec<u8>) {
+    let mut server = UnbufferedServerConnection::new(server).unwrap();
+    let mut client = UnbufferedClientConnection::new(client, "localhost".try_into().unwrap()).unwrap();
     let (mut to_server, mut to_client) = (Vec::new(), Vec::new());
-    while client.is_handshaking() || server.is_handshaking() || !to_client.is_empty() || !to_server.is_empty() {
+    while client.is_handshaking() || server.is_handshaking() {
         turn!(client, to_client, to_server);
         turn!(server, to_server, to_client);
     }
+    (client, server, to_client)
+}
+
+/// A client session and a server session.
+pub(crate) fn pair(version: &'static SupportedProtocolVersion) -> (Session, Session) {
+    let (client, server) = configs(version);
+    let (mut client, server, mut behind) = connected(Arc::new(client), Arc::new(server));
+    let mut nothing = Vec::new();
+    turn!(client, behind, nothing);
+    assert!(behind.is_empty() && nothing.is_empty());
     let (secrets, connection) = client.dangerous_into_kernel_connection().unwrap();
     let client = Session::client(secrets, connection).unwrap();
     let (secrets, connection) = server.dangerous_into_kernel_connection().unwrap();
     (client, Session::server(secrets, connection).unwrap())
+}
+
+/// Connects, and returns whether that was short, and the client's session. What the server has sent
+/// behind the handshake goes through the session when `opened`.
+pub(crate) fn handshake(
+    client: &Arc<ClientConfig>,
+    server: &Arc<ServerConfig>,
+    opened: bool,
+) -> (HandshakeKind, Session) {
+    let (client, _server, behind) = connected(Arc::clone(client), Arc::clone(server));
+    let kind = client.handshake_kind().unwrap();
+    let (secrets, connection) = client.dangerous_into_kernel_connection().unwrap();
+    let mut client = Session::client(secrets, connection).unwrap();
+    if opened {
+        assert_eq!(open_all(&mut client, &behind), Ok(Vec::new()));
+    }
+    (kind, client)
 }
 
 /// What a session has to send besides data.
@@ -412,6 +447,15 @@ fn key_updates_are_paid_for_with_data() {
         assert!(paid <= 32, "an octet pays for a key");
     }
     assert_eq!(paid, 32);
+
+    // Also when nothing is left.
+    let (mut client, mut server) = pair(&TLS13);
+    for _ in 0..32 {
+        assert_eq!(updates(&mut client, &mut server, 0), Ok(Vec::new()));
+    }
+    says(&mut client, &mut server, ContentType::ApplicationData, &[7; MESSAGE_PRICE]).unwrap();
+    assert_eq!(updates(&mut client, &mut server, 0), Ok(Vec::new()));
+    assert!(updates(&mut client, &mut server, 0).is_err());
 
     // Tickets cost as much, however many of them are in one record.
     let (mut client, mut server) = pair(&TLS13);
