@@ -112,6 +112,8 @@ async fn receive(stream: &UnixStream) -> io::Result<(Vec<u8>, Option<StdListener
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[tokio::test]
@@ -144,5 +146,61 @@ mod tests {
         assert_eq!(take_over(&mut other).await.unwrap_err().kind(), io::ErrorKind::InvalidData);
         drop(one);
         assert!(take_over(&mut other).await.is_err());
+    }
+
+    /// What another program might send on the socket.
+    #[derive(Clone, Copy, Debug)]
+    enum Descriptor {
+        Listening,
+        Datagram,
+        File,
+    }
+
+    fn messages() -> impl Strategy<Value = Vec<(Vec<u8>, Vec<Descriptor>)>> {
+        let octets = prop_oneof![
+            Just(END.to_vec()),
+            Just(b"=imap".to_vec()),
+            Just([b"=", &[b'x'; NAME_BYTES][..]].concat()),
+            prop::collection::vec(any::<u8>(), 1..400),
+        ];
+        let descriptor = prop_oneof![Just(Descriptor::Listening), Just(Descriptor::Datagram), Just(Descriptor::File)];
+        prop::collection::vec((octets, prop::collection::vec(descriptor, 0..4)), 0..8)
+    }
+
+    proptest! {
+        /// Whatever comes, it ends, and what is kept are listening sockets that were sent.
+        #[test]
+        fn any_messages_leave_nothing_but_listening_sockets(messages in messages()) {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async {
+                let (one, mut other) = UnixStream::pair().unwrap();
+                let listening = TcpListener::bind("127.0.0.1:0").await.unwrap();
+                let datagram = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+                let file = std::fs::File::open("/dev/null").unwrap();
+                for (octets, descriptors) in &messages {
+                    let descriptors: Vec<_> = descriptors
+                        .iter()
+                        .map(|descriptor| match descriptor {
+                            Descriptor::Listening => listening.as_fd(),
+                            Descriptor::Datagram => datagram.as_fd(),
+                            Descriptor::File => file.as_fd(),
+                        })
+                        .collect();
+                    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(4))];
+                    let mut with = SendAncillaryBuffer::new(&mut space);
+                    if !descriptors.is_empty() {
+                        assert!(with.push(SendAncillaryMessage::ScmRights(&descriptors)));
+                    }
+                    sendmsg(&one, &[IoSlice::new(octets)], &mut with, SendFlags::NOSIGNAL).unwrap();
+                }
+                SockRef::from(&one).shutdown(std::net::Shutdown::Write).unwrap();
+                if let Ok(taken) = take_over(&mut other).await {
+                    assert!(messages.iter().any(|(octets, _)| octets.starts_with(END)), "without an end");
+                    for socket in taken.left() {
+                        assert_eq!(socket.local_addr().unwrap(), listening.local_addr().unwrap());
+                    }
+                }
+            });
+        }
     }
 }

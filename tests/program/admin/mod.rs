@@ -5,6 +5,7 @@ mod command;
 mod doing;
 mod doors;
 mod endpoints;
+mod forms;
 mod http;
 mod neighbours;
 mod providers;
