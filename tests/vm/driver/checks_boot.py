@@ -19,7 +19,7 @@ from checks_weather import (
 )
 from rows import expect, row
 
-from guest import GATEPOST, SCANNER, Guest
+from guest import DEVICE, GATEPOST, SCANNER, Guest
 
 
 def _wait_for_boot(guest: Guest, before: str) -> None:
@@ -152,3 +152,68 @@ def power(guest: Guest) -> None:
         kept, rotated = _cut(guest, number)
         passwords, rotations = passwords + kept, rotations + rotated
     guest.notes.append(f"{guest.power_cuts} cuts, {passwords} passwords and {rotations} rotations acknowledged")
+
+
+# Of the accounts at guest/provider.py, whose refresh tokens are good once.
+PEOPLE = [f"person{number}@own.example" for number in range(12)]
+PROVIDER = """\
+[Service]
+ExecStart=bash -c 'exec python3 /mnt/provider.py /root/own/server.pem /root/own/server.key /root/own/state.json >/dev/ttyS0'
+"""
+EVERYBODY = f"""\
+while true; do
+    for person in {" ".join(PEOPLE)}; do
+        curl --silent --max-time 60 --user $person:{DEVICE} imap://127.0.0.1:1143/ &
+    done
+    wait
+done
+"""
+
+
+def _with_provider(configuration: dict[str, Any]) -> None:
+    configuration["providers"] = {
+        "own": {
+            "client_id": "own",
+            "grant": "device_code",
+            "scope": "mail",
+            "token_url": "https://localhost:23443/token",
+            "device_url": "https://localhost:23443/device",
+            "domains": "own.example",
+            "hosts": {"imap": "localhost:23993"},
+        }
+    }
+    [scanner] = [account for account in configuration["accounts"] if account["login"] == SCANNER]
+    configuration["accounts"].append({"login": "*@own.example", "passwords": scanner["passwords"]})
+    configuration["trust"]["additional_ca"] = "/etc/gatepost/own.pem"
+
+
+def _replaced(guest: Guest) -> int:
+    return len(re.findall(r"REPLACED \d+ \d+", guest.machine.console()))
+
+
+@row("H.refresh", "no sign-in is lost by a power cut while refresh tokens are replaced, each of which is good once")
+def refresh(guest: Guest) -> None:
+    guest.do("gatepost cert --directory /root/own && install -m 644 /root/own/ca.pem /etc/gatepost/own.pem")
+    guest.put("/etc/systemd/system/provider.service", PROVIDER)
+    guest.put("/root/everybody.sh", EVERYBODY)
+    guest.configure(_with_provider)
+    guest.do("systemctl daemon-reload; systemctl enable gatepost 2>&1; systemctl start provider gatepost")
+    for person in PEOPLE:
+        guest.do(f"{GATEPOST} login {person} {CONFIG}")
+    begin = _replaced(guest)
+    for _ in range(guest.power_cuts):
+        # It has no access tokens now.
+        guest.do("systemctl restart gatepost; sync")
+        before = _replaced(guest)
+        guest.do("systemd-run --quiet bash /root/everybody.sh")
+        guest.wait("a refresh token is replaced", lambda: _replaced(guest) > before)
+        # At a random moment of what follows.
+        time.sleep(random.uniform(0, 4))
+        boot = guest.machine.boot_id()
+        guest.machine.cut_power()
+        _wait_for_boot(guest, boot)
+        guest.do("systemctl start provider")
+        for person in PEOPLE:
+            guest.expect_login(user=person, password=DEVICE)
+    replaced = _replaced(guest) - begin
+    guest.notes.append(f"{guest.power_cuts} cuts, {len(PEOPLE)} sign-ins, {replaced} refresh tokens replaced")
