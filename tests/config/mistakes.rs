@@ -171,6 +171,11 @@ fn every_mistake_between_listeners_has_its_sentence() {
             "listeners:\n  smtp:\n    bind: '127.0.0.1:25'\n    bind: '127.0.0.1:26'\n",
             "listeners.smtp.bind: the key is written twice; keep one of them. The first stands at line 3",
         ),
+        (
+            "listeners:\n  smtp:\n    bind: !port '127.0.0.1:25'\n",
+            "listeners.smtp.bind: what begins with `!` is a tag of YAML, and no part of the value; write the whole value \
+             in quotes if it is text, and take the tag away if it is not",
+        ),
     ] {
         assert_eq!(mistakes(yaml), [expected], "{yaml}");
     }

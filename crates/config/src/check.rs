@@ -44,6 +44,14 @@ pub(super) fn check(
             format!("keep one of them. The first stands at line {first}"),
         );
     }
+    for (path, place) in &document.merged.tagged {
+        context.problem(
+            place.clone(),
+            path,
+            "what begins with `!` is a tag of YAML, and no part of the value",
+            "write the whole value in quotes if it is text, and take the tag away if it is not".to_owned(),
+        );
+    }
     let root = context.root();
     let accounts::Read { accounts, mut unproved, cloud } = accounts::read(&root);
     let listeners = listeners::read(&root.section("listeners"), cloud, &accounts);

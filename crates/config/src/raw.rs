@@ -31,6 +31,9 @@ const DEPTH: usize = 16;
 /// Most keys, values, lists and tables in one text: each takes some 200 octets of memory.
 const NODES: usize = 50_000;
 
+/// The tags that say no more than the value itself does (YAML 1.2.2, chapter 10).
+const TAGS_OF_YAML: [&str; 7] = ["!!str", "!!int", "!!float", "!!bool", "!!null", "!!seq", "!!map"];
+
 /// A table of the configuration.
 pub(super) type Table = Map<String, Value>;
 
@@ -50,6 +53,8 @@ pub(super) struct Layer {
     pub(super) spots: BTreeMap<String, Span>,
     /// Keys that were written twice: path, place, and line of the first.
     pub(super) duplicates: Vec<(String, Place, usize)>,
+    /// Values behind a tag of YAML.
+    pub(super) tagged: Vec<(String, Place)>,
     /// Octets of the text that an excerpt must not show.
     pub(super) masked: Vec<Range<usize>>,
 }
@@ -122,9 +127,17 @@ impl Layer {
 
     fn value(&mut self, raw: Spanned<Raw>, path: &str, key: &str, text: &str, spot: &mut Span) -> Value {
         let location = raw.referenced;
-        if matches!(raw.value, Raw::Map(_) | Raw::List(_)) {
-            let start = range(&location, text).start;
-            self.masked.extend(Some(with_tags(start..start, text)).filter(|tags| !tags.is_empty()));
+        let Range { start, end } = range(&location, text);
+        let tags = match raw.value {
+            // They may begin with the tag.
+            Raw::Map(_) | Raw::List(_) | Raw::Null => with_tags(start..start, text),
+            _ => with_tags(start..end, text).start..start,
+        };
+        if is_foreign(tags.clone(), text) {
+            self.tagged.push((path.to_owned(), place(&location, text)));
+        }
+        if matches!(raw.value, Raw::Map(_) | Raw::List(_)) && !tags.is_empty() {
+            self.masked.push(tags);
         }
         let kind = match raw.value {
             Raw::Null => {
@@ -196,6 +209,7 @@ pub(super) fn merge(layers: &[Layer]) -> Result<Layer, config::ConfigError> {
             }
         }
         merged.duplicates.extend(layer.duplicates.iter().cloned());
+        merged.tagged.extend(layer.tagged.iter().cloned());
         merged.masked.extend(layer.masked.iter().cloned());
     }
     Ok(merged)
@@ -413,6 +427,14 @@ fn with_tags(value: Range<usize>, text: &str) -> Range<usize> {
     start..end
 }
 
+/// Whether one of these tags is another one than those of YAML itself, and no comment.
+fn is_foreign(tags: Range<usize>, text: &str) -> bool {
+    let line = text.get(..tags.start).unwrap_or_default().rsplit('\n').next().unwrap_or_default();
+    let is_comment = line.starts_with('#') || line.contains(" #");
+    let mut words = text.get(tags).unwrap_or_default().split_whitespace();
+    !is_comment && words.any(|word| word.starts_with('!') && !TAGS_OF_YAML.contains(&word))
+}
+
 fn place(location: &Location, text: &str) -> Place {
     let Range { start, end } = range(location, text);
     let number = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
@@ -479,6 +501,32 @@ mod tests {
         }
         let plain = Layer::from_yaml("a: {x: 'b !', token: 2}").unwrap();
         assert_eq!(plain.masked[1], 21..22);
+    }
+
+    #[test]
+    fn a_tag_is_told_from_text_and_from_comments() {
+        let tagged = |text: &str| {
+            let paths = Layer::from_yaml(text).unwrap().tagged.into_iter().map(|(path, _)| path);
+            paths.collect::<Vec<_>>()
+        };
+        for text in
+            ["a: !x", "a: !x 1", "a: !x 'b'", "a: !x [1]", "a: !x {b: 1}", "a: !x\n  b: 1", "a: !!secret", "a:\n  !x 1"]
+        {
+            assert_eq!(tagged(text), ["a"], "{text}");
+        }
+        assert_eq!(tagged("a: [b, !x, !y c]"), ["a[1]", "a[2]"]);
+        for text in [
+            "a: '!x'",
+            "a: b !x",
+            "a: |\n  !x\n",
+            "a: >\n  !x\n",
+            "a: # !x\n  1",
+            "a:\n# see !x\n  1",
+            "a: !!str 1",
+            "a:\n- '!x'\n- y",
+        ] {
+            assert_eq!(tagged(text), [""; 0], "{text}");
+        }
     }
 
     #[test]
