@@ -534,6 +534,7 @@ impl Journal {
         match failure.cause {
             Cause::UpstreamLimit => self.metrics.throttled(Throttle::Exchange),
             Cause::MailboxOccupied | Cause::ConnectQueueFull => self.metrics.throttled(Throttle::Gatepost),
+            Cause::Throttled if protocol == Protocol::Ews => self.metrics.throttled(Throttle::Ews),
             Cause::Throttled => self.metrics.throttled(Throttle::Graph),
             _ => {}
         }
@@ -569,14 +570,15 @@ mod tests {
         let journal = Journal::new(None);
         let subject = ConnectionInfo::new(&"pop3".into(), "192.0.2.7:4000".parse().unwrap());
         let whose = SessionUser::named("alice@contoso.example");
-        for (cause, by) in [
-            (Cause::UpstreamLimit, "exchange"),
-            (Cause::MailboxOccupied, "gatepost"),
-            (Cause::Throttled, "graph"),
-            (Cause::UpstreamBroke, "nobody"),
+        for (protocol, cause, by) in [
+            (Protocol::Pop3, Cause::UpstreamLimit, "exchange"),
+            (Protocol::Pop3, Cause::MailboxOccupied, "gatepost"),
+            (Protocol::Pop3, Cause::Throttled, "graph"),
+            (Protocol::Graph, Cause::UpstreamBroke, "nobody"),
+            (Protocol::Ews, Cause::Throttled, "ews"),
         ] {
             let failure = Failure::new(cause, "no");
-            journal.degraded(Protocol::Pop3, &subject, &whose, &failure);
+            journal.degraded(protocol, &subject, &whose, &failure);
             let counted = format!("gatepost_throttled_total{{by=\"{by}\"}} 1\n");
             assert_eq!(journal.metrics().text().contains(&counted), by != "nobody", "{cause}");
         }

@@ -5,6 +5,7 @@ import concurrent.futures
 import json
 import os
 import pathlib
+import re
 import resource
 import signal
 import subprocess
@@ -197,15 +198,21 @@ def deadline(batch):
     return 5 + 4 * sum(seconds for _, seconds in batch)
 
 
+def nearness(mutant, test):
+    """How many words the path of a test has in common with that of a mutant's file: those of one subject come first."""
+    return len(set(re.split(r"\W+", MUTANTS[mutant]["file"].removesuffix(".rs"))) & set(test.split("::")))
+
+
 def judge(mutant, tests, programs):
     """Whether a test notices a mutant: `caught`, `timeout`, `missed`, or `unreached`."""
     package = MUTANTS[mutant]["package"].replace("-", "_")
     for name in sorted({test[0] for test in tests}, key=lambda name: (name != package, name == "protocol")):
-        # Quick ones first, and for a start alone.
+        # Near ones first, then quick ones, and for a start alone.
         batches, total = [[], []], 0.0
-        for _, test, seconds in sorted((t for t in tests if t[0] == name), key=lambda t: t[2]):
-            if total + seconds > SECONDS and total > 0:
-                break
+        of = [(nearness(mutant, test), test, seconds) for program, test, seconds in tests if program == name]
+        for near, test, seconds in sorted(of, key=lambda test: (-test[0], test[2])):
+            if total + seconds > SECONDS * (2 if near else 1) and total > 0:
+                continue
             total += seconds
             batches[total > SECONDS / 5].append((test, seconds))
         for batch in filter(None, batches):
@@ -221,7 +228,7 @@ def main():
     say(f"{len(CHOSEN)} mutants in {' '.join(FOLDERS)}")
     placed, unviable = settle(prepare())
     programs = build()
-    with concurrent.futures.ThreadPoolExecutor(os.cpu_count() + 1) as pool:
+    with concurrent.futures.ThreadPoolExecutor(2 * os.cpu_count() + 1) as pool:
         reached = reach(programs, pool)
         verdicts, missed = {}, 0
         order = sorted(placed)
