@@ -16,11 +16,15 @@ from placing import Placing, ranges
 
 WORK = pathlib.Path(sys.argv[1]).resolve()
 TREE = WORK / "tree"
-FOLDERS = sys.argv[2:] or [
+VERDICTS, NOTICED = WORK / "verdicts.tsv", ("caught", "timeout")
+AGAIN = "--missed" in sys.argv
+FOLDERS = [folder for folder in sys.argv[2:] if folder != "--missed"] or [
     "crates/proto", "crates/oauth", "crates/store", "crates/net/src/tls", "src/login", "src/session",
 ]  # fmt: skip
 MUTANTS = json.loads((WORK / "list.json").read_text())
 CHOSEN = [n for n, mutant in enumerate(MUTANTS) if any(mutant["file"].startswith(f.rstrip("/") + "/") for f in FOLDERS)]
+# Programs of tests of the whole, which come after the unit tests.
+INTEGRATION = ["program", "protocol"]
 # The longest that the tests of one program take for one mutant, and the least part that must be noticed.
 SECONDS, BOUND = 3.0, 0.9
 LINTS = ["warnings", "arithmetic_overflow", "unconditional_panic", "unconditional_recursion"]
@@ -130,7 +134,7 @@ def settle(sources):
 
 def build():
     """Builds the tests. Returns their programs by name: path and folder of the package."""
-    lines, done = cargo("test", "--no-run", "--lib", "--test", "protocol")
+    lines, done = cargo("test", "--no-run", "--lib", *(f"--test={name}" for name in INTEGRATION))
     if done.returncode:
         sys.exit(done.stderr)
     programs = {}
@@ -151,7 +155,7 @@ def run(program, arguments, deadline, **environment):
         resource.setrlimit(resource.RLIMIT_AS, (6 << 30, 6 << 30))
 
     child = subprocess.Popen(
-        [executable, "--exact", "-Z", "unstable-options", "--fail-fast", "--test-threads", "2", *arguments],
+        [executable, "--exact", "-Z", "unstable-options", "--fail-fast", "--include-ignored", "--test-threads", "2", *arguments],
         cwd=folder, env={**ENVIRONMENT, "CARGO_MANIFEST_DIR": folder, **environment}, preexec_fn=alone,
         stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
@@ -163,12 +167,19 @@ def run(program, arguments, deadline, **environment):
         return None
 
 
+def names(command, folder):
+    """The tests that a program lists."""
+    listed = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    return [line.removesuffix(": test") for line in listed.stdout.splitlines() if line.endswith(": test")]
+
+
 def reach(programs, pool):
     """Runs each test alone. Returns, for each mutant, the tests that reach it: program, name, seconds."""
     tests = []
     for name, (executable, folder) in programs.items():
-        listed = subprocess.run([executable, "--list", "--format", "terse"], cwd=folder, capture_output=True, text=True)
-        tests += [(name, line.removesuffix(": test")) for line in listed.stdout.splitlines() if line.endswith(": test")]
+        listed, ignored = (names([executable, "--list", "--format=terse", *more], folder) for more in ([], ["--ignored"]))
+        # Of those that need another program, only the ones that need Redis, as a part of the store does.
+        tests += [(name, test) for test in listed if test not in ignored or "redis" in test]
     notes = WORK / "reached"
     notes.mkdir(exist_ok=True)
 
@@ -206,7 +217,7 @@ def nearness(mutant, test):
 def judge(mutant, tests, programs):
     """Whether a test notices a mutant: `caught`, `timeout`, `missed`, or `unreached`."""
     package = MUTANTS[mutant]["package"].replace("-", "_")
-    for name in sorted({test[0] for test in tests}, key=lambda name: (name != package, name == "protocol")):
+    for name in sorted({test[0] for test in tests}, key=lambda name: (name in INTEGRATION, name != package, name)):
         # Near ones first, then quick ones, and for a start alone.
         batches, total = [[], []], 0.0
         of = [(nearness(mutant, test), test, seconds) for program, test, seconds in tests if program == name]
@@ -222,22 +233,32 @@ def judge(mutant, tests, programs):
     return "missed" if tests else "unreached"
 
 
+def earlier():
+    """The verdicts of the run before on what was noticed, by the names of the mutants."""
+    verdicts = (line.split("\t") for line in VERDICTS.read_text().splitlines())
+    return {name: verdict for verdict, name in verdicts if verdict in NOTICED}
+
+
 def main():
     if not CHOSEN:
         sys.exit(f"no mutants in {' '.join(FOLDERS)}")
     say(f"{len(CHOSEN)} mutants in {' '.join(FOLDERS)}")
+    kept = earlier() if AGAIN else {}
     placed, unviable = settle(prepare())
     programs = build()
     with concurrent.futures.ThreadPoolExecutor(2 * os.cpu_count() + 1) as pool:
         reached = reach(programs, pool)
         verdicts, missed = {}, 0
         order = sorted(placed)
-        with (WORK / "missed.tsv").open("w", buffering=1) as list_of_missed:
-            for n, verdict in zip(order, pool.map(lambda n: judge(n, reached[n], programs), order)):
+
+        def verdict_of(n):
+            return kept.get(MUTANTS[n]["name"]) or judge(n, reached[n], programs)
+
+        with VERDICTS.open("w", buffering=1) as to:
+            for n, verdict in zip(order, pool.map(verdict_of, order)):
                 verdicts[n] = verdict
-                if verdict in ("missed", "unreached"):
-                    missed += 1
-                    list_of_missed.write(f"{verdict}\t{MUTANTS[n]['name']}\n")
+                missed += verdict not in NOTICED
+                to.write(f"{verdict}\t{MUTANTS[n]['name']}\n")
                 if len(verdicts) % 500 == 0:
                     say(f"{len(verdicts)} of {len(order)} mutants judged, {missed} of them missed")
     low, rows = False, ["| folder | mutants | unviable | left out | caught | timeout | missed | unreached | noticed |"]
@@ -245,14 +266,14 @@ def main():
         of = [n for n in CHOSEN if MUTANTS[n]["file"].startswith(folder.rstrip("/") + "/")]
         count = collections.Counter(verdicts.get(n, "unviable" if n in unviable else "left out") for n in of)
         judged = sum(n in verdicts for n in of)
-        noticed = (count["caught"] + count["timeout"]) / max(judged, 1)
+        noticed = sum(count[verdict] for verdict in NOTICED) / max(judged, 1)
         low |= noticed < BOUND
         kinds = ("unviable", "left out", "caught", "timeout", "missed", "unreached")
         rows.append(f"| {folder} | {len(of)} | {' | '.join(str(count[k]) for k in kinds)} | {noticed:.1%} |")
     rows.insert(1, "|" + "---|" * 9)
     (WORK / "table.md").write_text("\n".join(rows) + "\n")
     print("\n".join(rows))
-    say(f"{missed} mutants that no test notices are in {WORK / 'missed.tsv'}")
+    say(f"{missed} mutants that no test notices are among those in {VERDICTS}")
     sys.exit(1 if low else 0)
 
 
