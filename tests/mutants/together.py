@@ -23,8 +23,8 @@ FOLDERS = [folder for folder in sys.argv[2:] if folder != "--missed"] or [
 ]  # fmt: skip
 MUTANTS = json.loads((WORK / "list.json").read_text())
 CHOSEN = [n for n, mutant in enumerate(MUTANTS) if any(mutant["file"].startswith(f.rstrip("/") + "/") for f in FOLDERS)]
-# Programs of tests of the whole, which come after the unit tests.
-INTEGRATION = ["program", "protocol"]
+# Programs of tests of the whole, which come after the unit tests, and in this order.
+INTEGRATION = {"protocol": 1, "program": 2}
 # The longest that the tests of one program take for one mutant, and the least part that must be noticed.
 SECONDS, BOUND = 3.0, 0.9
 LINTS = ["warnings", "arithmetic_overflow", "unconditional_panic", "unconditional_recursion"]
@@ -155,7 +155,7 @@ def run(program, arguments, deadline, **environment):
         resource.setrlimit(resource.RLIMIT_AS, (6 << 30, 6 << 30))
 
     child = subprocess.Popen(
-        [executable, "--exact", "-Z", "unstable-options", "--fail-fast", "--include-ignored", "--test-threads", "2", *arguments],
+        [executable, "--exact", "-Zunstable-options", "--fail-fast", "--include-ignored", "--test-threads=2", *arguments],
         cwd=folder, env={**ENVIRONMENT, "CARGO_MANIFEST_DIR": folder, **environment}, preexec_fn=alone,
         stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
@@ -217,7 +217,7 @@ def nearness(mutant, test):
 def judge(mutant, tests, programs):
     """Whether a test notices a mutant: `caught`, `timeout`, `missed`, or `unreached`."""
     package = MUTANTS[mutant]["package"].replace("-", "_")
-    for name in sorted({test[0] for test in tests}, key=lambda name: (name in INTEGRATION, name != package, name)):
+    for name in sorted({test[0] for test in tests}, key=lambda name: (INTEGRATION.get(name, 0), name != package)):
         # Near ones first, then quick ones, and for a start alone.
         batches, total = [[], []], 0.0
         of = [(nearness(mutant, test), test, seconds) for program, test, seconds in tests if program == name]
