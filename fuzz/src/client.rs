@@ -83,9 +83,6 @@ fn run(protocol: MailProtocol, recipe: &Recipe<'_>, split: bool) -> Trace {
             if run.over() {
                 return run.trace;
             }
-            if run.trace.events.last().is_some_and(|event| event == "Submission") {
-                return run.hand_on(rest, flights);
-            }
             while pending && !(split && recipe.flag(4) && !rest.is_empty() && run.machine.wants_input()) {
                 if run.decide() {
                     return run.hand_on(rest, flights);
@@ -94,6 +91,10 @@ fn run(protocol: MailProtocol, recipe: &Recipe<'_>, split: bool) -> Trace {
                 if run.over() {
                     return run.trace;
                 }
+            }
+            // Perhaps from behind a login that was refused.
+            if run.trace.events.last().is_some_and(|event| event == "Submission") {
+                return run.hand_on(rest, flights);
             }
         }
     }
