@@ -234,4 +234,90 @@ mod tests {
         throttle.admits(&TupleKey::encode(["another"]), source(50), clock.now());
         assert_eq!(throttle.pairs.len(), KEPT + 1);
     }
+
+    #[test]
+    fn a_success_makes_a_source_familiar_and_is_noted_once_a_week() {
+        let (clock, throttle, account) = (Clock::manual(), Throttle::default(), TupleKey::encode(["a"]));
+        let second = Duration::from_secs(1);
+        let succeeded = || throttle.succeeded(&account, source(1), clock.now());
+        assert!(!succeeded(), "nobody has tried");
+        assert!(throttle.admits(&account, source(1), clock.now()));
+        assert!(!throttle.is_familiar(&account, source(1)));
+        assert!(succeeded());
+        assert!(throttle.is_familiar(&account, source(1)));
+        assert!(!throttle.is_familiar(&account, source(2)));
+        clock.advance(NOTED_AGAIN - second);
+        assert!(!succeeded());
+        clock.advance(second);
+        assert!(succeeded());
+        // One that the store knows is noted with its next success.
+        assert!(throttle.admits(&account, source(2), clock.now()));
+        throttle.make_familiar(&account, source(2), clock.now());
+        assert!(throttle.is_familiar(&account, source(2)));
+        assert!(throttle.succeeded(&account, source(2), clock.now()));
+    }
+
+    #[test]
+    fn an_account_that_is_unlocked_has_new_attempts_and_no_other_has() {
+        let (clock, throttle) = (Clock::manual(), Throttle::default());
+        let accounts = ["a", "b"].map(|name| TupleKey::encode([name]));
+        let spend = |account: &TupleKey, n| {
+            (0..ATTEMPTS).for_each(|_| assert!(throttle.admits(account, source(n), clock.now())))
+        };
+        throttle.admits(&accounts[0], source(1), clock.now());
+        throttle.succeeded(&accounts[0], source(1), clock.now());
+        for n in [1, 2] {
+            spend(&accounts[0], n);
+        }
+        spend(&accounts[1], 3);
+        throttle.forget(&accounts[0]);
+        assert!(throttle.is_familiar(&accounts[0], source(1)));
+        for n in [1, 2] {
+            assert!(throttle.admits(&accounts[0], source(n), clock.now()), "{n}");
+        }
+        assert!(!throttle.admits(&accounts[1], source(3), clock.now()));
+    }
+
+    #[test]
+    fn what_is_old_is_forgotten_but_for_familiar_sources() {
+        let (clock, throttle) = (Clock::manual(), Throttle::default());
+        let [account, other] = ["a", "b"].map(|name| TupleKey::encode([name]));
+        let second = Duration::from_secs(1);
+        let kept = |n| throttle.pairs.contains_key(&(account.clone(), source(n)));
+        throttle.admits(&account, source(1), clock.now());
+        throttle.succeeded(&account, source(1), clock.now());
+        throttle.admits(&account, source(2), clock.now());
+        clock.advance(second);
+        throttle.admits(&account, source(3), clock.now());
+        throttle.admits(&other, source(3), clock.now());
+        clock.advance(WINDOW - second);
+        throttle.sweep(clock.now());
+        assert_eq!([1, 2, 3].map(kept), [true, false, true]);
+        clock.advance(HOUR - WINDOW);
+        throttle.sweep(clock.now());
+        assert_eq!([&account, &other].map(|of| throttle.unfamiliar.contains_key(of)), [false, true]);
+        assert!(kept(1));
+        // When there are too many, a minute counts.
+        throttle.admits(&account, source(4), clock.now());
+        clock.advance(second);
+        throttle.admits(&account, source(5), clock.now());
+        clock.advance(SLOW - second);
+        throttle.make_room(clock.now());
+        assert_eq!([1, 4, 5].map(kept), [true, false, true]);
+    }
+
+    #[test]
+    fn those_with_the_fewest_attempts_go_and_no_more_than_are_too_many() {
+        let attempts = |n: usize| match n {
+            0..2 => 0,
+            2..6 => 1,
+            _ => 5,
+        };
+        let entries: DashMap<usize, u32> = (0..KEPT + 3).map(|n| (n, attempts(n))).collect();
+        forget_least(&entries, |attempts| *attempts);
+        let left = |attempts: u32| entries.iter().filter(|entry| **entry == attempts).count();
+        assert_eq!((left(0), left(1), entries.len()), (0, 3, KEPT));
+        forget_least(&entries, |attempts| *attempts);
+        assert_eq!(entries.len(), KEPT);
+    }
 }

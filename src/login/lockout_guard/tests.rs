@@ -17,11 +17,15 @@ struct World {
 
 impl World {
     fn new() -> Self {
+        Self::with(&Limits::default())
+    }
+
+    fn with(limits: &Limits) -> Self {
         let clock = Clock::manual();
         let attempts = AttemptLog::new(Arc::new(MemoryStore::default()), clock.clone());
         Self {
             clock,
-            lockout: Arc::new(LockoutGuard::new(&Limits::default(), attempts)),
+            lockout: Arc::new(LockoutGuard::new(limits, attempts)),
             key: PasswordDigestKey::generate().unwrap(),
             cloud: Cloud::Worldwide,
         }
@@ -169,6 +173,139 @@ fn passwords_under_way_count_over_all_accounts_before_they_fail() {
     out.pop().unwrap().refused(world.clock.now());
     let again: Vec<_> = (1_000..1_640).filter_map(|n| world.open(&n.to_string(), 0, 1).ok()).collect();
     assert_eq!(again.len(), 2);
+}
+
+fn source(n: u8) -> Source {
+    Source::of(IpAddr::from([192, 0, 2, n]))
+}
+
+#[test]
+fn a_stranger_is_told_the_whole_budget_once_familiar_sources_have_spent_it_too() {
+    let world = World::new();
+    world.know("a");
+    world.guess("a", 0..5, 1);
+    world.guess("a", 5..8, 9);
+    for from in [1, 9] {
+        let Err(HeldBack::Budget(spent)) = world.open("a", 99, from) else { panic!("not held") };
+        assert_eq!((spent.most, spent.total, spent.from), (8, 8, Some(source(9))), "{from}");
+    }
+}
+
+#[test]
+fn other_budgets_hold_from_the_reload_on_and_replicas_have_a_share() {
+    let world = World::new();
+    let spray = |round: u32| (0..200).map(|n| world.guess(&format!("{round}-{n}"), 0..1, 1)).sum::<usize>();
+    world.lockout.adjust(&Limits { refused_passwords_per_minute: 7, ..Limits::default() });
+    assert_eq!(spray(0), 7);
+
+    let world = World::with(&Limits { replicas: 2, ..Limits::default() });
+    assert_eq!((0..200).map(|n| world.guess(&n.to_string(), 0..1, 1)).sum::<usize>(), 30);
+}
+
+#[test]
+fn what_counts_is_told_for_two_hours() {
+    let world = World::new();
+    assert_eq!(world.guess("a", 0..3, 1), 3);
+    let user = User::of(&TupleKey::encode(["a"]));
+    let counted = || world.lockout.counted(user, world.clock.now());
+    assert_eq!(counted(), 3);
+    world.clock.advance(WINDOW - Duration::from_secs(1));
+    assert_eq!(counted(), 3);
+    world.clock.advance(Duration::from_secs(1));
+    assert_eq!(counted(), 0);
+}
+
+#[test]
+fn a_familiar_source_is_noted_once_for_a_time_and_the_oldest_of_too_many_goes() {
+    let (clock, mut ledger) = (Clock::manual(), AccountBudget::default());
+    let soon = clock.now().after(Duration::from_secs(1));
+    ledger.make_familiar(source(1), soon);
+    assert!(ledger.is_noted(source(1), clock.now()));
+    assert!(!ledger.is_noted(source(2), clock.now()));
+    ledger.make_familiar(source(2), soon);
+    assert!(ledger.knows(source(1)) && ledger.knows(source(2)));
+    clock.advance(Duration::from_secs(1));
+    assert!(!ledger.is_noted(source(1), clock.now()));
+    for n in 3..=u8::try_from(SOURCES).unwrap() + 1 {
+        ledger.make_familiar(source(n), soon);
+    }
+    assert!(!ledger.knows(source(1)) && ledger.knows(source(2)));
+    assert_eq!(ledger.familiar.len(), SOURCES);
+
+    let world = World::new();
+    world.know("a");
+    let noted = world.clock.now().after(NOTED_AGAIN);
+    world.clock.advance(Duration::from_secs(1));
+    world.know("a");
+    let ledger = world.lockout.ledgers.get(&User::of(&TupleKey::encode(["a"]))).unwrap();
+    assert_eq!(ledger.familiar, [(source(9), noted)], "a success is no news while it is noted");
+}
+
+#[test]
+fn a_repetition_counts_for_two_hours() {
+    let (clock, mut ledger) = (Clock::manual(), AccountBudget::default());
+    ledger.repeated.push(clock.now());
+    clock.advance(WINDOW - Duration::from_secs(1));
+    ledger.forget_old(clock.now());
+    assert_eq!(ledger.repeated.len(), 1);
+    clock.advance(Duration::from_secs(1));
+    ledger.forget_old(clock.now());
+    assert!(ledger.repeated.is_empty());
+}
+
+#[test]
+fn a_lock_an_attempt_and_a_familiar_source_are_kept() {
+    let world = World::new();
+    world.open("locked", 0, 1).unwrap().locked(world.clock.now(), Duration::ZERO);
+    world.know("known");
+    let out = world.open("out", 0, 1).unwrap();
+    let left = || {
+        world.lockout.sweep(world.clock.now());
+        world.lockout.ledgers.len()
+    };
+    assert_eq!(left(), 3);
+    drop(out);
+    assert_eq!(left(), 2);
+    world.clock.advance(FIRST_LOCK + LONGEST_LOCK - Duration::from_secs(1));
+    assert_eq!(left(), 2, "the next lock is to be longer");
+    world.clock.advance(Duration::from_secs(1));
+    assert_eq!(left(), 1);
+}
+
+/// Fills the place of all users with ledgers.
+fn fill(world: &World, ledger: impl Fn() -> AccountBudget) {
+    for n in 0..u32::try_from(USERS).unwrap() {
+        let user = [&n.to_be_bytes()[..], &[0; 12]].concat().try_into().unwrap();
+        world.lockout.ledgers.insert(User(user), ledger());
+    }
+}
+
+#[test]
+fn without_room_no_further_user_is_served_and_nobody_loses_his_count() {
+    let world = World::new();
+    fill(&world, || AccountBudget { out: 1, ..AccountBudget::default() });
+    let spent = Spent { wait: WINDOW, most: 8, total: 8, from: None };
+    assert_eq!(world.open("new", 0, 1).unwrap_err(), HeldBack::Budget(spent));
+    world.know("new");
+    assert_eq!(world.lockout.ledgers.len(), USERS);
+    let known = Attempt { user: User([0; 16]), ..world.attempt("known", 0, 1) };
+    assert!(world.lockout.open(known, world.clock.now()).is_ok());
+}
+
+#[test]
+fn users_who_only_succeeded_make_room_and_the_others_do_not() {
+    let world = World::new();
+    let at = world.clock.now();
+    let familiar = || AccountBudget { familiar: [(source(9), at)].into(), ..AccountBudget::default() };
+    fill(&world, familiar);
+    let kept = |n: u8, ledger: AccountBudget| world.lockout.ledgers.insert(User([n; 16]), ledger);
+    kept(0xfc, AccountBudget { out: 1, ..familiar() });
+    kept(0xfd, AccountBudget { locked_until: Some(at), ..familiar() });
+    let proof = world.attempt("a", 0, 1).proof;
+    let refused = vec![Refused { at, proof, source: source(1), familiar: false, entry: None }];
+    kept(0xfe, AccountBudget { refused, ..familiar() });
+    assert!(world.open("new", 0, 1).is_ok());
+    assert_eq!(world.lockout.ledgers.len(), 3 + 1);
 }
 
 #[tokio::test]
