@@ -150,3 +150,36 @@ impl Attempts<'_> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use gatepost_core::secret::AccessToken;
+
+    #[test]
+    fn a_guess_is_what_is_answered_as_one() {
+        let (login, password) = (LoginName::parse("alice@contoso.example").unwrap(), Password::new("x".to_owned()));
+        let by_password = Claim::Password(&login, &password);
+        let bearer = Bearer {
+            user: MailAddress::parse("alice@contoso.example").unwrap(),
+            token: AccessToken::new("x".to_owned()).into(),
+        };
+        let by_token = Claim::Token(&bearer);
+        let failure = |cause, refusal, delay| Failure { refusal, delay, ..Failure::new(cause, "no") };
+        for (cause, refusal, delay, of_password, of_token) in [
+            (Cause::WrongPassword, Refusal::InvalidCredentials, true, true, true),
+            (Cause::WrongPassword, Refusal::Unavailable, false, true, true),
+            // Whatever the log says.
+            (Cause::TokenRefused, Refusal::InvalidCredentials, true, true, true),
+            (Cause::TokenRefused, Refusal::InvalidCredentials, false, false, true),
+            (Cause::TokenRefused, Refusal::ContactAdmin, true, false, false),
+            // A token that opens nothing.
+            (Cause::TokenRefused, Refusal::NotAuthorized, true, false, true),
+            (Cause::EntraUnreachable, Refusal::Unavailable, false, false, false),
+        ] {
+            let failure = failure(cause, refusal, delay);
+            let told = [by_password.is_guess(&failure), by_token.is_guess(&failure)];
+            assert_eq!(told, [of_password, of_token], "{failure:?}");
+        }
+    }
+}

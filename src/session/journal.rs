@@ -562,25 +562,4 @@ impl Drop for Watch {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_failure_for_want_of_patience_is_counted_by_who_asked_for_it() {
-        let journal = Journal::new(None);
-        let subject = ConnectionInfo::new(&"pop3".into(), "192.0.2.7:4000".parse().unwrap());
-        let whose = SessionUser::named("alice@contoso.example");
-        for (protocol, cause, by) in [
-            (Protocol::Pop3, Cause::UpstreamLimit, "exchange"),
-            (Protocol::Pop3, Cause::MailboxOccupied, "gatepost"),
-            (Protocol::Pop3, Cause::Throttled, "graph"),
-            (Protocol::Graph, Cause::UpstreamBroke, "nobody"),
-            (Protocol::Ews, Cause::Throttled, "ews"),
-        ] {
-            let failure = Failure::new(cause, "no");
-            journal.degraded(protocol, &subject, &whose, &failure);
-            let counted = format!("gatepost_throttled_total{{by=\"{by}\"}} 1\n");
-            assert_eq!(journal.metrics().text().contains(&counted), by != "nobody", "{cause}");
-        }
-    }
-}
+mod tests;

@@ -288,3 +288,72 @@ fn name(protocol: MailProtocol) -> &'static str {
         MailProtocol::Smtp => "SMTP AUTH",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use gatepost_config::UpstreamTls;
+    use gatepost_proto::mail::TokenExchange;
+
+    fn upstream(protocol: MailProtocol, host: &str) -> Upstream {
+        Upstream {
+            exchange: TokenExchange::EXCHANGE_ONLINE,
+            protocol,
+            host: host.into(),
+            port: 587,
+            tls: UpstreamTls::StartTls,
+            name: host.into(),
+        }
+    }
+
+    #[test]
+    fn the_code_of_a_reply_is_its_first_enhanced_status() {
+        for (reply, code) in [
+            ("535 5.7.139 Authentication unsuccessful", Some("5.7.139")),
+            ("4.3.1, wait for 5.7.60", Some("4.3.1")),
+            ("2.1.0 fine, 3.4.5 and 15.7.1 are none", None),
+            ("version 5.7 of 5.7.60.1", None),
+            ("5.a.1 5..1 5.1.", None),
+            ("5.7.1390", None),
+            ("", None),
+        ] {
+            assert_eq!(enhanced_status(reply), code, "{reply}");
+        }
+    }
+
+    #[test]
+    fn a_token_that_is_not_understood_is_too_long_or_at_a_server_for_other_accounts() {
+        let told = |protocol, host, detail: &str, characters| {
+            let kind = UpstreamFailureKind::TokenNotUnderstood { characters };
+            let reply = UpstreamFailure { kind, detail: detail.to_owned(), retry_after: None };
+            of_reply(&reply, &upstream(protocol, host)).to_string()
+        };
+        let (usual, high_volume) = ("outlook.office365.com", "smtp-hve.office365.com");
+        for (protocol, host, detail, is_high_volume) in [
+            (MailProtocol::Smtp, high_volume, "no", true),
+            (MailProtocol::Smtp, usual, "5.5.124 no", true),
+            (MailProtocol::Smtp, usual, "5.5.4 no", false),
+            (MailProtocol::Imap, usual, "5.5.124 no", false),
+        ] {
+            let told = told(protocol, host, detail, 1_000);
+            assert_eq!(told.contains("High Volume Email"), is_high_volume, "{told}");
+        }
+        for (characters, is_too_long) in [(LONGEST_TOKEN, false), (LONGEST_TOKEN + 1, true)] {
+            let told = told(MailProtocol::Pop3, usual, "no", characters);
+            assert_eq!(told.contains("4096 characters at most"), is_too_long, "{told}");
+        }
+    }
+
+    #[test]
+    fn a_server_that_talks_nonsense_is_named_with_its_protocol() {
+        for (protocol, named) in
+            [(MailProtocol::Imap, "IMAP"), (MailProtocol::Pop3, "POP3"), (MailProtocol::Smtp, "SMTP AUTH")]
+        {
+            let reply =
+                UpstreamFailure { kind: UpstreamFailureKind::Protocol, detail: "5.5.2 what".into(), retry_after: None };
+            let failure = of_reply(&reply, &upstream(protocol, "mail.example"));
+            assert!(failure.message.contains(&format!("does not speak {named} as it should")), "{failure}");
+            assert_eq!(failure.code.as_deref(), Some("5.5.2"));
+        }
+    }
+}

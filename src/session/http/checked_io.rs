@@ -195,3 +195,94 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for CheckedIo<S> {
         self.inner.is_write_vectored()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
+    use tokio::time::{advance, timeout};
+
+    use super::*;
+    use gatepost_proto::http::head::HeadLimits;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    /// A client, and its connection with or without a judge of heads.
+    fn connection(judged: bool) -> (DuplexStream, CheckedIo<DuplexStream>, Arc<ActivityTracker>) {
+        let (client, inner) = duplex(4 * LINGER_OCTETS);
+        let judge = judged.then(|| HeadValidator::new(HeadLimits { octets: 1_000, fields: 10 }));
+        let pulse = ActivityTracker::new();
+        let io = CheckedIo::new(inner, judge, b"", 10 * SECOND, Arc::clone(&pulse));
+        (client, io, pulse)
+    }
+
+    async fn read(io: &mut CheckedIo<DuplexStream>) -> String {
+        let mut octets = [0; 1_000];
+        let length = io.read(&mut octets).await.unwrap();
+        String::from_utf8(octets[..length].to_vec()).unwrap()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn activity_is_noted_when_octets_move_and_not_at_the_end() {
+        for judged in [false, true] {
+            let (mut client, mut io, pulse) = connection(judged);
+            let began = pulse.last();
+            advance(SECOND).await;
+            client.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+            assert!(read(&mut io).await.starts_with("GET / "));
+            assert_eq!(pulse.last() - began, SECOND, "{judged}");
+            advance(SECOND).await;
+            io.write_all(b"answer").await.unwrap();
+            io.flush().await.unwrap();
+            assert_eq!(pulse.last() - began, 2 * SECOND, "{judged}");
+            advance(SECOND).await;
+            drop(client);
+            assert_eq!(read(&mut io).await, "");
+            assert_eq!(pulse.last() - began, 2 * SECOND, "{judged}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_head_that_has_begun_has_its_time_and_waiting_for_one_has_none() {
+        let (mut client, mut io, _) = connection(true);
+        assert!(timeout(100 * SECOND, read(&mut io)).await.is_err(), "nothing has begun");
+        client.write_all(b"GET / HTTP/1.1\r\n").await.unwrap();
+        assert!(timeout(9 * SECOND, read(&mut io)).await.is_err());
+        client.write_all(b"Host: a\r\n").await.unwrap();
+        assert!(read(&mut io).await.contains("/slow "), "each octet does not begin it anew");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_a_client_still_sends_is_discarded_for_a_while_so_that_it_gets_its_answer() {
+        // All was read: nothing is waited for.
+        for judged in [false, true] {
+            let (_client, mut io, _) = connection(judged);
+            timeout(SECOND / 10, io.shutdown()).await.unwrap().unwrap();
+        }
+        // Behind a refused head, and within a body.
+        for said in ["NO\r\n\r\n", "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9000000\r\n\r\n"] {
+            let refused = |said: &str| {
+                let said = said.to_owned();
+                async move {
+                    let (mut client, mut io, _) = connection(true);
+                    client.write_all(said.as_bytes()).await.unwrap();
+                    read(&mut io).await;
+                    (client, io)
+                }
+            };
+            // It ends when the client does,
+            let (client, mut io) = refused(said).await;
+            drop(client);
+            timeout(SECOND / 10, io.shutdown()).await.unwrap().unwrap();
+            // after a second,
+            let (mut client, mut io) = refused(said).await;
+            client.write_all(&[b'x'; 100_000]).await.unwrap();
+            assert!(timeout(LINGER * 9 / 10, io.shutdown()).await.is_err(), "{said}");
+            timeout(LINGER, io.shutdown()).await.unwrap().unwrap();
+            assert!(timeout(SECOND / 10, io.inner.read_u8()).await.is_err(), "all was taken");
+            // and after so many octets.
+            let (mut client, mut io) = refused(said).await;
+            client.write_all(&vec![b'x'; LINGER_OCTETS + READ_OCTETS]).await.unwrap();
+            timeout(LINGER / 10, io.shutdown()).await.unwrap().unwrap();
+        }
+    }
+}
