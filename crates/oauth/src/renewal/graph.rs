@@ -247,4 +247,18 @@ mod tests {
         let page = Refused::read(200, b"<html>\x1b").explain(Action::Add, Cause::CertificateNotRenewed);
         assert_eq!((page.actor, page.code), (Actor::NetworkAdmin, None));
     }
+
+    #[test]
+    fn what_the_application_may_not_do_is_told_from_what_may_pass() {
+        for (status, code, denied) in [
+            (403, "", true),
+            (400, "Authorization_RequestDenied", true),
+            (403, "Authorization_RequestDenied", true),
+            (400, "Request_BadRequest", false),
+            (429, "", false),
+        ] {
+            let refused = Refused { status, code: code.to_owned(), message: String::new() };
+            assert_eq!(refused.is_denied(), denied, "{status} {code}");
+        }
+    }
 }
