@@ -186,4 +186,27 @@ mod tests {
             }
         }
     }
+
+    #[test]
+    fn a_full_mailbox_is_told_with_its_number_its_reason_and_the_key_that_may_help() {
+        for (protocol, places, bound, what, key) in [
+            (Protocol::Imap, 1, Bound::Configuration, "1 IMAP session already, as many", Some("imap_sessions")),
+            (Protocol::Pop3, 2, Bound::Configuration, "2 POP3 sessions already, as many", Some("pop3_sessions")),
+            (Protocol::Imap, 20, Bound::Server, "sessions already, Microsoft refused one more", None),
+            (Protocol::Smtp, 3, Bound::Configuration, "sessions already, as many", None),
+            (Protocol::Ews, 1, Bound::Configuration, "request already, as many", Some("ews_requests")),
+            (Protocol::Ews, 27, Bound::Configuration, "requests already, as many", Some("ews_requests")),
+            (Protocol::Graph, 1, Bound::Server, "request already, Microsoft refused one more", None),
+            (Protocol::Graph, 4, Bound::Configuration, "requests already, as many", None),
+        ] {
+            let failure = MailboxFull { places, bound, waited: std::time::Duration::from_secs(9) }.failure(protocol);
+            assert!(failure.message.contains(what) && failure.message.ends_with("within 9s"), "{failure}");
+            match key {
+                Some(key) => {
+                    assert!(failure.remedy.contains(&format!("raise `limits.{key}_per_mailbox`")), "{failure}")
+                }
+                None => assert!(!failure.remedy.contains("limits."), "{failure}"),
+            }
+        }
+    }
 }

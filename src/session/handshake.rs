@@ -236,6 +236,8 @@ fn tls_error(error: &io::Error) -> Option<&Error> {
 
 #[cfg(test)]
 mod tests {
+    use rustls::InvalidMessage;
+
     use super::*;
 
     fn refused(error: Error) -> io::Error {
@@ -253,5 +255,29 @@ mod tests {
         assert!(failed(&other, &[]).message.contains("ended the TLS handshake with alert 70"));
         let left = failed(&io::ErrorKind::ConnectionReset.into(), &[]);
         assert!(left.message.contains("left during the TLS handshake"));
+    }
+
+    #[test]
+    fn an_old_client_is_told_by_the_version_in_its_hello() {
+        let hello = |minor: u8| [22, 3, 1, 0, 100, 1, 0, 0, 96, 3, minor];
+        for (minor, named) in [(0, "SSL 3.0"), (1, "TLS 1.0"), (2, "TLS 1.1"), (9, "a version of TLS before 1.2")] {
+            let lack = refused(Error::PeerIncompatible(PeerIncompatible::Tls12NotOffered));
+            let told = failed(&lack, &hello(minor));
+            assert!(told.message.starts_with(&format!("the client offers {named} at most")), "{told}");
+        }
+        let unclear = refused(Error::InvalidMessage(InvalidMessage::InvalidContentType));
+        // SSL 2.0 has the highest bit of its length set, and a record of TLS begins with its type.
+        assert!(failed(&unclear, &[0x80, 0x2e, 1]).message.contains("SSL 2.0"));
+        for first in [&hello(3)[..], &[]] {
+            assert!(failed(&unclear, first).message.contains("sent something that is not TLS"));
+        }
+    }
+
+    #[test]
+    fn what_was_noted_in_the_handshake_is_not_noted_again() {
+        for cause in [Cause::TlsFailed, Cause::TlsTooOld, Cause::CertificateRejected, Cause::PlaintextOnTlsPort] {
+            assert!(is_noted(cause), "{cause}");
+        }
+        assert!(!is_noted(Cause::ClientBroke));
     }
 }

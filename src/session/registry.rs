@@ -232,6 +232,7 @@ mod tests {
         drop(second);
         assert_eq!(imap(&register), (11, 102));
         first.moved(20, 200);
+        assert_eq!(first.traffic(), (20, 200));
         let all = register.all();
         assert_eq!(all.len(), 1);
         assert_eq!((&*all[0].id, all[0].peer().to_string()), ("FIRST222", "192.0.2.1:4000".to_owned()));
