@@ -141,13 +141,13 @@ impl OriginError {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use gatepost_config::UpstreamTls;
     use gatepost_core::protocol::MailProtocol;
     use gatepost_proto::mail::{UpstreamFailure, UpstreamFailureKind};
 
-    fn upstream(protocol: MailProtocol) -> Upstream {
+    pub(crate) fn upstream(protocol: MailProtocol) -> Upstream {
         Upstream {
             exchange: gatepost_proto::mail::TokenExchange::EXCHANGE_ONLINE,
             protocol,

@@ -292,18 +292,10 @@ fn name(protocol: MailProtocol) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use gatepost_config::UpstreamTls;
-    use gatepost_proto::mail::TokenExchange;
+    use crate::session::explain;
 
     fn upstream(protocol: MailProtocol, host: &str) -> Upstream {
-        Upstream {
-            exchange: TokenExchange::EXCHANGE_ONLINE,
-            protocol,
-            host: host.into(),
-            port: 587,
-            tls: UpstreamTls::StartTls,
-            name: host.into(),
-        }
+        Upstream { host: host.into(), name: host.into(), ..explain::tests::upstream(protocol) }
     }
 
     #[test]

@@ -248,7 +248,7 @@ mod tests {
         client.write_all(b"GET / HTTP/1.1\r\n").await.unwrap();
         assert!(timeout(9 * SECOND, read(&mut io)).await.is_err());
         client.write_all(b"Host: a\r\n").await.unwrap();
-        assert!(read(&mut io).await.contains("/slow "), "each octet does not begin it anew");
+        assert!(read(&mut io).await.contains("/slow "), "each octet does not begin it again");
     }
 
     #[tokio::test(start_paused = true)]

@@ -374,8 +374,16 @@ impl<D: Dialect> Machine<D> {
             if command && HTTP.iter().any(|method| self.input.peek().starts_with(method)) {
                 return self.end(CloseReason::Http);
             }
-            if command && !self.context.tls && begins_tls(self.input.peek()) == Some(true) {
-                return self.end(CloseReason::TlsHello);
+            if command && !self.context.tls {
+                match begins_tls(self.input.peek()) {
+                    Some(true) => return self.end(CloseReason::TlsHello),
+                    Some(false) => {}
+                    // The length in a hello of SSL 2.0 may look like the end of a line.
+                    None => {
+                        self.phase = Phase::Reading(state);
+                        return;
+                    }
+                }
             }
             let Some(input) = self.read(&state) else {
                 self.phase = Phase::Reading(state);

@@ -512,6 +512,24 @@ fn http_gets_no_reply_in_any_protocol() {
     }
 }
 
+#[test]
+fn a_hello_in_the_old_form_is_known_however_it_is_cut() {
+    // Its length looks like the end of a line.
+    let hello = b"\x80\x0a\x01\x03\x01\x00\x15\r\n";
+    for cut in 0..hello.len() {
+        any_split_is_the_same::<imap::client_side::Dialog>(hello, &[cut], &wide(), 0);
+        any_split_is_the_same::<pop3::client_side::Dialog>(hello, &[cut], &wide(), 0);
+        any_split_is_the_same::<smtp::client_side::Dialog>(hello, &[cut], &wide(), 0);
+    }
+    for (event, _) in [
+        after::<imap::client_side::Dialog>(hello),
+        after::<pop3::client_side::Dialog>(hello),
+        after::<smtp::client_side::Dialog>(hello),
+    ] {
+        assert_eq!(event.as_deref(), Some("Close(TlsHello)"));
+    }
+}
+
 /// A client may send as much as it likes and take nothing: what waits for it at a time, and in all,
 /// is bounded.
 fn replies_stay_few<D: Dialect>(mut machine: Machine<D>, commands: &str) {
