@@ -13,6 +13,7 @@ use aws_lc_rs::rand;
 use tokio::time::timeout;
 use zeroize::Zeroizing;
 
+use crate::file_lock::FileLock;
 use gatepost_config::{suggestion, user};
 use gatepost_core::clock::system_time;
 use gatepost_core::system_error::Plain;
@@ -363,22 +364,14 @@ pub(super) fn read_exact_at(file: &File, mut into: &mut [u8], mut offset: u64) -
     Ok(())
 }
 
-/// The right to change a file, until it is dropped or the process ends.
-#[derive(Debug)]
-pub(super) struct Lock(#[expect(dead_code, reason = "the lock lasts while its file is open")] File);
-
 /// Takes the right to change `path`. `None`: another task has it, in this process or in another
 /// one. The lock file stays, because two could have the right if it were removed.
-pub(super) fn lock(path: &Path) -> Result<Option<Lock>, FileProblem> {
+pub(super) fn lock(path: &Path) -> Result<Option<FileLock>, FileProblem> {
     let path = beside(path, ".lock");
     let file =
         options().write(true).create(true).truncate(false).open(&path).map_err(FileProblem::io("open", &path))?;
     check_open(&path, &file.metadata().map_err(FileProblem::io("read", &path))?)?;
-    match file.try_lock() {
-        Ok(()) => Ok(Some(Lock(file))),
-        Err(TryLockError::WouldBlock) => Ok(None),
-        Err(TryLockError::Error(error)) => Err(FileProblem::io("lock", &path)(error)),
-    }
+    FileLock::take(file).map_err(FileProblem::io("lock", &path))
 }
 
 fn beside(path: &Path, suffix: &str) -> PathBuf {

@@ -11,7 +11,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use zeroize::Zeroizing;
 
-use super::files::{self, FileProblem, Lock};
+use super::file_lock::FileLock;
+use super::files::{self, FileProblem};
 use super::seal::{KEY_OCTETS, KeyId, SealingKey};
 use gatepost_config::StateKey;
 use gatepost_config::environment::run_command;
@@ -129,7 +130,7 @@ pub(super) fn make_file(path: &Path) -> Result<(), KeyProblem> {
 #[derive(Debug)]
 pub(super) struct OwnKeyFile {
     path: PathBuf,
-    _lock: Lock,
+    _lock: FileLock,
 }
 
 impl OwnKeyFile {

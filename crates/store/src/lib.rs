@@ -34,6 +34,7 @@ mod error;
 #[cfg(any(test, feature = "testing"))]
 #[allow(clippy::unwrap_used, reason = "only tests call it")]
 pub mod faulty;
+mod file_lock;
 mod files;
 mod guesses;
 mod interface;
@@ -63,6 +64,7 @@ pub use database::SqliteProblem;
 pub use device_password::{DevicePassword, DevicePasswordId, LastUse, Verifier};
 pub use devices::{DEVICE_BUCKETS, Device, DeviceFailure, SENDERS, STRANGERS, device_bucket};
 pub use error::OpenError;
+pub use file_lock::FileLock;
 pub use files::FileProblem;
 pub use guesses::{BUCKETS, Counts, Familiar, Guess, Person};
 pub use interface::Store;

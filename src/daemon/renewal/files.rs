@@ -13,6 +13,7 @@ use gatepost_core::clock::UnixTime;
 use gatepost_oauth::renewal::place;
 use gatepost_oauth::renewal::record::Record;
 use gatepost_oauth::watched::content;
+use gatepost_store::FileLock;
 
 /// How long a new certificate is valid.
 const VALIDITY: Duration = Duration::from_secs(365 * 24 * 3_600);
@@ -33,18 +34,17 @@ pub(super) struct CertificateFiles {
 impl CertificateFiles {
     /// Takes the right to change the files, until the result is dropped. `None`: another process has
     /// it.
-    pub(super) fn lock(&self) -> io::Result<Option<File>> {
+    pub(super) fn lock(&self) -> io::Result<Option<FileLock>> {
         let directory = directory(&self.certificate);
-        if cfg!(not(unix)) {
-            // There a directory cannot be opened. Two services with the same files are not expected.
-            return File::open(&self.certificate).map(Some);
-        }
-        let opened = at(directory, File::open(directory))?;
-        match opened.try_lock() {
-            Ok(()) => Ok(Some(opened)),
-            Err(fs::TryLockError::WouldBlock) => Ok(None),
-            Err(fs::TryLockError::Error(error)) => at(directory, Err(error)),
-        }
+        let opened = match cfg!(unix) {
+            true => File::open(directory),
+            // There a directory cannot be opened, and a locked certificate could not be read.
+            false => {
+                let beside = directory.join("renewal.lock");
+                OpenOptions::new().write(true).create(true).truncate(false).open(beside)
+            }
+        };
+        at(directory, opened.and_then(FileLock::take))
     }
 
     /// Creates an RSA key of 3072 bits and a self-signed certificate for it, and keeps both.

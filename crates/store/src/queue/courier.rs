@@ -12,7 +12,8 @@ use super::message::{Entry, NewMessage, Note, Outcome, Pending, QueueId, Refused
 use super::points::Point;
 use super::shared::{Shared, on_disk};
 use super::spool::Queue;
-use crate::files::{self, Lock};
+use crate::file_lock::FileLock;
+use crate::files;
 use crate::seal::Kind;
 use gatepost_core::clock::UnixTime;
 use gatepost_core::failure::Actor;
@@ -25,7 +26,7 @@ pub struct Courier {
     queue: Queue,
     left_behind: usize,
     last_minute: Vec<(String, UnixTime)>,
-    _lock: Lock,
+    _lock: FileLock,
 }
 
 impl Queue {
