@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use http_body_util::BodyExt as _;
-use hyper::body::Incoming;
+use hyper::body::{Body, Bytes, Incoming};
 use hyper::header::{CONTENT_TYPE, HeaderValue};
 use hyper::{Request, Response};
 use tokio::time::{Instant, timeout_at};
@@ -98,19 +98,27 @@ impl Gateway {
             200 => return Err(Unserved::Failed(failures::no_ews(origin))),
             _ => return Err(Unserved::Refused { code: String::new(), words: format!("HTTP {status}") }),
         }
-        let body = read(response.into_body(), end).await;
-        match (status, value(&body, "ResponseCode")) {
-            (200, Some("NoError")) => Ok(()),
-            (_, code) => {
-                let words = value(&body, "MessageText").or_else(|| value(&body, "faultstring")).unwrap_or_default();
-                let shown = |text: &str| escaped(text.as_bytes(), WORDS_OCTETS);
-                Err(Unserved::Refused { code: shown(code.unwrap_or_default()), words: shown(words) })
-            }
+        opened(status, &read(response.into_body(), end).await)
+    }
+}
+
+/// Whether an answer of EWS itself says that the Inbox is open.
+fn opened(status: u16, body: &str) -> Result<(), Unserved> {
+    match (status, value(body, "ResponseCode")) {
+        (200, Some("NoError")) => Ok(()),
+        (_, code) => {
+            let words = value(body, "MessageText").or_else(|| value(body, "faultstring")).unwrap_or_default();
+            let shown = |text: &str| escaped(text.as_bytes(), WORDS_OCTETS);
+            Err(Unserved::Refused { code: shown(code.unwrap_or_default()), words: shown(words) })
         }
     }
 }
 
-async fn read(mut body: Incoming, end: Instant) -> String {
+/// Reads the beginning of a body, until `end`.
+async fn read<B>(mut body: B, end: Instant) -> String
+where
+    B: Body<Data = Bytes> + Unpin,
+{
     let mut octets = Vec::new();
     while let Ok(Some(Ok(frame))) = timeout_at(end, body.frame()).await {
         let Some(data) = frame.data_ref() else { continue };
@@ -138,7 +146,26 @@ fn value<'a>(xml: &'a str, name: &str) -> Option<&'a str> {
 
 #[cfg(test)]
 mod tests {
+    use std::convert::Infallible;
+    use std::pin::Pin;
+    use std::task::{Context, Poll};
+
+    use hyper::body::Frame;
+
     use super::*;
+
+    /// A body of frames of these lengths.
+    struct Frames(Vec<usize>);
+
+    impl Body for Frames {
+        type Data = Bytes;
+        type Error = Infallible;
+
+        fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+            let next = (!self.0.is_empty()).then(|| self.0.remove(0));
+            Poll::Ready(next.map(|octets| Ok(Frame::data("x".repeat(octets).into()))))
+        }
+    }
 
     #[test]
     fn the_code_and_the_words_of_an_answer_are_found() {
@@ -149,5 +176,32 @@ mod tests {
         assert_eq!(value(fault, "MessageText"), None);
         assert_eq!(value("<m:ResponseCodes>no</m:ResponseCodes>", "ResponseCode"), None);
         assert_eq!(value("ResponseCode", "ResponseCode"), None);
+        assert_eq!(value("<MessageText/>no", "MessageText"), None);
+        assert_eq!(value("<MessageTexts>no</MessageTexts><m:MessageText> yes <", "MessageText"), Some("yes"));
+    }
+
+    #[test]
+    fn only_an_answer_without_an_error_opens_the_inbox() {
+        let answer = |code: &str, words: &str| format!("<m:ResponseCode>{code}</m:ResponseCode>{words}");
+        let refused = |status, body: &str| match opened(status, body) {
+            Err(Unserved::Refused { code, words }) => Some((code, words)),
+            Err(Unserved::Failed(failure)) => panic!("{failure}"),
+            Ok(()) => None,
+        };
+        let (no, words) = ("ErrorAccessDenied", "<m:MessageText>Not you.</m:MessageText><faultstring>x</faultstring>");
+        assert_eq!(refused(200, &answer("NoError", "")), None);
+        assert_eq!(refused(500, &answer("NoError", "")), Some(("NoError".into(), String::new())));
+        assert_eq!(refused(200, &answer(no, words)), Some((no.into(), "Not you.".into())));
+        assert_eq!(refused(500, "<faultstring>Broken</faultstring>"), Some((String::new(), "Broken".into())));
+        assert_eq!(refused(200, ""), Some((String::new(), String::new())));
+    }
+
+    #[tokio::test]
+    async fn of_an_answer_only_the_beginning_is_read() {
+        let frames = |octets: &[usize]| Frames(octets.to_vec());
+        let end = Instant::now() + std::time::Duration::from_secs(60);
+        assert_eq!(read(frames(&[1, 2, 3]), end).await, "xxxxxx");
+        assert_eq!(read(frames(&[ANSWER_OCTETS - 1, 1]), end).await.len(), ANSWER_OCTETS);
+        assert_eq!(read(frames(&[ANSWER_OCTETS - 1, 2, 1]), end).await.len(), ANSWER_OCTETS - 1);
     }
 }

@@ -15,8 +15,6 @@ use gatepost_core::account::MailAddress;
 use gatepost_core::escape::escaped;
 use gatepost_core::failure::Failure;
 use gatepost_core::protocol::{MailProtocol, Protocol};
-use gatepost_net::stream::Stream;
-use gatepost_proto::mail::Authenticated;
 
 /// Longest excerpt of a server's reply, in octets.
 const REPLY_OCTETS: usize = 200;
@@ -81,82 +79,74 @@ impl MailboxProbe<'_> {
             }
         };
         let (stream, authenticated) = signed_in.map_err(|error| Unopened::Failed(error.failure))?;
+        let talk = Talk::new(stream, authenticated.into_leftovers(), self.end);
         match self.servers.protocol() {
-            MailProtocol::Imap => self.imap(stream, authenticated).await,
-            MailProtocol::Pop3 => self.pop3(stream, authenticated).await,
-            MailProtocol::Smtp => self.smtp(stream, authenticated, &mailbox, message).await,
+            MailProtocol::Imap => imap(talk).await,
+            MailProtocol::Pop3 => pop3(talk).await,
+            MailProtocol::Smtp => smtp(talk, &mailbox, message).await,
         }
     }
+}
 
-    async fn imap(&self, stream: Stream, authenticated: Authenticated) -> Result<String, Unopened> {
-        const STATUS: &str = "STATUS INBOX";
-        let mut talk = Talk::new(stream, authenticated.into_leftovers(), self.end);
+async fn imap(mut talk: Talk) -> Result<String, Unopened> {
+    const STATUS: &str = "STATUS INBOX";
+    let asked = async {
+        talk.say("d1 STATUS INBOX (MESSAGES)").await?;
+        talk.reply(|line| line.starts_with("d1 ")).await
+    };
+    let lines = asked.await.map_err(broken(STATUS))?;
+    let last = lines.last().map(String::as_str).unwrap_or_default();
+    if !last.to_ascii_uppercase().starts_with("D1 OK") {
+        return Err(refused(STATUS, last));
+    }
+    let messages = lines.iter().find_map(|line| {
+        let (_, behind) = line.split_once("MESSAGES ")?;
+        behind.split([' ', ')']).next()?.parse::<u64>().ok()
+    });
+    talk.end("d2 LOGOUT").await;
+    Ok(messages.map_or_else(|| "INBOX opens".to_owned(), |number| format!("INBOX has {}", counted(number))))
+}
+
+async fn pop3(mut talk: Talk) -> Result<String, Unopened> {
+    const STAT: &str = "STAT";
+    let asked = async {
+        talk.say(STAT).await?;
+        talk.reply(|_| true).await
+    };
+    let lines = asked.await.map_err(broken(STAT))?;
+    let reply = lines.first().map(String::as_str).unwrap_or_default();
+    let Some(figures) = reply.strip_prefix("+OK ") else { return Err(refused(STAT, reply)) };
+    let number = figures.split(' ').next().and_then(|number| number.parse::<u64>().ok());
+    talk.end("QUIT").await;
+    Ok(number.map_or_else(|| "the mailbox opens".to_owned(), |number| format!("INBOX has {}", counted(number))))
+}
+
+async fn smtp(mut talk: Talk, mailbox: &MailAddress, message: Option<&Message>) -> Result<String, Unopened> {
+    let to = message.map_or(mailbox, |message| &message.to);
+    let mut commands = vec![format!("MAIL FROM:<{mailbox}>"), format!("RCPT TO:<{to}>")];
+    let text = message.map(|message| {
+        commands.push("DATA".to_owned());
+        stuffed(&message.text)
+    });
+    let last = if message.is_some() { "the message" } else { "RSET" };
+    commands.push(text.unwrap_or_else(|| last.to_owned()));
+    for (place, command) in commands.iter().enumerate() {
+        let shown = if place + 1 == commands.len() { last } else { command };
         let asked = async {
-            talk.say("d1 STATUS INBOX (MESSAGES)").await?;
-            talk.reply(|line| line.starts_with("d1 ")).await
+            talk.say(command).await?;
+            talk.reply(|line| line.as_bytes().get(3) != Some(&b'-')).await
         };
-        let lines = asked.await.map_err(broken(STATUS))?;
-        let last = lines.last().map(String::as_str).unwrap_or_default();
-        if !last.to_ascii_uppercase().starts_with("D1 OK") {
-            return Err(refused(STATUS, last));
+        let lines = asked.await.map_err(broken(shown))?;
+        let reply = lines.last().map(String::as_str).unwrap_or_default();
+        if !reply.starts_with(['2', '3']) {
+            return Err(refused(shown, reply));
         }
-        let messages = lines.iter().find_map(|line| {
-            let (_, behind) = line.split_once("MESSAGES ")?;
-            behind.split([' ', ')']).next()?.parse::<u64>().ok()
-        });
-        talk.end("d2 LOGOUT").await;
-        Ok(messages.map_or_else(|| "INBOX opens".to_owned(), |number| format!("INBOX has {}", counted(number))))
     }
-
-    async fn pop3(&self, stream: Stream, authenticated: Authenticated) -> Result<String, Unopened> {
-        const STAT: &str = "STAT";
-        let mut talk = Talk::new(stream, authenticated.into_leftovers(), self.end);
-        let asked = async {
-            talk.say(STAT).await?;
-            talk.reply(|_| true).await
-        };
-        let lines = asked.await.map_err(broken(STAT))?;
-        let reply = lines.first().map(String::as_str).unwrap_or_default();
-        let Some(figures) = reply.strip_prefix("+OK ") else { return Err(refused(STAT, reply)) };
-        let number = figures.split(' ').next().and_then(|number| number.parse::<u64>().ok());
-        talk.end("QUIT").await;
-        Ok(number.map_or_else(|| "the mailbox opens".to_owned(), |number| format!("INBOX has {}", counted(number))))
-    }
-
-    async fn smtp(
-        &self,
-        stream: Stream,
-        authenticated: Authenticated,
-        mailbox: &MailAddress,
-        message: Option<&Message>,
-    ) -> Result<String, Unopened> {
-        let mut talk = Talk::new(stream, authenticated.into_leftovers(), self.end);
-        let to = message.map_or(mailbox, |message| &message.to);
-        let mut commands = vec![format!("MAIL FROM:<{mailbox}>"), format!("RCPT TO:<{to}>")];
-        let text = message.map(|message| {
-            commands.push("DATA".to_owned());
-            stuffed(&message.text)
-        });
-        let last = if message.is_some() { "the message" } else { "RSET" };
-        commands.push(text.unwrap_or_else(|| last.to_owned()));
-        for (place, command) in commands.iter().enumerate() {
-            let shown = if place + 1 == commands.len() { last } else { command };
-            let asked = async {
-                talk.say(command).await?;
-                talk.reply(|line| line.as_bytes().get(3) != Some(&b'-')).await
-            };
-            let lines = asked.await.map_err(broken(shown))?;
-            let reply = lines.last().map(String::as_str).unwrap_or_default();
-            if !reply.starts_with(['2', '3']) {
-                return Err(refused(shown, reply));
-            }
-        }
-        talk.end("QUIT").await;
-        Ok(match message {
-            Some(message) => format!("sent a message to {}", message.to),
-            None => "may send".to_owned(),
-        })
-    }
+    talk.end("QUIT").await;
+    Ok(match message {
+        Some(message) => format!("sent a message to {}", message.to),
+        None => "may send".to_owned(),
+    })
 }
 
 /// Gets another token for an account that has one without a password.
@@ -196,11 +186,4 @@ fn broken(command: &str) -> impl Fn(io::Error) -> Unopened {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_message_is_ended_by_its_own_dot_alone() {
-        assert_eq!(stuffed("a\r\n.b\r\n..\r\n"), "a\r\n..b\r\n...\r\n.");
-    }
-}
+mod tests;

@@ -80,3 +80,84 @@ impl Talk {
 fn late() -> io::Error {
     io::Error::new(io::ErrorKind::TimedOut, "no answer in time")
 }
+
+#[cfg(test)]
+pub(super) mod tests {
+    use std::time::Duration;
+
+    use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
+    use tokio::net::{TcpListener, TcpStream};
+
+    use super::*;
+
+    /// A deadline that a silent server lets pass.
+    pub(in super::super) fn soon() -> Instant {
+        Instant::now() + Duration::from_millis(50)
+    }
+
+    /// Lets `client` talk to a server that sends these replies, each after a command or a message,
+    /// and then closes. Returns the outcome, and the lines that the server got.
+    pub(in super::super) async fn ask<F: Future>(
+        replies: &[&str],
+        client: impl FnOnce(Talk) -> F,
+    ) -> (F::Output, Vec<String>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let socket = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (mut server, _) = listener.accept().await.unwrap();
+        let serve = async move {
+            let (from, mut to) = server.split();
+            let mut lines = BufReader::new(from).lines();
+            let mut said = Vec::new();
+            let mut is_message = false;
+            for reply in replies {
+                while let Some(line) = lines.next_line().await.unwrap() {
+                    said.push(line);
+                    if !is_message || said.last().is_some_and(|line| line == ".") {
+                        break;
+                    }
+                }
+                is_message = reply.starts_with("354");
+                // The client may have left.
+                let _gone = to.write_all(format!("{reply}\r\n").as_bytes()).await;
+            }
+            if replies.is_empty() {
+                said.extend(lines.next_line().await.unwrap());
+            }
+            said
+        };
+        let end = Instant::now() + Duration::from_secs(60);
+        let talk = Talk::new(Stream::Plain(socket.into()), Vec::new(), end);
+        tokio::join!(client(talk), serve)
+    }
+
+    #[tokio::test]
+    async fn a_reply_is_read_to_its_last_line_and_no_further() {
+        let many = |count: usize| vec!["line"; count].join("\r\n");
+        let read = async |mut talk: Talk| {
+            talk.say("go").await.unwrap();
+            talk.reply(|line| line == "end").await
+        };
+        let (lines, _) = ask(&["one\r\ntwo\r\nend\r\nnext"], read).await;
+        assert_eq!(lines.unwrap(), ["one", "two", "end"]);
+        let (lines, _) = ask(&[&format!("{}\r\nend", many(LINES - 1))], read).await;
+        assert_eq!(lines.unwrap().len(), LINES);
+        let (lines, _) = ask(&[&format!("{}\r\nend", many(LINES))], read).await;
+        assert_eq!(lines.unwrap_err().to_string(), "the reply has too many lines");
+        let long = "x".repeat(3 * LINE_OCTETS);
+        let (lines, _) = ask(&[&long], read).await;
+        assert_eq!(lines.unwrap_err().to_string(), "a line of the reply is too long");
+        let (lines, _) = ask(&[&format!("{}\r\nend", "x".repeat(LINE_OCTETS - 100))], read).await;
+        assert_eq!(lines.unwrap().len(), 2);
+        let (lines, _) = ask(&["no end"], read).await;
+        assert_eq!(lines.unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
+    }
+
+    #[tokio::test]
+    async fn what_arrived_before_is_read_first() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let socket = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let mut talk = Talk::new(Stream::Plain(socket.into()), b"before\r\nbe".to_vec(), soon());
+        assert_eq!(talk.reply(|_| true).await.unwrap(), ["before"]);
+        assert_eq!(talk.reply(|_| true).await.unwrap_err().kind(), io::ErrorKind::TimedOut);
+    }
+}
