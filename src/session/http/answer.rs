@@ -156,3 +156,61 @@ pub(super) fn respond(status: StatusCode, body: fault::Body) -> Response<Answer>
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_wrong_credentials_are_answered_with_401_and_only_what_passes_has_a_time_to_wait() {
+        for (refusal, cause, status, wait) in [
+            (Refusal::InvalidCredentials, Cause::WrongPassword, 401, None),
+            (Refusal::NotAuthorized, Cause::NoMailbox, 403, None),
+            (Refusal::ContactAdmin, Cause::EwsBarred, 403, None),
+            (Refusal::Unavailable, Cause::UpstreamTimeout, 504, Some(30)),
+            (Refusal::Unavailable, Cause::EntraUnreachable, 503, Some(30)),
+            (Refusal::Limit, Cause::MailboxOccupied, 429, Some(30)),
+            (Refusal::ServerBug, Cause::InternalError, 500, None),
+        ] {
+            let failure = Failure::new(cause, "it did not work").answered(refusal);
+            let refused = Refused::of(&failure);
+            let seen = (refused.status.as_u16(), refused.wait.map(|wait| wait.as_secs()));
+            assert_eq!(seen, (status, wait), "{refusal:?}");
+            assert!(refused.unlogged.is_none() && !refused.close);
+            let way = Refused::of_way(&failure);
+            assert_eq!(way.status.as_u16(), if status == 503 { 502 } else { status }, "{refusal:?}");
+            let answer = refused.answer(HttpService::Graph, "s1");
+            let field = |name| answer.headers().get(name).map(|value| value.to_str().unwrap());
+            assert_eq!(field(WWW_AUTHENTICATE).is_some(), status == 401, "{refusal:?}");
+            assert_eq!(field(RETRY_AFTER), wait.map(|_| "30"), "{refusal:?}");
+            assert_eq!((field(CACHE_CONTROL), field(ALLOW)), (Some("no-store"), None));
+        }
+    }
+
+    #[test]
+    fn a_refusal_says_when_to_come_again_and_which_methods_are_served() {
+        let refused = Refused { allow: "GET, POST".into(), wait: Some(Duration::ZERO), ..Refused::before_login() };
+        let answer = refused.answer(HttpService::Ews, "s1");
+        assert_eq!((answer.status(), answer.headers()[ALLOW].to_str().unwrap()), (refused.status, "GET, POST"));
+        assert_eq!(answer.headers()[RETRY_AFTER], "1");
+        for (refused, cause) in
+            [(Refused::before_login(), Cause::TooManyCommands), (Refused::repeat(), Cause::TokenRefused)]
+        {
+            assert_eq!((refused.status.as_u16(), refused.wait), (503, Some(SOON)));
+            assert_eq!(refused.unlogged.unwrap().cause, cause);
+        }
+        assert!(Refused::challenge().unlogged.is_none());
+        assert!(Refused::broken(Cause::InternalError).and_close().close);
+    }
+
+    #[test]
+    fn the_log_may_say_more_than_the_client_is_told() {
+        let refused = Refused::new(StatusCode::FORBIDDEN, "no");
+        let failure = refused.unlogged.as_ref().unwrap();
+        assert_eq!((failure.actor, &*failure.remedy), (Actor::ClientOwner, "correct the settings of the client"));
+        let refused = refused.logged_as("not this host".into()).mended_by(Actor::GatepostAdmin, "name it");
+        let failure = refused.unlogged.unwrap();
+        assert_eq!((failure.actor, &*failure.remedy), (Actor::GatepostAdmin, "name it"));
+        assert_eq!((&*failure.message, &*refused.message), ("not this host", "no"));
+    }
+}

@@ -210,3 +210,31 @@ impl Body for Download {
         if self.rewriter.is_some() { SizeHint::default() } else { self.inner.size_hint() }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::BodyExt as _;
+
+    use super::*;
+
+    fn upload(beginning: &'static str, length: Option<u64>) -> (Upload, Arc<AtomicU64>, Arc<Progress>) {
+        let (sent, progress) = (Arc::new(AtomicU64::new(5)), Progress::new());
+        let upload = Upload::new(beginning.into(), None, length, Arc::clone(&sent), Arc::clone(&progress));
+        (upload, sent, progress)
+    }
+
+    #[tokio::test]
+    async fn an_upload_has_ended_with_its_last_octet() {
+        let (mut whole, sent, progress) = upload("abc", Some(3));
+        assert!(!progress.has_ended() && !whole.is_end_stream());
+        assert_eq!(whole.size_hint().exact(), Some(3));
+        assert_eq!(whole.frame().await.unwrap().unwrap().into_data().unwrap(), "abc");
+        assert!(progress.has_ended() && whole.is_end_stream());
+        assert_eq!((whole.size_hint().exact(), sent.load(Ordering::Relaxed)), (Some(0), 8));
+        assert!(whole.frame().await.is_none());
+        let (empty, _, progress) = upload("", Some(0));
+        assert!(progress.has_ended() && empty.is_end_stream());
+        let (unknown, _, progress) = upload("", None);
+        assert!(progress.has_ended() && unknown.size_hint().exact().is_none());
+    }
+}

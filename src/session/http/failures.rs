@@ -73,3 +73,32 @@ pub(super) fn redirected(origin: &Origin) -> Failure {
 pub(super) fn no_ews(origin: &Origin) -> Failure {
     Failure::new(Cause::UpstreamGarbage, format!("{origin} answered with something else than XML, as EWS does not"))
 }
+
+#[cfg(test)]
+mod tests {
+    use hyper::header::{HeaderName, HeaderValue};
+
+    use super::*;
+
+    #[test]
+    fn of_the_diagnostics_only_the_code_is_shown() {
+        let shown = |field: &'static str| {
+            let name = HeaderName::from_static("x-ms-diagnostics");
+            diagnostics(&HeaderMap::from_iter([(name, HeaderValue::from_static(field))]))
+        };
+        assert_eq!(shown("2000008;reason=\"The token is not valid\""), " (`2000008`)");
+        assert_eq!(shown("12345678901"), " (`1234567890`)");
+        assert_eq!(shown("reason=1"), "");
+        assert_eq!(diagnostics(&HeaderMap::new()), "");
+    }
+
+    #[test]
+    fn what_cannot_be_used_is_refused_late_like_a_wrong_password() {
+        for (flaw, cause) in
+            [(CredentialsError::Password, Cause::BadPassword), (CredentialsError::Token, Cause::BadPassword)]
+        {
+            let failure = unusable(&flaw);
+            assert_eq!((failure.cause, failure.delay), (cause, true));
+        }
+    }
+}

@@ -2,8 +2,9 @@
 //! with a bearer token in place of the password.
 //!
 //! `checked_io` validates what arrives before the HTTP library sees it. `exchange` handles one
-//! request, `route` decides where it goes, and `passing` hands its answer on, of which `watch` notes what Microsoft refuses. `gateway` has the connections to Microsoft, `body`
-//! streams bodies, and `answer` builds the refusals.
+//! request, `route` decides where it goes, and `passing` hands its answer on, of which `watch` notes
+//! what Microsoft refuses. `gateway` has the connections to Microsoft, `body` streams bodies, and
+//! `answer` builds the refusals.
 
 use std::future::pending;
 use std::net::{IpAddr, SocketAddr};

@@ -140,3 +140,34 @@ fn in_place(theirs: StatusCode, ours: StatusCode) -> Refused {
         code => Refused::because(Cause::UpstreamGarbage, ours, format!("Microsoft answered with status {code}")),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn microsofts_time_to_wait_is_taken_up_to_an_hour() {
+        let seconds = |said: Option<&'static str>, status| {
+            let headers = said.map(|said| (RETRY_AFTER, HeaderValue::from_static(said))).into_iter().collect();
+            retry_after(&headers, StatusCode::from_u16(status).unwrap()).map(|wait| wait.as_secs())
+        };
+        assert_eq!(seconds(Some(" 7 "), 400), Some(7));
+        assert_eq!(seconds(Some("3601"), 503), Some(3_600));
+        assert_eq!(seconds(Some("Wed, 21 Oct 2026 07:28:00 GMT"), 429), Some(30));
+        assert_eq!(seconds(None, 503), Some(30));
+        assert_eq!(seconds(None, 502), None);
+    }
+
+    #[test]
+    fn what_stands_in_place_of_an_answer_says_whether_microsoft_is_busy() {
+        for (theirs, cause, message) in [
+            (429, Cause::UpstreamUnavailable, "Microsoft is busy, try again later"),
+            (503, Cause::UpstreamUnavailable, "Microsoft is busy, try again later"),
+            (502, Cause::UpstreamGarbage, "Microsoft answered with status 502"),
+        ] {
+            let refused = in_place(StatusCode::from_u16(theirs).unwrap(), StatusCode::BAD_GATEWAY);
+            assert_eq!((refused.status.as_u16(), &*refused.message), (502, message));
+            assert_eq!(refused.unlogged.unwrap().cause, cause);
+        }
+    }
+}

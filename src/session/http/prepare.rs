@@ -193,3 +193,44 @@ pub(super) fn is_of_type(headers: &HeaderMap, types: &[&str]) -> bool {
     let essence = value.split(';').next().unwrap_or_default().trim();
     types.iter().any(|known| essence.eq_ignore_ascii_case(known))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_soap_request_has_one_type_and_is_in_utf_8() {
+        let check = |fields: &[(hyper::header::HeaderName, &'static str)]| {
+            let fields = fields.iter().map(|(name, value)| (name.clone(), HeaderValue::from_static(value)));
+            let mut headers = HeaderMap::new();
+            for (name, value) in fields {
+                headers.append(name, value);
+            }
+            check_soap_type(&headers).err().map(|refused| (refused.status.as_u16(), refused.message))
+        };
+        let refused = |message: &str| Some((415, message.to_owned()));
+        let (type_, charset) =
+            ("The type of the request must be text/xml or application/soap+xml", "The request must be in UTF-8");
+        for (value, expected) in [
+            ("text/xml", None),
+            ("Application/SOAP+XML ; action=\"a=b\"; CharSet = \"UTF-8\"", None),
+            ("text/xml; charset=us-ascii", None),
+            ("text/xml; charset=utf-16", refused(charset)),
+            ("text/xml; charset=utf-8; charset=utf-16", refused(charset)),
+            ("text/plain; x=text/xml", refused(type_)),
+            ("", refused(type_)),
+        ] {
+            assert_eq!(check(&[(CONTENT_TYPE, value)]), expected, "{value}");
+        }
+        assert_eq!(check(&[]), refused(type_));
+        assert_eq!(check(&[(CONTENT_TYPE, "text/xml"), (CONTENT_TYPE, "text/xml")]), refused(type_));
+        assert_eq!(check(&[(CONTENT_TYPE, "text/xml"), (CONTENT_ENCODING, "gzip")]), refused(COMPRESSED));
+    }
+
+    #[test]
+    fn a_whole_body_has_its_length() {
+        let whole = Prepared::whole(Bytes::from_static(b"abc"));
+        assert_eq!((&*whole.beginning, whole.rest.is_none(), whole.length), (&b"abc"[..], true, Some(3)));
+        assert_eq!(Prepared::empty().length, Some(0));
+    }
+}

@@ -206,6 +206,77 @@ mod tests {
         assert!(!is_encoded(&headers(hyper::header::HeaderValue::from_static("identity"))));
     }
 
+    fn failures(journal: &Journal) -> Vec<String> {
+        journal.failures().iter().map(|recent| recent.code.clone().unwrap_or_default().into()).collect()
+    }
+
+    #[test]
+    fn a_code_is_noted_once_and_at_once_if_it_is_near_the_beginning() {
+        let code = b"<s:Fault><e:ResponseCode xmlns:e=\"x\">ErrorAccessDenied</e:ResponseCode>";
+        for (blanks, is_noted) in [(0, true), (HEAD - code.len(), true), (HEAD - 20, false), (HEAD, false)] {
+            let journal = Journal::new(None);
+            let subject = ConnectionInfo::new(&"ews".into(), "192.0.2.7:4000".parse().unwrap());
+            let answered = answered(HttpService::Ews, 200);
+            let account = "a@contoso.com".to_owned();
+            let mut watch = AnswerWatch::new(Arc::clone(&journal), Protocol::Ews, subject, account, answered);
+            for octet in " ".repeat(blanks).bytes().chain(*code) {
+                watch.saw(&[octet]);
+            }
+            let expected = if is_noted { vec!["ErrorAccessDenied".to_owned()] } else { vec![] };
+            assert_eq!(failures(&journal), expected, "{blanks}");
+            watch.saw(code);
+            drop(watch);
+            assert_eq!(failures(&journal), expected, "{blanks}");
+        }
+    }
+
+    #[test]
+    fn an_answer_that_ends_without_a_code_is_noted_by_its_status() {
+        let journal = Journal::new(None);
+        let subject = ConnectionInfo::new(&"graph".into(), "192.0.2.7:4000".parse().unwrap());
+        let answered = answered(HttpService::Graph, 503);
+        let account = "a@contoso.com".to_owned();
+        let mut watch = AnswerWatch::new(Arc::clone(&journal), Protocol::Graph, subject, account, answered);
+        watch.saw(b"later");
+        assert!(failures(&journal).is_empty());
+        drop(watch);
+        assert_eq!(failures(&journal), ["503"]);
+    }
+
+    #[test]
+    fn what_may_be_a_refusal_depends_on_the_service_and_the_status() {
+        use HttpService::{Ews, Graph};
+        for (service, status, is_encoded, may) in [
+            (Ews, 200, false, true),
+            (Ews, 200, true, false),
+            (Ews, 201, false, false),
+            (Ews, 399, false, false),
+            (Ews, 400, true, true),
+            (Graph, 200, false, false),
+            (Graph, 399, false, false),
+            (Graph, 400, false, true),
+        ] {
+            let answered = Answered { is_encoded, ..answered(service, status) };
+            assert_eq!(answered.may_refuse(), may, "{service:?} {status}");
+        }
+    }
+
+    #[test]
+    fn the_id_of_a_request_is_under_either_name_and_may_be_missing() {
+        let value = hyper::header::HeaderValue::from_static;
+        let headers = |fields: &[(&'static str, &'static str)]| {
+            let fields = fields.iter().map(|(name, text)| (hyper::header::HeaderName::from_static(name), value(text)));
+            request_id(&fields.collect())
+        };
+        assert_eq!(headers(&[]), None);
+        assert_eq!(headers(&[("x-ms-request-id", "2")]).as_deref(), Some("2"));
+        assert_eq!(headers(&[("x-ms-request-id", "2"), ("request-id", "1")]).as_deref(), Some("1"));
+        let answered = Answered { request_id: None, ..answered(HttpService::Graph, 429) };
+        let failure = answered.failure(None).unwrap();
+        let said = "Microsoft Graph delays requests for mailbox `a@contoso.com`: localhost:443 replied HTTP 429";
+        assert_eq!((failure.message.as_str(), failure.code.as_deref()), (said, Some("429")));
+    }
+
     #[test]
     fn a_wrong_address_in_a_request_is_not_blamed_on_the_mailbox_of_the_account() {
         let failure = answered(HttpService::Graph, 404).failure(Some("ErrorInvalidUser")).unwrap();
@@ -236,6 +307,13 @@ mod tests {
             (Ews, 500, "ErrorImpersonateUserDenied", Some((Cause::RequestDenied, M365Admin))),
             (Ews, 500, "ErrorSchemaValidation", Some((Cause::RequestRefused, ClientOwner))),
             (Ews, 500, "ErrorServerBusy", Some((Cause::Throttled, Nobody))),
+            (Ews, 200, "ErrorServerBusy", Some((Cause::Throttled, Nobody))),
+            (Ews, 200, "ErrorSendAsDenied", Some((Cause::SendAsDenied, M365Admin))),
+            (Ews, 200, "ErrorImpersonateUserDenied", Some((Cause::RequestDenied, M365Admin))),
+            (Ews, 200, "ErrorNonExistentMailbox", Some((Cause::NoMailbox, ClientOwner))),
+            (Ews, 500, "ErrorInternalServerTransientError", Some((Cause::UpstreamFailed, Nobody))),
+            (Ews, 501, "ErrorSchemaValidation", Some((Cause::RequestRefused, ClientOwner))),
+            (Graph, 499, "Unknown", None),
         ] {
             let answered = answered(service, status);
             let body = if service == Graph { graph(code) } else { ews(code) };
