@@ -3,6 +3,7 @@
 
 use std::borrow::Cow;
 use std::future::Future;
+use std::time::Duration;
 
 use tokio::time::{Instant, sleep, timeout_at};
 
@@ -144,11 +145,15 @@ impl Attempts<'_> {
     /// [`TooManyHeldBack`], without any delay.
     pub(super) async fn hold_back(&self) -> Result<(), TooManyHeldBack> {
         let Ok(_place) = self.shared.delays.try_acquire() else { return Err(TooManyHeldBack) };
-        let usual = self.shared.limits.failure_delay;
-        let share = u32::try_from(jitter::random() % 256).unwrap_or(0);
-        sleep(usual * 3 / 4 + usual / 2 * share / 255).await;
+        sleep(delay(self.shared.limits.failure_delay, jitter::random())).await;
         Ok(())
     }
+}
+
+/// The `usual` delay, a quarter shorter to a quarter longer, by chance.
+fn delay(usual: Duration, random: u64) -> Duration {
+    let share = u32::try_from(random % 256).unwrap_or(0);
+    usual * 3 / 4 + usual / 2 * share / 255
 }
 
 #[cfg(test)]
@@ -181,5 +186,11 @@ mod tests {
             let told = [by_password.is_guess(&failure), by_token.is_guess(&failure)];
             assert_eq!(told, [of_password, of_token], "{failure:?}");
         }
+    }
+
+    #[test]
+    fn a_refusal_comes_about_when_it_usually_does() {
+        let millis = |random| delay(Duration::from_secs(2), random).as_millis();
+        assert_eq!([0, 51, 255, 256, 256 + 255].map(millis), [1_500, 1_700, 2_500, 1_500, 2_500]);
     }
 }
