@@ -53,7 +53,7 @@ pub(super) fn address(text: &str) -> MailAddress {
 
 /// `*@contoso.example` signs in with its own password. `scanner@` and `fax@` use the application,
 /// with a local password; `printer@` and `*@branch.example` use it with device passwords only.
-fn config(limits: Limits) -> Config {
+pub(super) fn config(limits: Limits) -> Config {
     let application = Arc::new(Application {
         issuer: gatepost_config::Issuer::Entra(gatepost_config::Entra {
             authority: Url::parse("https://login.example/").unwrap(),

@@ -106,10 +106,22 @@ fn session_id() -> Arc<str> {
 mod tests {
     use std::collections::HashSet;
 
+    use super::*;
+
     #[test]
     fn session_ids_do_not_repeat() {
         let ids: HashSet<_> = (0..10_000).map(|_| super::session_id()).collect();
         assert_eq!(ids.len(), 10_000);
         assert!(ids.iter().all(|id| id.len() == 8));
+    }
+
+    #[test]
+    fn a_user_opens_the_mailbox_named_like_the_account_or_another_one() {
+        let address = |text| MailAddress::parse(text).unwrap();
+        let (alice, shared) = (address("alice@contoso.example"), address("shared@contoso.example"));
+        let mut user = SessionUser::named(alice.as_str());
+        assert!(user.opens(&alice) && !user.opens(&shared) && user.device().is_none());
+        user.mailbox = Some(shared.as_str().into());
+        assert!(user.opens(&shared) && !user.opens(&alice));
     }
 }

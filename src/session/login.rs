@@ -485,4 +485,24 @@ mod tests {
             assert_eq!(min_token_lifetime_at(&server), Duration::from_secs(60 * minutes), "{}", server.name);
         }
     }
+
+    #[test]
+    fn an_imap_session_gets_a_token_that_lasts_half_an_hour() {
+        let minutes = |protocol| min_token_lifetime(protocol).as_secs_f32() / 60.0;
+        assert_eq!(Protocol::ALL.map(minutes).to_vec(), [30.0, 5.0, 5.0, 5.0, 5.0]);
+    }
+
+    #[test]
+    fn every_refused_form_has_a_cause_of_its_own_and_is_answered_late() {
+        for (rejection, cause) in [
+            (Rejection::Password, Cause::BadPassword),
+            (Rejection::Malformed, Cause::MalformedLogin),
+            (Rejection::Token, Cause::BadToken),
+            (Rejection::ClientTokens, Cause::ClientTokensRefused),
+            (Rejection::PlaintextLogin, Cause::PlaintextLogin),
+        ] {
+            let failure = rejected(&rejection);
+            assert_eq!((failure.cause, failure.delay), (cause, true));
+        }
+    }
 }

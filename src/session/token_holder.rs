@@ -161,3 +161,6 @@ impl TokenHolder {
         claimed.unwrap_or_else(|| "<object ID of the Enterprise application>".to_owned())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -476,7 +476,7 @@ mod tests {
         let redemption = Redemption {
             code: AuthorizationCode::new("0.code".into()),
             redirect_uri: "http://localhost:1234".into(),
-            verifier: CodeVerifier::new("verifier".into()),
+            verifier: gatepost_core::secret::CodeVerifier::new("verifier".into()),
         };
         let redeem = GrantRequest::AuthorizationCode(Arc::new(redemption));
         assert!(!redeem.is_repeatable());
@@ -583,5 +583,19 @@ mod tests {
             let split = |at: usize| TupleKey::encode([&text[..at], &text[at..]]);
             prop_assert_eq!(split(at) == split(to), at == to);
         }
+    }
+
+    #[test]
+    fn room_is_reserved_for_every_secret_of_a_form() {
+        let octets = |grant: GrantRequest| grant.secret_octets();
+        let code = Redemption {
+            code: gatepost_core::secret::AuthorizationCode::new("four".into()),
+            redirect_uri: "http://localhost".into(),
+            verifier: gatepost_core::secret::CodeVerifier::new("verifier".into()),
+        };
+        let ask = password_ask(application(Cloud::Worldwide), "seven77");
+        assert_eq!(octets(ask.grant), 7);
+        assert_eq!(octets(GrantRequest::ClientCredentials), 0);
+        assert_eq!(octets(GrantRequest::AuthorizationCode(code.into())), 4 + 8 + 16);
     }
 }

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::login::issue::{self, Order};
-use crate::login::tests::{LOCAL_PASSWORD, STRANGER, VICTIM, World, address, minutes};
+use crate::login::tests::{LOCAL_PASSWORD, STRANGER, VICTIM, World, address, config, minutes};
 use gatepost_config::Limits;
 use gatepost_core::failure::Refusal;
 use gatepost_oauth::fake::FakeEndpoint;
@@ -356,4 +356,82 @@ proptest! {
         prop_assert_eq!(found.is_some(), passwords.contains(&presented));
         prop_assert!(found.is_none_or(|found| found.password.login == login));
     }
+}
+
+#[test]
+fn a_password_passes_with_its_protocols_and_from_its_networks_only() {
+    let now = UnixTime(100);
+    let known = |protocols: &[Protocol], from: &[&str]| {
+        KnownPassword::new(DevicePassword {
+            id: DevicePasswordId("d1".into()),
+            login: address(PRINTER),
+            name: "Printer".into(),
+            protocols: protocols.to_vec(),
+            from: from.iter().map(|network| network.parse().unwrap()).collect(),
+            created_at: UnixTime(1),
+            expires_at: Some(UnixTime(200)),
+            verifier: Verifier::Generated([0; 32]),
+            last_use: None,
+        })
+    };
+    let (inside, outside) = (IpAddr::from([10, 0, 0, 7]), IpAddr::from([192, 0, 2, 7]));
+    let mapped = "::ffff:10.0.0.7".parse().unwrap();
+    let all = known(&[], &[]);
+    assert_eq!(all.admits(Imap, outside, now), Ok(()));
+    let bound = known(&[Smtp, Pop3], &["10.0.0.0/8", "2001:db8::/32"]);
+    assert_eq!(bound.admits(Smtp, inside, now), Ok(()));
+    assert_eq!(bound.admits(Pop3, mapped, now), Ok(()));
+    assert_eq!(bound.admits(Imap, inside, now), Err(Outside::Protocol));
+    assert_eq!(bound.admits(Smtp, outside, now), Err(Outside::Network));
+    assert_eq!(bound.admits(Smtp, inside, UnixTime(200)), Err(Outside::Ended(Ending::Expired)));
+    assert_eq!(bound.admits(Smtp, inside, now), Err(Outside::Ended(Ending::Expired)), "it has ended for good");
+}
+
+#[test]
+fn a_use_alone_changes_no_password() {
+    let of = |name: &str, last_use| DevicePassword {
+        id: DevicePasswordId("d1".into()),
+        login: address(PRINTER),
+        name: name.into(),
+        protocols: Vec::new(),
+        from: Vec::new(),
+        created_at: UnixTime(1),
+        expires_at: None,
+        verifier: Verifier::Generated([0; 32]),
+        last_use,
+    };
+    let used = Some(LastUse { at: UnixTime(2), from: IpAddr::from([10, 0, 0, 7]) });
+    let first = compare(&ByLogin::new(), vec![of("Printer", used)]);
+    assert_eq!((first.made.len(), first.gone.len(), first.made[0].password().last_use), (1, 0, None));
+    let again = compare(&first.by_login, vec![of("Printer", None)]);
+    assert_eq!((again.made.len(), again.gone.len()), (0, 0));
+    let renamed = compare(&first.by_login, vec![of("Fax", None)]);
+    assert_eq!((renamed.made.len(), renamed.gone.len()), (1, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_accepted_password_costs_one_hash_until_it_is_forgotten() {
+    let world = world();
+    choose(&world, order(PRINTER, "Printer"), "chosen by a person").await;
+    world.gate.devices.look().await.unwrap();
+    let runs = || world.gate.local.runs();
+    let memory = Limits::default().accepted_password_memory;
+    let mut costs = Vec::new();
+    for wait in [Duration::ZERO, memory - minutes(1), minutes(1), Duration::ZERO] {
+        world.clock.advance(wait);
+        let before = runs();
+        world.login(PRINTER, "chosen by a person").await.unwrap();
+        costs.push(runs() - before);
+    }
+    assert_eq!(costs, [1, 0, 1, 0]);
+    // A shorter memory holds at once.
+    let limits = Limits { accepted_password_memory: minutes(1), ..Limits::default() };
+    let endpoint = Arc::clone(&world.entra) as Arc<dyn gatepost_oauth::endpoint::TokenEndpoint>;
+    world.gate.reconfigure(Arc::new(config(limits)), endpoint);
+    let before = runs();
+    for wait in [minutes(0), minutes(0), minutes(1)] {
+        world.clock.advance(wait);
+        world.login(PRINTER, "chosen by a person").await.unwrap();
+    }
+    assert_eq!(runs() - before, 1, "the new memory lasts a minute");
 }

@@ -136,3 +136,31 @@ fn a_message_is_counted_by_its_way_and_by_what_became_of_it() {
         }
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn the_history_has_the_octets_and_the_sessions_of_each_minute() {
+    let journal = Journal::new(None);
+    assert_eq!(journal.traffic(), (0, 0));
+    let live = journal.accepted(Protocol::Imap, &subject(), &SessionUser::named(ALICE), "cached");
+    live.moved(3, 4);
+    assert_eq!(journal.traffic(), (3, 4));
+    let last = |journal: &Journal| {
+        let minutes = journal.history();
+        let last = minutes.last().unwrap();
+        (minutes.len(), last.accepted, last.refused, last.bytes, last.sessions)
+    };
+    let (before, ..) = last(&journal);
+    assert_eq!(last(&journal), (before, 1, 0, 7, 1));
+    let keeping = tokio::spawn({
+        let journal = Arc::clone(&journal);
+        async move { journal.keep_history().await }
+    });
+    tokio::time::sleep(Duration::from_secs(61)).await;
+    live.moved(3, 5);
+    let wrong = Failure::new(Cause::WrongPassword, "it is wrong");
+    journal.refused(Protocol::Imap, &subject(), ("bob", ALICE), &wrong);
+    assert_eq!(last(&journal), (before + 1, 0, 1, 1, 1));
+    keeping.abort();
+    drop(live);
+    assert_eq!(last(&journal).4, 0);
+}

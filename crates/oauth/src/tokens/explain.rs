@@ -469,4 +469,18 @@ mod tests {
             "Entra refused the sign-in with `AADSTS999999`: Microsoft says \"Ask the stars\" (trace id `t-1`)"
         );
     }
+
+    #[test]
+    fn a_wait_is_told_in_the_unit_that_a_person_would_use() {
+        for (seconds, told) in [
+            (0, "for a moment"),
+            (1, "for a moment"),
+            (2, "for 2 s"),
+            (119, "for 119 s"),
+            (120, "for 2 min"),
+            (121, "for 3 min"),
+        ] {
+            assert_eq!(for_time(Duration::from_secs(seconds)), told);
+        }
+    }
 }

@@ -127,3 +127,48 @@ fn a_name_has_one_person_and_a_full_record_forgets_the_oldest() {
     assert!(is_named(&mut counts, user(1), user(2)));
     assert_eq!((counts.persons.len(), counts.persons.last().unwrap().name), (RECORD, [1; 16]));
 }
+
+#[tokio::test]
+async fn a_person_is_learned_by_name_and_read_from_the_store_once() {
+    let store = Arc::new(gatepost_store::MemoryStore::default());
+    let attempts = AttemptLog::new(store.clone(), Clock::manual());
+    let (name, person, other) = (user(1), user(2), user(3));
+    assert_eq!(attempts.known_person(name), name);
+    attempts.learn(name, name);
+    assert!(attempts.persons.is_empty(), "it says nothing");
+    attempts.learn(name, person);
+    assert_eq!((attempts.known_person(name), attempts.person(name).await), (person, person));
+    attempts.learn(name, other);
+    assert_eq!(attempts.known_person(name), other);
+    // Another process reads what this one has noted in the store.
+    let source = Source::of([192, 0, 2, 7].into());
+    attempts.accepted([name, name, person], source, UnixTime(1)).await.unwrap();
+    let elsewhere = AttemptLog::new(store, Clock::manual());
+    assert_eq!(elsewhere.known_person(name), name);
+    assert_eq!(elsewhere.person(name).await, person);
+    assert_eq!(elsewhere.known_person(name), person);
+}
+
+#[tokio::test]
+async fn what_was_never_judged_is_released_after_its_time_and_what_is_out_stays() {
+    let clock = Clock::manual();
+    let attempts = AttemptLog::new(Arc::new(gatepost_store::MemoryStore::default()), clock.clone());
+    let source = Source::of([192, 0, 2, 7].into());
+    let count = async |attempts: &Arc<AttemptLog>| attempts.count(user(1), source, false, BUDGET).await.unwrap();
+    let guesses = async |attempts: &AttemptLog| attempts.recall(user(1), source).await.unwrap().guesses.unwrap().len();
+    let (out, unused) = (count(&attempts).await, count(&attempts).await);
+    assert!(!out.is_familiar());
+    drop(unused);
+    let minute = Duration::from_secs(60);
+    attempts.release(minute).await;
+    assert_eq!(guesses(&attempts).await, 2, "it is not unused for long enough");
+    clock.advance(minute);
+    attempts.release(minute).await;
+    assert_eq!(guesses(&attempts).await, 1);
+    assert_eq!(attempts.lift(user(1)).await.unwrap(), 0, "it awaits its verdict");
+    out.judged();
+    assert_eq!(attempts.lift(user(1)).await.unwrap(), 1);
+    assert_eq!(attempts.lift(user(1)).await.unwrap(), 0);
+    attempts.remember(user(1), source).await.unwrap();
+    assert!(count(&attempts).await.is_familiar());
+}

@@ -441,3 +441,37 @@ fn damaged(error: &io::Error) -> Attempted {
         Attempted::Unreadable(failure)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_names_the_first_recipients_that_do_not_get_the_message() {
+        let recipients = |count: usize| -> Vec<QueuedRecipient> {
+            let numbers = 0..count;
+            numbers.map(|number| QueuedRecipient { address: format!("r{number}@b.c"), dsn: Vec::new() }).collect()
+        };
+        let told = |count| partial(Failure::new(Cause::Refused, "no"), &recipients(count), OTHERS_HAVE_IT).message;
+        assert_eq!(told(1), "not for r0@b.c: no (the others have the message)");
+        let five = "r0@b.c, r1@b.c, r2@b.c, r3@b.c, r4@b.c";
+        assert_eq!(told(5), format!("not for {five}: no (the others have the message)"));
+        assert_eq!(told(6), format!("not for {five} and others: no (the others have the message)"));
+    }
+
+    #[test]
+    fn only_one_status_says_that_there_are_too_many_recipients() {
+        assert!(is_too_many(&Reply::new(452, [5, 3], "Too many recipients")));
+        assert!(!is_too_many(&Reply::new(452, [5, 0], "no")));
+        assert!(!is_too_many(&Reply::new(452, [4, 3], "no")));
+    }
+
+    #[test]
+    fn a_damaged_message_is_given_up_and_one_that_cannot_be_read_now_is_not() {
+        let (damage, busy) = (io::ErrorKind::InvalidData.into(), io::ErrorKind::TimedOut.into());
+        assert!(matches!(damaged(&damage), Attempted::Refused(_)));
+        assert!(matches!(damaged(&busy), Attempted::Unreadable(_)));
+        assert!(matches!(unreadable(&QueueError::Damaged("it was cut".into())), Attempted::Refused(_)));
+        assert!(matches!(unreadable(&QueueError::Full("it is full".into())), Attempted::Unreadable(_)));
+    }
+}

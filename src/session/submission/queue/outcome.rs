@@ -102,6 +102,7 @@ impl Attempted {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use gatepost_oauth::MailAccess;
     use gatepost_proto::mail::smtp::Stage;
 
     fn of_reply(code: u16, status: [u16; 2], text: &str) -> &'static str {
@@ -137,6 +138,37 @@ mod tests {
             (552, [3, 4], "Message size exceeds fixed maximum message size", "refused"),
         ] {
             assert_eq!(of_reply(code, status, text), expected, "{code} {text}");
+        }
+    }
+
+    #[test]
+    fn what_graph_did_not_accept_is_about_the_message_or_about_the_mailbox() {
+        let second = Duration::from_secs(1);
+        let of = |cause, code, pause| {
+            let failure = Failure::new(cause, "no");
+            let reply = Reply::new(code, [0, 0], "no");
+            let not_sent = NotSent { reply, failure, token_refused: false, access: MailAccess::GraphSend };
+            match Attempted::not_sent_through_graph(not_sent, pause) {
+                Attempted::Open(_) => "open",
+                Attempted::Refused(_) => "refused",
+                Attempted::Paused { wait: None, is_suspect: false, .. } => "mailbox",
+                Attempted::Paused { wait: Some(wait), is_suspect: false, .. } if wait == second => "pause",
+                other => panic!("{other:?}"),
+            }
+        };
+        for (cause, code, pause, expected) in [
+            (Cause::OutcomeUnknown, 451, second, "open"),
+            (Cause::OutcomeUnknown, 554, second, "open"),
+            (Cause::MessageRefused, 554, second, "refused"),
+            (Cause::MessageRefused, 451, Duration::ZERO, "mailbox"),
+            (Cause::Throttled, 451, second, "pause"),
+            (Cause::SendDenied, 550, second, "pause"),
+            (Cause::PermissionMissing, 550, Duration::ZERO, "mailbox"),
+            (Cause::NoMailbox, 550, Duration::ZERO, "mailbox"),
+            (Cause::SenderBarred, 550, Duration::ZERO, "mailbox"),
+            (Cause::TokenRefused, 550, Duration::ZERO, "mailbox"),
+        ] {
+            assert_eq!(of(cause, code, pause), expected, "{cause} {code}");
         }
     }
 }

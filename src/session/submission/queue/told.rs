@@ -144,3 +144,39 @@ fn advised(failure: Failure, fate: Fate, id: u64) -> Failure {
 fn rounded(time: Duration) -> Duration {
     Duration::from_secs(time.as_secs().max(1))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use gatepost_core::cause::Cause;
+
+    #[test]
+    fn who_must_act_depends_on_what_became_of_the_message() {
+        let advice = |fate, cause| {
+            let failure = advised(Failure::new(cause, "no"), fate, 7);
+            (failure.actor, failure.remedy.into_owned())
+        };
+        let (passing, lasting) = (Cause::UpstreamUnavailable, Cause::SendDenied);
+        let (later, looks) = (Fate::Delayed(Duration::ZERO), Fate::Looked(Duration::ZERO));
+        let (actor, remedy) = advice(Fate::Unknown, passing);
+        assert_eq!(actor, Actor::GatepostAdmin);
+        assert!(remedy.ends_with("`gatepost queue retry 7`, otherwise `gatepost queue discard 7`"), "{remedy}");
+        assert_eq!(advice(looks, lasting), (Actor::Nobody, "Gatepost looks again".into()));
+        let (actor, remedy) = advice(later, passing);
+        assert!(actor == Actor::Nobody && remedy.starts_with("Gatepost tries again. "), "{remedy}");
+        let (actor, remedy) = advice(Fate::Failed, passing);
+        assert_eq!(actor, Actor::GatepostAdmin);
+        assert_eq!(remedy, "run `gatepost queue retry 7` when Microsoft 365 works again");
+        let own = Failure::new(lasting, "no");
+        for fate in [later, Fate::Failed] {
+            assert_eq!(advice(fate, lasting), (own.actor, own.remedy.clone().into_owned()));
+        }
+    }
+
+    #[test]
+    fn a_wait_is_told_in_whole_seconds_and_never_as_none() {
+        for (millis, seconds) in [(0, 1), (999, 1), (1_999, 1), (2_000, 2)] {
+            assert_eq!(rounded(Duration::from_millis(millis)), Duration::from_secs(seconds));
+        }
+    }
+}
