@@ -179,8 +179,9 @@ def reach(programs, pool):
     tests = []
     for name, (executable, folder) in programs.items():
         listed, ignored = (names([executable, "--list", "--format=terse", *more], folder) for more in ([], ["--ignored"]))
-        # Of those that need another program, only the ones that need Redis, as a part of the store does.
-        tests += [(name, test) for test in listed if test not in ignored or "redis" in test]
+        # Of those that need another program, only the ones that need Redis, as a part of the store and what replicas share do.
+        needed = [test for test in ignored if "redis" in test or "replicas" in test]
+        tests += [(name, test) for test in listed if test not in ignored or test in needed]
     notes = WORK / "reached"
     notes.mkdir(exist_ok=True)
 

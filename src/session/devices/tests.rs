@@ -205,3 +205,81 @@ async fn nothing_is_noted_before_the_beginning() {
     log.add(&store, LIFE, UnixTime(100)).await;
     assert!(all(&store).await.is_empty());
 }
+
+/// Whether the store is to be told of something at once.
+async fn has_news(log: &DeviceLog) -> bool {
+    tokio::time::timeout(Duration::ZERO, log.news.notified()).await.is_ok()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_device_and_its_new_kind_of_failure_are_news() {
+    let (log, scanner, stranger) = (log(), client([192, 168, 7, 21]), client([192, 168, 7, 22]));
+    let failed = |of: &ConnectionInfo, cause| log.failed(Protocol::Smtp, of, SCANNER, &failure(cause), UnixTime(101));
+    assert!(!has_news(&log).await);
+    log.logged_in(Protocol::Smtp, &scanner, SCANNER, UnixTime(100));
+    assert!(has_news(&log).await);
+    log.sent(Protocol::Smtp, &scanner, SCANNER, None, UnixTime(100));
+    assert!(!has_news(&log).await, "it is known");
+    failed(&scanner, Cause::WrongPassword);
+    assert!(has_news(&log).await);
+    failed(&scanner, Cause::WrongPassword);
+    assert!(!has_news(&log).await, "it failed like this before");
+    failed(&scanner, Cause::TlsFailed);
+    assert!(has_news(&log).await);
+    failed(&stranger, Cause::WrongPassword);
+    assert!(!has_news(&log).await, "it is a stranger's");
+}
+
+#[test]
+fn between_two_batches_a_place_has_room_for_its_device_and_a_few_names() {
+    let (log, scanner) = (log(), client([192, 168, 7, 21]));
+    let failed = |login: &str| log.failed(Protocol::Smtp, &scanner, login, &failure(Cause::WrongPassword), UnixTime(1));
+    log.logged_in(Protocol::Smtp, &scanner, SCANNER, UnixTime(0));
+    for n in 0..2 * NAMES {
+        failed(&format!("name{n}"));
+        failed(SCANNER);
+    }
+    let noted = log.noted();
+    assert_eq!((noted.devices.len(), noted.strangers.len()), (1 + NAMES, 0));
+    let of = |login: &str| noted.devices.get(&(place(&scanner), login.to_owned())).map(|device| device.failures);
+    assert_eq!(of(SCANNER), Some(2 * NAMES as u64));
+    assert_eq!((of("name0"), of(&format!("name{}", NAMES - 1)), of(&format!("name{NAMES}"))), (Some(1), Some(1), None));
+}
+
+#[test]
+fn what_is_noted_between_two_batches_is_bounded_and_goes_on_for_those_in_it() {
+    let (log, most) = (log(), u32::try_from(NOTED).unwrap());
+    for n in 0..=most {
+        log.logged_in(Protocol::Smtp, &client(nth(n)), SCANNER, UnixTime(0));
+    }
+    log.logged_in(Protocol::Smtp, &client(nth(0)), SCANNER, UnixTime(1));
+    log.failed(Protocol::Smtp, &client(nth(0)), "other", &failure(Cause::WrongPassword), UnixTime(1));
+    let noted = log.noted();
+    assert_eq!((noted.devices.len(), noted.known.len()), (NOTED, NOTED));
+    let logins = |n| noted.devices.get(&(place(&client(nth(n))), SCANNER.to_owned())).map(|device| device.logins);
+    assert_eq!((logins(0), logins(most - 1), logins(most)), (Some(2), Some(1), None));
+}
+
+#[test]
+fn what_is_put_back_is_added_to_what_was_noted_meanwhile_each_to_its_own() {
+    let log = log();
+    let noted = |address: u32| seen(Protocol::Smtp, &client(nth(address)), "", UnixTime(5));
+    log.failed(Protocol::Smtp, &client(nth(0)), "", &failure(Cause::TlsFailed), UnixTime(9));
+    let strangers = (0..=u32::try_from(MOST_STRANGERS).unwrap()).map(noted).collect();
+    log.put_back(STRANGERS, strangers);
+    log.put_back(device_bucket("smtp", IpAddr::from(nth(0))), vec![noted(0)]);
+    let noted = log.noted();
+    assert_eq!((noted.devices.len(), noted.strangers.len()), (1, MOST_STRANGERS));
+    let both = &noted.strangers[&(place(&client(nth(0))), String::new())];
+    assert_eq!((both.first_seen, both.failures), (UnixTime(5), 1));
+}
+
+#[tokio::test]
+async fn a_device_lives_until_the_end_of_its_time() {
+    let (log, store) = (log(), MemoryStore::default());
+    for (wait, left) in [(LIFE - Duration::from_secs(1), 1), (LIFE, 0)] {
+        log.logged_in(Protocol::Smtp, &client(nth(1)), SCANNER, UnixTime(100));
+        log.add(&store, LIFE, UnixTime(100).after(wait)).await;
+        assert_eq!(all(&store).await.len(), left);
+    }
+}
