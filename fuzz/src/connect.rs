@@ -27,7 +27,8 @@ fn run(recipe: &Recipe<'_>, split: bool) -> Trace {
     let mut trace = Trace::default();
     let mut chunks = recipe.chunks(split);
     let mut flights = recipe.flights();
-    let mut rest = flights.next().unwrap_or_default();
+    let mut flight = flights.next().unwrap_or_default();
+    let mut rest = flight;
     let mut closes = recipe.flag(1);
     let (mut asked, mut connections) = (0, 1);
     loop {
@@ -49,15 +50,15 @@ fn run(recipe: &Recipe<'_>, split: bool) -> Trace {
                 connections += 1;
                 assert!(connections <= 3, "it connects for ever");
                 trace.events.push("reconnect".into());
-                (rest, closes) = (flights.next().unwrap_or_default(), recipe.flag(1));
+                flight = flights.next().unwrap_or_default();
+                (rest, closes) = (flight, recipe.flag(1));
                 machine.handle_connected();
             }
             Some(ConnectEvent::Tunnel { leftovers }) => {
                 trace.events.push("tunnel".into());
                 trace.leftovers = leftovers;
                 trace.leftovers.extend_from_slice(rest);
-                let flight = recipe.flights().find(|flight| flight.ends_with(&trace.leftovers));
-                let flight = flight.expect("octets behind the head were lost");
+                assert!(flight.ends_with(&trace.leftovers), "octets behind the head were lost");
                 let head = &flight[..flight.len() - trace.leftovers.len()];
                 assert!(head.ends_with(b"\n\r\n") || head.ends_with(b"\n\n"), "the head does not end here");
                 break;
