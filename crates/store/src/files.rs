@@ -4,7 +4,7 @@
 //! Gatepost or to root, and a file is no symbolic link. On other systems permissions are not
 //! checked, so the creator of the directory must keep it private.
 
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -314,16 +314,11 @@ pub(super) fn create_locked(path: &Path) -> io::Result<File> {
 }
 
 /// Locks a file that is there. `None`: it is gone, or somebody else has it locked.
-pub(super) fn lock_present(path: &Path) -> io::Result<Option<File>> {
-    let file = match options().read(true).write(true).open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(error),
-    };
-    match file.try_lock() {
-        Ok(()) => Ok(Some(file)),
-        Err(TryLockError::WouldBlock) => Ok(None),
-        Err(TryLockError::Error(error)) => Err(error),
+pub(super) fn lock_present(path: &Path) -> io::Result<Option<FileLock>> {
+    match options().read(true).write(true).open(path) {
+        Ok(file) => FileLock::take(file),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
     }
 }
 
