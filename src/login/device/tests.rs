@@ -358,20 +358,30 @@ proptest! {
     }
 }
 
+/// A device password as the store keeps it.
+fn kept(name: &str, last_use: Option<LastUse>) -> DevicePassword {
+    DevicePassword {
+        id: DevicePasswordId("d1".into()),
+        login: address(PRINTER),
+        name: name.into(),
+        protocols: Vec::new(),
+        from: Vec::new(),
+        created_at: UnixTime(1),
+        expires_at: None,
+        verifier: Verifier::Generated([0; 32]),
+        last_use,
+    }
+}
+
 #[test]
 fn a_password_passes_with_its_protocols_and_from_its_networks_only() {
     let now = UnixTime(100);
     let known = |protocols: &[Protocol], from: &[&str]| {
         KnownPassword::new(DevicePassword {
-            id: DevicePasswordId("d1".into()),
-            login: address(PRINTER),
-            name: "Printer".into(),
             protocols: protocols.to_vec(),
             from: from.iter().map(|network| network.parse().unwrap()).collect(),
-            created_at: UnixTime(1),
             expires_at: Some(UnixTime(200)),
-            verifier: Verifier::Generated([0; 32]),
-            last_use: None,
+            ..kept("Printer", None)
         })
     };
     let (inside, outside) = (IpAddr::from([10, 0, 0, 7]), IpAddr::from([192, 0, 2, 7]));
@@ -389,23 +399,12 @@ fn a_password_passes_with_its_protocols_and_from_its_networks_only() {
 
 #[test]
 fn a_use_alone_changes_no_password() {
-    let of = |name: &str, last_use| DevicePassword {
-        id: DevicePasswordId("d1".into()),
-        login: address(PRINTER),
-        name: name.into(),
-        protocols: Vec::new(),
-        from: Vec::new(),
-        created_at: UnixTime(1),
-        expires_at: None,
-        verifier: Verifier::Generated([0; 32]),
-        last_use,
-    };
     let used = Some(LastUse { at: UnixTime(2), from: IpAddr::from([10, 0, 0, 7]) });
-    let first = compare(&ByLogin::new(), vec![of("Printer", used)]);
+    let first = compare(&ByLogin::new(), vec![kept("Printer", used)]);
     assert_eq!((first.made.len(), first.gone.len(), first.made[0].password().last_use), (1, 0, None));
-    let again = compare(&first.by_login, vec![of("Printer", None)]);
+    let again = compare(&first.by_login, vec![kept("Printer", None)]);
     assert_eq!((again.made.len(), again.gone.len()), (0, 0));
-    let renamed = compare(&first.by_login, vec![of("Fax", None)]);
+    let renamed = compare(&first.by_login, vec![kept("Fax", None)]);
     assert_eq!((renamed.made.len(), renamed.gone.len()), (1, 1));
 }
 

@@ -79,6 +79,8 @@ mod tests {
     use hyper::header::{HeaderName, HeaderValue};
 
     use super::*;
+    use gatepost_core::account::LoginName;
+    use gatepost_proto::sasl::BadName;
 
     #[test]
     fn of_the_diagnostics_only_the_code_is_shown() {
@@ -94,9 +96,12 @@ mod tests {
 
     #[test]
     fn what_cannot_be_used_is_refused_late_like_a_wrong_password() {
-        for (flaw, cause) in
-            [(CredentialsError::Password, Cause::BadPassword), (CredentialsError::Token, Cause::BadPassword)]
-        {
+        let bad = BadName { error: LoginName::parse("").unwrap_err(), hint: String::new() };
+        for (flaw, cause) in [
+            (CredentialsError::Name(bad), Cause::BadName),
+            (CredentialsError::Password, Cause::BadPassword),
+            (CredentialsError::Token, Cause::BadPassword),
+        ] {
             let failure = unusable(&flaw);
             assert_eq!((failure.cause, failure.delay), (cause, true));
         }
