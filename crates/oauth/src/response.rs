@@ -188,6 +188,7 @@ fn judge<'a, T>(
     let busy = matches!(status, 408 | 429 | 500..=599);
     if dialect.is_lenient
         && !busy
+        && matches!(status, 200 | 400..=499)
         && let Some(error) = Form::read(body).and_then(|form| form.as_body().refused(dialect))
     {
         return Err(NotGranted::Refused(error));

@@ -185,7 +185,9 @@ fn an_error_of_another_provider_counts_as_a_form_too_but_not_within_something_el
         let html = "<a href=\"https://portal.example/?a=b&error=access_denied\">x</a>";
         assert_eq!(refused(status, html), None);
     }
-    assert_eq!(refused(503, form), None);
+    for status in [100, 204, 302, 429, 503] {
+        assert_eq!(refused(status, form), None, "{status}");
+    }
     assert!(matches!(answered(400, form.as_bytes()), Err(NotGranted::Unclear { .. })), "Entra writes no forms");
 }
 
