@@ -130,3 +130,37 @@ fn no_secret_appears_in_a_report() {
     let broken = "microsoft:\n  client_secret: \"hunter2\n";
     assert!(!Outside::default().load(broken).unwrap_err().to_string().contains("hunter2"));
 }
+
+#[test]
+fn no_secret_that_yaml_takes_for_a_key_appears_in_a_report() {
+    for secret in [
+        "[hunter2:, b, c]",
+        "[hunter2:, b]",
+        "[[hunter2.x:], b]",
+        "{hunter2}",
+        "{hunter2: x}",
+        "{hunter2: x, hunter2: y}",
+        "{hunter2: !x y}",
+        "{value: {hunter2: x}}",
+        "\n    hunter2: x",
+        "\n    - hunter2:",
+    ] {
+        for key in ["client_secret", "client_secert"] {
+            let yaml = format!("microsoft:\n  {key}: {secret}\n");
+            let problems = Outside::default().load(&yaml).unwrap_err();
+            let text = format!("{problems}\n{problems:?}");
+            assert!(!text.contains("hunter2"), "{yaml}{text}");
+        }
+        let yaml =
+            format!("accounts:\n  - login: a@contoso.com\n    passwords: {}\n", secret.replace("    ", "      "));
+        let problems = Outside::default().load(&yaml).unwrap_err();
+        assert!(!format!("{problems}\n{problems:?}").contains("hunter2"), "{yaml}{problems}");
+    }
+    let outside = Outside::with_variables(&[("GATEPOST__FORWARD_PROXY__PASSWORD", "{hunter2: x}")]);
+    let problems = outside.load_with("", &[("microsoft.client_secret", "[hunter2:]")]).unwrap_err();
+    assert!(!format!("{problems}\n{problems:?}").contains("hunter2"), "{problems}");
+    // What is mistyped in a section is named still.
+    let problems = Outside::default().load("microsoft: {tennant: x, client_secret: {flie: s}}\n").unwrap_err();
+    let text = problems.to_string();
+    assert!(text.contains("`tennant` is not a known key") && text.contains("did you mean `file`?"), "{text}");
+}

@@ -33,6 +33,7 @@ pub mod environment;
 mod files;
 mod finding;
 mod forward_proxy;
+mod hidden_key;
 mod http;
 mod identity;
 mod limits;

@@ -9,6 +9,7 @@ use config::{Value, ValueKind};
 
 use super::environment::{self, Environment};
 use super::finding::{Finding, Severity};
+use super::hidden_key;
 use super::problem::{Place, Problem};
 use super::purpose::{Purpose, Secret};
 use super::raw::{self, Layer, Span, Table};
@@ -104,7 +105,7 @@ impl<'a> Context<'a> {
             excerpt: file.and_then(|(_, text)| render::excerpt(text, &place, &self.document.merged.masked)),
             file: file.map(|(name, _)| name.clone()),
             place,
-            key: key.to_owned(),
+            key: hidden_key::shown(key).into_owned(),
             reason: reason.into(),
             hint: hint.into(),
         }
@@ -300,7 +301,11 @@ impl<'a> Section<'a> {
                 }
             };
             let path = raw::join(&self.path, key);
-            self.context.problem(self.place_of_key(&path), &path, format!("{} is not a known key", quoted(key)), hint);
+            let reason = match hidden_key::is_hidden(&path) {
+                true => "a key here is not a known one".to_owned(),
+                false => format!("{} is not a known key", quoted(key)),
+            };
+            self.context.problem(self.place_of_key(&path), &path, reason, hint);
         }
     }
 }

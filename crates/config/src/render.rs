@@ -11,7 +11,7 @@ use super::problem::Place;
 use super::reference::{Kind, ROOT};
 
 /// The replacement of a masked value.
-const MASK: &str = "********";
+pub(super) const MASK: &str = "********";
 
 /// Longest line shown, in characters.
 const LINE: usize = 160;
@@ -94,7 +94,7 @@ fn comment(line: &str) -> Option<usize> {
 }
 
 /// Whether the configuration has such a key somewhere, and whether that is never a single value.
-fn known(key: &str) -> Option<bool> {
+pub(super) fn known(key: &str) -> Option<bool> {
     // A text of many lines asks for each of them.
     static KEYS: LazyLock<BTreeMap<&str, bool>> = LazyLock::new(|| {
         static WHOLE: Kind = Kind::Block(ROOT);
