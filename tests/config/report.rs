@@ -160,7 +160,7 @@ fn no_secret_that_yaml_takes_for_a_key_appears_in_a_report() {
     let problems = outside.load_with("", &[("microsoft.client_secret", "[hunter2:]")]).unwrap_err();
     assert!(!format!("{problems}\n{problems:?}").contains("hunter2"), "{problems}");
     // What is mistyped in a section is named still.
-    let problems = Outside::default().load("microsoft: {tennant: x, client_secret: {flie: s}}\n").unwrap_err();
+    let problems = Outside::default().load("microsoft: {tenants: x, client_secret: {files: s}}\n").unwrap_err();
     let text = problems.to_string();
-    assert!(text.contains("`tennant` is not a known key") && text.contains("did you mean `file`?"), "{text}");
+    assert!(text.contains("`tenants` is not a known key") && text.contains("did you mean `file`?"), "{text}");
 }

@@ -123,14 +123,14 @@ mod tests {
         for path in [
             "",
             "microsfot",
-            "microsoft.tennant",
+            "microsoft.tenants",
             "microsoft.client_secret[0].file",
             "microsoft.client_secret.expires",
             "microsoft.client_secret[0].expiry",
             "microsoft.client_secert.file",
             "listeners.smtp.bindd",
             "listeners.\"a.b\".bind",
-            "accounts[12].loggin",
+            "accounts[12].logins",
             "limits.logn",
         ] {
             assert_eq!((shown(path), is_hidden(path)), (path.into(), false));
