@@ -59,7 +59,7 @@ impl Faults {
 
 #[cfg(not(any(test, feature = "testing")))]
 #[derive(Default)]
-pub(super) struct Faults;
+pub(super) struct Faults {}
 
 #[cfg(not(any(test, feature = "testing")))]
 impl Faults {
