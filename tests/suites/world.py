@@ -97,7 +97,7 @@ class World:
             if demo.poll() is not None or time.monotonic() > end:
                 raise RuntimeError(f"the sandbox does not start: {output.read_text()}")
             time.sleep(0.1)
-        return self.directory / f"gatepost-demo-{demo.pid}"
+        return next(self.directory.glob("gatepost-demo-*"))
 
     def configure(self, demo, ports, upstreams):
         microsoft = demo[demo.index("microsoft:") : demo.index("accounts:")]

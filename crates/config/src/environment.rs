@@ -436,8 +436,8 @@ mod tests {
 
     #[test]
     fn credentials_are_those_of_the_unit_or_of_an_instance() {
-        let root = std::env::temp_dir().join(format!("gatepost-credentials-{}", std::process::id()));
-        let found = || credentials_of_unit(&root).file_name().unwrap().to_str().unwrap().to_owned();
+        let root = tempfile::tempdir().unwrap();
+        let found = || credentials_of_unit(root.path()).file_name().unwrap().to_str().unwrap().to_owned();
         assert_eq!(found(), "gatepost.service");
         for (made, expected) in [
             ("postfix.service", "gatepost.service"),
@@ -445,10 +445,9 @@ mod tests {
             ("gatepost@a.service", "gatepost@a.service"),
             ("gatepost.service", "gatepost.service"),
         ] {
-            std::fs::create_dir_all(root.join(made)).unwrap();
+            std::fs::create_dir(root.path().join(made)).unwrap();
             assert_eq!(found(), expected, "{made}");
         }
-        std::fs::remove_dir_all(&root).unwrap();
     }
 
     #[test]

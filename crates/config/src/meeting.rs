@@ -235,7 +235,8 @@ mod tests {
 
     #[test]
     fn a_link_leads_to_the_socket_and_goes_with_its_service() {
-        let directory = std::env::temp_dir().join(format!("gatepost-meeting-{}", std::process::id()));
+        let above = tempfile::tempdir().unwrap();
+        let directory = above.path().join("gatepost");
         let (place, socket) = (directory.join("x.sock"), Path::new("/srv/state/gatepost.sock"));
         let first = MeetingPlace::prepare(&place, socket).unwrap().unwrap();
         assert_eq!(fs::read_link(&place).unwrap(), socket);
@@ -259,6 +260,5 @@ mod tests {
         use std::os::unix::fs::PermissionsExt as _;
         fs::set_permissions(&directory, fs::Permissions::from_mode(0o777)).unwrap();
         assert_eq!(MeetingPlace::prepare(&place, socket).unwrap_err().kind(), io::ErrorKind::PermissionDenied);
-        fs::remove_dir(&directory).unwrap();
     }
 }

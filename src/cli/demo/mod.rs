@@ -5,7 +5,7 @@
 //! keeps running for the reader's own mail program.
 
 use std::net::{Ipv4Addr, Ipv6Addr, TcpListener};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 use std::{fs, io};
 
@@ -85,9 +85,12 @@ async fn serve(port_base: Option<u16>) -> anyhow::Result<u8> {
     sandbox.add_account(SandboxAccount::of(AccountKind::Personal, PAT, PATS));
     sandbox.set_sign_in_audience(sandbox.public_client_id(), SignInAudience::AnyOrganizationAndPersonal);
     let ports = ports(port_base).context("find free ports")?;
-    let directory = Directory::make().context("make a temporary directory")?;
-    let file = directory.0.join("proxy.yaml");
-    let authority = directory.0.join("ca.pem");
+    // Anything that is left there opens only the embedded Microsoft 365, which goes with it.
+    let directory =
+        tempfile::Builder::new().prefix("gatepost-demo-").tempdir().context("make a temporary directory")?;
+    let directory = directory.path();
+    let file = directory.join("proxy.yaml");
+    let authority = directory.join("ca.pem");
     fs::write(&authority, sandbox.ca_pem()).context("write the throw-away authority's certificate")?;
     let yaml = configuration(&sandbox, &ports, &tenant);
     target::write(&file, yaml.as_bytes(), false).context("write the configuration")?;
@@ -108,7 +111,7 @@ async fn serve(port_base: Option<u16>) -> anyhow::Result<u8> {
     tokio::spawn(run::stop_on_signal(stop.clone()));
     let serving = tokio::spawn(app.serve());
 
-    fs::write(directory.0.join(EWS_REQUEST), web::FIND_ITEM).context("write a request for EWS")?;
+    fs::write(directory.join(EWS_REQUEST), web::FIND_ITEM).context("write a request for EWS")?;
     page::around(&sandbox, &file);
     page::accounts(&alice, &scanner, PAT);
     let shown = async {
@@ -119,13 +122,13 @@ async fn serve(port_base: Option<u16>) -> anyhow::Result<u8> {
         stop.now();
         return Err(error);
     }
-    page::closing(&ports, &alice, &scanner, &directory.0.join(EWS_REQUEST));
+    page::closing(&ports, &alice, &scanner, &directory.join(EWS_REQUEST));
     #[cfg(unix)]
     {
         let port = |wanted| free(wanted).or_else(|_| free(0));
-        let tenant = Tenant::write(&directory.0, &sandbox, &authority, [port(2143)?, port(2587)?])?;
+        let tenant = Tenant::write(directory, &sandbox, &authority, [port(2143)?, port(2587)?])?;
         page::tenant(&sandbox, &tenant, SCANNER);
-        show_status_page(&directory.0.join(SOCKET)).await?;
+        show_status_page(&directory.join(SOCKET)).await?;
     }
     page::sign_in(&Client { login: PAT, password: PATS }, &file);
     page::last();
@@ -345,23 +348,5 @@ fn free(port: u16) -> io::Result<u16> {
     match TcpListener::bind((Ipv6Addr::LOCALHOST, port)) {
         Err(error) if error.kind() == io::ErrorKind::AddrInUse => Err(error),
         _ => Ok(port),
-    }
-}
-
-/// A temporary directory, removed with the demonstration.
-struct Directory(PathBuf);
-
-impl Directory {
-    fn make() -> io::Result<Self> {
-        let path = std::env::temp_dir().join(format!("gatepost-demo-{}", std::process::id()));
-        fs::create_dir(&path)?;
-        Ok(Self(path))
-    }
-}
-
-impl Drop for Directory {
-    fn drop(&mut self) {
-        // Anything left there opens only the embedded Microsoft 365, which is gone.
-        let _left = fs::remove_dir_all(&self.0);
     }
 }

@@ -1,20 +1,22 @@
 //! The message of a program: its recipients, and its header as it is sent.
 
-use std::io::{self, Read};
+use std::io::{self, Read, Seek as _, Write as _};
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
+use tempfile::SpooledTempFile;
 
 use super::arguments::Arguments;
 use super::lines::Lines;
 use super::outcome::{Code, NotSent};
-use super::spool::Spool;
 use gatepost_core::clock::UnixTime;
 use gatepost_core::jitter;
 use gatepost_proto::mime::{AddressList, HEAD_OCTETS, Head};
 
 /// Most octets of a message. Exchange takes fewer.
 const MESSAGE_OCTETS: u64 = 256 * 1024 * 1024;
+/// Most octets of it that are kept in memory.
+const MEMORY_OCTETS: usize = 1024 * 1024;
 /// Most octets of a name for the From field.
 const NAME_OCTETS: usize = 200;
 /// Most octets of a name in an encoded word (RFC 2047 §2).
@@ -27,7 +29,10 @@ const REMOVED: [&str; 4] = ["Bcc", "Resent-Bcc", "Return-Path", "Content-Length"
 pub(super) struct Letter {
     /// The header, and what came with its last piece.
     first: Vec<u8>,
-    rest: Spool,
+    /// In a file, if it is large: a program may write a message for hours, as cron does with the output
+    /// of a job, and a connection to the service does not wait that long.
+    rest: SpooledTempFile,
+    rest_octets: u64,
 }
 
 impl Letter {
@@ -36,7 +41,7 @@ impl Letter {
     /// # Errors
     /// It cannot be read or kept, or it is too large.
     pub(super) fn read(mut from: impl Read, dot_ends: bool) -> Result<Self, NotSent> {
-        let mut letter = Self { first: Vec::new(), rest: Spool::default() };
+        let mut letter = Self { first: Vec::new(), rest: SpooledTempFile::new(MEMORY_OCTETS), rest_octets: 0 };
         let mut lines = Lines::new(dot_ends);
         let (mut buffer, mut piece, mut in_head) = (vec![0; 64 * 1024], Vec::new(), true);
         loop {
@@ -55,12 +60,13 @@ impl Letter {
                 letter.first.extend_from_slice(&piece);
                 in_head = Head::end(&letter.first, searched).is_none() && letter.first.len() <= HEAD_OCTETS;
             } else {
-                let kept = letter.rest.write(&piece);
+                letter.rest_octets += piece.len() as u64;
+                let kept = letter.rest.write_all(&piece);
                 kept.map_err(|error| {
                     NotSent::of_system("the message cannot be kept in the temporary directory", &error)
                 })?;
             }
-            if letter.first.len() as u64 + letter.rest.octets() > MESSAGE_OCTETS {
+            if letter.first.len() as u64 + letter.rest_octets > MESSAGE_OCTETS {
                 return Err(NotSent::new(Code::DataErr, "message not sent: it is larger than 256 MiB"));
             }
             if is_over {
@@ -155,9 +161,9 @@ impl Letter {
             first.extend_from_slice(b"\r\n");
         }
         first.extend_from_slice(self.first.get(body..).unwrap_or_default());
-        let octets = first.len() as u64 + self.rest.octets();
-        let rest = self.rest.read().map_err(|error| NotSent::of_system("the message cannot be read again", &error))?;
-        Ok((io::Cursor::new(first).chain(rest), octets))
+        let octets = first.len() as u64 + self.rest_octets;
+        self.rest.rewind().map_err(|error| NotSent::of_system("the message cannot be read again", &error))?;
+        Ok((io::Cursor::new(first).chain(&mut self.rest), octets))
     }
 }
 
@@ -239,6 +245,19 @@ mod tests {
             ("a\nBcc: x@y", "scans@contoso.com"),
         ] {
             assert!(finished("\nx\n", Some(name)).starts_with(&format!("From: {from}\r\n")), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_large_message_is_in_a_file_and_can_be_sent_again() {
+        let whole = format!("From: a@x\r\nDate: today\r\nMessage-ID: <1@x>\r\n\r\n{}", "text\r\n".repeat(500_000));
+        let mut letter = letter(&whole);
+        assert!(letter.rest.is_rolled());
+        for _ in 0..2 {
+            let (mut message, octets) = letter.finished("a@x", None, UnixTime(0)).unwrap();
+            let mut read = String::new();
+            message.read_to_string(&mut read).unwrap();
+            assert!(read == whole && octets == whole.len() as u64, "{} octets, said to be {octets}", read.len());
         }
     }
 

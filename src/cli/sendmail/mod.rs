@@ -11,6 +11,5 @@ mod dsn;
 mod letter;
 mod lines;
 mod outcome;
-mod spool;
 
 pub use command::{called, sendmail};
