@@ -8,11 +8,12 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use anyhow::bail;
+use tempfile::TempDir;
 use tokio::net::TcpSocket;
 use tokio::task::JoinHandle;
 
 use crate::client::{Client, Dialogue};
-use crate::directory::Directory;
+use crate::directory;
 use crate::entra::{Mood, Requests};
 use crate::machine::{self, Cpus};
 use crate::pki::Pki;
@@ -67,7 +68,7 @@ pub(crate) struct Stage {
     /// How often each user name was asked about at the token endpoint.
     pub(crate) requests: Requests,
     // Dropped last.
-    directory: Directory,
+    directory: TempDir,
 }
 
 /// A Gatepost that answers.
@@ -85,9 +86,9 @@ impl Stage {
     pub(crate) fn new(cpus: Cpus) -> anyhow::Result<Self> {
         // Gatepost inherits it.
         let open_files = machine::raise_open_files();
-        let directory = Directory::new(&std::env::temp_dir())?;
+        let directory = directory::temporary(&std::env::temp_dir())?;
         let mut stage = Self {
-            pki: Pki::new(&directory.0)?,
+            pki: Pki::new(directory.path())?,
             cpus,
             upstream: Server { address: free_port(Ipv4Addr::LOCALHOST)?, task: None },
             endpoint: Server { address: free_port(Ipv4Addr::LOCALHOST)?, task: None },
@@ -161,12 +162,12 @@ impl Stage {
             place => place,
         };
         let address = free_port(place.server())?;
-        let configuration = self.directory.0.join("proxy.yaml");
+        let configuration = self.directory.path().join("proxy.yaml");
         std::fs::write(&configuration, self.configuration(address, place))?;
         let program = std::env::var_os("GATEPOST_ENDURANCE_PROGRAM").unwrap_or(env!("CARGO_BIN_EXE_gatepost").into());
         let mut command = Command::new(program);
-        command.args(["run", "--config"]).arg(&configuration).current_dir(&self.directory.0).env_clear();
-        let output = self.directory.0.join("output.log");
+        command.args(["run", "--config"]).arg(&configuration).current_dir(self.directory.path()).env_clear();
+        let output = self.directory.path().join("output.log");
         let mut process = self.cpus.on_proxy_cpu(|| Process::start(&mut command, &output))??;
         let client = Client { source: place.source(0), ..Client::new(address, None, Dialogue::Password) };
         let begin = Instant::now();

@@ -12,7 +12,7 @@ use rustls::ServerConfig;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::directory::Directory;
+use crate::directory;
 use crate::entra::Requests;
 use crate::machine::{self, Cpus};
 use crate::measure::{Amounts, Bench, Measurement};
@@ -60,14 +60,14 @@ fn run(arguments: &Arguments) -> anyhow::Result<bool> {
     let rounds = usize::from(arguments.rounds.unwrap_or(if arguments.quick { 1 } else { 3 }));
     let open_files = machine::raise_open_files();
     let cpus = Cpus::divide()?;
-    let directory = Directory::new(&std::env::temp_dir())?;
+    let directory = directory::temporary(&std::env::temp_dir())?;
     let mut report = Report { machine: machine::describe(&cpus), rounds, quick: arguments.quick, ..Report::default() };
     eprintln!("{}", report.machine);
 
-    let pki = Pki::new(&directory.0)?;
+    let pki = Pki::new(directory.path())?;
     let requests = Requests::default();
     let (backend, entra) = serve(Arc::clone(&pki.server), requests.clone())?;
-    let setup = Setup { pki, backend, entra, directory: directory.0.clone(), cpus };
+    let setup = Setup { pki, backend, entra, directory: directory.path().to_owned(), cpus };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let complete = runtime.block_on(async {
         let mut terminate = signal(SignalKind::terminate())?;

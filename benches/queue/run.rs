@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use crate::device::{Device, mailbox, source};
-use crate::directory::Directory;
+use crate::directory;
 use crate::machine::{self, Cpus};
 use crate::process::Process;
 
@@ -40,9 +40,9 @@ fn run(quick: bool) -> anyhow::Result<String> {
     machine::raise_open_files();
     let cpus = Cpus::divide()?;
     let base = std::env::var_os("GATEPOST_BENCH_DIRECTORY").map_or_else(std::env::temp_dir, PathBuf::from);
-    let directory = Directory::new(&base)?;
+    let directory = directory::temporary(&base)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let rows = runtime.block_on(measure(&directory.0, &cpus, if quick { 300 } else { 3_000 }))?;
+    let rows = runtime.block_on(measure(directory.path(), &cpus, if quick { 300 } else { 3_000 }))?;
     let mut table = format!("{}\n\n| queue | figure |\n|---|---|\n", machine::describe(&cpus));
     for (name, figure) in rows {
         writeln!(table, "| {name} | {figure} |")?;

@@ -1,23 +1,12 @@
 //! Where a benchmark keeps its files.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::Context as _;
+use tempfile::TempDir;
 
-/// A directory that goes away with us.
-pub(crate) struct Directory(pub(crate) PathBuf);
-
-impl Directory {
-    /// Makes it below another.
-    pub(crate) fn new(base: &Path) -> anyhow::Result<Self> {
-        let path = base.join(format!("gatepost-bench-{}", std::process::id()));
-        std::fs::create_dir(&path).with_context(|| format!("make `{}`", path.display()))?;
-        Ok(Self(path))
-    }
-}
-
-impl Drop for Directory {
-    fn drop(&mut self) {
-        std::fs::remove_dir_all(&self.0).ok();
-    }
+/// Makes a directory below another, which goes away with us.
+pub(crate) fn temporary(base: &Path) -> anyhow::Result<TempDir> {
+    let made = tempfile::Builder::new().prefix("gatepost-bench-").tempdir_in(base);
+    made.with_context(|| format!("make a directory in `{}`", base.display()))
 }

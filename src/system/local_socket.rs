@@ -134,12 +134,6 @@ fn beside(path: &Path) -> PathBuf {
 mod tests {
     use super::*;
 
-    fn directory(name: &str) -> PathBuf {
-        let path = std::env::temp_dir().join(format!("gatepost-socket-{}-{name}", std::process::id()));
-        fs::create_dir(&path).unwrap();
-        path
-    }
-
     fn names(directory: &Path) -> Vec<String> {
         let entries = fs::read_dir(directory).unwrap();
         entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
@@ -147,7 +141,8 @@ mod tests {
 
     #[tokio::test(flavor = "multi_thread")]
     async fn of_many_that_bind_at_once_each_listens_and_one_has_the_place() {
-        let directory = directory("many");
+        let directory = tempfile::tempdir().unwrap();
+        let directory = directory.path();
         let path = directory.join("s");
         for round in 0..50 {
             let bound: Vec<_> = (0..4)
@@ -164,21 +159,20 @@ mod tests {
             let (of_place, others): (Vec<_>, Vec<_>) = sockets.into_iter().partition(|one| one.inode == present);
             assert_eq!(of_place.len(), 1);
             drop(others);
-            assert_eq!(names(&directory), ["s"], "the one in the place stays");
+            assert_eq!(names(directory), ["s"], "the one in the place stays");
             let (connected, accepted) = tokio::join!(UnixStream::connect(&path), of_place[0].accept());
             assert!(connected.is_ok() && accepted.unwrap().is_some());
             drop(of_place);
-            assert_eq!(names(&directory), [""; 0]);
+            assert_eq!(names(directory), [""; 0]);
         }
-        fs::remove_dir(directory).unwrap();
     }
 
     #[tokio::test]
     async fn what_is_no_socket_stays() {
-        let directory = directory("file");
+        let directory = tempfile::tempdir().unwrap();
+        let directory = directory.path();
         fs::write(directory.join("s"), "mine").unwrap();
         assert_eq!(LocalSocket::bind(&directory.join("s")).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
         assert_eq!(fs::read(directory.join("s")).unwrap(), b"mine");
-        fs::remove_dir_all(directory).unwrap();
     }
 }

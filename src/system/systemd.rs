@@ -123,7 +123,10 @@ mod tests {
     #[cfg(target_os = "linux")]
     #[test]
     fn both_kinds_of_addresses_are_understood() {
-        let name = format!("gatepost-test-{}", std::process::id());
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("socket");
+        // Unique as the path is.
+        let name = path.to_str().unwrap();
         let address = abstract_address(name.as_bytes()).unwrap();
         let heard = UnixDatagram::bind_addr(&address).unwrap();
         Manager::at(OsStr::new(&format!("@{name}"))).unwrap().tell(&["READY=1", "STATUS=Serving"]);
@@ -131,11 +134,9 @@ mod tests {
         let length = heard.recv(&mut octets).unwrap();
         assert_eq!(&octets[..length], b"READY=1\nSTATUS=Serving");
 
-        let path = std::env::temp_dir().join(&name);
         let heard = UnixDatagram::bind(&path).unwrap();
         Manager::at(path.as_os_str()).unwrap().forget("imap");
         let length = heard.recv(&mut octets).unwrap();
         assert_eq!(&octets[..length], b"FDSTOREREMOVE=1\nFDNAME=imap");
-        std::fs::remove_file(&path).unwrap();
     }
 }

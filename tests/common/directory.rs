@@ -3,11 +3,12 @@
 use std::fs::{self, OpenOptions};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, Ordering};
+
+use tempfile::TempDir;
 
 /// A directory of its own, removed when it is dropped. Others may pass through it: Dovecot and
 /// Squid drop root.
-pub(crate) struct Directory(PathBuf);
+pub(crate) struct Directory(TempDir);
 
 impl Directory {
     /// Makes it. The name is short, because the path of a Unix socket is at most 107 octets long.
@@ -22,25 +23,26 @@ impl Directory {
     }
 
     fn below(base: &Path) -> Self {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let path = base.join(format!("gatepost-{}-{number}", std::process::id()));
-        fs::create_dir(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        let mut directory = tempfile::Builder::new().prefix("gatepost-").tempdir_in(base).unwrap();
         #[cfg(unix)]
         {
             use std::os::unix::fs::PermissionsExt as _;
-            fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+            fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
         }
-        Self(path)
+        if std::env::var_os("GATEPOST_KEEP_TEST_FILES").is_some() {
+            directory.disable_cleanup(true);
+            eprintln!("kept: {}", directory.path().display());
+        }
+        Self(directory)
     }
 
     pub(crate) fn path(&self) -> &Path {
-        &self.0
+        self.0.path()
     }
 
     /// Where a file of this name is, or would be.
     pub(crate) fn file(&self, name: &str) -> PathBuf {
-        self.0.join(name)
+        self.path().join(name)
     }
 
     /// Writes a file that only the owner may read, as some clients demand of what holds a password,
@@ -60,15 +62,5 @@ impl Directory {
     pub(crate) fn replace(&self, name: &str, content: impl AsRef<[u8]>) {
         let new = self.write(&format!("{name}.new"), content);
         fs::rename(new, self.file(name)).unwrap();
-    }
-}
-
-impl Drop for Directory {
-    fn drop(&mut self) {
-        if std::env::var_os("GATEPOST_KEEP_TEST_FILES").is_some() {
-            eprintln!("kept: {}", self.0.display());
-        } else if let Err(error) = fs::remove_dir_all(&self.0) {
-            eprintln!("remove {}: {error}", self.0.display());
-        }
     }
 }

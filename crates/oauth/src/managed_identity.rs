@@ -356,14 +356,15 @@ mod tests {
 
     #[tokio::test]
     async fn only_a_key_in_the_agents_directory_is_read() {
-        let directory = std::env::temp_dir().join(format!("gatepost-arc-{}", std::process::id()));
+        let directory = tempfile::tempdir().unwrap();
+        let directory = directory.path();
         std::fs::create_dir_all(directory.join("below")).unwrap();
         let write = |name: &str, content: &[u8]| {
             let path = directory.join(name);
             std::fs::write(&path, content).unwrap();
             path
         };
-        let identities = ManagedIdentities::elsewhere(IMDS, &directory);
+        let identities = ManagedIdentities::elsewhere(IMDS, directory);
         let key = identities.arc_key(write("a.key", b"secret\n")).await.unwrap();
         assert!(key.is_sensitive());
         assert_eq!(key, "Basic secret");
@@ -388,7 +389,6 @@ mod tests {
             let refused = identities.arc_key(path.clone()).await;
             assert!(matches!(refused, Err(IdentityError::NoKey(_))), "{}", path.display());
         }
-        std::fs::remove_dir_all(directory).unwrap();
     }
 
     #[test]

@@ -131,32 +131,17 @@ mod tests {
     use std::fs::FileTimes;
     use std::path::PathBuf;
 
+    use tempfile::{TempDir, tempdir};
+
     use super::*;
 
-    /// A directory that is removed when the test ends.
-    struct Directory(PathBuf);
-
-    impl Directory {
-        fn new(name: &str) -> Self {
-            let path = std::env::temp_dir().join(format!("gatepost-watched-{name}-{}", std::process::id()));
-            fs::create_dir_all(&path).unwrap();
-            Self(path)
-        }
-
-        /// Writes a file that looks as if it had been there for an hour.
-        fn write(&self, name: &str, text: &str) -> PathBuf {
-            let path = self.0.join(name);
-            fs::write(&path, text).unwrap();
-            let then = SystemTime::now() - Duration::from_secs(3_600);
-            File::options().append(true).open(&path).unwrap().set_times(FileTimes::new().set_modified(then)).unwrap();
-            path
-        }
-    }
-
-    impl Drop for Directory {
-        fn drop(&mut self) {
-            let _ = fs::remove_dir_all(&self.0);
-        }
+    /// Writes a file that looks as if it had been there for an hour.
+    fn write(directory: &TempDir, name: &str, text: &str) -> PathBuf {
+        let path = directory.path().join(name);
+        fs::write(&path, text).unwrap();
+        let then = SystemTime::now() - Duration::from_secs(3_600);
+        File::options().append(true).open(&path).unwrap().set_times(FileTimes::new().set_modified(then)).unwrap();
+        path
     }
 
     fn number(path: &Path) -> Result<u32, String> {
@@ -171,24 +156,24 @@ mod tests {
 
     #[test]
     fn a_file_is_read_again_only_when_it_has_changed() {
-        let directory = Directory::new("changed");
-        let path = directory.write("n", "1");
+        let directory = tempdir().unwrap();
+        let path = write(&directory, "n", "1");
         let watched: Watched<u32, String> = Watched::default();
         assert_eq!(look(&watched, &path), (Some(1), None, false));
         let seen = watched.look(&[&path], || panic!("it has not changed"));
         assert_eq!((seen.value.as_deref(), seen.news), (Some(&1), false));
         // Another file of the same length and age under the same name.
-        fs::rename(directory.write("other", "2"), &path).unwrap();
+        fs::rename(write(&directory, "other", "2"), &path).unwrap();
         assert_eq!(look(&watched, &path), (Some(2), None, false));
         // The same file, written to.
-        directory.write("n", "33");
+        write(&directory, "n", "33");
         assert_eq!(look(&watched, &path), (Some(33), None, false));
     }
 
     #[test]
     fn a_file_that_has_just_been_written_is_not_trusted_to_stay() {
-        let directory = Directory::new("fresh");
-        let path = directory.0.join("n");
+        let directory = tempdir().unwrap();
+        let path = directory.path().join("n");
         let watched: Watched<u32, String> = Watched::default();
         for round in 1..=50 {
             // Within one tick of the clock that stamps files, in the same length.
@@ -199,18 +184,18 @@ mod tests {
 
     #[test]
     fn what_cannot_be_used_leaves_the_old_value_in_use_and_is_told_once() {
-        let directory = Directory::new("broken");
-        let path = directory.write("n", "1");
+        let directory = tempdir().unwrap();
+        let path = write(&directory, "n", "1");
         let watched: Watched<u32, String> = Watched::default();
         look(&watched, &path);
-        directory.write("n", "one");
+        write(&directory, "n", "one");
         assert_eq!(look(&watched, &path), (Some(1), Some("no number".into()), true));
         assert_eq!(look(&watched, &path), (Some(1), Some("no number".into()), false));
         fs::remove_file(&path).unwrap();
         let (value, error, news) = look(&watched, &path);
         assert_eq!((value, news), (Some(1), true));
         assert!(error.unwrap().contains("No such file"));
-        directory.write("n", "2");
+        write(&directory, "n", "2");
         assert_eq!(look(&watched, &path), (Some(2), None, true));
         // Without an old value there is none.
         let never: Watched<u32, String> = Watched::default();
@@ -220,8 +205,8 @@ mod tests {
     #[test]
     fn what_is_no_file_or_too_long_is_not_read() {
         assert_eq!(content(Path::new("/dev/zero")).unwrap_err().kind(), io::ErrorKind::InvalidInput);
-        let directory = Directory::new("long");
-        let path = directory.write("long", "");
+        let directory = tempdir().unwrap();
+        let path = write(&directory, "long", "");
         File::options().write(true).open(&path).unwrap().set_len(FILE_OCTETS + 1).unwrap();
         assert_eq!(content(&path).unwrap_err().kind(), io::ErrorKind::FileTooLarge);
     }

@@ -35,7 +35,8 @@ mod tests {
 
     #[test]
     fn a_lock_ends_although_a_child_still_has_a_copy_of_the_file() {
-        let path = std::env::temp_dir().join(format!("gatepost-lock-{}", std::process::id()));
+        let directory = crate::sample::directory();
+        let path = directory.path().join("lock");
         let file = File::create(&path).unwrap();
         let copy_of_a_child = file.try_clone().unwrap();
         let lock = FileLock::take(file).unwrap().unwrap();
@@ -43,6 +44,5 @@ mod tests {
         drop(lock);
         assert!(FileLock::take(File::open(&path).unwrap()).unwrap().is_some());
         drop(copy_of_a_child);
-        std::fs::remove_file(&path).unwrap();
     }
 }

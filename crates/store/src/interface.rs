@@ -104,40 +104,34 @@ pub trait Store: Send + Sync {
 
 #[cfg(test)]
 mod tests {
-    use std::path::PathBuf;
     use std::sync::Arc;
 
+    use tempfile::TempDir;
+
     use super::*;
-    use crate::sample::{device_password, key, sign_in};
+    use crate::sample::{device_password, directory, key, sign_in};
     use crate::{Guess, MemoryStore, StoreError, open};
     use gatepost_config::{State, StateKey};
     use gatepost_core::clock::UnixTime;
 
     /// The store in memory and one on a disk, which promise the same.
     struct Stores {
-        directory: PathBuf,
         all: [(&'static str, Arc<dyn Store>); 2],
+        _directory: TempDir,
     }
 
     impl Stores {
-        async fn new(name: &str) -> Self {
-            let directory = std::env::temp_dir().join(format!("gatepost-interface-{name}-{}", std::process::id()));
-            let _ = std::fs::remove_dir_all(&directory);
-            let key = StateKey::File(directory.join("state.key"));
-            let on_disk = open(&State::Sqlite { directory: directory.clone(), key }).await.unwrap();
-            Self { directory, all: [("memory", Arc::new(MemoryStore::default())), ("disk", on_disk)] }
-        }
-    }
-
-    impl Drop for Stores {
-        fn drop(&mut self) {
-            let _ = std::fs::remove_dir_all(&self.directory);
+        async fn new() -> Self {
+            let directory = directory();
+            let key = StateKey::File(directory.path().join("state.key"));
+            let on_disk = open(&State::Sqlite { directory: directory.path().to_owned(), key }).await.unwrap();
+            Self { all: [("memory", Arc::new(MemoryStore::default())), ("disk", on_disk)], _directory: directory }
         }
     }
 
     #[tokio::test]
     async fn each_change_of_the_sign_ins_gives_another_revision() {
-        let stores = Stores::new("sign-ins").await;
+        let stores = Stores::new().await;
         for (name, store) in &stores.all {
             let mut revision = store.revision().await.unwrap();
             for login in ["a@b", "c@d"] {
@@ -158,7 +152,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_device_password_counts_until_it_is_revoked() {
-        let stores = Stores::new("passwords").await;
+        let stores = Stores::new().await;
         for (name, store) in &stores.all {
             let [one, mut two] = ["aaaaaaaa", "bbbbbbbb"].map(device_password);
             let mut revision = store.revision().await.unwrap();
@@ -185,7 +179,7 @@ mod tests {
 
     #[tokio::test]
     async fn counts_are_replaced_only_by_whoever_read_the_latest() {
-        let stores = Stores::new("counts").await;
+        let stores = Stores::new().await;
         let counts = |id| Counts {
             guesses: vec![Guess { user: [3; 16], id, at: UnixTime(1), familiar: true }],
             key: [4; 16],
@@ -206,7 +200,7 @@ mod tests {
 
     #[tokio::test]
     async fn devices_are_replaced_only_by_whoever_read_the_latest() {
-        let stores = Stores::new("devices").await;
+        let stores = Stores::new().await;
         let devices = |logins| {
             let mut device = crate::sample::device();
             device.logins = logins;
@@ -225,7 +219,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_lease_has_one_holder_at_a_time() {
-        let stores = Stores::new("leases").await;
+        let stores = Stores::new().await;
         let (minute, ended) = (Duration::from_secs(60), Duration::ZERO);
         for (name, store) in &stores.all {
             let late = store.lease_sign_in(&key("a@b"), ended).await.unwrap().unwrap();
@@ -243,7 +237,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_store_of_one_process_shares_nothing() {
-        let stores = Stores::new("alone").await;
+        let stores = Stores::new().await;
         for (name, store) in &stores.all {
             assert!(!store.is_shared() && store.shared_tokens().is_none(), "{name}");
             assert_eq!(store.emptied(), 0, "{name}: nobody has emptied it");

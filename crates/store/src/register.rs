@@ -198,29 +198,28 @@ impl Sealed {
 
 #[cfg(test)]
 mod tests {
-    use std::path::PathBuf;
+    use tempfile::TempDir;
 
     use super::*;
     use crate::Store as _;
     use crate::open::unproved;
-    use crate::sample::device_password;
+    use crate::sample::{self, device_password};
     use gatepost_config::{State, StateKey};
 
     /// A store with its directory, which is removed in the end.
     struct World {
-        directory: PathBuf,
         store: Sealed,
+        directory: TempDir,
     }
 
     impl World {
-        async fn new(name: &str) -> Self {
-            let directory = std::env::temp_dir().join(format!("gatepost-register-{name}-{}", std::process::id()));
-            let _ = std::fs::remove_dir_all(&directory);
-            let key = StateKey::File(directory.join("state.key"));
-            let state = State::Sqlite { directory: directory.clone(), key };
+        async fn new() -> Self {
+            let directory = sample::directory();
+            let key = StateKey::File(directory.path().join("state.key"));
+            let state = State::Sqlite { directory: directory.path().to_owned(), key };
             let store = unproved(&state).await.unwrap().unwrap();
             store.start().await.unwrap();
-            Self { directory, store }
+            Self { store, directory }
         }
 
         /// Writes the record of a password as earlier versions did.
@@ -235,20 +234,14 @@ mod tests {
 
         /// What somebody does who can write to the database, and does not have the key.
         fn sql(&self, statements: &str) {
-            let connection = rusqlite::Connection::open(self.directory.join("gatepost.sqlite")).unwrap();
+            let connection = rusqlite::Connection::open(self.directory.path().join("gatepost.sqlite")).unwrap();
             connection.execute_batch(statements).unwrap();
-        }
-    }
-
-    impl Drop for World {
-        fn drop(&mut self) {
-            let _ = std::fs::remove_dir_all(&self.directory);
         }
     }
 
     #[tokio::test]
     async fn a_revoked_password_does_not_come_back_with_the_old_list() {
-        let world = World::new("old").await;
+        let world = World::new().await;
         for id in ["aaaaaaaa", "bbbbbbbb"] {
             world.store.add_device_password(&device_password(id)).await.unwrap();
         }
@@ -263,7 +256,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_revoked_password_does_not_come_back_without_the_list() {
-        let world = World::new("none").await;
+        let world = World::new().await;
         for id in ["aaaaaaaa", "bbbbbbbb"] {
             world.write_unregistered(&device_password(id)).await;
         }
@@ -277,15 +270,15 @@ mod tests {
 
     #[tokio::test]
     async fn a_list_that_was_altered_makes_no_password_valid() {
-        let world = World::new("altered").await;
+        let world = World::new().await;
         world.write_unregistered(&device_password("aaaaaaaa")).await;
         let register = Kind::Register as u8;
         assert_eq!(world.ids().await, ["aaaaaaaa"]);
         world.sql(&format!("UPDATE records SET sealed = zeroblob(length(sealed)) WHERE kind = {register}"));
         // Only the process that has seen the list knows it.
         assert_eq!(world.ids().await, ["aaaaaaaa"]);
-        let key = StateKey::File(world.directory.join("state.key"));
-        let state = State::Sqlite { directory: world.directory.clone(), key };
+        let key = StateKey::File(world.directory.path().join("state.key"));
+        let state = State::Sqlite { directory: world.directory.path().to_owned(), key };
         let next = unproved(&state).await.unwrap().unwrap();
         next.start().await.unwrap();
         assert!(next.device_passwords().await.unwrap().is_empty());
@@ -293,7 +286,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_list_that_was_not_written_does_not_count() {
-        let world = World::new("unwritten").await;
+        let world = World::new().await;
         world.store.add_device_password(&device_password("aaaaaaaa")).await.unwrap();
         let ring = world.store.ring().await.unwrap();
         let overtaken = Register { version: Some(1), list: DevicePasswordList::default() };
@@ -303,7 +296,7 @@ mod tests {
 
     #[tokio::test]
     async fn passwords_of_an_earlier_version_are_listed_at_the_first_look() {
-        let world = World::new("earlier").await;
+        let world = World::new().await;
         let (one, two) = (device_password("aaaaaaaa"), device_password("bbbbbbbb"));
         for password in [&one, &two] {
             world.write_unregistered(password).await;

@@ -1,9 +1,19 @@
 //! Sample data for tests.
 
+use tempfile::TempDir;
+
 use super::{Device, DevicePassword, DevicePasswordId, SignIn, SignInKey, Verifier};
 use gatepost_core::account::MailAddress;
 use gatepost_core::clock::UnixTime;
 use gatepost_core::secret::RefreshToken;
+
+/// A directory of this user alone, which goes away with the value.
+pub(crate) fn directory() -> TempDir {
+    let mut directory = tempfile::Builder::new();
+    #[cfg(unix)]
+    directory.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o700));
+    directory.tempdir().unwrap()
+}
 
 pub(crate) fn key(login: &str) -> SignInKey {
     SignInKey {

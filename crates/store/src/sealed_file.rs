@@ -271,6 +271,7 @@ mod tests {
     use std::fs;
 
     use super::*;
+    use crate::sample::directory;
     use proptest::prelude::*;
 
     /// A file of this content, sealed under a known key.
@@ -306,16 +307,10 @@ mod tests {
         (0..length).map(|at| (at % 251) as u8 ^ (at / SEGMENT) as u8).collect()
     }
 
-    fn directory(name: &str) -> std::path::PathBuf {
-        let directory = std::env::temp_dir().join(format!("gatepost-sealed-{name}-{}", std::process::id()));
-        let _ = fs::remove_dir_all(&directory);
-        fs::create_dir_all(&directory).unwrap();
-        directory
-    }
-
     #[tokio::test]
     async fn what_was_written_is_read_from_any_place_and_is_nowhere_in_the_clear() {
-        let directory = directory("whole");
+        let above = directory();
+        let directory = above.path();
         for length in [0, 1, SEGMENT - 1, SEGMENT, SEGMENT + 1, 3 * SEGMENT, 3 * SEGMENT + 100] {
             let (path, content) = (directory.join(length.to_string()), content(length));
             sealed(&path, &content, 10_007).await;
@@ -330,12 +325,12 @@ mod tests {
             let raw = fs::read(&path).unwrap();
             assert!(length < 16 || !raw.windows(16).any(|window| window == &content[..16]));
         }
-        fs::remove_dir_all(directory).unwrap();
     }
 
     #[tokio::test]
     async fn a_file_that_was_cut_added_to_or_put_into_another_order_does_not_open() {
-        let directory = directory("changed");
+        let above = directory();
+        let directory = above.path();
         let (path, changed) = (directory.join("whole"), directory.join("changed"));
         sealed(&path, &content(3 * SEGMENT), 70_000).await;
         let raw = fs::read(&path).unwrap();
@@ -357,24 +352,22 @@ mod tests {
         fs::write(&changed, &raw).unwrap();
         let other = SealedFile::open(File::open(&changed).unwrap(), FileKey::new(&[8; KEY_OCTETS]).unwrap());
         assert_eq!(other.unwrap_err().kind(), io::ErrorKind::InvalidData);
-        fs::remove_dir_all(directory).unwrap();
     }
 
     #[tokio::test]
     async fn a_temporary_file_has_no_name() {
-        let directory = directory("temporary");
-        let mut writer = SealedWriter::temporary(&directory).await.unwrap();
+        let above = directory();
+        let directory = above.path();
+        let mut writer = SealedWriter::temporary(directory).await.unwrap();
         writer.write(&content(100_000)).await.unwrap();
-        assert_eq!(fs::read_dir(&directory).unwrap().count(), 0);
+        assert_eq!(fs::read_dir(directory).unwrap().count(), 0);
         assert_eq!(all(&writer.finish().await.unwrap()).unwrap(), content(100_000));
-        fs::remove_dir_all(directory).unwrap();
     }
 
     #[tokio::test]
     async fn what_a_crash_left_is_removed_and_nothing_else() {
-        let directory = directory("left");
-        #[cfg(unix)]
-        fs::set_permissions(&directory, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
+        let above = directory();
+        let directory = above.path();
         let files = ["0123456789abcdef.temporary", "0123456789abcde0.temporary", "other.temporary", "state.sqlite"];
         for (number, name) in files.into_iter().enumerate() {
             let file = fs::File::create(directory.join(name)).unwrap();
@@ -383,22 +376,21 @@ mod tests {
                 file.set_modified(old).unwrap();
             }
         }
-        SealedWriter::prepare(&directory).await.unwrap();
-        let mut left: Vec<_> = fs::read_dir(&directory).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        SealedWriter::prepare(directory).await.unwrap();
+        let mut left: Vec<_> = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         left.sort();
         assert_eq!(left, [files[1], files[2], files[3]]);
-        fs::remove_dir_all(&directory).unwrap();
-        SealedWriter::prepare(&directory).await.unwrap();
-        assert_eq!(fs::read_dir(&directory).unwrap().count(), 0);
         fs::remove_dir_all(directory).unwrap();
+        SealedWriter::prepare(directory).await.unwrap();
+        assert_eq!(fs::read_dir(directory).unwrap().count(), 0);
     }
 
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(64))]
         #[test]
         fn a_changed_bit_is_seen(length in 0..2 * SEGMENT + 50, at: prop::sample::Index, bit in 0..8_u8) {
-            let directory = directory(&format!("bits-{length}-{bit}"));
-            let path = directory.join("file");
+            let directory = directory();
+            let path = directory.path().join("file");
             let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
             runtime.block_on(sealed(&path, &content(length), 8_191));
             let mut raw = fs::read(&path).unwrap();
@@ -406,7 +398,6 @@ mod tests {
             raw[at] ^= 1 << bit;
             fs::write(&path, raw).unwrap();
             prop_assert!(read(&path).is_err());
-            fs::remove_dir_all(directory).unwrap();
         }
     }
 }

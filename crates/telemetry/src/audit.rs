@@ -280,22 +280,6 @@ mod tests {
     #[cfg(unix)]
     use crate::journald::fake::Fake;
 
-    struct Directory(PathBuf);
-
-    impl Directory {
-        fn new(name: &str) -> Self {
-            let path = std::env::temp_dir().join(format!("gatepost-audit-{}-{name}", std::process::id()));
-            std::fs::create_dir(&path).unwrap();
-            Self(path)
-        }
-    }
-
-    impl Drop for Directory {
-        fn drop(&mut self) {
-            let _ = std::fs::remove_dir_all(&self.0);
-        }
-    }
-
     fn lines(path: &Path, count: usize) -> Vec<serde_json::Value> {
         let deadline = Instant::now() + Duration::from_secs(20);
         loop {
@@ -315,8 +299,8 @@ mod tests {
 
     #[test]
     fn a_line_is_one_object_whatever_the_names_hold_and_absent_values_are_left_out() {
-        let directory = Directory::new("line");
-        let path = directory.0.join("audit.jsonl");
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("audit.jsonl");
         let audit = Audit::start(&AuditLog::File(path.clone()), Clock::manual()).unwrap();
         audit.record(&entry("a\"\n{\u{1b}[31m@contoso.example"));
         let lines = lines(&path, 1);
@@ -333,8 +317,8 @@ mod tests {
 
     #[test]
     fn a_file_that_was_moved_away_is_made_anew() {
-        let directory = Directory::new("moved");
-        let (path, old) = (directory.0.join("audit.jsonl"), directory.0.join("audit.jsonl.1"));
+        let directory = tempfile::tempdir().unwrap();
+        let (path, old) = (directory.path().join("audit.jsonl"), directory.path().join("audit.jsonl.1"));
         let audit = Audit::start(&AuditLog::File(path.clone()), Clock::manual()).unwrap();
         audit.record(&entry("first"));
         lines(&path, 1);
@@ -346,8 +330,8 @@ mod tests {
 
     #[test]
     fn lines_that_could_not_be_written_are_counted_in_the_log_itself() {
-        let directory = Directory::new("lost");
-        let path = directory.0.join("audit.jsonl");
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("audit.jsonl");
         let audit = Audit::start(&AuditLog::File(path.clone()), Clock::manual()).unwrap();
         audit.lost.store(3, Ordering::Relaxed);
         audit.record(&entry("after"));
@@ -361,7 +345,7 @@ mod tests {
     #[cfg(unix)]
     #[test]
     fn an_entry_of_the_journal_is_the_object_with_its_values_as_fields() {
-        let fake = Fake::new("audit");
+        let fake = Fake::new();
         let mut writer = Writer::Journal(Journal::open(&fake.path).unwrap());
         let mut written = |entry: &Entry<'_>| {
             let line = serde_json::to_vec(&Line { time: "2026-01-01T00:00:00Z".to_owned(), entry }).unwrap();

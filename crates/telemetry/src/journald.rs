@@ -152,20 +152,22 @@ impl Entry {
 /// The journal of tests.
 #[cfg(all(test, unix))]
 pub(super) mod fake {
+    use tempfile::{TempDir, tempdir};
+
     use super::*;
 
     /// A socket in a directory of its own, which is removed at the end.
     pub(crate) struct Fake {
         pub(crate) path: PathBuf,
         socket: UnixDatagram,
+        _directory: TempDir,
     }
 
     impl Fake {
-        pub(crate) fn new(name: &str) -> Self {
-            let directory = std::env::temp_dir().join(format!("gatepost-journal-{}-{name}", std::process::id()));
-            std::fs::create_dir(&directory).unwrap();
-            let path = directory.join("socket");
-            Self { socket: UnixDatagram::bind(&path).unwrap(), path }
+        pub(crate) fn new() -> Self {
+            let directory = tempdir().unwrap();
+            let path = directory.path().join("socket");
+            Self { socket: UnixDatagram::bind(&path).unwrap(), path, _directory: directory }
         }
 
         /// Ends the journal and begins another one in its place.
@@ -186,12 +188,6 @@ pub(super) mod fake {
             let mut octets = vec![0; 1 << 16];
             let length = self.socket.recv(&mut octets).unwrap();
             String::from_utf8_lossy(&octets[..length]).lines().map(str::to_owned).collect()
-        }
-    }
-
-    impl Drop for Fake {
-        fn drop(&mut self) {
-            let _ = std::fs::remove_dir_all(self.path.parent().unwrap());
         }
     }
 }
@@ -216,7 +212,7 @@ mod tests {
 
     #[test]
     fn a_journal_that_was_restarted_gets_the_next_entry() {
-        let mut fake = Fake::new("restart");
+        let mut fake = Fake::new();
         let journal = Journal::open(&fake.path).unwrap();
         journal.send(&Entry::new("gatepost", 6).message("before")).unwrap();
         assert!(fake.lines().contains(&"MESSAGE=before".to_owned()));
@@ -227,7 +223,7 @@ mod tests {
 
     #[test]
     fn nobody_waits_for_a_journal_that_does_not_read() {
-        let fake = Fake::new("full");
+        let fake = Fake::new();
         let journal = Journal::open_without_waiting(&fake.path).unwrap();
         let error = loop {
             if let Err(error) = journal.send(&Entry::new("gatepost", 6).message(&"x".repeat(1_000))) {

@@ -527,7 +527,7 @@ mod tests {
     #[cfg(unix)]
     #[test]
     fn an_entry_of_the_journal_has_the_text_and_each_field() {
-        let fake = Fake::new("entry");
+        let fake = Fake::new();
         let hostile = || tracing::error!(target: "gatepost", user = "x\n_UID=0\u{1b}", "not\nMESSAGE=so");
         assert_eq!(in_journal(&fake, || [session as fn(), hostile].iter().for_each(|event| event())), "");
         assert_eq!(
@@ -556,7 +556,7 @@ mod tests {
     #[cfg(unix)]
     #[test]
     fn what_the_journal_does_not_take_goes_to_standard_error() {
-        let fake = Fake::new("gone");
+        let fake = Fake::new();
         let text = in_journal(&fake, || {
             fake.end();
             session();

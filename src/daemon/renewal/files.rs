@@ -194,30 +194,16 @@ fn at<T>(path: &Path, result: io::Result<T>) -> io::Result<T> {
 
 #[cfg(test)]
 mod tests {
+    use tempfile::{TempDir, tempdir};
+
     use super::*;
 
     const NOW: UnixTime = UnixTime(1_800_000_000);
 
-    struct Directory(PathBuf);
-
-    impl Directory {
-        fn new(name: &str) -> Self {
-            let path = std::env::temp_dir().join(format!("gatepost-renewal-{name}-{}", std::process::id()));
-            fs::create_dir_all(&path).unwrap();
-            Self(path)
-        }
-
-        fn files(&self, private_key: bool) -> CertificateFiles {
-            CertificateFiles {
-                certificate: self.0.join("app.pem"),
-                private_key: private_key.then(|| self.0.join("app.key")),
-            }
-        }
-    }
-
-    impl Drop for Directory {
-        fn drop(&mut self) {
-            let _ = fs::remove_dir_all(&self.0);
+    fn files(directory: &TempDir, private_key: bool) -> CertificateFiles {
+        CertificateFiles {
+            certificate: directory.path().join("app.pem"),
+            private_key: private_key.then(|| directory.path().join("app.key")),
         }
     }
 
@@ -241,8 +227,8 @@ mod tests {
     #[test]
     fn a_new_pair_replaces_the_old_one_in_two_files_or_one() {
         for private_key in [true, false] {
-            let directory = Directory::new(if private_key { "two" } else { "one" });
-            let (files, (certificate, key)) = (directory.files(private_key), pair());
+            let directory = tempdir().unwrap();
+            let (files, (certificate, key)) = (files(&directory, private_key), pair());
             match &files.private_key {
                 Some(file) => {
                     fs::write(&files.certificate, &certificate).unwrap();
@@ -267,7 +253,7 @@ mod tests {
             }
             assert_eq!(in_use(&files).thumbprint(), old);
             files.forget().unwrap();
-            let left = fs::read_dir(&directory.0).unwrap().count();
+            let left = fs::read_dir(directory.path()).unwrap().count();
             assert_eq!(left, if private_key { 2 } else { 1 });
         }
     }
@@ -275,8 +261,8 @@ mod tests {
     /// Whatever happened before a crash, the files hold a pair, and the installation can be repeated.
     #[test]
     fn a_crash_between_two_files_leaves_a_pair() {
-        let directory = Directory::new("crash");
-        let (files, (certificate, key)) = (directory.files(true), pair());
+        let directory = tempdir().unwrap();
+        let (files, (certificate, key)) = (files(&directory, true), pair());
         let private_key = files.private_key.clone().unwrap();
         fs::write(&files.certificate, &certificate).unwrap();
         fs::write(&private_key, &key).unwrap();
@@ -298,9 +284,9 @@ mod tests {
 
     #[test]
     fn a_link_is_not_replaced_and_one_process_at_a_time_renews() {
-        let directory = Directory::new("link");
-        let files = directory.files(false);
-        std::os::unix::fs::symlink(directory.0.join("elsewhere"), &files.certificate).unwrap();
+        let directory = tempdir().unwrap();
+        let files = files(&directory, false);
+        std::os::unix::fs::symlink(directory.path().join("elsewhere"), &files.certificate).unwrap();
         assert!(files.create("c", NOW).unwrap_err().to_string().contains("is a symbolic link"));
         let held = files.lock().unwrap();
         assert!(held.is_some() && files.lock().unwrap().is_none());

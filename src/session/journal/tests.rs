@@ -46,7 +46,8 @@ fn lines(path: &std::path::Path, count: usize) -> Vec<Value> {
 
 #[test]
 fn the_audit_log_says_of_every_decision_who_did_what() {
-    let path = std::env::temp_dir().join(format!("gatepost-journal-{}", std::process::id()));
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("audit.jsonl");
     let journal = Journal::new(Some(Audit::start(&AuditLog::File(path.clone()), Clock::system()).unwrap()));
     let (subject, mut whose) = (subject(), SessionUser::named(ALICE));
     whose.mailbox = Some("shared@contoso.example".into());
@@ -65,7 +66,6 @@ fn the_audit_log_says_of_every_decision_who_did_what() {
     assert!(journal.sessions().is_empty() && !journal.end_session(&subject.session));
     journal.act_by("command-line", "unlocked", ALICE, "2 passwords");
     let told = lines(&path, 8);
-    std::fs::remove_file(&path).unwrap();
     let session = &*subject.session;
     let of = |mut line: Value, account: &str| {
         let place = json!({"listener": "office", "protocol": "imap", "peer": "192.0.2.7:4000"});

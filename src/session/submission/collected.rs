@@ -72,16 +72,10 @@ impl Collected {
 mod tests {
     use super::*;
 
-    fn directory(name: &str) -> Arc<PathBuf> {
-        let path = std::env::temp_dir().join(format!("gatepost-collected-{name}-{}", std::process::id()));
-        let _gone = std::fs::remove_dir_all(&path);
-        std::fs::create_dir(&path).unwrap();
-        Arc::new(path)
-    }
-
     #[tokio::test]
     async fn a_large_message_is_not_in_memory() {
-        let directory = directory("large");
+        let temporary = tempfile::tempdir().unwrap();
+        let directory = Arc::new(temporary.path().to_owned());
         let mut collected = Collected::new(Some(Arc::clone(&directory)));
         let piece = vec![b'x'; 32 * 1_024];
         let mut most = 0;
@@ -93,12 +87,12 @@ mod tests {
         assert_eq!(std::fs::read_dir(&*directory).unwrap().count(), 0, "the file has no name");
         let message = collected.finish().await.unwrap();
         assert!(matches!(&message, MessageOctets::File(file) if file.length() == 320 * 32 * 1_024));
-        std::fs::remove_dir_all(&*directory).unwrap();
     }
 
     #[tokio::test]
     async fn what_cannot_be_sent_is_refused_as_soon_as_that_is_known() {
-        let directory = directory("refused");
+        let temporary = tempfile::tempdir().unwrap();
+        let directory = Arc::new(temporary.path().to_owned());
         let large = vec![b'x'; MESSAGE_OCTETS];
         for (spool, head, reply) in [
             (None, "A: b\r\n\r\n", "552 5.3.4 "),
@@ -113,6 +107,5 @@ mod tests {
         collected.write(b"A: b\r\n\r\n").await.unwrap();
         let refused = collected.write(&large).await.unwrap_err();
         assert_eq!((refused.reply.class(), refused.failure.cause.name()), (4, "spool-failed"));
-        std::fs::remove_dir_all(&*directory).unwrap();
     }
 }

@@ -145,7 +145,8 @@ async fn a_file_is_read_again_when_it_has_changed_and_its_answers_are_forgotten(
         destinations: Vec::new(),
     }));
     let pac = Pac::new(trust);
-    let path = std::env::temp_dir().join(format!("gatepost-{}.pac", std::process::id()));
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("proxy.pac");
     let location = PacLocation::File(path.clone());
     let missing = pac.ways(&location, "host", 993).await;
     assert!(matches!(missing, Err(PacError::Unreadable { .. })), "{missing:?}");

@@ -1,6 +1,7 @@
 use std::fs;
 
 use rcgen::{CertificateParams, PKCS_RSA_SHA256, RsaKeySize};
+use tempfile::{TempDir, tempdir};
 use url::Url;
 
 use super::*;
@@ -8,27 +9,10 @@ use crate::renewal::record::{Failed, Phase, Record, Registered};
 use gatepost_config::certificate::SigningAlgorithm;
 use gatepost_config::{Cloud, Entra, Issuer, Renewal};
 
-/// A directory that is removed when the test ends.
-struct Directory(PathBuf);
-
-impl Directory {
-    fn new(name: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("gatepost-credential-{name}-{}", std::process::id()));
-        fs::create_dir_all(&path).unwrap();
-        Self(path)
-    }
-
-    fn write(&self, name: &str, octets: impl AsRef<[u8]>) -> PathBuf {
-        let path = self.0.join(name);
-        fs::write(&path, octets).unwrap();
-        path
-    }
-}
-
-impl Drop for Directory {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
+fn write(directory: &TempDir, name: &str, octets: impl AsRef<[u8]>) -> PathBuf {
+    let path = directory.path().join(name);
+    fs::write(&path, octets).unwrap();
+    path
 }
 
 fn ask(credential: Credential) -> TokenRequest {
@@ -44,14 +28,14 @@ fn ask(credential: Credential) -> TokenRequest {
 }
 
 /// A certificate of the years 2026 and 2027 with its key, in one file.
-fn certificate(directory: &Directory) -> ClientCertificate {
+fn certificate(directory: &TempDir) -> ClientCertificate {
     let key = rcgen::KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, RsaKeySize::_2048).unwrap();
     let mut params = CertificateParams::new(["gatepost.example".to_owned()]).unwrap();
     params.not_before = rcgen::date_time_ymd(2026, 1, 1);
     params.not_after = rcgen::date_time_ymd(2028, 1, 1);
     let pem = format!("{}{}", params.self_signed(&key).unwrap().pem(), key.serialize_pem());
     ClientCertificate {
-        certificate: directory.write("app.pem", pem),
+        certificate: write(directory, "app.pem", pem),
         private_key: None,
         password: None,
         algorithm: SigningAlgorithm::default(),
@@ -62,10 +46,10 @@ fn certificate(directory: &Directory) -> ClientCertificate {
 #[test]
 fn a_federated_token_is_sent_only_while_it_is_one_and_valid() {
     const NOW: UnixTime = UnixTime(1_800_000_000);
-    let directory = Directory::new("federated");
+    let directory = tempdir().unwrap();
     let jwt = |claims: &str| format!("eyJ0.{}.s-_9", URL_SAFE_NO_PAD.encode(claims));
     let read = |content: &[u8]| {
-        let path = directory.write("token", content);
+        let path = write(&directory, "token", content);
         federated_token(&path, NOW).map(|token| token.expose().to_owned()).map_err(|error| match error {
             CredentialError::NoToken { path: named } if named == path => "none",
             CredentialError::StaleToken { path: named, .. } if named == path => "stale",
@@ -101,13 +85,13 @@ fn a_federated_token_is_sent_only_while_it_is_one_and_valid() {
     ] {
         assert_eq!(read(content), Err("none"), "{}", content.escape_ascii());
     }
-    let missing = federated_token(&directory.0.join("missing"), NOW);
+    let missing = federated_token(&directory.path().join("missing"), NOW);
     assert!(matches!(missing, Err(CredentialError::UnreadableToken { .. })), "{missing:?}");
 }
 
 #[tokio::test]
 async fn a_certificate_is_used_from_its_first_second_to_its_last() {
-    let directory = Directory::new("validity");
+    let directory = tempdir().unwrap();
     let certificate = certificate(&directory);
     let credentials = Credentials::new(Clock::manual());
     let key = credentials.signing_key(&certificate).await.unwrap();
@@ -129,13 +113,13 @@ async fn a_certificate_is_used_from_its_first_second_to_its_last() {
     assert_eq!(credentials.presented(&ask, Choice::Credential(0)).await, Some(shown));
     assert_eq!(credentials.presented(&ask, Choice::Credential(1)).await, None);
     assert_eq!(credentials.presented(&ask, Choice::Nothing).await, None);
-    let lost = ClientCertificate { certificate: directory.0.join("lost"), ..self::certificate(&directory) };
+    let lost = ClientCertificate { certificate: directory.path().join("lost"), ..self::certificate(&directory) };
     assert_eq!(credentials.expiry(&lost).await, None);
 }
 
 #[tokio::test]
 async fn how_a_renewal_goes_is_known_from_this_process_or_from_the_record() {
-    let directory = Directory::new("renewal");
+    let directory = tempdir().unwrap();
     let credentials = Credentials::new(Clock::manual());
     let mut certificate = certificate(&directory);
     assert_eq!(credentials.renewing(&certificate).await, None);
@@ -150,7 +134,7 @@ async fn how_a_renewal_goes_is_known_from_this_process_or_from_the_record() {
         failed: Some(Failed { at: UnixTime(1), message: message.to_owned() }),
     };
     let record = place::record(&certificate.certificate);
-    assert_eq!(record, directory.0.join("app.pem.renewal"));
+    assert_eq!(record, directory.path().join("app.pem.renewal"));
     fs::write(&record, serde_json::to_vec(&failed("no access")).unwrap()).unwrap();
     assert_eq!(place::read_record(&certificate.certificate).unwrap(), Some(failed("no access")));
     assert_eq!(credentials.renewing(&certificate).await, Some(Renewing::Failed("no access".into())));
@@ -162,9 +146,9 @@ async fn how_a_renewal_goes_is_known_from_this_process_or_from_the_record() {
     fs::remove_file(&record).unwrap();
     fs::create_dir(&record).unwrap();
     assert!(place::read_record(&certificate.certificate).is_err());
-    assert_eq!(place::read_record(&directory.0.join("other.pem")).unwrap(), None);
+    assert_eq!(place::read_record(&directory.path().join("other.pem")).unwrap(), None);
     let beside = [place::next(&certificate.certificate), place::before(&certificate.certificate)];
-    assert_eq!(beside, ["app.pem.next", "app.pem.before"].map(|name| directory.0.join(name)));
+    assert_eq!(beside, ["app.pem.next", "app.pem.before"].map(|name| directory.path().join(name)));
 }
 
 #[tokio::test]

@@ -2,10 +2,10 @@
 //! kept before.
 
 use std::fs;
-use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Instant;
+
+use tempfile::TempDir;
 
 use super::*;
 use crate::database::DEADLINE;
@@ -14,22 +14,20 @@ use crate::{RetryingStore, Rotation, SignInKey, Store, StoreError, Version, open
 use gatepost_config::{State, StateKey};
 
 struct World {
-    directory: PathBuf,
     database: Sqlite,
     store: Sealed,
+    /// Removed when both are closed.
+    directory: TempDir,
 }
 
 impl World {
     /// A store with a sign-in of alice, and the version of that sign-in.
     async fn new() -> (Self, Version) {
-        static NUMBER: AtomicU32 = AtomicU32::new(0);
-        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let directory = std::env::temp_dir().join(format!("gatepost-sqlite-{}-{number}", std::process::id()));
-        let _ = fs::remove_dir_all(&directory);
-        let database = open::open_file(&directory).await.unwrap();
-        let store = Sealed::new(Box::new(database.clone()), StateKey::File(directory.join("state.key")));
+        let directory = sample::directory();
+        let database = open::open_file(directory.path()).await.unwrap();
+        let store = Sealed::new(Box::new(database.clone()), StateKey::File(directory.path().join("state.key")));
         store.start().await.unwrap();
-        let world = Self { directory, database, store };
+        let world = Self { database, store, directory };
         let version = world.put("one", None).await.unwrap();
         (world, version)
     }
@@ -44,7 +42,7 @@ impl World {
     }
 
     fn key(&self) -> StateKey {
-        StateKey::File(self.directory.join("state.key"))
+        StateKey::File(self.directory.path().join("state.key"))
     }
 
     /// Removes all that the database has, as a Redis without persistence does in a restart.
@@ -56,12 +54,6 @@ impl World {
         let held = self.database.0.connection();
         // Some statements answer with a row, and some do not.
         held.as_ref().unwrap().execute_batch(statement).unwrap();
-    }
-}
-
-impl Drop for World {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.directory);
     }
 }
 
@@ -95,7 +87,7 @@ async fn a_disk_that_takes_no_writes_can_still_be_read() {
 #[tokio::test]
 async fn a_process_that_keeps_it_locked_is_waited_for_and_then_named() {
     let (world, version) = World::new().await;
-    let other = Connection::open(world.directory.join(DATABASE)).unwrap();
+    let other = Connection::open(world.directory.path().join(DATABASE)).unwrap();
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
     let started = Instant::now();
     let error = world.put("two", Some(version)).await.unwrap_err();
@@ -114,7 +106,7 @@ async fn a_process_that_keeps_it_locked_is_waited_for_and_then_named() {
 async fn a_file_that_breaks_while_it_is_open_is_said_to_be_damaged() {
     let (world, _) = World::new().await;
     world.pragma("PRAGMA wal_checkpoint(TRUNCATE)");
-    fs::write(world.directory.join(DATABASE), vec![0xA5; 65_536]).unwrap();
+    fs::write(world.directory.path().join(DATABASE), vec![0xA5; 65_536]).unwrap();
     // The content in memory is dropped first.
     world.database.0.connection().take();
     let error = world.token().await.unwrap_err();
@@ -195,8 +187,8 @@ async fn a_rotation_seals_everything_again_and_retires_the_old_key() {
     let (world, version) = World::new().await;
     let password = sample::device_password("aaaaaaaa");
     world.store.add_device_password(&password).await.unwrap();
-    let (directory, key) = (world.directory.clone(), world.key());
-    let (state, old) = (State::Sqlite { directory, key }, fs::read(world.directory.join("state.key")).unwrap());
+    let (directory, key) = (world.directory.path().to_owned(), world.key());
+    let (state, old) = (State::Sqlite { directory, key }, fs::read(world.directory.path().join("state.key")).unwrap());
     // The list of device passwords is no record that somebody has made.
     assert_eq!(rotate_key(&state, None).await.unwrap(), Rotation::Done { records: 2, old_is_left: false });
     let count = |what: &str| {
@@ -210,7 +202,7 @@ async fn a_rotation_seals_everything_again_and_retires_the_old_key() {
     assert_eq!(world.token().await.as_deref(), Ok("one"));
     world.put("two", Some(version)).await.unwrap();
     assert_eq!(world.store.device_passwords().await.unwrap(), [password]);
-    fs::write(world.directory.join("state.key"), old).unwrap();
+    fs::write(world.directory.path().join("state.key"), old).unwrap();
     let next = Sealed::new(Box::new(world.database.clone()), world.key());
     assert!(next.start().await.is_err());
 }
@@ -218,13 +210,13 @@ async fn a_rotation_seals_everything_again_and_retires_the_old_key() {
 #[tokio::test]
 async fn a_rotation_keeps_the_old_key_while_a_record_does_not_open() {
     let (world, _) = World::new().await;
-    let state = State::Sqlite { directory: world.directory.clone(), key: world.key() };
+    let state = State::Sqlite { directory: world.directory.path().to_owned(), key: world.key() };
     world.store.put_sign_in(&sample::key("bob@contoso.example"), &sample::sign_in("bobs"), None).await.unwrap();
     world.pragma("UPDATE records SET sealed = zeroblob(length(sealed)) WHERE name = (SELECT max(name) FROM records)");
     for _ in 0..2 {
         let error = rotate_key(&state, None).await.unwrap_err();
         assert!(matches!(error, crate::RotateError::Unreadable { records: 1 }), "{error}");
-        let keys = fs::read_to_string(world.directory.join("state.key")).unwrap();
+        let keys = fs::read_to_string(world.directory.path().join("state.key")).unwrap();
         assert_eq!(keys.lines().count(), 2, "the old key is needed to restore it");
     }
     world.pragma("DELETE FROM records WHERE key <> (SELECT current_key FROM store)");
@@ -251,8 +243,8 @@ async fn every_version_fits_a_signed_integer() {
 #[tokio::test]
 async fn a_key_that_another_program_provides_is_rotated_only_after_a_new_one_was_put_in_front() {
     let (world, _) = World::new().await;
-    let path = world.directory.join("state.key");
-    let state = State::Sqlite { directory: world.directory.clone(), key: StateKey::Credential(path.clone()) };
+    let path = world.directory.path().join("state.key");
+    let state = State::Sqlite { directory: world.directory.path().to_owned(), key: StateKey::Credential(path.clone()) };
     let old = fs::read_to_string(&path).unwrap();
     let error = rotate_key(&state, None).await.unwrap_err();
     assert!(matches!(error, crate::RotateError::OneKey { .. }), "{error}");
@@ -267,7 +259,7 @@ async fn a_key_that_another_program_provides_is_rotated_only_after_a_new_one_was
 #[tokio::test]
 async fn a_directory_has_a_store_once_one_was_opened() {
     let (world, _) = World::new().await;
-    assert!(crate::exists(&world.directory));
-    assert!(!crate::exists(&world.directory.join("absent")));
-    assert!(!world.directory.join("absent").exists());
+    assert!(crate::exists(world.directory.path()));
+    assert!(!crate::exists(&world.directory.path().join("absent")));
+    assert!(!world.directory.path().join("absent").exists());
 }

@@ -154,14 +154,14 @@ async fn a_queue_of_an_earlier_format_keeps_its_messages_and_becomes_one_of_this
 async fn another_state_key_opens_nothing() {
     let world = World::new().await;
     world.accept(b"content").await.unwrap();
-    let elsewhere = world.directory.join("elsewhere");
+    let elsewhere = world.directory.path().join("elsewhere");
     Queue::open(&elsewhere.join("queue"), SIZE, &key(&elsewhere), Clock::manual()).await.unwrap();
     let opened = Queue::open(&world.queue_directory(), SIZE, &key(&elsewhere), Clock::manual()).await;
     assert!(matches!(opened, Err(OpenError::OtherKey { .. })));
-    fs::remove_file(world.directory.join("state.key")).unwrap();
+    fs::remove_file(world.directory.path().join("state.key")).unwrap();
     let told = refusal(&world).await;
     assert!(told.contains("is missing, and") && told.contains("index.sqlite` cannot be read without it"), "{told}");
-    assert!(!world.directory.join("state.key").exists());
+    assert!(!world.directory.path().join("state.key").exists());
 }
 
 #[cfg(unix)]

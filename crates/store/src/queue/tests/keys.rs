@@ -18,9 +18,9 @@ fn sealed(world: &World) -> Vec<Vec<u8>> {
 async fn a_rotated_state_key_opens_the_queue_and_the_old_one_no_longer_does() {
     let world = World::new().await;
     let id = world.accept(b"content").await.unwrap();
-    let state = State::Sqlite { directory: world.directory.join("state"), key: world.key() };
+    let state = State::Sqlite { directory: world.directory.path().join("state"), key: world.key() };
     crate::open(&state).await.unwrap();
-    let (old_key, old_seal) = (fs::read(world.directory.join("state.key")).unwrap(), sealed(&world).remove(0));
+    let (old_key, old_seal) = (fs::read(world.directory.path().join("state.key")).unwrap(), sealed(&world).remove(0));
     let rotated = rotate_key(&state, Some(&world.queue_directory())).await.unwrap();
     assert_eq!(rotated, Rotation::Done { records: 0, old_is_left: false });
     assert_eq!(sealed(&world).len(), 1);
@@ -32,7 +32,7 @@ async fn a_rotated_state_key_opens_the_queue_and_the_old_one_no_longer_does() {
     assert_eq!(world.content(id).await.unwrap(), b"content");
     let other = world.other().await.unwrap();
     assert_eq!(other.read(id).await.unwrap().unwrap().length(), 7);
-    fs::write(world.directory.join("state.key"), old_key).unwrap();
+    fs::write(world.directory.path().join("state.key"), old_key).unwrap();
     assert!(world.other().await.is_err());
 }
 
@@ -40,7 +40,7 @@ async fn a_rotated_state_key_opens_the_queue_and_the_old_one_no_longer_does() {
 async fn a_running_queue_follows_a_key_that_was_put_in_front_by_hand() {
     let world = World::new().await;
     world.accept(b"content").await.unwrap();
-    let path = world.directory.join("state.key");
+    let path = world.directory.path().join("state.key");
     let old = fs::read_to_string(&path).unwrap();
     let new = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=\n";
     fs::write(&path, format!("{new}{old}")).unwrap();

@@ -128,7 +128,7 @@ async fn whoever_delivers_is_woken_by_a_message_and_by_what_a_person_does() {
 async fn a_directory_without_a_queue_gets_none_from_a_rotation() {
     let world = World::new().await;
     assert!(Queue::exists(&world.queue_directory()));
-    let absent = world.directory.join("absent");
+    let absent = world.directory.path().join("absent");
     assert!(!Queue::exists(&absent));
     follow_key(&absent, &world.key()).unwrap();
     assert!(!absent.exists());

@@ -2,34 +2,29 @@
 
 use std::fs;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU32, Ordering};
 
-use crate::OpenError;
+use tempfile::TempDir;
+
 use crate::queue::{Entry, MessageWriter, NewMessage, Queue, QueueError, QueueId, Recipient, Seen, State};
+use crate::{OpenError, sample};
 use gatepost_config::StateKey;
 use gatepost_core::clock::Clock;
 
 pub(super) const SIZE: u64 = 1_000_000;
 
 pub(super) struct World {
-    pub(super) directory: PathBuf,
     pub(super) clock: Clock,
     pub(super) queue: Queue,
+    /// Removed when the queue is closed.
+    pub(super) directory: TempDir,
 }
 
 impl World {
     pub(super) async fn new() -> Self {
-        static NUMBER: AtomicU32 = AtomicU32::new(0);
-        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let directory = std::env::temp_dir().join(format!("gatepost-queue-{}-{number}", std::process::id()));
-        let _ = fs::remove_dir_all(&directory);
-        Self::at(directory).await
-    }
-
-    pub(super) async fn at(directory: PathBuf) -> Self {
-        let clock = Clock::manual();
-        let queue = Queue::open(&directory.join("queue"), SIZE, &key(&directory), clock.clone()).await.unwrap();
-        Self { directory, clock, queue }
+        let (directory, clock) = (sample::directory(), Clock::manual());
+        let place = directory.path().join("queue");
+        let queue = Queue::open(&place, SIZE, &key(directory.path()), clock.clone()).await.unwrap();
+        Self { clock, queue, directory }
     }
 
     /// The same queue as another process sees it.
@@ -38,11 +33,11 @@ impl World {
     }
 
     pub(super) fn key(&self) -> StateKey {
-        key(&self.directory)
+        key(self.directory.path())
     }
 
     pub(super) fn queue_directory(&self) -> PathBuf {
-        self.directory.join("queue")
+        self.directory.path().join("queue")
     }
 
     pub(super) async fn writer(&self, content: &[u8]) -> Result<MessageWriter, QueueError> {
@@ -92,12 +87,6 @@ impl World {
     pub(super) fn sql(&self, statements: &str) {
         let connection = rusqlite::Connection::open(self.queue_directory().join("index.sqlite")).unwrap();
         connection.execute_batch(statements).unwrap();
-    }
-}
-
-impl Drop for World {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.directory);
     }
 }
 
