@@ -536,6 +536,11 @@ mod tests {
         drop(one_too_many);
         let full = places.acquire(Protocol::Imap, &alice).await.err().unwrap();
         assert_eq!((full.places, full.bound), (40, Bound::Server));
+        // As few as that are the configuration's own doing.
+        places.adjust(&Limits { imap_sessions_per_mailbox: 40, ..Limits::default() });
+        let full = places.acquire(Protocol::Imap, &alice).await.err().unwrap();
+        assert_eq!((full.places, full.bound), (40, Bound::Configuration));
+        places.adjust(&Limits::default());
         held.pop();
         held.push(places.acquire(Protocol::Imap, &alice).await.unwrap());
         tokio::time::advance(REFUSAL_MEMORY).await;

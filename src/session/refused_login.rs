@@ -293,6 +293,8 @@ fn name(protocol: MailProtocol) -> &'static str {
 mod tests {
     use super::*;
     use crate::session::explain;
+    use crate::session::token_holder::tests::holder;
+    use gatepost_config::Grant;
 
     fn upstream(protocol: MailProtocol, host: &str) -> Upstream {
         Upstream { host: host.into(), name: host.into(), ..explain::tests::upstream(protocol) }
@@ -346,6 +348,69 @@ mod tests {
             let failure = of_reply(&reply, &upstream(protocol, "mail.example"));
             assert!(failure.message.contains(&format!("does not speak {named} as it should")), "{failure}");
             assert_eq!(failure.code.as_deref(), Some("5.5.2"));
+        }
+    }
+
+    const ALICE: &str = "alice@contoso.example";
+
+    fn reply(kind: UpstreamFailureKind) -> UpstreamFailure {
+        UpstreamFailure { kind, detail: "no".to_owned(), retry_after: None }
+    }
+
+    #[test]
+    fn a_mailbox_whose_name_could_end_a_command_stands_in_none() {
+        let (claims, imap) = (serde_json::json!({}), upstream(MailProtocol::Imap, "outlook.office365.com"));
+        for (mailbox, is_named) in [(ALICE, true), ("a$b@contoso.example", false)] {
+            let holder = holder(Grant::ClientCredentials, mailbox, &claims);
+            let failure = replied(&reply(UpstreamFailureKind::MailboxNotConnected), &imap, Some(&holder));
+            assert_eq!(failure.cause, Cause::MailboxNotConnected);
+            assert_eq!(failure.remedy.contains("`Add-MailboxPermission "), is_named, "{failure}");
+            assert_eq!(failure.remedy.contains(mailbox), is_named, "{failure}");
+        }
+    }
+
+    #[test]
+    fn another_provider_has_remedies_of_its_own() {
+        let provider = gatepost_oauth::fake::provider(gatepost_config::ClientAuthentication::Post);
+        let holder = holder(Grant::DeviceCode, ALICE, &serde_json::json!({}));
+        for (kind, cause, actor, remedy) in [
+            (
+                UpstreamFailureKind::Disabled,
+                Cause::ProtocolDisabled,
+                Actor::GatepostAdmin,
+                "turn IMAP on in the settings of the mailbox at plain",
+            ),
+            (
+                UpstreamFailureKind::MailboxNotConnected,
+                Cause::ProtocolDisabled,
+                Actor::GatepostAdmin,
+                "turn IMAP on in the settings of the mailbox at plain",
+            ),
+            (
+                UpstreamFailureKind::NoXoauth2,
+                Cause::NoXoauth2,
+                Actor::GatepostAdmin,
+                "correct `sasl` of `providers.plain`",
+            ),
+        ] {
+            let imap = upstream(MailProtocol::Imap, "mail.example");
+            let failure = replied_elsewhere(&reply(kind), &imap, &holder, &provider);
+            assert_eq!((failure.cause, failure.actor, &*failure.remedy), (cause, actor, remedy), "{kind:?}");
+            assert!(failure.message.starts_with("mail.example:"), "{failure}");
+        }
+    }
+
+    #[test]
+    fn an_account_of_high_volume_email_lets_the_application_in_or_signs_in_itself() {
+        let server = upstream(MailProtocol::Smtp, "smtp.hve.mx.microsoft");
+        let access = serde_json::json!({"roles": ["Mail.Send"], "scp": "Mail.Send", "oid": "0-1-2"});
+        for (grant, remedy) in [
+            (Grant::ClientCredentials, format!("run `Add-HVEAppAccess -Identity {ALICE} -AppIds 0-1-2`. ")),
+            (Grant::DeviceCode, format!("check that {ALICE} is an HVE account, and that it signed in itself. ")),
+        ] {
+            let holder = holder(grant, ALICE, &access);
+            let failure = replied(&reply(UpstreamFailureKind::TokenRefused), &server, Some(&holder));
+            assert!(failure.remedy.starts_with(&remedy), "{failure}");
         }
     }
 }

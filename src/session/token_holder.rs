@@ -163,4 +163,4 @@ impl TokenHolder {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -65,7 +65,9 @@ fn the_audit_log_says_of_every_decision_who_did_what() {
     journal.ended(Protocol::Imap, &subject, &whose, live, ending);
     assert!(journal.sessions().is_empty() && !journal.end_session(&subject.session));
     journal.act_by("command-line", "unlocked", ALICE, "2 passwords");
-    let told = lines(&path, 8);
+    let entry = Entry { event: "login", outcome: "accepted", ..Entry::default() };
+    journal.record(Protocol::Imap, &subject, ALICE, Some("k7 (Scanner)"), entry);
+    let told = lines(&path, 9);
     let session = &*subject.session;
     let of = |mut line: Value, account: &str| {
         let place = json!({"listener": "office", "protocol": "imap", "peer": "192.0.2.7:4000"});
@@ -95,6 +97,7 @@ fn the_audit_log_says_of_every_decision_who_did_what() {
                 ALICE
             ),
             json!({"event": "admin", "outcome": "unlocked", "account": ALICE, "by": by, "message": "2 passwords"}),
+            of(json!({"event": "login", "outcome": "accepted", "device": "k7 (Scanner)"}), ALICE),
         ]
     );
 }
@@ -163,4 +166,29 @@ async fn the_history_has_the_octets_and_the_sessions_of_each_minute() {
     keeping.abort();
     drop(live);
     assert_eq!(last(&journal).4, 0);
+}
+
+#[test]
+fn a_fault_of_gatepost_that_ends_a_session_is_counted_and_an_end_without_one_is_not() {
+    let journal = Journal::new(None);
+    let counted = || journal.metrics().text().lines().any(|line| line == "gatepost_panics_total 1");
+    drop(Watch(Arc::clone(&journal)));
+    assert!(!counted());
+    let watch = Watch(Arc::clone(&journal));
+    let session = std::thread::spawn(move || {
+        let _watch = watch;
+        panic!("a fault on purpose");
+    });
+    assert!(session.join().is_err() && counted());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failure_of_the_queue_counts_as_present_for_a_minute() {
+    let journal = Journal::new(None);
+    assert_eq!(journal.queue_failure(), None);
+    journal.queue_failed("the disk is full".to_owned());
+    tokio::time::advance(Duration::from_secs(59)).await;
+    assert_eq!(journal.queue_failure().as_deref(), Some("the disk is full"));
+    tokio::time::advance(Duration::from_secs(1)).await;
+    assert_eq!(journal.queue_failure(), None);
 }

@@ -36,3 +36,30 @@ pub(crate) async fn reach(
         Err(error) => Err(server.connector(&error)),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use gatepost_config::{Accounts, Config, Limits, Trust};
+    use gatepost_core::cause::Cause;
+    use gatepost_oauth::fake;
+    use tokio::net::TcpListener;
+
+    #[tokio::test]
+    async fn a_server_that_is_not_there_or_that_nobody_can_trust_is_not_reached() {
+        let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+        let pem = ("ca.pem".into(), made.cert.pem().into_bytes());
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        drop(listener);
+        for (additional_ca, cause) in [(Some(pem), Cause::UpstreamUnreachable), (None, Cause::TrustRootsUnreadable)] {
+            let trust = Trust { system_roots: false, additional_ca, destinations: Vec::new() };
+            let config: Config = fake::config(Accounts::default(), Limits::default());
+            let trust = Arc::new(UpstreamTrust::new(trust));
+            let dialer = Arc::new(Dialer::new(Arc::new(config), Arc::clone(&trust)));
+            let origin = Origin { host: "127.0.0.1".into(), port, name: "localhost".into() };
+            let failure = reach(&dialer, &trust, &origin, Duration::from_secs(60)).await.unwrap_err();
+            assert_eq!(failure.cause, cause, "{failure}");
+        }
+    }
+}

@@ -160,4 +160,17 @@ pub(super) mod tests {
         assert_eq!(talk.reply(|_| true).await.unwrap(), ["before"]);
         assert_eq!(talk.reply(|_| true).await.unwrap_err().kind(), io::ErrorKind::TimedOut);
     }
+
+    #[tokio::test]
+    async fn a_line_may_have_as_many_octets_as_it_may_and_no_more() {
+        for (octets, is_taken) in [(LINE_OCTETS, true), (LINE_OCTETS + 1, false)] {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let socket = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+            let (mut server, _) = listener.accept().await.unwrap();
+            server.write_all(b"\r\n").await.unwrap();
+            let end = Instant::now() + Duration::from_secs(60);
+            let mut talk = Talk::new(Stream::Plain(socket.into()), vec![b'x'; octets], end);
+            assert_eq!(talk.reply(|_| true).await.is_ok(), is_taken, "{octets}");
+        }
+    }
 }

@@ -108,4 +108,19 @@ mod tests {
         let refused = collected.write(&large).await.unwrap_err();
         assert_eq!((refused.reply.class(), refused.failure.cause.name()), (4, "spool-failed"));
     }
+
+    #[tokio::test]
+    async fn a_message_has_no_more_than_graph_takes_also_in_a_file() {
+        let temporary = tempfile::tempdir().unwrap();
+        let mut collected = Collected::new(Some(Arc::new(temporary.path().to_owned())));
+        let piece = vec![b'x'; 1_024 * 1_024];
+        for piece in std::iter::repeat_n(&*piece, LARGE_OCTETS / piece.len()) {
+            collected.write(piece).await.unwrap();
+        }
+        collected.write(&piece[..LARGE_OCTETS % piece.len()]).await.unwrap();
+        let refused = collected.write(b"x").await.unwrap_err();
+        assert!(refused.reply.to_string().starts_with("552 5.3.4 "), "{}", refused.reply);
+        let message = collected.finish().await.unwrap();
+        assert!(matches!(&message, MessageOctets::File(file) if file.length() == LARGE_OCTETS as u64));
+    }
 }

@@ -133,4 +133,18 @@ mod tests {
         fallback.forget(&alice);
         assert_eq!(led(), [false, false, false]);
     }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_found_of_one_mailbox_says_nothing_of_another_and_is_not_kept_for_ever() {
+        let fallback = GraphFallback::default();
+        let mailbox = |number: u32| MailAddress::parse(&format!("m{number}@contoso.com")).unwrap();
+        for number in 0..3 {
+            fallback.note(&mailbox(number), SmtpUnavailable::Disabled);
+            tokio::time::advance(Duration::from_secs(60)).await;
+        }
+        assert!((0..3).all(|number| fallback.lead_through_graph(&mailbox(number))));
+        tokio::time::advance(ANNOUNCED).await;
+        fallback.note(&mailbox(3), SmtpUnavailable::Disabled);
+        assert_eq!(fallback.disabled.lock().len(), 1);
+    }
 }

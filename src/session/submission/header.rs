@@ -177,4 +177,26 @@ mod tests {
             assert_eq!(passed(SenderRule::Forced, message), Err(554));
         }
     }
+
+    #[test]
+    fn a_header_passes_when_it_is_complete_and_none_is_awaited_without_end() {
+        let gate = || HeaderGate::new(policy(SenderRule::Checked), Some(address("scans@contoso.com"))).unwrap();
+        let mut whole = gate();
+        let pieces =
+            [("From: scan7@contoso.com\r\n", ""), ("\r\nte", "From: scan7@contoso.com\r\n\r\nte"), ("xt", "xt")];
+        for (piece, passes) in pieces {
+            assert_eq!(whole.pass(piece.into()).unwrap(), passes.as_bytes(), "{piece}");
+        }
+        let refused = gate().pass(b"X: y\r\n".repeat(HEAD_OCTETS / 6 + 2)).unwrap_err();
+        assert_eq!(refused.reply.code(), 554);
+    }
+
+    #[test]
+    fn a_header_that_nobody_can_read_and_that_nobody_checks_is_of_the_own_mailbox() {
+        let endless = b"X: y\r\n".repeat(HEAD_OCTETS / 6 + 2);
+        let mut gate = HeaderGate::new(policy(SenderRule::Free), None).unwrap();
+        assert_eq!(gate.pass(endless.clone()).unwrap(), endless);
+        let mut mail = Mail { sender: None, size: None, body: None, smtputf8: false, dsn: Vec::new() };
+        assert_eq!(gate.decided(&mut mail), Some(address("scans@contoso.com")));
+    }
 }

@@ -108,3 +108,19 @@ async fn say_last(stream: &mut Stream, reply: &Reply) {
         stream.end().await;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncReadExt as _;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_program_that_is_sent_away_hears_that_it_may_try_again() {
+        let (stream, mut program) = UnixStream::pair().unwrap();
+        Program { stream, user: 1_000, is_news: false }.turn_away().await;
+        let mut heard = String::new();
+        program.read_to_string(&mut heard).await.unwrap();
+        assert_eq!(heard, "421 4.3.2 The service is stopping, try again later\r\n");
+    }
+}

@@ -13,7 +13,7 @@ fn address(text: &str) -> MailAddress {
 }
 
 /// The holder of a token with these claims, sent for `mailbox` by the login `alice`.
-fn holder(grant: Grant, mailbox: &str, claims: &serde_json::Value) -> TokenHolder {
+pub(in crate::session) fn holder(grant: Grant, mailbox: &str, claims: &serde_json::Value) -> TokenHolder {
     let entra = Entra {
         authority: "https://login.example/".parse().unwrap(),
         tenant: "contoso.example".into(),

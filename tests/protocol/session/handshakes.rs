@@ -52,10 +52,17 @@ async fn tls_on_a_plain_port_ends_at_once_and_costs_nothing() {
             assert!(heard.iter().filter(|octet| **octet == b'\n').count() <= 1, "{name}: nothing but the greeting");
             let line = line(&world, name, "cause=tls-on-plain-port").await;
             assert!(line.contains("has `tls: none`. Gatepost admin: set `tls: implicit`"), "{line}");
+            let of_listener = format!("listener={name} ");
+            let again = || {
+                let lines = |line: &str| line.contains("connection closed again: ") && line.contains(&of_listener);
+                world.log.lines(lines).len()
+            };
+            assert_eq!(again(), 0, "{name}");
             // A scan of ports must not fill the log.
             let mut socket = TcpStream::connect(world.address(name)).await.unwrap();
             socket.write_all(hello).await.unwrap();
             let _broke = timeout(PATIENCE, socket.read_to_end(&mut Vec::new())).await.expect("it is closed");
+            until("it is told at the level of debug", || again() == 1).await;
         }
     }
 }

@@ -268,6 +268,57 @@ async fn what_was_not_deleted_is_told() {
 }
 
 #[tokio::test]
+async fn where_nothing_can_be_deleted_it_is_not_tried_for_long_and_all_of_it_is_told() {
+    let world = world(20).await;
+    let mut client = world.session(Pop3, ALICE, ALICES).await;
+    for number in 1..=20 {
+        client.ask(&format!("DELE {number}"), "+OK").await;
+    }
+    world.sandbox.fail_http(Service::Graph, DELETE, HttpFault::code(403, "ErrorAccessDenied"), 20);
+    let reply = client.ask("QUIT", "").await;
+    assert!(reply.starts_with("-ERR [SYS/TEMP] 20 marked messages were not deleted, try again later"), "{reply}");
+    // The fifth that fails is the last, and three others are under way then.
+    assert_eq!(calls(&world, DELETE), 8);
+    assert!(world.log.has("deleted=0 left=20"));
+    assert_eq!(world.sandbox.messages(ALICE, "INBOX").len(), 20);
+}
+
+#[tokio::test]
+async fn the_end_of_a_session_is_told_with_what_went_over_it() {
+    let world = world(3).await;
+    let mut client = world.session(Pop3, ALICE, ALICES).await;
+    client.heard.clear();
+    let commands = ["STAT", "UIDL", "RETR 1", "RETR 2", "QUIT"];
+    for command in commands {
+        match command {
+            "STAT" | "QUIT" => drop(client.ask(command, "+OK").await),
+            _ => drop(lines(&mut client, command).await),
+        }
+    }
+    assert_eq!(client.rest().await, "");
+    let sent: usize = commands.iter().map(|command| command.len() + 2).sum();
+    world.until("the session ended", || world.log.has("outcome=ended")).await;
+    let told = format!("bytes_sent={sent} bytes_received={} ", client.heard.len());
+    let ended = world.log.lines(|line| line.contains("outcome=ended"));
+    assert!(ended.len() == 1 && ended[0].contains(&told), "{told}: {ended:?}");
+}
+
+#[tokio::test]
+async fn a_message_of_which_the_client_wants_the_beginning_does_not_cost_the_connection() {
+    let world = world(0).await;
+    let long = format!("Subject: long\r\n\r\n{}", "line\r\n".repeat(8_000));
+    assert!(world.sandbox.deliver(ALICE, long.as_bytes()));
+    let mut client = world.session(Pop3, ALICE, ALICES).await;
+    client.ask("STAT", "+OK").await;
+    let connections = || world.sandbox.counters().connections_to(Service::Graph);
+    let before = connections();
+    for _ in 0..5 {
+        assert_eq!(lines(&mut client, "TOP 1 1").await, ["Subject: long", "", "line"]);
+    }
+    assert_eq!((connections(), calls(&world, VALUE)), (before, 5));
+}
+
+#[tokio::test]
 async fn a_mailbox_that_cannot_be_read_shows_at_the_login() {
     let world = world(1).await;
     for (fault, times, refusal, cause) in [

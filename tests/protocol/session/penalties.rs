@@ -8,7 +8,7 @@ use std::time::Duration;
 use gatepost_core::protocol::MailProtocol;
 use tokio::net::TcpSocket;
 
-use crate::session::support::{ALICE, ALICES, Client, PROTOCOLS, Setup, World, is_accepted, plain};
+use crate::session::support::{ALICE, ALICES, Client, PROTOCOLS, Setup, World, is_accepted, plain, xoauth2};
 
 use MailProtocol::{Imap, Pop3, Smtp};
 
@@ -123,6 +123,59 @@ async fn what_a_connection_does_before_a_login_is_charged() {
         world.until("the connection has ended", ended).await;
         tokio::time::sleep(Duration::from_millis(20)).await;
         assert_eq!(from(BAD, &world, Imap).await.line().await.is_none(), closes, "{sent:?} with {limits}");
+    }
+}
+
+#[tokio::test]
+async fn a_login_that_shows_no_password_is_no_guess() {
+    let listeners = "\n  smtp: {bind: '127.0.0.1:0', upstream: 'localhost:{smtp}', client_tokens: refuse}".to_owned();
+    let limits = "  penalty_threshold: 1s\n  penalty_wrong_password: 1h\n  penalty_garbage: 1h\n  penalty_no_login: 0s";
+    let world = Setup { penalise_loopback: true, listeners, limits, ..Setup::default() }.start().await;
+    let token = world.sandbox.issue_token(ALICE).unwrap();
+    for (login, cause) in [
+        (format!("AUTH XOAUTH2 {}", xoauth2(ALICE, token.expose())), "client-tokens-refused"),
+        ("AUTH PLAIN !".to_owned(), "malformed-login"),
+        ("AUTH PLAIN =".to_owned(), "malformed-login"),
+    ] {
+        let mut client = from(BAD, &world, Smtp).await;
+        client.greet().await;
+        let reply = client.ask(&login, "").await;
+        assert!(reply.starts_with('5'), "{reply}");
+        assert!(world.log.has(&format!("cause={cause} ")), "{reply}");
+        assert!(!is_closed(BAD, &world).await, "{login}");
+    }
+    // A guess is one.
+    reply(BAD, &world, Smtp, ALICE, "a guess").await;
+    assert!(is_closed(BAD, &world).await);
+}
+
+#[tokio::test]
+async fn a_device_that_needs_no_login_need_not_try_one() {
+    let limits = "  penalty_threshold: 1s\n  penalty_no_login: 1h";
+    for (trusted, closes) in [(BAD, false), ("127.0.0.9", true)] {
+        let world = Setup {
+            penalise_loopback: true,
+            listeners: format!(
+                "\n  smtp: {{bind: '127.0.0.1:0', upstream: 'localhost:{{smtp}}', trusted_senders: [{{from: {trusted}, login: {ALICE}}}]}}"
+            ),
+            accounts: format!("\n  - login: {ALICE}"),
+            microsoft: "  grant: client_credentials\n  client_id: '{confidential}'\n  client_secret: sandbox-secret",
+            limits,
+            ..Setup::default()
+        };
+        let world = world.start().await;
+        let mut client = from(BAD, &world, Smtp).await;
+        client.greet().await;
+        client.send("QUIT\r\n").await;
+        client.rest().await;
+        world.until("the connection has ended", || world.log.has("outcome=closed")).await;
+        if closes {
+            let closed = async || is_closed(BAD, &world).await;
+            crate::common::wait::until("the source is closed", closed).await;
+        } else {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            assert!(!is_closed(BAD, &world).await);
+        }
     }
 }
 

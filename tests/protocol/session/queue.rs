@@ -14,17 +14,17 @@ use crate::common::directory::Directory;
 use crate::session::submission_trusted::{inbox, send};
 use crate::session::support::{BOB, Client, Setup, World, plain};
 
-const SCANNER: &str = "scanner@contoso.example";
+pub(super) const SCANNER: &str = "scanner@contoso.example";
 const PRINTER: &str = "printer@contoso.example";
 const SCANNERS: &str = "scan-7-scan-7-scan";
 /// The Argon2id hash of that password.
 const HASH: &str = "$argon2id$v=19$m=19456,t=2,p=1$c2FsdHNhbHRzYWx0c2FsdA$4IfZJ2nU2ZRHrYYvlzcKcSSuTKW0pCHaqw9Y5ZpVHjw";
 
-const BY_SMTP: &str = "upstream: 'localhost:{smtp}', graph: 'localhost:{graph}'";
+pub(super) const BY_SMTP: &str = "upstream: 'localhost:{smtp}', graph: 'localhost:{graph}'";
 const BY_GRAPH: &str = "deliver: graph, graph: 'localhost:{graph}'";
 
 /// A listener with a queue in `directory` that trusts loopback.
-fn setup(directory: &Directory, keys: &str, queue: &str) -> Setup {
+pub(super) fn setup(directory: &Directory, keys: &str, queue: &str) -> Setup {
     let of_tenant = [SCANNER, PRINTER, BOB].map(|user| SandboxAccount::new(user, "known-to-entra-only")).into();
     Setup {
         listeners: format!(
@@ -45,7 +45,7 @@ fn setup(directory: &Directory, keys: &str, queue: &str) -> Setup {
     }
 }
 
-async fn device(world: &World) -> Client {
+pub(super) async fn device(world: &World) -> Client {
     let mut device = Client::connect(world.address("smtp"), Smtp).await;
     device.hear("220 ").await;
     device.ask("EHLO scanner", "250 ").await;
@@ -57,12 +57,12 @@ fn text(number: u32) -> String {
 }
 
 /// Sends the message of this number.
-async fn scan(device: &mut Client, number: u32) -> String {
+pub(super) async fn scan(device: &mut Client, number: u32) -> String {
     send(device, SCANNER, BOB, &text(number)).await
 }
 
 /// The numbers of the messages that Bob has, in their order.
-fn scans(world: &World) -> Vec<u32> {
+pub(super) fn scans(world: &World) -> Vec<u32> {
     let number = |text: &String| text.split("Subject: scan ").nth(1)?.split("\r\n").next()?.parse().ok();
     inbox(world).iter().filter_map(number).collect()
 }
@@ -81,7 +81,7 @@ async fn pass(seconds: u64) {
 }
 
 /// Waits until something is so, while 20 s pass again and again.
-async fn in_time(world: &World, what: &str, so: impl Fn() -> bool) {
+pub(super) async fn in_time(world: &World, what: &str, so: impl Fn() -> bool) {
     for _ in 0..300 {
         come_to_rest().await;
         if so() {
@@ -145,7 +145,7 @@ fn away(world: &World, away: bool) {
     world.sandbox.set_entra_mode(entra);
 }
 
-fn told(world: &World, outcome: &str) -> Vec<String> {
+pub(super) fn told(world: &World, outcome: &str) -> Vec<String> {
     let outcome = format!(" outcome={outcome} ");
     world.log.lines(|line| line.contains("queue_id=") && line.contains(&outcome))
 }

@@ -100,6 +100,10 @@ async fn messages_go_out_one_after_the_other_and_every_word_of_exchange_comes_ba
 async fn a_bare_line_end_is_refused_and_an_old_device_is_helped() {
     let world = by_smtp().start().await;
     let mut client = world.session(Smtp, ALICE, ALICES).await;
+    client.send("NOOP\nNOOP\r\n").await;
+    let heard = reply(&mut client).await;
+    assert_eq!(heard, "500 5.5.2 A line ends in CRLF and holds no NUL");
+    client.works().await;
     let smuggled = message(ALICE, BOB, "a\n.\nMAIL FROM:<admin@contoso.example>");
     let replies = say(&mut client, smuggled, 4).await;
     assert_eq!(replies[3], "554 5.6.0 The message has a bare CR or LF. Its lines must end in CRLF");
@@ -225,6 +229,8 @@ async fn auto_takes_the_way_through_graph_where_smtp_is_barred_and_remembers_it(
             let replies = say(&mut client, message(ALICE, BOB, "anyhow"), 4).await;
             assert!(replies[3].contains("Accepted by Microsoft Graph"), "{replies:?}");
         }
+        let as_large_as_may_be = format!("MAIL FROM:<{ALICE}> SIZE=3000000\r\nRSET\r\n");
+        assert_eq!(codes(&say(&mut client, as_large_as_may_be, 2).await), ["250", "250"]);
         let replies = say(&mut client, format!("MAIL FROM:<{ALICE}> SIZE=3000001\r\n"), 1).await;
         assert!(replies[0].starts_with("552 5.3.4") && replies[0].contains("Graph"), "{replies:?}");
         assert_eq!(inbox(&world, BOB).len(), 2);

@@ -160,6 +160,9 @@ async fn a_device_writes_to_whom_it_may_and_no_more_often_than_it_may() {
     let reply = send(&mut device(&world).await, "a@b", BOB, "\r\n").await;
     assert_eq!(reply, "450 4.7.1 More than 2 messages in a minute, try again later");
     assert_eq!(inbox(&world).len(), 1);
+    // Each line says once what was refused.
+    assert!(world.log.has("recipient `somebody@fabrikam.example` refused, because "));
+    assert!(!world.log.has("message or recipient refused: "));
 }
 
 /// Many devices have no queue, and lose a message that is refused.
@@ -183,6 +186,7 @@ async fn a_device_that_waits_for_its_turn_learns_that_it_has_none() {
         let world = setup(rule).start().await;
         let mut device = device(&world).await;
         assert!(send(&mut device, "a@b", BOB, "\r\n").await.starts_with("250 "));
+        assert!(!world.log.has("The next one waits"), "the first one did not");
         device.send("MAIL FROM:<a@b>\r\n").await;
         world.until("it waits", || world.log.has("messages in a minute. The next one waits")).await;
         let reply = if stops {
@@ -280,6 +284,7 @@ async fn a_session_sends_no_longer_than_its_account_is_as_it_was() {
     let account = format!("\n  - {{login: {SCANNER}, passwords: ['{old}']}}");
     for (changed, reply) in [
         (account.replace(&old, &new), "421 4.7.0 "),
+        (account.replace("}", ", aliases: [scan7]}"), "421 4.7.0 "),
         (format!("\n  - {{login: {BOB}, passwords: ['{old}']}}"), "421 4.7.0 "),
     ] {
         let listeners = "\n  smtp: {bind: '127.0.0.1:0', upstream: 'localhost:{smtp}', legacy: true}".to_owned();

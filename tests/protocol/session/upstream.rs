@@ -176,6 +176,19 @@ where
     A: Fn(Upstream) -> F + Send + Sync + 'static,
     F: Future<Output = Option<()>> + Send + 'static,
 {
+    let (port, trust) = scripted_server(act).await;
+    let listeners = format!(
+        "\n  imap: {{bind: '127.0.0.1:0', upstream: 'localhost:{port}'}}\n  pop3: {{bind: '127.0.0.1:0', upstream: 'localhost:{{pop3}}'}}"
+    );
+    Setup { listeners, trust, ..setup }.start().await
+}
+
+/// Such an upstream alone: its port, where TLS is implicit, and its certificate.
+pub(crate) async fn scripted_server<A, F>(act: A) -> (u16, String)
+where
+    A: Fn(Upstream) -> F + Send + Sync + 'static,
+    F: Future<Output = Option<()>> + Send + 'static,
+{
     let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
     let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(made.signing_key.serialize_der()));
     let config =
@@ -194,10 +207,7 @@ where
             });
         }
     });
-    let listeners = format!(
-        "\n  imap: {{bind: '127.0.0.1:0', upstream: 'localhost:{port}'}}\n  pop3: {{bind: '127.0.0.1:0', upstream: 'localhost:{{pop3}}'}}"
-    );
-    Setup { listeners, trust: made.cert.pem(), ..setup }.start().await
+    (port, made.cert.pem())
 }
 
 pub(crate) struct Upstream(BufReader<TlsStream<TcpStream>>);
@@ -208,11 +218,17 @@ impl Upstream {
         self.0.flush().await.ok()
     }
 
-    /// The next command, as tag and rest.
-    pub(crate) async fn command(&mut self) -> Option<(String, String)> {
+    /// The next line without its end.
+    pub(crate) async fn line(&mut self) -> Option<String> {
         let mut line = String::new();
         self.0.read_line(&mut line).await.ok().filter(|read| *read > 0)?;
-        let (tag, rest) = line.trim_end().split_once(' ')?;
+        Some(line.trim_end().to_owned())
+    }
+
+    /// The next command, as tag and rest.
+    pub(crate) async fn command(&mut self) -> Option<(String, String)> {
+        let line = self.line().await?;
+        let (tag, rest) = line.split_once(' ')?;
         Some((tag.to_owned(), rest.to_owned()))
     }
 }
