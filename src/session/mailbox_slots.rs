@@ -537,7 +537,7 @@ mod tests {
         let full = places.acquire(Protocol::Imap, &alice).await.err().unwrap();
         assert_eq!((full.places, full.bound), (40, Bound::Server));
         // As few as that are the configuration's own doing.
-        places.adjust(&Limits { imap_sessions_per_mailbox: 40, ..Limits::default() });
+        places.adjust(&Limits { imap_sessions_per_mailbox: Some(40), ..Limits::default() });
         let full = places.acquire(Protocol::Imap, &alice).await.err().unwrap();
         assert_eq!((full.places, full.bound), (40, Bound::Configuration));
         places.adjust(&Limits::default());

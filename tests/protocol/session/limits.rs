@@ -69,6 +69,22 @@ async fn refusals_beyond_those_that_are_held_back_close() {
 }
 
 #[tokio::test]
+async fn the_time_that_refusals_take_is_not_the_clients() {
+    let world = Setup::limits("  pre_auth: 40s").start().await;
+    world.reload(|yaml| yaml.replace("failure_delay: 0s", "failure_delay: 30s")).await.unwrap();
+    let mut client = world.client(Imap).await;
+    // Time passes while everybody waits.
+    tokio::time::pause();
+    let begin = tokio::time::Instant::now();
+    for guess in ["one", "another"] {
+        let reply = client.log_in(ALICE, guess).await;
+        assert!(reply.contains("[AUTHENTICATIONFAILED]"), "{reply}");
+    }
+    assert!(begin.elapsed() > Duration::from_secs(40));
+    assert!(is_accepted(Imap, &client.log_in(ALICE, ALICES).await));
+}
+
+#[tokio::test]
 async fn token_requests_that_find_no_turn_fail_as_temporary() {
     let world = Setup::limits("  token_requests: 1\n  token_queue: 1").start().await;
     world.sandbox.set_entra_mode(EntraMode::Slow(Duration::from_secs(2)));

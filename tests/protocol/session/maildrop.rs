@@ -298,9 +298,9 @@ async fn the_end_of_a_session_is_told_with_what_went_over_it() {
     assert_eq!(client.rest().await, "");
     let sent: usize = commands.iter().map(|command| command.len() + 2).sum();
     world.until("the session ended", || world.log.has("outcome=ended")).await;
-    let told = format!("bytes_sent={sent} bytes_received={} ", client.heard.len());
+    let told = format!("bytes_sent={sent} bytes_received={}", client.heard.len());
     let ended = world.log.lines(|line| line.contains("outcome=ended"));
-    assert!(ended.len() == 1 && ended[0].contains(&told), "{told}: {ended:?}");
+    assert!(ended.len() == 1 && ended[0].ends_with(&told), "{told}: {ended:?}");
 }
 
 #[tokio::test]

@@ -128,7 +128,9 @@ async fn what_a_connection_does_before_a_login_is_charged() {
 
 #[tokio::test]
 async fn a_login_that_shows_no_password_is_no_guess() {
-    let listeners = "\n  smtp: {bind: '127.0.0.1:0', upstream: 'localhost:{smtp}', client_tokens: refuse}".to_owned();
+    let listeners = "\n  smtp: {bind: '127.0.0.1:0', upstream: 'localhost:{smtp}', client_tokens: refuse}
+  pop3: {bind: '127.0.0.1:0', upstream: 'localhost:{pop3}'}"
+        .to_owned();
     let limits = "  penalty_threshold: 1s\n  penalty_wrong_password: 1h\n  penalty_garbage: 1h\n  penalty_no_login: 0s";
     let world = Setup { penalise_loopback: true, listeners, limits, ..Setup::default() }.start().await;
     let token = world.sandbox.issue_token(ALICE).unwrap();
@@ -156,7 +158,8 @@ async fn a_device_that_needs_no_login_need_not_try_one() {
         let world = Setup {
             penalise_loopback: true,
             listeners: format!(
-                "\n  smtp: {{bind: '127.0.0.1:0', upstream: 'localhost:{{smtp}}', trusted_senders: [{{from: {trusted}, login: {ALICE}}}]}}"
+                "\n  smtp: {{bind: '127.0.0.1:0', upstream: 'localhost:{{smtp}}', trusted_senders: [{{from: {trusted}, login: {ALICE}}}]}}
+  pop3: {{bind: '127.0.0.1:0', upstream: 'localhost:{{pop3}}'}}"
             ),
             accounts: format!("\n  - login: {ALICE}"),
             microsoft: "  grant: client_credentials\n  client_id: '{confidential}'\n  client_secret: sandbox-secret",

@@ -15,7 +15,7 @@ use crate::session::submission_trusted::{inbox, send};
 use crate::session::support::{BOB, Client, Setup, World, plain};
 
 pub(super) const SCANNER: &str = "scanner@contoso.example";
-const PRINTER: &str = "printer@contoso.example";
+pub(super) const PRINTER: &str = "printer@contoso.example";
 const SCANNERS: &str = "scan-7-scan-7-scan";
 /// The Argon2id hash of that password.
 const HASH: &str = "$argon2id$v=19$m=19456,t=2,p=1$c2FsdHNhbHRzYWx0c2FsdA$4IfZJ2nU2ZRHrYYvlzcKcSSuTKW0pCHaqw9Y5ZpVHjw";

@@ -56,6 +56,8 @@ impl Server {
             let usual = match &*verb {
                 "EHLO" => format!("250-mail.example\r\n250-AUTH XOAUTH2\r\n{keywords}250 8BITMIME"),
                 "AUTH" => {
+                    upstream.say("334 \r\n").await?;
+                    upstream.line().await?;
                     connection = self.log_in();
                     "235 2.7.0 Accepted".to_owned()
                 }
