@@ -352,6 +352,7 @@ mod tests {
     }
 
     const ALICE: &str = "alice@contoso.example";
+    const OBJECT: &str = "22222222-3333-4444-5555-666666666666";
 
     fn reply(kind: UpstreamFailureKind) -> UpstreamFailure {
         UpstreamFailure { kind, detail: "no".to_owned(), retry_after: None }
@@ -403,9 +404,9 @@ mod tests {
     #[test]
     fn an_account_of_high_volume_email_lets_the_application_in_or_signs_in_itself() {
         let server = upstream(MailProtocol::Smtp, "smtp.hve.mx.microsoft");
-        let access = serde_json::json!({"roles": ["Mail.Send"], "scp": "Mail.Send", "oid": "0-1-2"});
+        let access = serde_json::json!({"roles": ["Mail.Send"], "scp": "Mail.Send", "oid": OBJECT});
         for (grant, remedy) in [
-            (Grant::ClientCredentials, format!("run `Add-HVEAppAccess -Identity {ALICE} -AppIds 0-1-2`. ")),
+            (Grant::ClientCredentials, format!("run `Add-HVEAppAccess -Identity {ALICE} -AppIds {OBJECT}`. ")),
             (Grant::DeviceCode, format!("check that {ALICE} is an HVE account, and that it signed in itself. ")),
         ] {
             let holder = holder(grant, ALICE, &access);
