@@ -68,34 +68,3 @@ async fn a_normal_mailbox_and_a_missing_permission_are_told_apart() {
     world.refuses(Smtp, ALICE, ALICES, Refusal::ContactAdmin, "permission-missing").await;
     assert!(world.log.has("add Mail.Send (Office 365 Exchange Online) to application "));
 }
-
-/// A token that is good enough for every other server is not, if the next message could come too late
-/// for it.
-#[tokio::test]
-async fn a_token_that_does_not_last_twenty_minutes_serves_no_further_login() {
-    for (upstream_name, tokens) in [("smtp.hve.mx.microsoft", 2), ("localhost", 1)] {
-        let hash = password_hash::hash(&Password::new(ALICES.to_owned())).unwrap();
-        let setup = Setup {
-            listeners: format!(
-                "\n  smtp: {{bind: '127.0.0.1:0', upstream: 'localhost:{{smtp}}', upstream_name: {upstream_name}, sender: forced}}"
-            ),
-            accounts: format!("\n  - {{login: '*@contoso.example', passwords: ['{hash}']}}"),
-            microsoft: "  grant: client_credentials\n  client_id: '{confidential}'\n  client_secret: sandbox-secret",
-            ..Setup::default()
-        };
-        let world = setup.start().await;
-        world.sandbox.set_token_lifetime(Duration::from_secs(15 * 60));
-        if tokens == 2 {
-            world.sandbox.set_upstream_mode(Service::Smtp, UpstreamMode::HighVolume);
-            world.sandbox.set_high_volume(ALICE);
-            world.sandbox.set_exchange_roles(&["Mail.Send"]);
-        }
-        for _ in 0..2 {
-            send(&mut world.session(Smtp, ALICE, ALICES).await).await;
-        }
-        let counters = world.sandbox.counters();
-        let requests = counters.token_requests_of("client_credentials", world.sandbox.confidential_client_id());
-        assert_eq!(requests.succeeded, tokens, "{upstream_name}");
-        assert_eq!(counters.logins_of(Service::Smtp, ALICE).refused, 0, "{upstream_name}");
-    }
-}
