@@ -44,6 +44,8 @@ pub struct TlsStream {
     plain: Vec<u8>,
     /// Encrypted, but not yet accepted by the socket.
     sealed: Vec<u8>,
+    /// Nothing more is sent.
+    stopped: bool,
 }
 
 impl Stream {
@@ -74,6 +76,15 @@ impl Stream {
                 socket.flush().await
             }
             Self::Tls(stream) => stream.write(bytes).await,
+        }
+    }
+
+    /// Gives up what the peer has not taken. What it has said can then be read, although it takes
+    /// nothing more. Every later write fails.
+    pub fn stop_writing(&mut self) {
+        if let Self::Tls(stream) = self {
+            stream.sealed.clear();
+            stream.stopped = true;
         }
     }
 
@@ -122,7 +133,7 @@ impl Stream {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "TLS is on already"));
         };
         let Established { session, wire, plain } = handshake(&mut socket, tls).await?;
-        Ok(Self::Tls(Box::new(TlsStream { socket, session, wire, plain, sealed: Vec::new() })))
+        Ok(Self::Tls(Box::new(TlsStream { socket, session, wire, plain, sealed: Vec::new(), stopped: false })))
     }
 
     /// The version of TLS; `None` without TLS.
@@ -138,7 +149,7 @@ impl Stream {
         match self {
             Self::Plain(socket) => RelayEndpoint::plain(socket),
             Self::Tls(stream) => {
-                let TlsStream { socket, session, mut wire, mut plain, sealed } = *stream;
+                let TlsStream { socket, session, mut wire, mut plain, sealed, .. } = *stream;
                 // Usually empty, and kept as long as the connection.
                 wire.shrink_to_fit();
                 plain.shrink_to_fit();
@@ -160,7 +171,10 @@ impl TlsStream {
             if self.session.ended() {
                 return Ok(0);
             }
-            if !self.sealed.is_empty() || !self.session.outbox().is_empty() {
+            if self.stopped {
+                let owed = self.session.outbox().len();
+                self.session.sent(owed);
+            } else if !self.sealed.is_empty() || !self.session.outbox().is_empty() {
                 self.flush().await?;
             }
             if let Some(length) = self.session.first_record(&self.wire) {
@@ -199,6 +213,10 @@ impl TlsStream {
     /// Sends encrypted data, then what the session has to send. Nothing is lost when the future is
     /// dropped.
     async fn flush(&mut self) -> io::Result<()> {
+        if self.stopped {
+            // A record may have been cut in its middle.
+            return Err(io::ErrorKind::BrokenPipe.into());
+        }
         while !self.sealed.is_empty() {
             let written = self.socket.write(&self.sealed).await?;
             self.sealed.drain(..written);

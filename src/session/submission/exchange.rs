@@ -70,10 +70,14 @@ impl Exchange {
         self.forward.content(piece);
         match self.flush().await {
             Ok(()) => Ok(()),
-            Err(error) => Err(match timeout(LAST_WORDS, self.read_reply()).await {
-                Ok(Ok(reply)) if !reply.is_positive() => Ok(reply),
-                _ => Err(error),
-            }),
+            Err(error) => {
+                // Otherwise, the rest of the piece would have to go before anything is read.
+                self.stream.stop_writing();
+                Err(match timeout(LAST_WORDS, self.read_reply()).await {
+                    Ok(Ok(reply)) if !reply.is_positive() => Ok(reply),
+                    _ => Err(error),
+                })
+            }
         }
     }
 

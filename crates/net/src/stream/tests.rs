@@ -20,7 +20,14 @@ pub(crate) async fn tcp_pair() -> (TcpStream, TcpStream) {
 }
 
 fn stream(socket: TcpStream, session: Session) -> TlsStream {
-    TlsStream { socket: socket.into(), session, wire: Vec::new(), plain: Vec::new(), sealed: Vec::new() }
+    TlsStream {
+        socket: socket.into(),
+        session,
+        wire: Vec::new(),
+        plain: Vec::new(),
+        sealed: Vec::new(),
+        stopped: false,
+    }
 }
 
 impl TlsStream {
@@ -48,6 +55,24 @@ async fn what_tls_owes_is_sent_though_nothing_is_written() {
         far.read_to_end(&mut told).await.unwrap();
         assert!(!told.is_empty(), "{version:?}: no answer");
         assert_eq!(open_all(&mut client, &told).unwrap(), b"");
+    }
+}
+
+#[tokio::test]
+async fn the_last_words_of_a_peer_that_takes_nothing_more_are_read_when_writing_has_stopped() {
+    for version in [&TLS12, &TLS13] {
+        let (client, mut server) = pair(version);
+        let (near, mut far) = tcp_pair().await;
+        let mut ours = Stream::Tls(Box::new(stream(near, client)));
+        let large = vec![b'x'; 64 * 1_024 * 1_024];
+        let stalled = tokio::time::timeout(std::time::Duration::from_millis(200), ours.write(&large)).await;
+        assert!(stalled.is_err(), "{version:?}: all of it was taken");
+        far.write_all(&record(&mut server, ContentType::ApplicationData, b"enough")).await.unwrap();
+        ours.stop_writing();
+        let mut heard = [0; 9];
+        assert_eq!(ours.read(&mut heard).await.unwrap(), 6, "{version:?}");
+        assert_eq!(&heard[..6], b"enough");
+        assert_eq!(ours.write(b"more").await.unwrap_err().kind(), io::ErrorKind::BrokenPipe);
     }
 }
 
