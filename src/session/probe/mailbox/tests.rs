@@ -96,4 +96,7 @@ async fn a_server_that_leaves_or_says_nothing_is_named_with_the_command() {
     let silent = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
     let talk = Talk::new(gatepost_net::stream::Stream::Plain(silent.into()), Vec::new(), soon());
     assert_eq!(shown(imap(talk).await), refused_as("STATUS INBOX", "no answer in time"));
+    // The system has given up, and not this side.
+    let given_up = broken("STAT")(io::ErrorKind::TimedOut.into());
+    assert_eq!(shown(Err(given_up)), refused_as("STAT", "no answer in time"));
 }
