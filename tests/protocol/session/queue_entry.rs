@@ -1,5 +1,5 @@
-//! How a message comes into the queue and leaves it: what the client is told before its content, and
-//! what is certain of a message whose connection breaks.
+//! How a message comes into the queue and leaves it: what the client is told before its content,
+//! and what is certain of a message whose connection breaks.
 
 use gatepost_sandbox::{Service, SmtpFault, UpstreamMode};
 

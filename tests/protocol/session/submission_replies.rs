@@ -1,5 +1,5 @@
-//! What a listener that takes messages itself makes of each reply of a server that goes by a script:
-//! no message is promised that the server has not taken, and none is sent twice.
+//! What a listener that takes messages itself makes of each reply of a server that goes by a
+//! script: no message is promised that the server has not taken, and none is sent twice.
 
 use std::collections::VecDeque;
 use std::future::pending;
@@ -133,8 +133,8 @@ impl Server {
     }
 }
 
-/// Lets a client send a message up to the first reply that is none of the usual, and returns that or
-/// the last one.
+/// Lets a client send a message up to the first reply that is none of the usual, and returns that
+/// or the last one.
 async fn send(client: &mut Client, text: &str) -> String {
     let content = format!("From: {ALICE}\r\nTo: {BOB}\r\n\r\n{text}\r\n.");
     let mut reply = client.ask(&format!("MAIL FROM:<{ALICE}>"), "").await;
