@@ -431,6 +431,7 @@ mod tests {
         assert!(cache.replace(&ask.key(), &first, clock.now()));
         assert!(matches!(cache.look(&ask.key(), None, NEED, clock.now()), Found::Proved));
         cache.insert(&ask, None, second.clone(), clock.now(), 0.0);
+        assert!(cache.refused(&ask.key()).is_some_and(|refused| refused.is(&first)));
         assert!(!cache.replace(&ask.key(), &first, clock.now()), "not the current one");
         assert!(!cache.replace(&ask.key(), &second, clock.now()), "too soon");
         clock.advance(minutes(5));
@@ -451,5 +452,29 @@ mod tests {
         clock.advance(minutes(31));
         let due: Vec<TupleKey> = cache.due(clock.now()).into_iter().map(|(ask, _)| ask.key()).collect();
         assert_eq!(due, [anna.key()]);
+    }
+
+    #[test]
+    fn a_token_is_renewed_first_only_when_less_than_its_margin_is_left() {
+        let (clock, cache, ask) = (Clock::manual(), TokenCache::new(minutes(1440)), ask(None));
+        cache.insert(&ask, None, token(&clock, minutes(60)), clock.now(), 0.0);
+        clock.advance(minutes(55));
+        assert_eq!(renewal(cache.look(&ask.key(), None, NEED, clock.now())), Some(Renewal::Ahead));
+        clock.advance(Duration::from_millis(1));
+        assert_eq!(renewal(cache.look(&ask.key(), None, NEED, clock.now())), Some(Renewal::First));
+    }
+
+    #[test]
+    fn passwords_are_remembered_for_as_long_as_the_configuration_says_now() {
+        let (clock, cache, key) =
+            (Clock::manual(), TokenCache::new(minutes(1440)), PasswordDigestKey::generate().unwrap());
+        let ask = ask(Some("a@b"));
+        let proof = key.prove(&ask.key(), &Password::new("pw".into()));
+        cache.insert(&ask, Some(proof), token(&clock, minutes(60)), clock.now(), 0.0);
+        clock.advance(minutes(10));
+        cache.adjust(minutes(11));
+        assert!(renewal(cache.look(&ask.key(), Some(&proof), NEED, clock.now())).is_some());
+        cache.adjust(minutes(10));
+        assert!(matches!(cache.look(&ask.key(), Some(&proof), NEED, clock.now()), Found::Nothing));
     }
 }

@@ -157,6 +157,7 @@ impl Reminder {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fake::Logged;
 
     const NOW: UnixTime = UnixTime(1_767_225_600);
 
@@ -206,5 +207,44 @@ mod tests {
         assert_eq!(reminder.due(&[secret(after(3))], NOW).len(), 0);
         assert_eq!(reminder.due(&[secret(after(400))], NOW).len(), 0);
         assert_eq!(reminder.due(&[secret(after(3))], NOW).len(), 1, "the old one is back");
+    }
+
+    #[test]
+    fn the_log_says_what_ends_when_and_what_to_do_as_loud_as_it_is_urgent() {
+        let of = |client_id: &str, expires, renewal| Expiry { client_id: client_id.into(), renewal, ..secret(expires) };
+        let failed = || Some(Renewing::Failed("no access".into()));
+        let second_ago = UnixTime(NOW.0 - 1);
+        for (expiry, said) in [
+            (
+                of("c", after(20), None),
+                "INFO client secret expires on 2026-01-21 00:00 UTC. Make one client_id=c days=20",
+            ),
+            (of("", after(20), None), "INFO client secret expires on 2026-01-21 00:00 UTC. Make one days=20"),
+            (
+                of("c", after(7), None),
+                "WARN client secret expires on 2026-01-08 00:00 UTC. Make one client_id=c days=7",
+            ),
+            (
+                of("c", after(7), failed()),
+                "WARN client secret expires on 2026-01-08 00:00 UTC. It was not renewed: no access client_id=c days=7",
+            ),
+            (
+                of("c", after(7), Some(Renewing::Planned)),
+                "WARN client secret expires on 2026-01-08 00:00 UTC. Make one client_id=c days=7",
+            ),
+            (
+                of("c", after(1), None),
+                "ERROR client secret expires on 2026-01-02 00:00 UTC. Make one client_id=c days=1",
+            ),
+            (of("c", NOW, None), "ERROR client secret expires on 2026-01-01 00:00 UTC. Make one client_id=c days=0"),
+            (
+                of("c", second_ago, None),
+                "ERROR client secret expired on 2025-12-31 23:59 UTC. Make one client_id=c days=0",
+            ),
+        ] {
+            let log = Logged::begin();
+            Reminder::default().tell(&[expiry], NOW, "Make one");
+            assert_eq!(log.lines(), [format!("{said} cause=credential-expires")]);
+        }
     }
 }

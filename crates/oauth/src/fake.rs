@@ -1,6 +1,7 @@
 //! A token endpoint for tests: a closure answers each form, and every form is kept.
 
 use std::collections::HashMap;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,6 +9,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
+use tracing::subscriber::DefaultGuard;
 use url::Url;
 use zeroize::Zeroizing;
 
@@ -18,6 +20,7 @@ use gatepost_config::{
     Provider, Renewable, State, Trust,
 };
 use gatepost_core::secret::ClientSecret;
+use gatepost_telemetry::log;
 
 /// A configuration with these accounts and limits and nothing else.
 pub fn config(accounts: Accounts, limits: Limits) -> Config {
@@ -204,5 +207,48 @@ impl TokenEndpoint for FakeEndpoint {
             let body = Zeroizing::new(body.into_bytes());
             Ok(Answer { status, retry_after: retry_after.map(str::to_owned), date: None, body })
         })
+    }
+}
+
+/// What is logged on this thread from its beginning on.
+pub struct Logged {
+    written: Written,
+    _capturing: DefaultGuard,
+}
+
+#[derive(Clone, Default)]
+struct Written(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for Written {
+    fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
+        self.0.lock().extend_from_slice(octets);
+        Ok(octets.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Logged {
+    /// Takes what is logged from now on, of every level.
+    pub fn begin() -> Self {
+        let written = Written::default();
+        let (writer, form) =
+            (written.clone(), Log { format: LogFormat::Text, level: tracing::Level::TRACE, audit: None });
+        let subscriber = log::subscriber(&form, false, move || writer.clone()).unwrap();
+        Self { written, _capturing: tracing::subscriber::set_default(subscriber) }
+    }
+
+    /// The lines so far, without their times.
+    pub fn lines(&self) -> Vec<String> {
+        let text = String::from_utf8(self.written.0.lock().clone()).unwrap();
+        let without_time = |line: &str| line.split_once(' ').map(|(_, rest)| rest.trim_start().to_owned());
+        text.lines().filter_map(without_time).collect()
+    }
+
+    /// How many lines hold these words.
+    pub fn count(&self, words: &str) -> usize {
+        self.lines().iter().filter(|line| line.contains(words)).count()
     }
 }

@@ -418,4 +418,24 @@ mod tests {
         assert_eq!(refusal(br#"{"error":{"code":"unsupported"}}"#), "unsupported");
         assert_eq!(refusal(b"<html>"), "");
     }
+
+    #[test]
+    fn a_platform_that_starts_or_is_updated_is_busy_and_refuses_nothing() {
+        for (status, told) in [
+            (404, IdentityError::Busy { status: 404 }),
+            (410, IdentityError::Busy { status: 410 }),
+            (403, IdentityError::Refused { status: 403, error: "unsupported".to_owned() }),
+        ] {
+            let body = Zeroizing::new(br#"{"error":{"code":"unsupported"}}"#.to_vec());
+            let answer = Answer { status, retry_after: None, date: None, body };
+            assert_eq!(granted(&answer, &Clock::manual()).map(drop), Err(told));
+        }
+    }
+
+    #[tokio::test]
+    async fn an_answer_is_read_up_to_its_greatest_length() {
+        let of_length = async |octets| answer(Response::from(hyper::Response::new(vec![b'x'; octets]))).await;
+        assert_eq!(of_length(ANSWER_OCTETS).await.unwrap().body.len(), ANSWER_OCTETS);
+        assert_eq!(of_length(ANSWER_OCTETS + 1).await.unwrap_err().fault, TransportFault::TooLong);
+    }
 }

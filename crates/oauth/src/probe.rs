@@ -39,3 +39,60 @@ impl TokenSource {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::endpoint::{Exchange, TokenEndpoint};
+    use crate::fake::{FakeEndpoint, PATH, Reply};
+    use crate::grant::TokenHttpRequest;
+    use crate::tokens::tests::application;
+    use gatepost_config::Limits;
+    use gatepost_core::clock::Clock;
+
+    /// Answers a moment later.
+    struct Slow(Arc<FakeEndpoint>);
+
+    impl TokenEndpoint for Slow {
+        fn exchange<'a>(&'a self, request: &'a TokenHttpRequest) -> Exchange<'a> {
+            Box::pin(async {
+                tokio::task::yield_now().await;
+                self.0.exchange(request).await
+            })
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_application_is_known_when_entra_waits_for_a_person() {
+        const BEGUN: Reply = Reply::Raw(
+            200,
+            None,
+            r#"{"device_code":"d","user_code":"U","verification_uri":"https://login.example/d","expires_in":900}"#,
+        );
+        const PENDING: Reply = Reply::Raw(400, None, r#"{"error":"authorization_pending"}"#);
+        const UNKNOWN: Reply = Reply::Raw(401, None, r#"{"error":"invalid_client","error_codes":[7000218]}"#);
+        // What the device endpoint says, what the token endpoint says, and the class of a refusal.
+        for (begun, polled, refused) in [
+            (BEGUN, PENDING, None),
+            (BEGUN, Reply::Rotated(3600), None),
+            (BEGUN, UNKNOWN, Some(Class::Administrator)),
+            (UNKNOWN, PENDING, Some(Class::Administrator)),
+        ] {
+            let case = format!("{begun:?} {polled:?}");
+            let endpoint =
+                FakeEndpoint::new(
+                    move |form| {
+                        if form[PATH].ends_with("/devicecode") { begun.clone() } else { polled.clone() }
+                    },
+                );
+            let slow = Arc::new(Slow(Arc::clone(&endpoint)));
+            let source = TokenSource::new(slow, Clock::manual(), &Limits::default());
+            match source.probe_application(&application(), "t", "s").await {
+                Ok(()) => assert_eq!(refused, None, "{case}"),
+                Err(FetchError::Refused(error)) => assert_eq!(Some(error.class), refused, "{case}"),
+                Err(error) => panic!("{case}: {error:?}"),
+            }
+            assert!(endpoint.count() > 0, "{case}");
+        }
+    }
+}

@@ -224,4 +224,24 @@ mod tests {
             assert!(!slow.failed(clock.now(), true, 0.0));
         }
     }
+
+    #[test]
+    fn answers_count_for_half_a_minute_and_only_the_latest_256() {
+        let (clock, mut breaker) = (Clock::manual(), Breaker::default());
+        for number in 1..=300 {
+            breaker.remember(clock.now(), false);
+            assert_eq!(breaker.recent.len(), number.min(256));
+        }
+        clock.advance(Duration::from_secs(30));
+        breaker.remember(clock.now(), false);
+        assert_eq!(breaker.recent.len(), 256);
+        clock.advance(Duration::from_millis(1));
+        breaker.remember(clock.now(), true);
+        assert_eq!(breaker.recent.len(), 2);
+    }
+
+    #[test]
+    fn probes_are_spread_around_a_second() {
+        assert_eq!([0.0, 0.5, 1.0, 2.0].map(|chance| probe_interval(chance).as_millis()), [750, 1000, 1250, 1250]);
+    }
 }

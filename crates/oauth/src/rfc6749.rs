@@ -22,3 +22,27 @@ pub(crate) fn classify(error: &str, _suberror: Option<&str>, _codes: &[u32]) -> 
         _ => Class::Temporary,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_error_says_whether_a_person_an_administrator_or_time_helps() {
+        for (class, errors) in [
+            (Class::GrantExpired, &["invalid_grant"][..]),
+            (Class::SignInNeeded, &["access_denied", "interaction_required", "login_required", "consent_required"]),
+            (Class::Administrator, &["invalid_client", "unauthorized_client", "invalid_scope"]),
+            (Class::Administrator, &["redirect_uri_mismatch", "deleted_client", "disabled_client"]),
+            (Class::Administrator, &["org_internal", "admin_policy_enforced"]),
+            (Class::Malformed, &["invalid_request", "unsupported_grant_type"]),
+            (Class::Malformed, &["unsupported_response_type", "unsupported_token_type"]),
+            (Class::Polling, &["authorization_pending", "slow_down", "expired_token"]),
+            (Class::Temporary, &["temporarily_unavailable", "server_error", "its_own", ""]),
+        ] {
+            for error in errors {
+                assert_eq!(classify(error, None, &[]), class, "{error}");
+            }
+        }
+    }
+}

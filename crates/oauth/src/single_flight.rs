@@ -121,12 +121,13 @@ mod tests {
             })
             .collect();
         drop(leader);
+        assert_eq!((flights.len(), flights.is_empty()), (1, false));
         go.notify_one();
         for waiter in waiters {
             assert_eq!(waiter.await.unwrap(), Some(7));
         }
         assert_eq!(started.load(Ordering::Relaxed), 1);
-        assert!(flights.is_empty());
+        assert_eq!((flights.len(), flights.is_empty()), (0, true));
     }
 
     #[tokio::test]

@@ -56,6 +56,7 @@ fn unix(time: SystemTime) -> Option<UnixTime> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fake::Logged;
 
     #[test]
     fn each_authority_has_a_clock_of_its_own() {
@@ -72,5 +73,27 @@ mod tests {
         skews.learn(("a", "Entra"), "Thu, 01 Jan 2026 00:00:00 GMT", now);
         assert_eq!(skews.there("a", now), now);
         assert_eq!(skews.there("b", UnixTime(5)), UnixTime(0));
+    }
+
+    #[test]
+    fn a_clock_that_is_off_by_more_than_two_minutes_is_told_once_and_when_it_agrees_again() {
+        let (skews, log, theirs) = (Skews::default(), Logged::begin(), 1_767_225_600);
+        // This machine's time, and what is said of it.
+        for (now, said) in [
+            (theirs, None),
+            (theirs - 120, None),
+            (theirs - 121, Some("WARN this machine's clock is behind that of Entra.")),
+            (theirs - 500, None),
+            (theirs - 120, Some("INFO this machine's clock agrees again with that of Entra")),
+            (theirs + 120, None),
+            (theirs + 121, Some("WARN this machine's clock is ahead of that of Entra.")),
+            (theirs, Some("INFO this machine's clock agrees again with that of Entra")),
+        ] {
+            let before = log.lines().len();
+            skews.learn(("a", "Entra"), "Thu, 01 Jan 2026 00:00:00 GMT", UnixTime(now));
+            let lines = log.lines().split_off(before);
+            let fits = said.is_some_and(|said| matches!(&lines[..], [line] if line.starts_with(said)));
+            assert!(fits || said.is_none() && lines.is_empty(), "{now}: {lines:?}");
+        }
     }
 }

@@ -207,7 +207,10 @@ mod tests {
         assert_eq!(content(Path::new("/dev/zero")).unwrap_err().kind(), io::ErrorKind::InvalidInput);
         let directory = tempdir().unwrap();
         let path = write(&directory, "long", "");
-        File::options().write(true).open(&path).unwrap().set_len(FILE_OCTETS + 1).unwrap();
+        let set_length = |octets| File::options().write(true).open(&path).unwrap().set_len(octets).unwrap();
+        set_length(FILE_OCTETS);
+        assert_eq!(content(&path).unwrap().len() as u64, FILE_OCTETS);
+        set_length(FILE_OCTETS + 1);
         assert_eq!(content(&path).unwrap_err().kind(), io::ErrorKind::FileTooLarge);
     }
 }

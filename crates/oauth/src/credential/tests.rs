@@ -5,6 +5,7 @@ use tempfile::{TempDir, tempdir};
 use url::Url;
 
 use super::*;
+use crate::fake::Logged;
 use crate::renewal::record::{Failed, Phase, Record, Registered};
 use gatepost_config::certificate::SigningAlgorithm;
 use gatepost_config::{Cloud, Entra, Issuer, Renewal};
@@ -169,15 +170,64 @@ async fn a_secret_is_named_by_its_file_and_its_end() {
 #[test]
 fn the_time_at_an_authority_is_learnt_from_its_answers() {
     let (credentials, ask) = (Credentials::new(Clock::manual()), ask(Credential::None));
-    credentials.heard(&ask.authority(), "Entra", Some("Thu, 01 Jan 2026 00:00:00 GMT"));
-    assert_eq!(credentials.time_at(&ask), UnixTime(1_767_225_600));
+    credentials.heard(&ask.authority(), "Entra", Some("Thu, 01 Jan 2026 00:00:07 GMT"));
+    assert_eq!(credentials.time_at(&ask), UnixTime(1_767_225_607));
     credentials.heard(&ask.authority(), "Entra", None);
     credentials.heard("https://elsewhere.example", "Entra", Some("Fri, 02 Jan 2026 00:00:00 GMT"));
-    assert_eq!(credentials.time_at(&ask), UnixTime(1_767_225_600));
+    assert_eq!(credentials.time_at(&ask), UnixTime(1_767_225_607));
 }
 
 #[tokio::test]
 async fn a_panic_while_reading_files_goes_on_in_the_caller() {
     let told = tokio::spawn(aside(|| panic!("on purpose"))).await.map(|(): ()| ());
     assert!(told.unwrap_err().is_panic());
+}
+
+#[tokio::test]
+async fn a_changed_secret_that_cannot_be_used_is_told_once_and_so_is_its_return() {
+    let directory = tempdir().unwrap();
+    let (credentials, path) = (Credentials::new(Clock::manual()), directory.path().join("secret"));
+    let secret = Renewable { value: Arc::new(ClientSecret::new("at start".into())), file: Some(path.clone()) };
+    let log = Logged::begin();
+    let said = || ["stays in use", "can be used again"].map(|words| log.count(words));
+    for _ in 0..3 {
+        assert_eq!(credentials.secret(&secret).await.unwrap().expose(), "at start");
+        assert_eq!(said(), [1, 0]);
+    }
+    assert_eq!(log.count("make the file readable for the user that runs Gatepost"), 1);
+    write(&directory, "secret", "later\n");
+    for _ in 0..3 {
+        assert_eq!(credentials.secret(&secret).await.unwrap().expose(), "later");
+        assert_eq!(said(), [1, 1]);
+    }
+}
+
+#[tokio::test]
+async fn the_password_of_a_key_is_read_from_its_file_each_time() {
+    let directory = tempdir().unwrap();
+    let credentials = Credentials::new(Clock::manual());
+    let path = directory.path().join("password");
+    let password = Renewable { value: Arc::new(CertificatePassword::new("pw".into())), file: Some(path.clone()) };
+    let certificate = ClientCertificate { password: Some(password), ..certificate(&directory) };
+    let error = credentials.signing_key(&certificate).await.map(drop).unwrap_err();
+    assert!(matches!(&error, CredentialError::Unreadable { path: named, .. } if *named == path), "{error:?}");
+    fs::write(&path, "pw").unwrap();
+    assert!(credentials.signing_key(&certificate).await.is_ok());
+}
+
+#[test]
+fn each_unusable_credential_has_a_remedy_of_its_own() {
+    let path = || PathBuf::from("app.pem");
+    for (error, words) in [
+        (CredentialError::Unreadable { path: path(), reason: String::new() }, "make the file readable"),
+        (CredentialError::Expired { path: path(), since: UnixTime(0) }, "upload a new certificate"),
+        (CredentialError::NotYetValid { path: path(), from: UnixTime(0) }, "use the old certificate until then"),
+        (CredentialError::NoSecret { path: path() }, "write the secret's value into the file"),
+        (CredentialError::UnreadableToken { path: path(), reason: String::new() }, "let the platform write the file"),
+        (CredentialError::NoToken { path: path() }, "why the platform does not renew the file"),
+        (CredentialError::Slow, "look at the disk"),
+        (CredentialError::NoProof, "run the command as root"),
+    ] {
+        assert!(error.remedy().contains(words), "{error:?}");
+    }
 }

@@ -175,3 +175,16 @@ async fn those_who_wait_go_on_as_soon_as_one_of_them_has_an_answer() {
     assert!(waiting.await.unwrap().is_ok());
     assert_eq!(started.elapsed(), Duration::ZERO);
 }
+
+#[tokio::test(start_paused = true)]
+async fn tries_are_apart() {
+    let asked = AtomicUsize::new(0);
+    let endpoint = FakeEndpoint::new(move |_| match asked.fetch_add(1, Ordering::Relaxed) {
+        0..4 => Reply::Unreachable,
+        _ => Reply::Token(3600),
+    });
+    let (source, started) = (source(&endpoint, &Limits::default()).0, Instant::now());
+    assert!(source.fetch(&ask(), true).await.is_ok());
+    // By chance, but never all four of them without any.
+    assert!(started.elapsed() > Duration::ZERO);
+}

@@ -261,4 +261,19 @@ mod tests {
             assert_eq!(refused.is_denied(), denied, "{status} {code}");
         }
     }
+
+    #[test]
+    fn each_request_that_failed_is_named_and_an_old_certificate_that_stays_needs_nobody_s_policy() {
+        for (action, what, is_policy) in [
+            (Action::Read, "tell the object id of the application", true),
+            (Action::Add, "add the new certificate", true),
+            (Action::Remove, "remove the old certificate", false),
+        ] {
+            let refused = Refused { status: 400, code: "Request_BadRequest".to_owned(), message: "No.".to_owned() };
+            let failure = refused.explain(action, Cause::CertificateNotRenewed);
+            let message = format!("Microsoft Graph did not {what} (HTTP 400 `Request_BadRequest: No.`)");
+            assert_eq!(failure.message, message);
+            assert_eq!(failure.remedy.contains("app management policy"), is_policy, "{failure}");
+        }
+    }
 }

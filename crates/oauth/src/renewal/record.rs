@@ -231,6 +231,7 @@ mod tests {
     fn the_end_of_the_old_one_stops_only_what_needs_it() {
         let past = in_use("OLD", -1);
         assert_eq!(step(Phase::Created, &past), Step::Expired);
+        assert_eq!(step(Phase::Created, &in_use("OLD", 0)), Step::Add, "in its last second");
         assert_eq!(step(Phase::Added(NOW), &past), Step::Try);
     }
 

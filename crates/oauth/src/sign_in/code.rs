@@ -290,4 +290,13 @@ pub(super) mod tests {
         }
         assert_eq!(pasted_query(""), "");
     }
+
+    #[test]
+    fn a_redirect_of_the_greatest_length_is_read_and_a_longer_one_is_not() {
+        let request = request();
+        let start = format!("state={}&code=", request.state);
+        let of_length = |length: usize| request.read(&format!("{start}{}", "c".repeat(length - start.len())));
+        assert!(matches!(of_length(REDIRECT_OCTETS), Ok(Redirect::Code { .. })));
+        assert_eq!(of_length(REDIRECT_OCTETS + 1).unwrap_err(), NotOurs::TooLong);
+    }
 }

@@ -307,4 +307,30 @@ mod tests {
         assert!(timeout(Duration::from_millis(20), loopback.redirect(&request)).await.is_err());
         assert!(TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.is_err());
     }
+
+    #[tokio::test]
+    async fn another_connection_does_not_end_one_that_is_slow() {
+        let request = request();
+        let state = parameters(&request)["state"].clone();
+        let loopback = Loopback::bind().unwrap();
+        let (local, port) = (IpAddr::V4(Ipv4Addr::LOCALHOST), loopback.port);
+        let browsing = async {
+            let head = get(&format!("/?code=c0de&state={state}"));
+            let (first, rest) = head.split_at(head.len() / 2);
+            let mut slow = TcpStream::connect((local, port)).await.unwrap();
+            slow.write_all(first.as_bytes()).await.unwrap();
+            for _ in 0..3 {
+                let page = browse(local, port, &get("/favicon.ico")).await;
+                assert!(page.starts_with("HTTP/1.1 404 "), "{page}");
+            }
+            slow.write_all(rest.as_bytes()).await.unwrap();
+            let mut page = String::new();
+            slow.read_to_string(&mut page).await.unwrap();
+            page
+        };
+        let browsing = timeout(Duration::from_secs(60), browsing);
+        let (redirect, page) = tokio::join!(timeout(Duration::from_secs(60), loopback.redirect(&request)), browsing);
+        assert!(page.unwrap().starts_with("HTTP/1.1 200 OK\r\n"));
+        assert!(redirect.unwrap().is_ok());
+    }
 }

@@ -101,3 +101,53 @@ impl SignedIn {
         Ok(Self { refresh_token, identity })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+    use serde_json::json;
+
+    use super::*;
+    use crate::token::Token;
+    use crate::tokens::tests::application;
+    use gatepost_core::clock::Clock;
+    use gatepost_core::secret::{AccessToken, DeviceCode, IdToken};
+
+    const TID: &str = "8b9d6c1e-52a4-4c0f-9d3e-0c6f7a1b2c3d";
+    const OID: &str = "11111111-2222-3333-4444-555555555555";
+
+    /// What a grant has brought, with the ID token of Alice.
+    fn issued(clock: &Clock, refresh_token: Option<&str>) -> Issued {
+        let claims = json!({
+            "aud": "app", "exp": clock.unix_time().0 + 600, "tid": TID, "oid": OID,
+            "iss": format!("https://login.example/{TID}/v2.0"), "preferred_username": "alice@contoso.example",
+        });
+        let (now, id_token) = (clock.now(), format!("e30.{}.s", URL_SAFE_NO_PAD.encode(claims.to_string())));
+        Issued {
+            token: Token { access_token: Arc::new(AccessToken::new("t".into())), requested_at: now, expires_at: now },
+            refresh_token: refresh_token.map(|text| RefreshToken::new(text.to_owned())),
+            id_token: Some(IdToken::new(id_token)),
+            scope: None,
+        }
+    }
+
+    #[test]
+    fn the_issuer_that_the_browser_brought_must_be_that_of_the_id_token() {
+        let clock = Clock::manual();
+        let ask = Purpose { application: application(), tenant: "contoso.example".into(), scope: "s".into() }
+            .ask(GrantRequest::DeviceCode(Arc::new(DeviceCode::new("d".into()))));
+        let of = |issuer: Option<&str>, refresh_token| {
+            SignedIn::of(issued(&clock, refresh_token), &ask, None, issuer, clock.unix_time())
+        };
+        let theirs = format!("https://login.example/{TID}/v2.0");
+        for issuer in [None, Some(&*theirs)] {
+            let signed_in = of(issuer, Some("r")).unwrap();
+            assert_eq!(signed_in.refresh_token.expose(), "r");
+            assert_eq!(signed_in.identity.unwrap().username(), "alice@contoso.example");
+        }
+        let other = of(Some("https://login.example/other/v2.0"), Some("r"));
+        assert!(matches!(other, Err(SignInError::IdToken(IdTokenProblem::Issuer))), "{other:?}");
+        assert!(matches!(of(None, None), Err(SignInError::NoRefreshToken)));
+    }
+}

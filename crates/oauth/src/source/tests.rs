@@ -4,7 +4,7 @@ use url::Url;
 use super::*;
 use crate::aadsts::Class;
 use crate::endpoint::Exchange;
-use crate::fake::{FakeEndpoint, PATH, Reply, provider_application};
+use crate::fake::{FakeEndpoint, Logged, PATH, Reply, provider_application};
 use crate::grant::{GrantRequest, Redemption};
 use gatepost_config::{Application, ClientAuthentication, Cloud, NotedSecret, Renewable};
 use gatepost_core::account::MailAddress;
@@ -283,4 +283,89 @@ async fn a_device_code_begins_with_the_second_secret_where_the_first_is_refused(
     let application = provider_application(ClientAuthentication::Post, &["old", "older"]);
     let refused = source.authorize_device(&application, "", "mail").await;
     assert!(matches!(&refused, Err(FetchError::Refused(error)) if error.error == "invalid_client"), "{refused:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_poll_that_finds_nothing_yet_is_no_request_that_has_ended() {
+    const PENDING: Reply = Reply::Raw(400, None, r#"{"error":"authorization_pending"}"#);
+    let endpoint = in_turn([PENDING, PENDING, Reply::Rotated(3600)]);
+    let metrics = Arc::new(Metrics::default());
+    let source = source(&endpoint, &Limits::default()).0.with_metrics(Arc::clone(&metrics));
+    let device_code = GrantRequest::DeviceCode(Arc::new(DeviceCode::new("d".into())));
+    let polling = TokenRequest { grant: device_code, ..ask("a") };
+    let counted = || {
+        let text = metrics.open_metrics();
+        text.lines().filter(|line| line.contains("device_code") && !line.ends_with(" 0")).count()
+    };
+    for _ in 0..2 {
+        assert!(source.fetch(&polling, false).await.is_err());
+        assert_eq!(counted(), 0);
+    }
+    assert!(source.fetch(&polling, false).await.is_ok());
+    assert_eq!(counted(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reload_takes_the_other_endpoint_and_the_other_limits_and_keeps_the_pauses() {
+    let (before, after) = (in_turn([Reply::Raw(429, Some("7"), "{}")]), in_turn([Reply::Token(3600)]));
+    let (source, clock) = source(&before, &Limits::default());
+    assert!(source.fetch(&ask("a"), false).await.is_err());
+    let limits = Limits { token_total: Duration::from_secs(3), ..Limits::default() };
+    source.adjust(Arc::clone(&after) as Arc<dyn TokenEndpoint>, &limits);
+    assert_eq!(source.total(), limits.token_total);
+    let wait = Duration::from_secs(7);
+    assert_eq!(source.fetch(&ask("a"), false).await.unwrap_err(), FetchError::Paused { wait });
+    assert!(source.fetch(&ask("b"), false).await.is_ok());
+    clock.advance(wait);
+    assert!(source.fetch(&ask("a"), false).await.is_ok());
+    assert_eq!((before.count(), after.count()), (1, 2));
+    assert!(source.pauses.is_empty(), "what is over is forgotten");
+}
+
+#[test]
+fn pauses_are_bounded_and_those_that_are_over_make_room() {
+    let (source, clock) = source(&in_turn([Reply::Silence]), &Limits::default());
+    let key = |number: usize| TupleKey::encode([&*number.to_string()]);
+    let second = Duration::from_secs(1);
+    for number in 0..PAUSES {
+        source.pause(&key(number), second);
+    }
+    source.pause(&key(PAUSES), second);
+    assert_eq!((source.pauses.len(), source.pauses.contains_key(&key(PAUSES))), (PAUSES, false));
+    clock.advance(second);
+    source.pause(&key(PAUSES), second);
+    assert_eq!((source.pauses.len(), source.pauses.contains_key(&key(PAUSES))), (1, true));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_credential_that_was_not_the_cause_comes_first_from_then_on() {
+    const WRONG: Reply = Reply::Raw(401, None, r#"{"error":"invalid_client"}"#);
+    const EXPIRED: Reply = Reply::Raw(400, None, r#"{"error":"invalid_grant"}"#);
+    // What the second secret brings, which one comes first then, and how often that is told.
+    for (second, next, told) in [
+        (Reply::Token(3600), "new", 1),
+        (EXPIRED, "new", 1),
+        (Reply::Unreachable, "old", 0),
+        (Reply::Raw(503, None, "<html>"), "old", 0),
+    ] {
+        let answer = second.clone();
+        let endpoint =
+            FakeEndpoint::new(move |form| if form["client_secret"] == "new" { answer.clone() } else { WRONG });
+        let application = provider_application(ClientAuthentication::Post, &["old", "new"]);
+        let (source, _) = source(&endpoint, &Limits::default());
+        let log = Logged::begin();
+        let ask = TokenRequest { application, ..ask("a") };
+        let sent = || endpoint.asked().iter().map(|form| form["client_secret"].clone()).collect::<Vec<_>>();
+        let _first = source.fetch(&ask, false).await;
+        assert_eq!(sent(), ["old", "new"], "{second:?}");
+        let _second = source.fetch(&ask, false).await;
+        assert_eq!(sent()[2], next, "{second:?}");
+        assert_eq!(log.count("takes another credential"), told, "{second:?}");
+    }
+    // The first one that is tried is no news.
+    let (source, _) = source(&in_turn([Reply::Token(3600)]), &Limits::default());
+    let application = provider_application(ClientAuthentication::Post, &["old", "new"]);
+    let log = Logged::begin();
+    assert!(source.fetch(&TokenRequest { application, ..ask("a") }, false).await.is_ok());
+    assert_eq!(log.count("takes another credential"), 0);
 }

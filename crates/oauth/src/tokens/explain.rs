@@ -391,6 +391,8 @@ pub fn for_time(wait: Duration) -> String {
 mod tests {
     use super::*;
     use crate::audience::Mismatch;
+    use crate::fake::provider_application;
+    use gatepost_config::ClientAuthentication;
     use gatepost_core::clock::UnixTime;
 
     fn of(class: Class, code: Option<u32>) -> Failure {
@@ -482,5 +484,32 @@ mod tests {
         ] {
             assert_eq!(for_time(Duration::from_secs(seconds)), told);
         }
+    }
+
+    #[test]
+    fn a_provider_is_named_instead_of_entra_and_faults_on_the_way_stay_what_they_are() {
+        let application = provider_application(ClientAuthentication::Post, &[]);
+        let connecting = |cause| {
+            let failure = Failure::new(cause, "no way there");
+            let error = TransportError {
+                connecting: Some(Box::new(failure)),
+                ..TransportError::new(TransportFault::Connect, "no way there")
+            };
+            of_application(&FetchError::Transport(error), &application, "", "mail").cause
+        };
+        assert_eq!(connecting(Cause::EntraUnreachable), Cause::ProviderUnavailable);
+        assert_eq!(connecting(Cause::ProxyUnreachable), Cause::ProxyUnreachable);
+        let refused = FetchError::Refused(OauthError {
+            class: Class::Administrator,
+            error: "invalid_client".into(),
+            code: None,
+            sentence: None,
+            trace_id: None,
+            presented: None,
+        });
+        let failure = revocation(&refused, &application);
+        assert_eq!(failure.cause, Cause::ProviderRefused);
+        let start = format!("plain refused the {REVOCATION_REQUEST} with `invalid_client`");
+        assert!(failure.message.starts_with(&start), "{failure}");
     }
 }

@@ -19,7 +19,7 @@ pub mod scope;
 mod service_account;
 pub mod sign_ins;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod upkeep;
 mod user;
 

@@ -234,9 +234,11 @@ mod tests {
     use tokio::sync::Notify;
 
     use super::*;
+    use crate::fake::Logged;
     use crate::single_flight::SingleFlight;
+    use crate::tokens::tests::{address, application};
     use gatepost_core::clock::Clock;
-    use gatepost_core::secret::AccessToken;
+    use gatepost_core::secret::{AccessToken, Password, RefreshToken};
 
     fn key(name: &str) -> FetchKey {
         FetchKey::Application(TupleKey::encode([name]))
@@ -352,6 +354,49 @@ mod tests {
             (FetchError::NoTurn, None, None),
         ] {
             assert_eq!((class(&error), code(&error)), (of_class, of_code), "{error:?}");
+        }
+    }
+
+    #[test]
+    fn a_renewal_that_failed_is_a_warning_where_somebody_must_act_and_the_login_says_its_own() {
+        let refused = |class, code| {
+            FetchError::Refused(crate::response::OauthError {
+                class,
+                error: "invalid_grant".into(),
+                code: Some(code),
+                sentence: None,
+                trace_id: None,
+                presented: None,
+            })
+        };
+        let (login, refresh_token) = (address("anna@contoso.example"), Arc::new(RefreshToken::new("r".into())));
+        let password = Arc::new(Password::new("hush".into()));
+        let by_password = GrantRequest::Password { username: login.clone(), password };
+        let by_sign_in = GrantRequest::RefreshToken { login: login.clone(), refresh_token };
+        let of_mailbox = GrantRequest::ServiceAccount { mailbox: login };
+        let (disabled, wrong) = (refused(Class::Administrator, 7000215), refused(Class::WrongPassword, 50126));
+        let busy = FetchError::Busy { status: 503, code: None };
+        let named = "login=anna@contoso.example";
+        for (grant, error, waits, level, said, login) in [
+            (&by_password, &disabled, false, "WARN", "token not renewed: ", named),
+            (&by_sign_in, &disabled, false, "WARN", "token not renewed: ", named),
+            (&of_mailbox, &disabled, false, "WARN", "token not renewed: ", named),
+            (&GrantRequest::ClientCredentials, &disabled, false, "WARN", "token not renewed: ", "login=\"\""),
+            (&by_password, &busy, false, "INFO", "token not renewed: ", named),
+            (&by_password, &disabled, true, "DEBUG", "no token", named),
+            (&by_password, &busy, true, "DEBUG", "no token", named),
+            (&by_password, &wrong, false, "DEBUG", "no token", named),
+            (&by_password, &wrong, true, "DEBUG", "no token", named),
+        ] {
+            let (tenant, scope) = ("t".into(), "s".into());
+            let ask = TokenRequest { application: application(), tenant, scope, grant: grant.clone() };
+            let setback = FetchFailure::of(error, &ask);
+            let log = Logged::begin();
+            tell(&ask, error, &setback, waits);
+            let lines = log.lines();
+            let [line] = &lines[..] else { panic!("{lines:?}") };
+            assert!(line.starts_with(&format!("{level} {said}")) && line.contains(login), "{line}");
+            assert!(line.contains("client_id=app") && line.contains(setback.failure.cause.name()), "{line}");
         }
     }
 }

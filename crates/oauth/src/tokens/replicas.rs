@@ -196,3 +196,6 @@ impl Held {
         });
     }
 }
+
+#[cfg(test)]
+mod tests;

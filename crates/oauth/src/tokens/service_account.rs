@@ -228,4 +228,13 @@ mod tests {
             assert!(!failure.message.contains("sign-in"), "nobody signs in: {failure}");
         }
     }
+
+    #[test]
+    fn a_service_account_that_is_gone_is_told_by_each_of_its_errors() {
+        for error in ["invalid_client", "deleted_client", "disabled_client"] {
+            let failure = told(401, error, "The OAuth client was not found.");
+            assert!(failure.message.contains("or its project is deleted or disabled"), "{failure}");
+            assert!(failure.remedy.contains("enable it in the Google Cloud console"), "{failure}");
+        }
+    }
 }

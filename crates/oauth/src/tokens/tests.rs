@@ -1,5 +1,7 @@
 //! What the token tests share: a manager without an attempt guard.
 
+pub(super) mod moody;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -42,7 +44,7 @@ pub(super) fn address(text: &str) -> MailAddress {
     MailAddress::parse(text).unwrap()
 }
 
-pub(super) fn application() -> Arc<Application> {
+pub(crate) fn application() -> Arc<Application> {
     Arc::new(Application {
         issuer: gatepost_config::Issuer::Entra(gatepost_config::Entra {
             authority: Url::parse("https://login.example/").unwrap(),

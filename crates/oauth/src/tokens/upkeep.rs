@@ -45,3 +45,6 @@ pub async fn upkeep(manager: Weak<TokenManager>) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -373,3 +373,15 @@ async fn secrets_are_listed_once_with_their_ends_the_nearest_first() {
     let ends: Vec<_> = tokens.ends(&two).await.into_iter().map(|end| end.expires).collect();
     assert_eq!(ends, [Some(UnixTime(3_000)), None, Some(UnixTime(1_000))]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_fresh_token_is_fetched_although_there_is_one_at_hand_and_replaces_it() {
+    let accounts = vec![single(ALICE, Grant::ClientCredentials, &application())];
+    let world = World::new(FakeEndpoint::new(|_| Reply::Token(3600)), accounts);
+    let (account, alice) = (world.account(ALICE), address(ALICE));
+    let first = world.of_application(ALICE).await;
+    let fresh = world.tokens.fresh_application_token(&account, &alice, &alice, Resource::Exchange).await.unwrap();
+    assert_eq!((fresh.origin, fresh.token.is(&first.token), world.entra.count()), (TokenOrigin::Fetched, false, 2));
+    let next = world.of_application(ALICE).await;
+    assert!(next.origin == TokenOrigin::Cached && next.token.is(&fresh.token));
+}

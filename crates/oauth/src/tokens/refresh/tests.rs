@@ -1,114 +1,22 @@
-use std::sync::atomic::{AtomicBool, Ordering};
-
-use tokio::sync::Semaphore;
+use std::sync::atomic::Ordering;
 
 use super::*;
 use crate::fake::{FakeEndpoint, Reply};
 use crate::tokens::outcome::TokenOrigin;
 use crate::tokens::sign_ins::key;
+use crate::tokens::tests::moody::{DEADLINE, Moody};
 use crate::tokens::tests::{self, address};
 use crate::tokens::upkeep::upkeep;
 use gatepost_config::{Account, Accounts, Grant, Mailboxes, Resource, Sending};
 use gatepost_core::account::LoginName;
 use gatepost_core::clock::Clock;
 use gatepost_core::failure::Refusal;
-use gatepost_store::{
-    Counts, Device, DevicePassword, DevicePasswordId, LastUse, MemoryStore, RetryingStore, Store, Stored,
-};
+use gatepost_core::secret::AccessToken;
+use gatepost_store::{RetryingStore, SharedToken, Store, Stored};
 
 const ANNA: &str = "anna@contoso.example";
 const RECEPTION: &str = "reception@contoso.example";
 const HOUR: Duration = Duration::from_secs(3600);
-/// No call of the store takes longer.
-const DEADLINE: Duration = Duration::from_secs(5);
-
-/// A store that fails or stalls on demand.
-struct Moody {
-    inside: MemoryStore,
-    away: AtomicBool,
-    full: AtomicBool,
-    /// Each write takes a permit, and waits until it has one.
-    writes: Semaphore,
-}
-
-impl Store for Moody {
-    fn sign_in<'a>(&'a self, key: &'a SignInKey) -> Stored<'a, Option<(SignIn, Version)>> {
-        if self.away.load(Ordering::SeqCst) {
-            return Box::pin(async { Err(StoreError::Unavailable("away".into())) });
-        }
-        self.inside.sign_in(key)
-    }
-
-    fn put_sign_in<'a>(
-        &'a self,
-        key: &'a SignInKey,
-        sign_in: &'a SignIn,
-        replaces: Option<Version>,
-    ) -> Stored<'a, Version> {
-        Box::pin(async move {
-            if self.away.load(Ordering::SeqCst) || self.full.load(Ordering::SeqCst) {
-                return Err(StoreError::NotKept("no space".into()));
-            }
-            match tokio::time::timeout(DEADLINE, self.writes.acquire()).await {
-                Ok(permit) => permit.unwrap().forget(),
-                Err(_) => return Err(StoreError::Unavailable("too slow".into())),
-            }
-            self.inside.put_sign_in(key, sign_in, replaces).await
-        })
-    }
-
-    fn sign_ins(&self) -> Stored<'_, Vec<(SignInKey, SignIn)>> {
-        self.inside.sign_ins()
-    }
-
-    fn lease_sign_in<'a>(&'a self, key: &'a SignInKey, life: Duration) -> Stored<'a, Option<Lease>> {
-        self.inside.lease_sign_in(key, life)
-    }
-
-    fn release<'a>(&'a self, lease: &'a Lease) -> Stored<'a, ()> {
-        self.inside.release(lease)
-    }
-
-    fn remove_sign_in<'a>(&'a self, key: &'a SignInKey) -> Stored<'a, bool> {
-        self.inside.remove_sign_in(key)
-    }
-
-    fn device_passwords(&self) -> Stored<'_, Vec<DevicePassword>> {
-        self.inside.device_passwords()
-    }
-
-    fn add_device_password<'a>(&'a self, password: &'a DevicePassword) -> Stored<'a, ()> {
-        self.inside.add_device_password(password)
-    }
-
-    fn revoke_device_password<'a>(&'a self, id: &'a DevicePasswordId) -> Stored<'a, bool> {
-        self.inside.revoke_device_password(id)
-    }
-
-    fn note_use<'a>(&'a self, id: &'a DevicePasswordId, last_use: LastUse) -> Stored<'a, ()> {
-        self.inside.note_use(id, last_use)
-    }
-
-    fn revision(&self) -> Stored<'_, u64> {
-        self.inside.revision()
-    }
-
-    fn counts(&self, bucket: u16) -> Stored<'_, (Counts, Option<Version>)> {
-        self.inside.counts(bucket)
-    }
-
-    fn put_counts<'a>(&'a self, bucket: u16, counts: &'a Counts, replaces: Option<Version>) -> Stored<'a, Version> {
-        self.inside.put_counts(bucket, counts, replaces)
-    }
-
-    fn devices(&self, bucket: u16) -> Stored<'_, (Vec<Device>, Option<Version>)> {
-        self.inside.devices(bucket)
-    }
-
-    fn put_devices<'a>(&'a self, bucket: u16, devices: &'a [Device], replaces: Option<Version>) -> Stored<'a, Version> {
-        self.inside.put_devices(bucket, devices, replaces)
-    }
-}
 
 struct World {
     clock: Clock,
@@ -140,12 +48,7 @@ fn accounts() -> Accounts {
 impl World {
     fn new(entra: Arc<FakeEndpoint>) -> Arc<Self> {
         let clock = Clock::manual();
-        let store = Arc::new(Moody {
-            inside: MemoryStore::default(),
-            away: AtomicBool::new(false),
-            full: AtomicBool::new(false),
-            writes: Semaphore::new(1_000_000),
-        });
+        let store = Arc::new(Moody::default());
         let durable = RetryingStore::new(Arc::clone(&store) as Arc<dyn Store>);
         let tokens = tests::manager(accounts(), &entra, Arc::new(durable), &clock);
         Arc::new(Self { clock, entra, store, tokens })
@@ -187,12 +90,15 @@ impl World {
         self.stored(login).await.0.refresh_token.expose().to_owned()
     }
 
-    /// The part of a login that follows the check of its password.
-    async fn login(&self, login: &str) -> Result<FetchedToken, Failure> {
+    fn subject(&self, login: &str, resource: Resource) -> TokenSubject {
         let login = LoginName::parse(login).unwrap();
         let (account, login) = self.tokens.config().accounts.find(&login).unwrap();
-        let whose = TokenSubject { account, login, resource: Resource::Exchange };
-        self.tokens.sign_in_token(whose, Duration::ZERO).await
+        TokenSubject { account, login, resource }
+    }
+
+    /// The part of a login that follows the check of its password.
+    async fn login(&self, login: &str) -> Result<FetchedToken, Failure> {
+        self.tokens.sign_in_token(self.subject(login, Resource::Exchange), Duration::ZERO).await
     }
 
     /// Advances the clock until the cached token has expired.
@@ -225,6 +131,7 @@ async fn a_login_exchanges_the_refresh_token_and_keeps_the_newer_one() {
     assert_eq!(world.sent(), ["r0", "r1"]);
     let (stored, _) = world.stored(ANNA).await;
     assert_eq!((stored.rotated_at, stored.refresh_token.expose()), (world.clock.unix_time(), "r2"));
+    assert_eq!(stored.scope, "https://outlook.office.com/SMTP.Send", "what it was last good for");
     assert_eq!(stored.signed_in_at.after(HOUR), stored.rotated_at, "signing in is another matter");
 }
 
@@ -326,7 +233,10 @@ async fn what_is_not_final_marks_nothing_and_never_looks_like_a_wrong_password()
             move |_| reply.clone()
         });
         for _ in 0..5 {
-            assert_eq!(world.login(ANNA).await.unwrap_err().refusal, refusal);
+            let failure = world.login(ANNA).await.unwrap_err();
+            assert_eq!(failure.refusal, refusal);
+            let consents = failure.remedy.contains(&format!("run `gatepost login {ANNA}`. Or let"));
+            assert_eq!(consents, failure.code.as_deref() == Some("AADSTS65001"), "{failure}");
         }
         assert!(world.entra.count() <= 15, "{refusal:?}");
         let (stored, _) = world.stored(ANNA).await;
@@ -510,6 +420,7 @@ async fn a_person_who_signed_out_elsewhere_is_not_served_from_memory() {
     assert!(world.store.inside.remove_sign_in(&world.key(ANNA)).await.unwrap());
     world.tokens.follow_sign_ins(&mut revision).await;
     assert_eq!(world.login(ANNA).await.unwrap_err().cause, Cause::SignInNeeded);
+    assert!(world.tokens.sign_ins.all().is_empty());
 
     // The same person is served on; another person starts again.
     world.sign_in(ANNA, "r0").await;
@@ -544,4 +455,88 @@ async fn a_token_in_use_is_renewed_ahead_and_an_idle_sign_in_is_not_forgotten_by
     assert_eq!(world.entra.count(), 3);
     assert_eq!(world.stored(ANNA).await.0.rotated_at, world.clock.unix_time());
     upkeep.abort();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refusal_that_somebody_else_must_mend_stands_for_a_minute_and_for_this_sign_in_only() {
+    for (code, stands) in [(50057, true), (53003, true), (90033, false)] {
+        let world = World::signed_in().await;
+        world.entra.judge_by(move |_| Reply::Denied(code));
+        assert!(world.login(ANNA).await.is_err());
+        let asked = world.entra.count();
+        // An authority that is out of order would be asked again by now.
+        world.clock.advance(Duration::from_secs(2));
+        assert!(world.login(ANNA).await.is_err());
+        assert_eq!(world.entra.count() == asked, stands, "{code}");
+        if !stands {
+            continue;
+        }
+        world.clock.advance(Duration::from_secs(57));
+        assert!(world.login(ANNA).await.is_err());
+        assert_eq!(world.entra.count(), asked, "{code} before the minute is over");
+        world.clock.advance(Duration::from_secs(1));
+        assert!(world.login(ANNA).await.is_err());
+        assert_eq!(world.entra.count(), asked + 1, "{code} after the minute");
+        world.sign_in(ANNA, "new").await;
+        assert!(world.login(ANNA).await.is_err());
+        assert_eq!(world.entra.count(), asked + 2, "{code} of another sign-in");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_consent_that_is_missing_ends_the_sign_in_only_for_what_it_was_made_for() {
+    const NO_CONSENT: Reply =
+        Reply::Raw(400, None, r#"{"error":"invalid_grant","error_description":"AADSTS65001: Nobody has consented."}"#);
+    for (resource, reply, ends) in [
+        (Resource::Exchange, NO_CONSENT, true),
+        (Resource::Graph, NO_CONSENT, false),
+        (Resource::Graph, Reply::Denied(70008), true),
+    ] {
+        let world = World::signed_in().await;
+        let answer = reply.clone();
+        world.entra.judge_by(move |_| answer.clone());
+        assert!(world.tokens.sign_in_token(world.subject(ANNA, resource), Duration::ZERO).await.is_err());
+        assert_eq!(world.stored(ANNA).await.0.refused.is_some(), ends, "{resource:?} {reply:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_that_replicas_share_is_of_the_sign_in_that_there_is_now() {
+    // The age of the shared token in minutes, ten minutes after the sign-in.
+    for (age, used) in [(9, "theirs"), (10, "theirs"), (11, "t1")] {
+        let world = World::signed_in().await;
+        world.store.share();
+        world.clock.advance(Duration::from_secs(600));
+        let whose = world.subject(ANNA, Resource::Exchange);
+        let key = whose.token_key(&whose.scope(&world.tokens.config()));
+        let time = world.clock.unix_time();
+        let theirs = SharedToken {
+            access_token: Arc::new(AccessToken::new("theirs".into())),
+            requested_at: time.before(Duration::from_secs(60 * age)),
+            expires_at: time.after(HOUR),
+        };
+        world.store.tokens.lock().insert((key, None), theirs);
+        assert_eq!(text(&world.login(ANNA).await.unwrap()), used, "{age}");
+        assert_eq!(world.entra.count(), usize::from(used == "t1"));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_sign_in_that_has_ended_takes_its_token_from_the_other_replicas() {
+    for (code, stays) in [(70008, false), (50057, true)] {
+        let world = World::signed_in().await;
+        world.store.share();
+        world.login(ANNA).await.unwrap();
+        while world.store.tokens.lock().is_empty() {
+            tokio::task::yield_now().await;
+        }
+        world.entra.judge_by(move |_| Reply::Denied(code));
+        // Within its margin, where a newer one is wanted first.
+        world.clock.advance(Duration::from_secs(57 * 60));
+        assert_eq!(world.login(ANNA).await.unwrap().origin, TokenOrigin::Cached);
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!((world.entra.count(), world.store.tokens.lock().len()), (2, usize::from(stays)), "{code}");
+    }
 }
