@@ -329,3 +329,6 @@ fn mailbox(account: &Account, login: &MailAddress, named: [Option<&LoginName>; 2
     }
     Ok(opened)
 }
+
+#[cfg(test)]
+mod tests;

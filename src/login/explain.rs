@@ -209,4 +209,18 @@ mod tests {
         assert!(spent("anna@contoso.com").remedy.contains("gatepost account unlock anna@contoso.com"));
         assert_eq!(spent("a`id`@contoso.com").remedy, Cause::GuessBudgetSpent.row().remedy);
     }
+
+    #[test]
+    fn a_spent_budget_says_whose_it_was() {
+        let told = |most, total| {
+            let spent = Spent { wait: Duration::from_secs(61), most, total, from: None };
+            budget_spent(&spent, "anna@contoso.com", UnixTime(0)).message
+        };
+        let part = "`anna@contoso.com` used up the 5 wrong passwords in two hours that addresses without an earlier";
+        assert!(told(5, 8).starts_with(part), "{}", told(5, 8));
+        assert!(told(5, 8).contains("(of 8 in all)"));
+        let whole = "`anna@contoso.com` used up its 8 wrong passwords in two hours. ";
+        assert!(told(8, 8).starts_with(whole), "{}", told(8, 8));
+        assert!(told(8, 8).ends_with("until 1970-01-01 00:02 UTC"), "{}", told(8, 8));
+    }
 }

@@ -284,6 +284,8 @@ impl LocalPasswords {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::login::tests::{LOCAL_PASSWORD, World, minutes};
+    use gatepost_oauth::fake::FakeEndpoint;
 
     /// Otherwise it would be refused at once, and response times would reveal an unknown name.
     #[test]
@@ -291,5 +293,19 @@ mod tests {
         assert_eq!(password::check_phc(DECOY), Ok(()));
         let parameters = |phc: &str| phc.split('$').nth(3).map(str::to_owned);
         assert_eq!(parameters(DECOY), parameters(&password::hash(&Password::new("any".into())).unwrap()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_accepted_password_is_forgotten_by_upkeep_when_its_time_is_over() {
+        let world = World::new(FakeEndpoint::with_password("unused"));
+        let upkeep = world.gate.spawn_upkeep();
+        world.login("fax@contoso.example", LOCAL_PASSWORD).await.unwrap();
+        let memory = Limits::default().accepted_password_memory;
+        for (wait, kept) in [(memory - minutes(1), 1), (minutes(1), 0)] {
+            world.clock.advance(wait);
+            tokio::time::sleep(minutes(2)).await;
+            assert_eq!(world.gate.local.accepted.len(), kept);
+        }
+        upkeep.abort();
     }
 }

@@ -127,3 +127,31 @@ impl Authenticator {
         Ok((views, passwords))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::login::issue::{self, Order};
+    use crate::login::tests::{World, address};
+    use gatepost_oauth::fake::FakeEndpoint;
+
+    #[tokio::test(start_paused = true)]
+    async fn an_account_is_shown_with_its_device_passwords_and_the_wrong_ones_that_count() {
+        let world = World::new(FakeEndpoint::with_password("right"));
+        for (login, name) in [("printer", "one"), ("printer", "two"), ("fax", "one"), ("new", "one")] {
+            let login = address(&format!("{login}@contoso.example"));
+            let order = Order { login, name: name.into(), protocols: Vec::new(), from: Vec::new(), expires_at: None };
+            issue::generate(&*world.store, order, world.clock.unix_time()).await.unwrap();
+        }
+        for n in 0..3 {
+            world.login("bob", &format!("guess {n}")).await.unwrap_err();
+        }
+        let in_use = [address("alice@contoso.example"), address("gone@elsewhere.example")];
+        let (views, passwords) = world.gate.overview(in_use).await.unwrap();
+        assert_eq!(passwords.len(), 4);
+        let shown: Vec<_> =
+            views.iter().map(|of| (of.login.local_part(), of.device_passwords, of.wrong_passwords)).collect();
+        let all = [("alice", 0, 0), ("bob", 0, 3), ("fax", 1, 0), ("new", 1, 0), ("printer", 2, 0), ("scanner", 0, 0)];
+        assert_eq!(shown, all);
+        assert!(views.iter().all(|of| of.sign_in.is_none()));
+    }
+}

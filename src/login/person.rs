@@ -184,8 +184,11 @@ mod tests {
     use url::Url;
 
     use super::*;
-    use gatepost_config::{Application, Cloud, Grant, LoginPattern, Mailboxes, Sending};
+    use gatepost_config::{Application, ClientAuthentication, Cloud, Grant, LoginPattern, Mailboxes, Sending};
     use gatepost_core::secret::RefreshToken;
+    use gatepost_oauth::aadsts::Class;
+    use gatepost_oauth::fake::provider_application;
+    use gatepost_oauth::response::OauthError;
 
     fn address(text: &str) -> MailAddress {
         MailAddress::parse(text).unwrap()
@@ -323,5 +326,29 @@ mod tests {
              that user in a private window, or set `signs_in_as: bob@contoso.example` if `bob@contoso.example` may open \
              the mailbox"
         );
+    }
+
+    #[test]
+    fn what_a_person_declined_is_told_from_what_the_server_refused() {
+        let scope: Arc<str> = "s".into();
+        let entra = account("anna@contoso.example", None, "contoso.example").application;
+        let provider = provider_application(ClientAuthentication::Post, &[]);
+        for (application, error, cause) in [
+            (&provider, "access_denied", Cause::SignInDeclined),
+            (&provider, "invalid_scope", Cause::ProviderRefused),
+            (&entra, "access_denied", Cause::SignInNeeded),
+        ] {
+            let purpose =
+                Purpose { application: Arc::clone(application), tenant: "t".into(), scope: Arc::clone(&scope) };
+            let refused = OauthError {
+                class: if error == "access_denied" { Class::SignInNeeded } else { Class::Administrator },
+                error: error.to_owned(),
+                code: None,
+                sentence: None,
+                trace_id: None,
+                presented: None,
+            };
+            assert_eq!(explain(&SignInError::Refused(refused), &purpose).cause, cause, "{error}");
+        }
     }
 }

@@ -130,7 +130,8 @@ async fn an_unlocked_account_has_its_budget_back_here_in_the_store_and_at_anothe
     let (config, bob) = (world.gate.config(), LoginName::parse("bob").unwrap());
     let unlocked = unlock_in_store(&config.accounts, Arc::clone(&site.store) as _, &bob).await.unwrap();
     assert_eq!(unlocked.guesses, 5);
-    assert_eq!(site.guess_often(&world, STRANGER, "bob@contoso.example", 10).await, 5, "a process that runs follows");
+    assert_eq!(site.guess_often(&world, STRANGER, "bob@contoso.example", 5).await, 5, "a process that runs follows");
+    assert_eq!(site.guess_often(&world, STRANGER, "bob@contoso.example", 5).await, 0);
     assert_eq!(site.guess_often(&site.process(), STRANGER, ALICE, 10).await, 5);
 
     let unknown = LoginName::parse("alice@elsewhere.example").unwrap();
@@ -300,6 +301,16 @@ async fn replicas_that_share_a_store_share_the_budget_and_each_its_share_when_it
         }
         assert_eq!(forwarded, if away { 3 } else { 5 });
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_replica_that_loses_the_store_has_its_share_from_the_first_guess_on() {
+    let site = Site::new();
+    site.store.share();
+    let world = site.process_with(replica(3, 0));
+    assert_eq!(site.guess_often(&world, STRANGER, ALICE, 3).await, 3);
+    site.store.set_away(true);
+    assert!(!site.guess(&world, STRANGER, ALICE).await, "three are more than its share");
 }
 
 #[tokio::test(start_paused = true)]

@@ -8,7 +8,7 @@ use crate::login::issue::{self, Order};
 use crate::login::tests::{LOCAL_PASSWORD, STRANGER, VICTIM, World, address, config, minutes};
 use gatepost_config::Limits;
 use gatepost_core::failure::Refusal;
-use gatepost_oauth::fake::FakeEndpoint;
+use gatepost_oauth::fake::{FakeEndpoint, Logged};
 
 use Protocol::{Imap, Pop3, Smtp};
 
@@ -169,7 +169,7 @@ async fn outside_its_scope_a_right_password_counts_as_a_guess_and_opens_no_way_p
 #[tokio::test(start_paused = true)]
 async fn every_wrong_password_costs_as_many_hashes_for_every_name() {
     let world = world();
-    for n in 0..2 {
+    for n in 0..3 {
         choose(&world, order(PRINTER, &n.to_string()), &format!("chosen by person {n}")).await;
     }
     choose(&world, order(FAX, "fax"), "chosen by somebody").await;
@@ -181,7 +181,7 @@ async fn every_wrong_password_costs_as_many_hashes_for_every_name() {
         world.login(login, "wrong").await.unwrap_err();
         costs.push(runs() - before);
     }
-    assert!(costs[0] >= 2 && costs.iter().all(|cost| *cost == costs[0]), "{costs:?}");
+    assert_eq!(costs, [4; 6], "the three of the one, and the most that the configuration has");
 }
 
 #[tokio::test(start_paused = true)]
@@ -406,6 +406,9 @@ fn a_use_alone_changes_no_password() {
     assert_eq!((again.made.len(), again.gone.len()), (0, 0));
     let renamed = compare(&first.by_login, vec![kept("Fax", None)]);
     assert_eq!((renamed.made.len(), renamed.gone.len()), (1, 1));
+    let bound = DevicePassword { protocols: vec![Smtp], ..kept("Printer", None) };
+    let bound = compare(&first.by_login, vec![bound]);
+    assert_eq!((bound.made.len(), bound.gone.len()), (1, 1), "its sessions may be of other protocols");
 }
 
 #[tokio::test(start_paused = true)]
@@ -433,4 +436,44 @@ async fn an_accepted_password_costs_one_hash_until_it_is_forgotten() {
         world.login(PRINTER, "chosen by a person").await.unwrap();
     }
     assert_eq!(runs() - before, 1, "the new memory lasts a minute");
+}
+
+#[tokio::test(start_paused = true)]
+async fn looks_are_apart_and_tell_of_passwords_that_were_made_since_the_first() {
+    let (world, log) = (world(), Logged::begin());
+    let new = || log.count("there is a new device password");
+    let (id, _) = issue(&world, order(PRINTER, "Printer")).await;
+    world.gate.devices.look().await.unwrap();
+    assert_eq!(new(), 0, "it was there before this process");
+    issue(&world, order(FAX, "Fax")).await;
+    let started = Instant::now();
+    world.gate.devices.look().await.unwrap();
+    assert!(started.elapsed() >= BETWEEN_LOOKS, "{:?}", started.elapsed());
+    assert_eq!(new(), 1);
+    world.store.revoke_device_password(&id).await.unwrap();
+    world.gate.devices.look().await.unwrap();
+    assert_eq!((new(), log.count("a device password was revoked")), (1, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_check_that_could_not_be_made_is_told_as_that_also_of_a_password_for_elsewhere() {
+    let world = world_without_hashing();
+    let home = Order { from: vec!["192.0.2.0/24".parse().unwrap()], ..order(PRINTER, "Printer") };
+    let (_, password) = issue(&world, home).await;
+    world.login(PRINTER, &password).await.unwrap();
+    let failure = world.login_from(STRANGER, PRINTER, &password).await.unwrap_err();
+    assert_eq!((failure.refusal, failure.cause.name()), (Refusal::Unavailable, "password-checks-busy"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_is_away_is_told_once_and_so_is_its_return() {
+    let (world, log) = (world(), Logged::begin());
+    let upkeep = world.gate.spawn_upkeep();
+    let words = ["WARN device passwords cannot be looked up", "INFO device passwords can be looked up again"];
+    for (away, said) in [(false, [0, 0]), (true, [1, 0]), (false, [1, 1]), (true, [2, 1])] {
+        world.store.set_away(away);
+        tokio::time::sleep(minutes(1)).await;
+        assert_eq!(words.map(|words| log.count(words)), said);
+    }
+    upkeep.abort();
 }

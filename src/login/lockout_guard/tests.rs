@@ -5,6 +5,7 @@ use gatepost_config::Cloud;
 use gatepost_core::clock::Clock;
 use gatepost_core::secret::Password;
 use gatepost_core::tuple_key::TupleKey;
+use gatepost_oauth::fake::Logged;
 use gatepost_oauth::password_digest::PasswordDigestKey;
 use gatepost_store::MemoryStore;
 
@@ -336,4 +337,33 @@ async fn a_password_waits_for_the_verdicts_of_those_under_way() {
     for waited in waiting.join_all().await {
         assert_eq!(waited.unwrap_err(), HeldBack::GlobalBudget);
     }
+}
+
+#[tokio::test]
+async fn a_guess_from_a_source_that_only_the_store_knows_counts_as_one_of_a_familiar_source() {
+    let world = World::new();
+    let (attempt, now) = (world.attempt("a", 0, 9), world.clock.now());
+    world.lockout.attempts.remember(attempt.user, attempt.source).await.unwrap();
+    let out = || {
+        let ledger = world.lockout.ledgers.get(&attempt.user).unwrap();
+        [ledger.out_familiar, ledger.out_unfamiliar, ledger.out]
+    };
+    let forward = world.lockout.forward(attempt.clone(), now).await.unwrap();
+    assert_eq!(out(), [1, 0, 1]);
+    drop(forward);
+    assert_eq!(out(), [0; 3]);
+}
+
+#[test]
+fn a_spent_budget_over_all_accounts_is_told_once_until_there_is_room_again() {
+    let (world, log) = (World::new(), Logged::begin());
+    let spray = |round: u32, count: u32| {
+        (0..count).map(|n| world.guess(&format!("{round}-{n}"), 0..1, 1)).sum::<usize>();
+        log.count("many passwords were refused")
+    };
+    assert_eq!(spray(0, 60), 0);
+    assert_eq!(spray(1, 20), 1);
+    world.clock.advance(Duration::from_secs(60));
+    assert_eq!(spray(2, 60), 1);
+    assert_eq!(spray(3, 20), 2);
 }

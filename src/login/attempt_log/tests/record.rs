@@ -1,6 +1,8 @@
 //! What is in a record of the store, at its bounds of time and size.
 
 use super::super::*;
+use gatepost_oauth::fake::Logged;
+use gatepost_store::faulty::FaultyStore;
 
 const HOUR: u64 = 3600;
 const BUDGET: PasswordBudget = PasswordBudget { total: 2, unfamiliar: 2 };
@@ -171,4 +173,75 @@ async fn what_was_never_judged_is_released_after_its_time_and_what_is_out_stays(
     assert_eq!(attempts.lift(user(1)).await.unwrap(), 0);
     attempts.remember(user(1), source).await.unwrap();
     assert!(count(&attempts).await.is_familiar());
+}
+
+#[test]
+fn a_source_that_is_no_longer_familiar_goes_and_another_account_keeps_its_own() {
+    const DAY: u64 = 24 * HOUR;
+    let (mut counts, at) = (Counts::default(), 1_000 * DAY);
+    assert!(note(&mut counts, user(1), Source::Ipv4(1), UnixTime(at)));
+    assert!(note(&mut counts, user(1), Source::Ipv4(2), UnixTime(at + 90 * DAY)));
+    assert_eq!(counts.familiar.len(), 1);
+
+    // Two accounts whose first source was seen at the same time, of which one has too many.
+    let mut counts = Counts::default();
+    note(&mut counts, user(9), Source::Ipv4(0), UnixTime(at));
+    for number in 0..=u32::try_from(SOURCES).unwrap() {
+        note(&mut counts, user(1), Source::Ipv4(number), UnixTime(at + u64::from(number)));
+    }
+    assert_eq!(counts.familiar.len(), 1 + SOURCES);
+    let known = |of| knows(&counts, of, Source::Ipv4(0), UnixTime(at));
+    assert!(known(user(9)) && !known(user(1)));
+}
+
+#[tokio::test]
+async fn an_accepted_password_voids_what_was_refused_to_its_user_before_it_and_nothing_else() {
+    const BUDGET: PasswordBudget = PasswordBudget { total: 9, unfamiliar: 9 };
+    let clock = Clock::manual();
+    let attempts = AttemptLog::new(Arc::new(gatepost_store::MemoryStore::default()), clock.clone());
+    let source = Source::of([192, 0, 2, 7].into());
+    // Two users in one record.
+    let (one, other) = (user(1), User([[1; 8], [2; 8]].concat().try_into().unwrap()));
+    assert_eq!(one.bucket(), other.bucket());
+    let count = async |user| attempts.count(user, source, false, BUDGET).await.unwrap();
+    let guesses = async |user| attempts.recall(user, source).await.unwrap().guesses.unwrap();
+    let (_refused, of_other) = (count(one).await.judged(), count(other).await.judged());
+    let out = count(one).await;
+    let asked_at = attempts.time();
+    clock.advance(Duration::from_secs(1));
+    let later = count(one).await.judged();
+    attempts.accepted([one, one, one], source, asked_at).await.unwrap();
+    assert_eq!(guesses(one).await, HashSet::from([out.id, later]));
+    assert_eq!(guesses(other).await, HashSet::from([of_other]));
+    assert_eq!(attempts.lift(one).await.unwrap(), 1);
+    assert_eq!(guesses(other).await, HashSet::from([of_other]));
+}
+
+#[tokio::test]
+async fn what_changes_nothing_is_not_written() {
+    let (clock, store) = (Clock::manual(), Arc::new(FaultyStore::default()));
+    let attempts = AttemptLog::new(Arc::clone(&store) as _, clock.clone());
+    let source = Source::of([192, 0, 2, 7].into());
+    drop(attempts.count(user(1), source, false, BUDGET).await.unwrap());
+    assert_eq!(attempts.lift(user(1)).await.unwrap(), 1);
+    let written = store.writes();
+    assert_eq!(attempts.lift(user(1)).await.unwrap(), 0);
+    clock.advance(Duration::from_secs(60));
+    attempts.release(Duration::from_secs(60)).await;
+    assert_eq!(store.writes(), written);
+}
+
+#[tokio::test]
+async fn a_store_that_does_not_count_is_told_once_and_so_is_its_return() {
+    let store = Arc::new(FaultyStore::default());
+    let attempts = AttemptLog::new(Arc::clone(&store) as _, Clock::manual());
+    let source = Source::of([192, 0, 2, 7].into());
+    let log = Logged::begin();
+    for (away, said) in [(false, [0, 0]), (true, [1, 0]), (true, [1, 0]), (false, [1, 1]), (false, [1, 1])] {
+        store.set_away(away);
+        assert_eq!(attempts.count(user(1), source, false, BUDGET).await.is_err(), away);
+        let words =
+            ["WARN refused passwords cannot be counted", "INFO refused passwords are counted in the store again"];
+        assert_eq!(words.map(|words| log.count(words)), said);
+    }
 }
