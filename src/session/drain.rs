@@ -117,6 +117,9 @@ mod tests {
         assert!(turns.try_join_next().is_none(), "nobody has to leave yet");
         drain.begin(Duration::from_secs(300));
         let begin = Instant::now();
+        // None comes before a client can have been idle.
+        assert_eq!(turns.join_next().await.unwrap().unwrap(), QUIET);
+        assert_eq!(begin.elapsed().as_secs(), QUIET.as_secs());
         while let Some(turn) = turns.join_next().await {
             assert_eq!(turn.unwrap(), QUIET);
         }

@@ -242,6 +242,17 @@ mod tests {
         assert_eq!(register.metrics.sessions(Protocol::Imap), 0);
     }
 
+    #[test]
+    fn the_logins_of_one_connection_are_sessions_of_their_own_however_many_there_are() {
+        let register = SessionRegistry::new(Arc::default());
+        let mut all: Vec<_> = (0..2_000).map(|_| begin(&register, "FIRST222")).collect();
+        all.iter().for_each(|session| session.moved(1, 2));
+        assert_eq!((register.all().len(), imap(&register)), (2_000, (2_000, 4_000)));
+        all.truncate(500);
+        assert_eq!((register.all().len(), imap(&register)), (500, (2_000, 4_000)));
+        assert_eq!(register.end("FIRST222").len(), 500);
+    }
+
     #[tokio::test]
     async fn an_operator_ends_one_session_and_no_other() {
         let register = SessionRegistry::new(Arc::default());

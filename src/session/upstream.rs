@@ -362,6 +362,33 @@ mod tests {
     }
 
     #[test]
+    fn servers_lead_where_others_do_if_each_kind_of_account_has_the_same_one() {
+        let (work, personal, google) =
+            (target("smtp.office365.com"), target("smtp-mail.outlook.com"), target("smtp.gmail.com"));
+        let of = |name: &str| OtherAccounts::Provider(name.to_owned());
+        let servers = |own: &Arc<Target>, others: &[(OtherAccounts, &Arc<Target>)]| {
+            let others = others.iter().map(|(of, target)| (of.clone(), Arc::clone(target)));
+            MailServers::new(Arc::clone(own), others.collect())
+        };
+        let both = [(OtherAccounts::Personal, &personal), (of("google"), &google)];
+        let one = servers(&work, &both);
+        assert!(one.leads_where(&servers(&work, &both)));
+        assert!(servers(&work, &[]).leads_where(&servers(&work, &[])));
+        for other in [
+            servers(&google, &both),
+            servers(&work, &[]),
+            servers(&work, &both[..1]),
+            servers(&work, &[(of("google"), &personal), (of("google"), &google)]),
+            servers(&work, &[(OtherAccounts::Personal, &personal), (of("google"), &work)]),
+            servers(&work, &[(OtherAccounts::Personal, &google), (of("google"), &google)]),
+            // Of another server of the same name nobody knows that it is the same.
+            servers(&target("smtp.office365.com"), &both),
+        ] {
+            assert!(!one.leads_where(&other) && !other.leads_where(&one));
+        }
+    }
+
+    #[test]
     fn each_account_has_the_server_of_its_provider_and_no_other() {
         const WORK: &str = "smtp.office365.com";
         const PERSONAL: &str = "smtp-mail.outlook.com";
