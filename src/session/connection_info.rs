@@ -105,8 +105,18 @@ fn session_id() -> Arc<str> {
 #[cfg(test)]
 mod tests {
     use std::collections::HashSet;
+    use std::time::Duration;
 
     use super::*;
+    use crate::login::issue::{self, Order};
+    use crate::login::{Authenticator, LoginRequest};
+    use gatepost_config::{
+        Account, Accounts, Application, Cloud, Entra, Grant, Issuer, Limits, LoginPattern, Mailboxes, Resource, Sending,
+    };
+    use gatepost_core::clock::Clock;
+    use gatepost_core::protocol::Protocol;
+    use gatepost_oauth::fake::{self, FakeEndpoint};
+    use gatepost_store::MemoryStore;
 
     #[test]
     fn session_ids_do_not_repeat() {
@@ -123,5 +133,60 @@ mod tests {
         assert!(user.opens(&alice) && !user.opens(&shared) && user.device().is_none());
         user.mailbox = Some(shared.as_str().into());
         assert!(user.opens(&shared) && !user.opens(&alice));
+    }
+
+    #[tokio::test]
+    async fn a_verified_user_is_shown_with_the_device_and_with_a_mailbox_of_another_name() {
+        let address = |text| MailAddress::parse(text).unwrap();
+        let alice = address("alice@contoso.example");
+        let account = |mailbox: Option<MailAddress>| {
+            let issuer = Issuer::Entra(Entra {
+                authority: "https://login.example/".parse().unwrap(),
+                tenant: "contoso.example".into(),
+                cloud: Cloud::Worldwide,
+            });
+            let application = Application { issuer, client_id: "app".into(), credential: Arc::default() };
+            Arc::new(Account {
+                pattern: LoginPattern::Address(alice.clone()),
+                aliases: Vec::new(),
+                grant: Grant::ClientCredentials,
+                passwords: Vec::new(),
+                application: Arc::new(application),
+                scope: None,
+                mailbox,
+                mailboxes: Mailboxes::default(),
+                sending: Sending::default(),
+                signs_in_as: None,
+                token_expiry_margin: Duration::ZERO,
+            })
+        };
+        let store = Arc::<MemoryStore>::default();
+        let order = Order {
+            login: alice.clone(),
+            name: "ERP".into(),
+            protocols: Vec::new(),
+            from: Vec::new(),
+            expires_at: None,
+        };
+        let (record, password) = issue::generate(&*store, order, Clock::system().unix_time()).await.unwrap();
+        for (mailbox, shown) in
+            [(None, None), (Some(address("office@contoso.example")), Some("office@contoso.example"))]
+        {
+            let config = fake::config(Accounts::new(vec![account(mailbox)]), Limits::default());
+            let (endpoint, store) = (FakeEndpoint::with_password("right"), Arc::clone(&store));
+            let gate = Authenticator::new(Arc::new(config), endpoint, store, Clock::system());
+            let request = LoginRequest {
+                login: alice.as_login(),
+                acting_as: None,
+                password: &password,
+                source: [192, 0, 2, 1].into(),
+                protocol: Protocol::Smtp,
+                resource: Resource::Exchange,
+            };
+            let (principal, device) = gate.verify(request).await.unwrap().unwrap();
+            let user = SessionUser::verified(&principal, device);
+            assert_eq!((&*user.account, user.mailbox.as_deref()), (alice.as_str(), shown));
+            assert_eq!(user.device().unwrap().to_string(), format!("{} (ERP)", record.id));
+        }
     }
 }

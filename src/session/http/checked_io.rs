@@ -241,6 +241,18 @@ mod tests {
         }
     }
 
+    #[tokio::test]
+    async fn what_is_flushed_goes_out_also_if_the_socket_holds_it_back() {
+        let (mut client, inner) = duplex(100);
+        let held = tokio::io::BufWriter::new(inner);
+        let mut io = CheckedIo::new(held, None, b"", 10 * SECOND, ActivityTracker::new());
+        io.write_all(b"answer").await.unwrap();
+        io.flush().await.unwrap();
+        let mut heard = [0; 6];
+        timeout(60 * SECOND, client.read_exact(&mut heard)).await.unwrap().unwrap();
+        assert_eq!(&heard, b"answer");
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_head_that_has_begun_has_its_time_and_waiting_for_one_has_none() {
         let (mut client, mut io, _) = connection(true);

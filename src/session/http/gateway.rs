@@ -156,3 +156,31 @@ fn names(chain: &[CertificateDer<'_>]) -> Hosts {
     }
     hosts
 }
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{CertificateParams, KeyPair, SanType};
+
+    use super::*;
+
+    #[test]
+    fn a_listener_is_known_by_every_name_and_address_of_its_certificate() {
+        let made = |names: Vec<SanType>| {
+            let mut parameters = CertificateParams::default();
+            parameters.subject_alt_names = names;
+            parameters.self_signed(&KeyPair::generate().unwrap()).unwrap().der().clone()
+        };
+        let addresses: [IpAddr; 2] = [[192, 0, 2, 7].into(), [0x2001, 0xdb8, 0, 0, 0, 0, 0, 7].into()];
+        let first = made(vec![
+            SanType::DnsName("Gate.Example".try_into().unwrap()),
+            SanType::IpAddress(addresses[0]),
+            SanType::Rfc822Name("admin@gate.example".try_into().unwrap()),
+            SanType::IpAddress(addresses[1]),
+        ]);
+        let authority = made(vec![SanType::DnsName("ca.example".try_into().unwrap())]);
+        let hosts = names(&[first, authority]);
+        assert_eq!((hosts.names, hosts.addresses), (vec!["gate.example".to_owned()], addresses.to_vec()));
+        let none = names(&[made(Vec::new())]);
+        assert!(none.names.is_empty() && none.addresses.is_empty());
+    }
+}
