@@ -154,6 +154,29 @@ async fn a_balancer_that_sends_no_header_is_closed_and_logged_once() {
 }
 
 #[tokio::test]
+async fn a_header_that_breaks_off_is_no_health_check() {
+    let world = setup().start().await;
+    let mut client = balancer(&world, Imap, "PROXY TCP4").await;
+    client.finish().await;
+    assert_eq!(client.rest().await, "");
+    world.until("it is told", || world.log.has("closed: it ended within the PROXY header. Gatepost admin: ")).await;
+    assert!(!world.log.has("cause=probe"));
+}
+
+#[tokio::test]
+async fn a_client_that_a_balancer_on_this_machine_does_not_name_has_none_of_its_rights() {
+    let setup = Setup {
+        listeners: "\n  imap: {bind: '127.0.0.1:0', upstream: 'localhost:{imap}', proxy_protocol_from: [127.0.0.9], \
+                    allow_from: 127.0.0.0/8, allow_plaintext_from: 127.0.0.0/8}"
+            .to_owned(),
+        ..Setup::default()
+    };
+    let world = setup.start().await;
+    assert_eq!(balancer(&world, Imap, "PROXY UNKNOWN\r\n").await.rest().await, "", "not even a greeting");
+    assert!(world.log.has("a load balancer on this machine does not say for whom it connects"));
+}
+
+#[tokio::test]
 async fn a_balancer_that_says_nothing_is_closed_in_time() {
     let world = setup().start().await;
     let mut client = Client::over(socket("127.0.0.9", &world, Imap).await, Imap);
@@ -196,6 +219,10 @@ async fn health_checks_make_no_noise_and_cost_nothing() {
         [" INFO ", " WARN ", " ERROR "].iter().any(|level| line.contains(level)) && line.contains("peer=")
     });
     assert_eq!(noise, Vec::<String>::new());
+    // Who looks for them finds them.
+    let probes = || world.log.lines(|line| line.contains("outcome=closed cause=probe"));
+    world.until("each is noted", || probes().len() == 30).await;
+    assert!(probes().iter().all(|line| line.contains(" DEBUG ") && line.contains("peer=127.0.0.9:")));
 }
 
 #[tokio::test]

@@ -1,9 +1,14 @@
 //! Clients whose encryption does not fit the listener: one line says who, what, and what to change.
 
+use std::sync::Arc;
+
+use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use gatepost_core::protocol::MailProtocol;
+use rustls::{AlertDescription, ClientConnection, ConnectionTrafficSecrets};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
 
 use super::client::{starttls, with_tls};
 use crate::common::wait::PATIENCE;
@@ -58,6 +63,9 @@ async fn tls_on_a_plain_port_ends_at_once_and_costs_nothing() {
                 world.log.lines(lines).len()
             };
             assert_eq!(again(), 0, "{name}");
+            let remedy =
+                if HTTP.contains(&name) { "let the client use `http://`" } else { "turn encryption off in the client" };
+            assert!(line.contains(remedy), "{line}");
             // A scan of ports must not fill the log.
             let mut socket = TcpStream::connect(world.address(name)).await.unwrap();
             socket.write_all(hello).await.unwrap();
@@ -132,6 +140,78 @@ async fn plain_text_on_a_tls_port_is_told_as_such() {
 }
 
 #[tokio::test]
+async fn plain_text_behind_starttls_is_told_as_a_change_on_the_path() {
+    let (world, _) = with_tls("").await;
+    for protocol in PROTOCOLS {
+        let name = format!("{}-starttls", protocol.name());
+        let mut client = Client::connect(world.address(&name), protocol).await;
+        client.greet().await;
+        let (command, end) = starttls(protocol);
+        client.ask(command, end).await;
+        client.send("NOOP still readable\r\n").await;
+        client.rest_octets().await;
+        let line = line(&world, &name, "cause=plaintext-on-tls-port").await;
+        assert!(line.contains("the client asked for STARTTLS and then went on without TLS. Device owner: "), "{line}");
+    }
+}
+
+/// The record of TLS 1.3 with a fatal alert from a client whose handshake is over.
+fn alert(connection: ClientConnection, description: AlertDescription) -> Vec<u8> {
+    let (number, secrets) = connection.dangerous_extract_secrets().unwrap().tx;
+    let ConnectionTrafficSecrets::Aes256Gcm { key, iv } = secrets else { panic!("another cipher suite") };
+    let mut nonce: [u8; 12] = iv.as_ref().try_into().unwrap();
+    nonce.iter_mut().skip(4).zip(number.to_be_bytes()).for_each(|(octet, number)| *octet ^= number);
+    // Level, description, and the type of the content (RFC 8446 §5.2).
+    let mut sealed = vec![2, u8::from(description), 21];
+    let head = [23, 3, 3, 0, 3 + 16];
+    let key = LessSafeKey::new(UnboundKey::new(&AES_256_GCM, key.as_ref()).unwrap());
+    key.seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), Aad::from(head), &mut sealed).unwrap();
+    [&head[..], &sealed].concat()
+}
+
+/// Some judge the certificate when the server takes the handshake for done.
+#[tokio::test]
+async fn a_client_that_rejects_the_certificate_after_the_handshake_is_told_as_one() {
+    let (world, pem) = with_tls("").await;
+    for name in PROTOCOLS.map(MailProtocol::name).into_iter().chain(HTTP) {
+        let name = format!("{name}-implicit");
+        let mut config = (**connector(&pem).config()).clone();
+        config.enable_secret_extraction = true;
+        let connector = TlsConnector::from(Arc::new(config));
+        let socket = TcpStream::connect(world.address(&name)).await.unwrap();
+        let stream = connector.connect("localhost".try_into().unwrap(), socket).await.unwrap();
+        let (mut socket, connection) = stream.into_inner();
+        socket.write_all(&alert(connection, AlertDescription::UnknownCA)).await.unwrap();
+        let _broke = timeout(PATIENCE, socket.read_to_end(&mut Vec::new())).await.expect("it is closed");
+        let line = line(&world, &name, "cause=certificate-rejected").await;
+        assert!(
+            line.contains("the client rejects the certificate of this listener (TLS alert unknown_ca, 48). "),
+            "{line}"
+        );
+        let of_peer = format!("peer={} ", socket.local_addr().unwrap());
+        let closed = world.log.lines(|line| line.contains(&of_peer) && line.contains("outcome=closed"));
+        assert_eq!(closed.len(), 1, "{closed:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_breaks_before_the_login_is_noted_as_broken() {
+    let world = World::new().await;
+    for protocol in PROTOCOLS {
+        let mut socket = TcpStream::connect(world.address(protocol.name())).await.unwrap();
+        socket.read_u8().await.unwrap();
+        // Its end is a reset.
+        socket2::SockRef::from(&socket).set_linger(Some(std::time::Duration::ZERO)).unwrap();
+        let from = format!("peer={} ", socket.local_addr().unwrap());
+        drop(socket);
+        let lines = || world.log.lines(|line| line.contains(&from) && line.contains("outcome=closed"));
+        until("its end is noted", || !lines().is_empty()).await;
+        let said = ["cause=client-broke", " DEBUG ", "the client's connection broke: "];
+        assert!(lines().len() == 1 && said.iter().all(|said| lines()[0].contains(said)), "{:?}", lines());
+    }
+}
+
+#[tokio::test]
 async fn who_waits_for_a_greeting_on_a_tls_port_is_told_as_such_and_a_probe_is_not() {
     let (world, _) = with_tls("  tls_handshake: 1s").await;
     for protocol in PROTOCOLS {
@@ -142,6 +222,17 @@ async fn who_waits_for_a_greeting_on_a_tls_port_is_told_as_such_and_a_probe_is_n
         client.rest_octets().await;
         let line = line(&world, &name, "cause=tls-timeout").await;
         assert!(line.contains("the client sent nothing within 1s") && line.contains("Device owner: "), "{line}");
+    }
+    // Who has begun with TLS does not wait for a greeting, and over HTTP nobody does.
+    for (listener, said) in [("imap-implicit", HELLO), ("ews-implicit", b""), ("graph-implicit", HELLO)] {
+        let mut socket = TcpStream::connect(world.address(listener)).await.unwrap();
+        socket.write_all(said).await.unwrap();
+        let _broke = timeout(PATIENCE, socket.read_to_end(&mut Vec::new())).await.expect("it is closed");
+        let from = format!("listener={listener} peer={} ", socket.local_addr().unwrap());
+        let lines = || world.log.lines(|line| line.contains(&from) && line.contains("cause=tls-timeout"));
+        until("it is noted", || !lines().is_empty()).await;
+        let text = "the client did not finish the TLS handshake in time";
+        assert!(lines().len() == 1 && lines()[0].contains(" DEBUG ") && lines()[0].contains(text), "{:?}", lines());
     }
     let probes = || world.log.lines(|line| line.contains("cause=client-left"));
     until("the probes are noted", || probes().len() == PROTOCOLS.len()).await;
