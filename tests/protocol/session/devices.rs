@@ -9,7 +9,7 @@ use tokio::net::TcpStream;
 
 use super::client::with_tls;
 use super::submission_trusted as trusted;
-use crate::session::support::{ALICE, ALICES, BOB, Client, Setup, World, plain, xoauth2};
+use crate::session::support::{ALICE, ALICES, BOB, Client, Setup, World, connector, plain, xoauth2};
 
 /// What the store has once the service has ended, in the order of listeners and logins.
 async fn listed(world: World) -> Vec<Device> {
@@ -119,16 +119,27 @@ async fn mechanism_and_tls_are_told_apart() {
     client.greet().await;
     client.send("GET / HTTP/1.1\r\n").await;
     client.rest().await;
+    // One over HTTP.
+    let socket = TcpStream::connect(world.address("graph-implicit")).await.unwrap();
+    let mut stream = connector(&ca).connect("localhost".try_into().unwrap(), socket).await.unwrap();
+    let credentials = STANDARD.encode(format!("{ALICE}:{ALICES}"));
+    let asked = format!(
+        "GET /v1.0/me/messages HTTP/1.1\r\nhost: localhost\r\nauthorization: Basic {credentials}\r\nconnection: close\r\n\r\n"
+    );
+    stream.write_all(asked.as_bytes()).await.unwrap();
+    stream.flush().await.unwrap();
+    stream.read_to_end(&mut Vec::new()).await.unwrap();
     let devices = listed(world).await;
     assert_eq!(
         devices.iter().map(how).collect::<Vec<_>>(),
         [
+            ["graph-implicit", "graph", ALICE, "HTTP Basic", "TLS 1.3"],
             ["imap-starttls", "imap", ALICE, "PLAIN", "TLS 1.3"],
             ["pop3-starttls", "pop3", "", "", ""],
             ["smtp-implicit", "smtp", ALICE, "LOGIN", "TLS 1.3"],
         ]
     );
-    assert_eq!((cause(&devices[1]), devices[1].last_success), ("http", None));
+    assert_eq!((cause(&devices[2]), devices[2].last_success), ("http", None));
 }
 
 #[tokio::test]

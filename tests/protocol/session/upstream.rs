@@ -6,6 +6,8 @@ use std::sync::{Arc, Mutex};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use gatepost::session::capabilities::keep_learning;
+use gatepost::session::upstream::Target;
 use gatepost_core::failure::Refusal;
 use gatepost_core::protocol::MailProtocol;
 use gatepost_sandbox::{Attempts, CertificateFault, UpstreamMode};
@@ -13,6 +15,7 @@ use rustls::ServerConfig;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
@@ -333,4 +336,55 @@ async fn what_comes_with_its_success_is_passed_on() {
     let mut client = world.session(Imap, ALICE, ALICES).await;
     assert_eq!(client.line().await.as_deref(), Some("* 3 EXISTS"));
     assert_eq!(client.line().await.as_deref(), Some("* 1 RECENT"));
+}
+
+#[tokio::test]
+async fn before_the_login_a_client_is_told_what_the_upstream_can_do() {
+    let world = World::new().await;
+    for (protocol, asked, said) in
+        [(Imap, "c CAPABILITY", " UIDPLUS"), (Pop3, "CAPA", "\r\nUIDL\r\n"), (Smtp, "EHLO client.example", "250-SIZE ")]
+    {
+        let mut client = world.client(protocol).await;
+        let end = match protocol {
+            Imap => "c OK",
+            Pop3 => ".",
+            Smtp => "250 ",
+        };
+        client.ask(asked, end).await;
+        let heard = String::from_utf8_lossy(&client.heard).into_owned();
+        assert!(heard.contains(said), "{protocol:?}: {heard}");
+    }
+}
+
+#[tokio::test]
+async fn an_upstream_that_does_not_tell_what_it_can_do_is_asked_ever_more_seldom() {
+    let world = Setup::limits("  connect: 1s\n  connect_attempt: 1s\n  upstream_login: 1s").start().await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let (asked, mut times) = tokio::sync::mpsc::unbounded_channel();
+    let upstream = tokio::spawn(async move {
+        while let Ok((socket, _)) = listener.accept().await {
+            drop(socket);
+            asked.send(Instant::now()).unwrap();
+        }
+    });
+    let target = Target::new(gatepost_config::Upstream {
+        protocol: Imap,
+        host: "127.0.0.1".to_owned(),
+        port,
+        name: "localhost".to_owned(),
+        tls: gatepost_config::UpstreamTls::Implicit,
+        exchange: gatepost_proto::mail::TokenExchange::EXCHANGE_ONLINE,
+    });
+    tokio::time::pause();
+    let learning = tokio::spawn(keep_learning(world.control.shared(), Arc::new(target.unwrap())));
+    let mut last = times.recv().await.unwrap();
+    for pause in [30, 60, 120, 240, 480] {
+        let next = times.recv().await.unwrap();
+        let waited = (next - last).as_secs();
+        assert!((pause - 5..=pause + 5).contains(&waited), "{waited} s in place of {pause}");
+        last = next;
+    }
+    learning.abort();
+    upstream.abort();
 }
