@@ -1,7 +1,9 @@
 //! EWS and Graph over HTTP Basic: what reaches Microsoft, and what the client hears.
 
+mod answers;
 mod autodiscover;
 pub(crate) mod client;
+mod connections;
 mod endings;
 mod faults;
 mod frames;
