@@ -44,3 +44,21 @@ pub(super) fn failure_of(refused: &Refused) -> Failure {
         None => failure,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_that_is_read_again_says_who_must_act_and_what_to_do() {
+        let failure = Failure::new(Cause::RecipientRefused, "it was refused").by(Actor::M365Admin).to_do("look at it");
+        let kept = note(&failure.coded("5.7.133"), UnixTime(7));
+        assert_eq!(said(&kept), "it was refused. Microsoft 365 admin: look at it.");
+        let again = failure_of(&Refused { recipients: Vec::new(), note: kept });
+        assert_eq!(
+            (again.actor, &*again.remedy, again.code.as_deref()),
+            (Actor::M365Admin, "look at it", Some("5.7.133"))
+        );
+        assert_eq!(said(&note_sent("sent: 250 OK".into(), UnixTime(7))), "sent: 250 OK.");
+    }
+}

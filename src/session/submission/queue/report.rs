@@ -222,6 +222,8 @@ mod tests {
         assert!(due(&mut reports, 900).is_empty());
         let second = due(&mut reports, 911);
         assert!(second[0].content.contains("There are 48 more."), "{}", second[0].content);
+        assert!(second[0].content.contains("Gatepost: 148 messages of "), "{}", second[0].content);
+        assert_eq!(second[0].about(), (3..=150).map(QueueId).collect::<Vec<_>>(), "also those without a line");
         assert!(due(&mut reports, 10_000).is_empty());
         assert!(reports.mailboxes.is_empty(), "nothing is remembered for ever");
     }

@@ -500,6 +500,7 @@ fn waits_double_up_to_half_an_hour_and_differ() {
         let wait = back_off(1, random);
         assert!(wait >= FIRST_WAIT && wait < FIRST_WAIT * 5 / 4, "{wait:?}");
     }
+    assert_eq!(back_off(1, 7_499), FIRST_WAIT + Duration::from_millis(7_499));
 }
 
 proptest::proptest! {
@@ -557,6 +558,51 @@ proptest::proptest! {
         proptest::prop_assert!(test.lanes.known.is_empty() && test.lanes.looked_for.is_empty());
         proptest::prop_assert!(test.lanes.mailboxes.is_empty(), "{}", test.lanes.mailboxes.len());
     }
+}
+
+#[test]
+fn a_person_hastens_one_message_and_not_another_of_its_mailbox() {
+    let mut test = Test::new();
+    for id in 1..=3 {
+        test.add_due(id, "anna", "printer", test.now + 600 * SECOND);
+    }
+    test.lanes.hasten(&name("anna"), QueueId(2), test.now);
+    assert_eq!(Test::ids(&test.all()), [2]);
+}
+
+#[test]
+fn a_mailbox_keeps_its_turn_when_more_of_it_arrives() {
+    let mut test = Test::new();
+    test.add(1, "anna", "printer");
+    test.add(2, "bert", "printer");
+    test.add(3, "anna", "scanner");
+    assert_eq!(Test::ids(&test.all()), [1, 2, 3]);
+}
+
+#[test]
+fn messages_set_aside_are_remembered_while_one_of_them_is_under_way() {
+    let mut test = Test::new();
+    test.lanes.adjust(1);
+    for id in 1..=3 {
+        test.add_due(id, "anna", "printer", test.now + SECOND);
+    }
+    test.now += SECOND;
+    let sent: Vec<u64> = test.send_for(200).into_iter().map(|(_, id)| id).collect();
+    assert_eq!(sent, [1, 2, 3]);
+}
+
+#[test]
+fn a_message_that_breaks_every_connection_keeps_its_place_while_no_other_shows_where_the_fault_is() {
+    let mut test = Test::new();
+    test.add(1, "anna", "printer");
+    for _ in 0..4 {
+        let task = test.take().unwrap();
+        assert_eq!(task.step, Step::Send(Some("printer".into()), UnixTime(1)), "it is not set aside");
+        test.done(task, End::Broke(30 * SECOND));
+        test.now += 30 * SECOND;
+    }
+    test.add(2, "anna", "printer");
+    assert_eq!(Test::ids(&test.all()), [1]);
 }
 
 #[test]
