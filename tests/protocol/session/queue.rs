@@ -21,7 +21,7 @@ const SCANNERS: &str = "scan-7-scan-7-scan";
 const HASH: &str = "$argon2id$v=19$m=19456,t=2,p=1$c2FsdHNhbHRzYWx0c2FsdA$4IfZJ2nU2ZRHrYYvlzcKcSSuTKW0pCHaqw9Y5ZpVHjw";
 
 pub(super) const BY_SMTP: &str = "upstream: 'localhost:{smtp}', graph: 'localhost:{graph}'";
-const BY_GRAPH: &str = "deliver: graph, graph: 'localhost:{graph}'";
+pub(super) const BY_GRAPH: &str = "deliver: graph, graph: 'localhost:{graph}'";
 
 /// A listener with a queue in `directory` that trusts loopback.
 pub(super) fn setup(directory: &Directory, keys: &str, queue: &str) -> Setup {
@@ -52,7 +52,7 @@ pub(super) async fn device(world: &World) -> Client {
     device
 }
 
-fn text(number: u32) -> String {
+pub(super) fn text(number: u32) -> String {
     format!("From: {SCANNER}\r\nTo: {BOB}\r\nSubject: scan {number}\r\n\r\nScan {number}")
 }
 
@@ -126,10 +126,10 @@ async fn overtake(world: &World) {
 }
 
 /// The call that looks into Sent Items.
-const LOOK: &str = "GET /mailFolders/{id}/messages";
+pub(super) const LOOK: &str = "GET /mailFolders/{id}/messages";
 
 /// Ends the service as a stop does.
-async fn stop(world: World) {
+pub(super) async fn stop(world: World) {
     world.stop.drain();
     let World { serving, .. } = world;
     serving.await.unwrap();
@@ -525,6 +525,8 @@ async fn a_failure_that_was_in_no_report_when_the_service_ended_is_in_the_next_o
     }
 }
 
+const LEFT_BEHIND: &str = "Gatepost ended while it handed messages of the queue over";
+
 #[tokio::test]
 async fn who_was_refused_is_named_after_the_service_ended_before_it_could_note_that() {
     let directory = Directory::new();
@@ -541,10 +543,12 @@ async fn who_was_refused_is_named_after_the_service_ended_before_it_could_note_t
     scanner.ask(&format!("{}\r\n.", text(1)), "250 2.0.0 Queued as 1").await;
     first.until("it was handed over", || scans(&first) == [1]).await;
     first.until("that could not be noted", || first.log.has("the queue cannot be read or written")).await;
+    assert!(!first.log.has(LEFT_BEHIND));
     drop(scanner);
     stop(first).await;
     let second = setup(&directory, BY_SMTP, "").start().await;
     in_time(&second, "it is given up", || told(&second, "unknown").len() == 1).await;
+    assert!(second.log.has(LEFT_BEHIND), "the log says what a process left behind, and only then");
     let line = told(&second, "unknown").remove(0);
     assert!(line.contains("not for nobody@contoso.example: "), "{line}");
     assert!(line.contains("(nobody can tell whether the others have the message)"), "{line}");
