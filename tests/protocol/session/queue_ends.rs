@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use gatepost_core::clock::Clock;
-use gatepost_sandbox::{Service, SmtpFault};
+use gatepost_sandbox::{Service, SmtpFault, UpstreamMode};
 use gatepost_store::queue::{Point, QueueId, State};
 
 use crate::common::directory::Directory;
@@ -108,6 +108,43 @@ async fn a_message_leaves_by_the_way_of_the_listener_that_took_it() {
         let line = told(&world, "sent").pop().unwrap();
         assert!(line.contains(&format!(" listener={listener} ")) && line.contains(&format!(" way={way} ")), "{line}");
     }
+}
+
+#[tokio::test]
+async fn a_fault_of_gatepost_costs_no_message_and_holds_up_none() {
+    let directory = Directory::in_memory();
+    let world = setup(&directory, &format!("deliver: auto, {BY_SMTP}"), "").start().await;
+    let _time = SlowTime::begin();
+    world.sandbox.set_upstream_mode(Service::Smtp, UpstreamMode::SmtpAuthDisabled);
+    // An attempt says so.
+    world.log.panic_at("messages go through Microsoft Graph for the next ten minutes");
+    let mut scanner = device(&world).await;
+    for number in 1..=2 {
+        scan(&mut scanner, number).await;
+    }
+    soon("the next one is sent", async || scans(&world) == [2]).await;
+    let told = world.log.lines(|line| line.contains("a fault of Gatepost ended an attempt to deliver a message"));
+    assert!(told.len() == 1 && told[0].ends_with("cause=internal-error queue_id=1"), "{told:?}");
+    let metrics = world.control.journal().metrics().text();
+    assert!(metrics.contains("gatepost_panics_total 1\n"), "{metrics}");
+    let entry = world.control.queue().unwrap().show(QueueId(1)).await.unwrap().unwrap();
+    assert_eq!((entry.state, entry.attempts), (State::Waiting, 1), "it counts as a try");
+    pass(&world, 29 * MINUTE).await;
+    assert_eq!(scans(&world), [2], "the same may happen again");
+    until(&world, "it is sent", MINUTE, async || scans(&world) == [2, 1]).await;
+}
+
+#[tokio::test]
+async fn what_the_recipients_do_not_get_of_a_message_is_told() {
+    let directory = Directory::in_memory();
+    let world = setup(&directory, BY_GRAPH, "").start().await;
+    let _time = SlowTime::begin();
+    let text = text(1).replace("Subject:", "List-Unsubscribe: <mailto:x@contoso.example>\r\nSubject:");
+    send(&mut device(&world).await, SCANNER, BOB, &text).await;
+    soon("it is told", async || told(&world, "degraded").len() == 1).await;
+    let line = told(&world, "degraded").remove(0);
+    assert!(line.contains("queued message 1 lost fields: ") && line.contains("List-Unsubscribe"), "{line}");
+    assert_eq!((scans(&world), told(&world, "sent").len()), (vec![1], 1));
 }
 
 /// Sends a message to Bob and to nobody, of which a process does not note that it was handed over.

@@ -205,12 +205,19 @@ fn prepare(config: &Config) {
 
 /// Everything that was logged.
 #[derive(Clone, Default)]
-pub(crate) struct Captured(Arc<Mutex<Vec<u8>>>);
+pub(crate) struct Captured {
+    bytes: Arc<Mutex<Vec<u8>>>,
+    trap: Arc<Mutex<Option<&'static str>>>,
+}
 
 impl io::Write for Captured {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
+        self.bytes.lock().unwrap().extend_from_slice(bytes);
+        let trap = self.trap.lock().unwrap().take_if(|words| String::from_utf8_lossy(bytes).contains(*words));
+        match trap {
+            Some(words) => panic!("the test wants a panic at `{words}`"),
+            None => Ok(bytes.len()),
+        }
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -220,7 +227,12 @@ impl io::Write for Captured {
 
 impl Captured {
     pub(crate) fn bytes(&self) -> Vec<u8> {
-        self.0.lock().unwrap().clone()
+        self.bytes.lock().unwrap().clone()
+    }
+
+    /// Lets whatever logs these words next panic, once, as by a fault of Gatepost.
+    pub(crate) fn panic_at(&self, words: &'static str) {
+        *self.trap.lock().unwrap() = Some(words);
     }
 
     pub(crate) fn lines(&self, wanted: impl Fn(&str) -> bool) -> Vec<String> {
