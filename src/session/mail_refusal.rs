@@ -59,8 +59,6 @@ impl<'a> MailRefusal<'a> {
             "2.2" if stage == Stage::Recipient => self.recipient_refused(said, status),
             "2.2" => failure(Cause::MailboxFull, &format!("message not sent, because mailbox `{mailbox}` is full"))
                 .by(Actor::ClientOwner),
-            _ if reply.code() == 552 => failure(Cause::MessageTooLarge, "message not sent, because it is too large")
-                .to_do("send smaller messages"),
             "1.8" | "7.501" | "7.502" | "7.503" | "7.705" | "7.708" if !passes => {
                 failure(Cause::SenderBarred, &format!("mailbox `{mailbox}` may not send"))
             }
@@ -68,6 +66,12 @@ impl<'a> MailRefusal<'a> {
                 .to_do("send to fewer recipients at once"),
             "1.90" if !passes => self.limit_reached(said),
             _ if has("SubmissionQuotaExceeded") => self.limit_reached(said),
+            // To a recipient, it says that there are too many, or that a mailbox is full (RFC 5321 §4.2.3
+            // and §4.5.3.1.10).
+            _ if reply.code() == 552 && stage != Stage::Recipient => {
+                failure(Cause::MessageTooLarge, "message not sent, because it is too large")
+                    .to_do("send smaller messages")
+            }
             // Sessions of one mailbox at a time.
             "3.2" if passes => failure(Cause::UpstreamLimit, &format!("message of mailbox `{mailbox}` delayed"))
                 .by(Actor::Nobody)
@@ -163,6 +167,9 @@ mod tests {
             (Recipient, 550, [4, 1], "Recipient address rejected", Cause::RecipientRefused, ClientOwner),
             (Recipient, 550, [7, 133], "RESOLVER.RST.SenderNotAuthenticated", Cause::RecipientRefused, M365Admin),
             (Recipient, 452, [5, 3], "Too many recipients", Cause::SendingLimit, ClientOwner),
+            (Recipient, 552, [5, 3], "Too many recipients", Cause::SendingLimit, ClientOwner),
+            (Recipient, 552, [0, 0], "storage exceeded", Cause::RecipientRefused, ClientOwner),
+            (Content, 552, [1, 90], "daily limit for message recipients", Cause::SendingLimit, ClientOwner),
             (Content, 550, [1, 90], "daily limit for message recipients", Cause::SendingLimit, ClientOwner),
             (Content, 554, [2, 0], "SubmissionQuotaExceededException", Cause::SendingLimit, ClientOwner),
             (Content, 554, [2, 2], "mailbox full", Cause::MailboxFull, ClientOwner),
