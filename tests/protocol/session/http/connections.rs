@@ -82,7 +82,7 @@ async fn slowly(world: &World) -> u16 {
 
 #[tokio::test]
 async fn a_head_that_is_garbage_and_one_that_does_not_end_have_prices_of_their_own() {
-    let limits = "  http_head: 200ms\n  penalty_no_login: 0s\n  penalty_garbage: 1h\n  penalty_timeout: 0s";
+    let limits = "  http_head: 1s\n  penalty_no_login: 0s\n  penalty_garbage: 1h\n  penalty_timeout: 0s";
     let setup = || Setup { penalise_loopback: true, limits, ..with_sandbox() };
     let world = setup().start().await;
     assert_eq!(slowly(&world).await, 408);
@@ -95,7 +95,7 @@ async fn a_head_that_is_garbage_and_one_that_does_not_end_have_prices_of_their_o
     assert_eq!(status(&raw(&world, "graph", GARBAGE).await), 505);
     assert!(!is_served(&world).await);
 
-    let limits = "  http_head: 200ms\n  penalty_no_login: 0s\n  penalty_garbage: 0s\n  penalty_timeout: 1h";
+    let limits = "  http_head: 1s\n  penalty_no_login: 0s\n  penalty_garbage: 0s\n  penalty_timeout: 1h";
     let world = Setup { limits, ..setup() }.start().await;
     assert_eq!(status(&raw(&world, "graph", GARBAGE).await), 505);
     assert!(is_served(&world).await);
