@@ -156,6 +156,11 @@ fn no_secret_that_yaml_takes_for_a_key_appears_in_a_report() {
         let problems = Outside::default().load(&yaml).unwrap_err();
         assert!(!format!("{problems}\n{problems:?}").contains("hunter2"), "{yaml}{problems}");
     }
+    let problems = Outside::default().load("microsoft: {client_secret: {hunter2}}\n").unwrap_err().to_string();
+    assert!(
+        problems.contains("if a value is meant, put it in quotes: YAML reads `{x}` and `x:` as keys"),
+        "{problems}"
+    );
     let outside = Outside::with_variables(&[("GATEPOST__FORWARD_PROXY__PASSWORD", "{hunter2: x}")]);
     let problems = outside.load_with("", &[("microsoft.client_secret", "[hunter2:]")]).unwrap_err();
     assert!(!format!("{problems}\n{problems:?}").contains("hunter2"), "{problems}");

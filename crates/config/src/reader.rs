@@ -301,9 +301,14 @@ impl<'a> Section<'a> {
                 }
             };
             let path = raw::join(&self.path, key);
-            let reason = match hidden_key::is_hidden(&path) {
-                true => "a key here is not a known one".to_owned(),
-                false => format!("{} is not a known key", quoted(key)),
+            let (reason, hint) = match hidden_key::is_hidden(&path) {
+                true => (
+                    "a key here is not a known one".to_owned(),
+                    format!(
+                        "if a value is meant, put it in quotes: YAML reads `{{x}}` and `x:` as keys. Otherwise, {hint}"
+                    ),
+                ),
+                false => (format!("{} is not a known key", quoted(key)), hint),
             };
             self.context.problem(self.place_of_key(&path), &path, reason, hint);
         }
