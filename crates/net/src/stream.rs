@@ -80,7 +80,7 @@ impl Stream {
     }
 
     /// Gives up what the peer has not taken. What it has said can then be read, although it takes
-    /// nothing more. Every later write fails.
+    /// nothing more. With TLS, which alone holds something back, every later write fails.
     pub fn stop_writing(&mut self) {
         if let Self::Tls(stream) = self {
             stream.sealed.clear();

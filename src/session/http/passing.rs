@@ -46,11 +46,7 @@ impl Connection {
             self.log_refused(admission.login.as_str(), &failure);
             let message = "Exchange Web Services are turned off or blocked for this mailbox or application. Microsoft \
                            ends them on 1 April 2027";
-            return Err(Refused {
-                message: message.to_owned(),
-                status: StatusCode::SERVICE_UNAVAILABLE,
-                ..Refused::of(&failure)
-            });
+            return Err(Refused { message: message.to_owned(), ..Refused::of(&failure) });
         }
         // The description of EWS (`Services.wsdl` and its schemas) is XML of any of these types.
         let xml = ["text/xml", "application/soap+xml", "application/xml", "application/wsdl+xml"];
