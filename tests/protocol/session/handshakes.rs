@@ -89,6 +89,8 @@ async fn tls_where_starttls_belongs_is_told_so() {
     }
 }
 
+const REJECTED: &str = "the client rejects the certificate of this listener (TLS alert unknown_ca, 48). ";
+
 #[tokio::test]
 async fn a_client_that_rejects_the_certificate_is_told_as_one() {
     let (world, _) = with_tls("").await;
@@ -98,10 +100,7 @@ async fn a_client_that_rejects_the_certificate_is_told_as_one() {
         let socket = TcpStream::connect(world.address(&name)).await.unwrap();
         connector(stranger).connect("localhost".try_into().unwrap(), socket).await.unwrap_err();
         let line = line(&world, &name, "cause=certificate-rejected").await;
-        assert!(
-            line.contains("the client rejects the certificate of this listener (TLS alert unknown_ca, 48). "),
-            "{line}"
-        );
+        assert!(line.contains(REJECTED), "{line}");
         assert!(line.contains("Gatepost admin: install the CA of `gatepost cert`"), "{line}");
     }
     for protocol in PROTOCOLS {
@@ -184,10 +183,7 @@ async fn a_client_that_rejects_the_certificate_after_the_handshake_is_told_as_on
         socket.write_all(&alert(connection, AlertDescription::UnknownCA)).await.unwrap();
         let _broke = timeout(PATIENCE, socket.read_to_end(&mut Vec::new())).await.expect("it is closed");
         let line = line(&world, &name, "cause=certificate-rejected").await;
-        assert!(
-            line.contains("the client rejects the certificate of this listener (TLS alert unknown_ca, 48). "),
-            "{line}"
-        );
+        assert!(line.contains(REJECTED), "{line}");
         let of_peer = format!("peer={} ", socket.local_addr().unwrap());
         let closed = world.log.lines(|line| line.contains(&of_peer) && line.contains("outcome=closed"));
         assert_eq!(closed.len(), 1, "{closed:?}");

@@ -4,6 +4,7 @@ use hyper::body::Bytes;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
+use tokio_rustls::client::TlsStream;
 
 use super::client::{basic, with_origin, with_sandbox};
 use super::origin::{Origin, Reply};
@@ -24,6 +25,16 @@ async fn with_tls(setup: Setup, port: &str) -> (World, String) {
     (Setup { listeners, ..setup }.start().await, made.cert.pem())
 }
 
+/// A connection with TLS of a client that speaks `offer` and has said this.
+async fn said_to(world: &World, pem: &str, offer: &str, said: &[u8]) -> TlsStream<TcpStream> {
+    let socket = TcpStream::connect(world.address("graph")).await.unwrap();
+    let name = ServerName::try_from("localhost").unwrap();
+    let mut stream = offering(pem, &[offer]).connect(name, socket).await.unwrap();
+    stream.write_all(said).await.unwrap();
+    stream.flush().await.unwrap();
+    stream
+}
+
 #[tokio::test]
 async fn an_answer_that_breaks_off_has_no_orderly_end_and_a_refusal_has() {
     let (send, parts) = tokio::sync::mpsc::channel::<Bytes>(4);
@@ -37,11 +48,7 @@ async fn an_answer_that_breaks_off_has_no_orderly_end_and_a_refusal_has() {
         format!("GET /v1.0/me/messages HTTP/1.1\r\nHost: localhost\r\nAuthorization: {}\r\n\r\n", basic(ALICE, ALICES));
     let broken = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\xff\xff\xff\0\0\0\0\0\0";
     for (offer, said, orderly) in [("http/1.1", asked.as_bytes(), false), ("h2", broken, true)] {
-        let socket = TcpStream::connect(world.address("graph")).await.unwrap();
-        let name = ServerName::try_from("localhost").unwrap();
-        let mut stream = offering(&pem, &[offer]).connect(name, socket).await.unwrap();
-        stream.write_all(said).await.unwrap();
-        stream.flush().await.unwrap();
+        let mut stream = said_to(&world, &pem, offer, said).await;
         let mut heard = Vec::new();
         let ended = stream.read_to_end(&mut heard).await;
         assert_eq!(ended.is_ok(), orderly, "{offer}: {ended:?} after {}", heard.escape_ascii());
@@ -61,11 +68,7 @@ async fn whoever_does_not_log_in_in_time_is_told_the_end() {
         ("http/1.1", b"GET /v1.0/me/mess"),
         ("http/1.1", b"GET /v1.0/me/messages HTTP/1.1\r\nHost: localhost\r\n\r\n"),
     ] {
-        let socket = TcpStream::connect(world.address("graph")).await.unwrap();
-        let name = ServerName::try_from("localhost").unwrap();
-        let mut stream = offering(&pem, &[offer]).connect(name, socket).await.unwrap();
-        stream.write_all(said).await.unwrap();
-        stream.flush().await.unwrap();
+        let mut stream = said_to(&world, &pem, offer, said).await;
         // Without close_notify it is an error (`UnexpectedEof`).
         let mut heard = Vec::new();
         let ended = stream.read_to_end(&mut heard).await;
