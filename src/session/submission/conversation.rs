@@ -328,14 +328,9 @@ impl<'a> Conversation<'a> {
             }),
             Delivery::Queue(queued) => queued.begin().await.map(|()| message::go_on()),
             Delivery::Smtp { exchange, begun, .. } => match exchange.data().await {
-                Ok(reply) if reply.code() == 354 => {
+                Ok(reply) if reply.is_positive() => {
                     *begun = true;
                     Ok(reply)
-                }
-                // Only 354 accepts; any other positive reply is an error.
-                Ok(reply) if reply.is_positive() => {
-                    message.way = Delivery::Lost;
-                    Err(refused::lost())
                 }
                 Ok(reply) => Err(message.refused_by_exchange(Stage::Content, &reply, None)),
                 Err(error) => {
@@ -428,18 +423,17 @@ impl<'a> Conversation<'a> {
                     if reply.code() != 421 {
                         self.spare = Some(Spare::new(admitted, exchange));
                     }
-                    let verdict = match reply.class() {
-                        2 => reply.into(),
-                        // That would say nothing about the message.
-                        3 => refused::lost().into(),
-                        _ => refused::by_exchange(MailRefusal {
+                    let verdict = if reply.is_positive() {
+                        reply.into()
+                    } else {
+                        refused::by_exchange(MailRefusal {
                             stage: Stage::Content,
                             reply: &reply,
                             mailbox: sending.as_ref().map_or("", MailAddress::as_str),
                             sender: envelope.sender.as_deref(),
                             recipient: None,
                         })
-                        .into(),
+                        .into()
                     };
                     ("smtp", verdict)
                 }
@@ -493,7 +487,7 @@ impl<'a> Conversation<'a> {
         self.reserved = None;
         let Some(message) = self.message.take() else { return };
         if let Delivery::Smtp { admitted, mut exchange, begun: false } = message.way
-            && exchange.reset().await.is_ok_and(|reply| reply.class() == 2)
+            && exchange.reset().await.is_ok_and(|reply| reply.is_positive())
         {
             self.spare = Some(Spare::new(admitted, exchange));
         }

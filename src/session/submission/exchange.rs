@@ -1,6 +1,7 @@
 //! A connection to Exchange Online, signed in to a mailbox, that takes one message after another.
 
 use std::io;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use tokio::time::{Instant, timeout};
@@ -15,10 +16,17 @@ use gatepost_proto::mail::smtp::transaction::{Mail, Recipient};
 
 /// Time limit for the reply to a command (RFC 5321 §4.5.3.2).
 const REPLY: Duration = Duration::from_secs(5 * 60);
+/// A command is done, or a message is taken (RFC 5321 §4.2.1).
+const DONE: RangeInclusive<u16> = 200..=299;
+/// The content may come. Only this asks for it (RFC 5321 §4.3.2).
+const GO_ON: RangeInclusive<u16> = 354..=354;
 /// How long to wait for the server's reply when it no longer reads.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// A signed-in connection. It counts among the sessions of its mailbox.
+///
+/// A command returns the reply that does what was asked, or a refusal. Any other says nothing about
+/// the message, and is an error: who answers out of turn is not talked to any longer.
 pub(super) struct Exchange {
     stream: Stream,
     forward: Forward,
@@ -41,25 +49,25 @@ impl Exchange {
     /// Begins a message.
     pub(super) async fn mail(&mut self, mail: &Mail) -> io::Result<Reply> {
         self.forward.mail(mail);
-        self.answered(REPLY).await
+        self.answered(DONE, REPLY).await
     }
 
     /// Names a recipient.
     pub(super) async fn recipient(&mut self, recipient: &Recipient) -> io::Result<Reply> {
         self.forward.recipient(recipient);
-        self.answered(REPLY).await
+        self.answered(DONE, REPLY).await
     }
 
     /// Asks to send the message.
     pub(super) async fn data(&mut self) -> io::Result<Reply> {
         self.forward.data();
-        self.answered(REPLY).await
+        self.answered(GO_ON, REPLY).await
     }
 
     /// Forgets a message of which nothing has been sent.
     pub(super) async fn reset(&mut self) -> io::Result<Reply> {
         self.forward.reset();
-        self.answered(REPLY).await
+        self.answered(DONE, REPLY).await
     }
 
     /// Sends a piece of the message.
@@ -90,7 +98,7 @@ impl Exchange {
     /// Ends the message, and waits for its final reply.
     pub(super) async fn end(&mut self) -> io::Result<Reply> {
         self.forward.end();
-        self.answered(self.verdict).await
+        self.answered(DONE, self.verdict).await
     }
 
     /// Notes whether the connection is kept without a message. It may then have to yield at once,
@@ -115,9 +123,16 @@ impl Exchange {
         let _late = timeout(LAST_WORDS, goodbye).await;
     }
 
-    async fn answered(&mut self, within: Duration) -> io::Result<Reply> {
+    async fn answered(&mut self, positive: RangeInclusive<u16>, within: Duration) -> io::Result<Reply> {
         self.flush().await?;
-        timeout(within, self.read_reply()).await.map_err(|_| late("no reply in time"))?
+        let reply = timeout(within, self.read_reply()).await.map_err(|_| late("no reply in time"))??;
+        if reply.is_positive() && !positive.contains(&reply.code()) {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                format!("the server's reply {} fits nothing", reply.code()),
+            ));
+        }
+        Ok(reply)
     }
 
     async fn flush(&mut self) -> io::Result<()> {

@@ -74,7 +74,7 @@ impl<'a> Conversation<'a> {
             self.announce_size(Some(&admitted.bearer.user));
             let DeliveryRoute::Smtp(mut exchange) = way else { return self.bound_for_graph(mail, admitted) };
             match exchange.mail(mail).await {
-                Ok(reply) if reply.class() == 2 => {
+                Ok(reply) if reply.is_positive() => {
                     return Ok((reply, Delivery::Smtp { admitted, exchange, begun: false }));
                 }
                 Ok(reply) if reply.code() == 421 && again => {}
@@ -185,9 +185,7 @@ impl<'a> Conversation<'a> {
                     }
                 }
                 match exchange.data().await {
-                    Ok(reply) if reply.code() == 354 => *begun = true,
-                    // Only 354 accepts; any other positive reply is an error.
-                    Ok(reply) if reply.is_positive() => return Err(refused::lost()),
+                    Ok(reply) if reply.is_positive() => *begun = true,
                     Ok(reply) => return Err(refusal(Stage::Content, &reply, None)),
                     Err(error) => return Err(refused::broke(&error)),
                 }

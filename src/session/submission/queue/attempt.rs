@@ -168,7 +168,7 @@ impl Attempt<'_> {
                 DeliveryRoute::Smtp(exchange) => exchange,
             };
             match exchange.mail(&self.mail()).await {
-                Ok(reply) if reply.class() == 2 => {
+                Ok(reply) if reply.is_positive() => {
                     return self.by_smtp(admitted, exchange, marking, kept).await;
                 }
                 // A kept connection may be dead without our knowledge.
@@ -215,7 +215,7 @@ impl Attempt<'_> {
                         }
                         attempted => attempted,
                     };
-                    if reply.code() != 421 && exchange.reset().await.is_ok_and(|reply| reply.class() == 2) {
+                    if reply.code() != 421 && exchange.reset().await.is_ok_and(|reply| reply.is_positive()) {
                         *kept = Some(Spare::new(admitted, exchange));
                     }
                     return attempted;
@@ -224,14 +224,13 @@ impl Attempt<'_> {
             }
         }
         if let Some(failure) = why.take_if(|_| left.len() == self.message.recipients.len()) {
-            if exchange.reset().await.is_ok_and(|reply| reply.class() == 2) {
+            if exchange.reset().await.is_ok_and(|reply| reply.is_positive()) {
                 *kept = Some(Spare::new(admitted, exchange));
             }
             return Attempted::Refused(failure);
         }
         match exchange.data().await {
-            Ok(reply) if reply.code() == 354 => {}
-            Ok(reply) if reply.is_positive() => return Attempted::paused(refused::lost().failure),
+            Ok(reply) if reply.is_positive() => {}
             Ok(reply) => return self.refused(Stage::Content, &reply, None),
             Err(error) => return broke(&error),
         }
@@ -273,15 +272,13 @@ impl Attempt<'_> {
                 if reply.code() != 421 {
                     *kept = Some(Spare::new(admitted, exchange));
                 }
-                match (reply.class(), why) {
-                    (2, Some(failure)) => {
+                match why {
+                    _ if !reply.is_positive() => self.refused(Stage::Content, &reply, None),
+                    Some(failure) => {
                         let failure = partial(failure, &left, OTHERS_HAVE_IT);
                         Attempted::Part { reply, left, failure }
                     }
-                    (3, Some(failure)) => Attempted::OpenPart(partial(failure, &left, OTHERS_UNKNOWN)),
-                    (2, None) => Attempted::Sent { way: "smtp", reply, remark: String::new(), loss: None },
-                    (3, None) => Attempted::Open(refused::lost().failure),
-                    _ => self.refused(Stage::Content, &reply, None),
+                    None => Attempted::Sent { way: "smtp", reply, remark: String::new(), loss: None },
                 }
             }
             Err(error) => match why {
