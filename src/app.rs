@@ -197,12 +197,7 @@ impl App {
         let listing = tokio::spawn(devices::keep(Arc::clone(&running), drained.clone()));
         let delivering = tokio::spawn(deliveries::keep_delivering(Arc::clone(&running)));
         tokio::spawn(doctor::at_start(Arc::clone(&running.process.authenticator)));
-        let seeding = Arc::clone(&running);
-        tokio::spawn(async move {
-            // If it fails, the handshakes fail and report it.
-            let _seeded = tokio::task::spawn_blocking(gatepost_net::tls::gather_randomness).await;
-            seeding.learn(&seeding.generation.get());
-        });
+        running.learn(&running.generation.get());
         running.listeners.open();
         #[cfg(unix)]
         if let Some(socket) = socket {

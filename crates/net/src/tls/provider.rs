@@ -4,13 +4,6 @@ use std::sync::Arc;
 
 use rustls::crypto::CryptoProvider;
 
-/// Gathers the first randomness, which takes the crypto library some 20 ms of computing. Call it on
-/// a thread for which nobody waits, so that the first handshake is not delayed.
-pub fn gather_randomness() {
-    // A lack of randomness shows wherever it is needed.
-    let _lacking = aws_lc_rs::rand::fill(&mut [0; 1]);
-}
-
 /// The only crypto provider, for TLS 1.2 and 1.3. It has neither TLS 1.0 nor 1.1 nor RSA key
 /// exchange.
 pub fn provider() -> Arc<CryptoProvider> {
