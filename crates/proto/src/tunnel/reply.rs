@@ -8,7 +8,7 @@ use super::scheme::Scheme;
 /// Most octets of a refusal's body that are skipped to use the connection again. Error pages are
 /// far smaller.
 pub(super) const BODY_OCTETS: u64 = 256 * 1_024;
-/// Longest line before a chunk, and longest trailer field, in octets.
+/// Longest line before a chunk, and longest trailer field, in octets with the line end.
 const CHUNK_LINE_OCTETS: usize = 1_024;
 /// Most authentication schemes kept, and the longest name among them, in octets.
 const SCHEMES: usize = 8;
@@ -215,7 +215,8 @@ impl Body {
         }
     }
 
-    /// The first line of `rest`, once its end has arrived. `None` if it is too long.
+    /// The first line of `rest`, once its end has arrived. `None` if it is too long, whether or not
+    /// its end has arrived.
     fn line<'a>(&mut self, rest: &'a [u8]) -> Option<Option<&'a [u8]>> {
         let unsearched = &rest[self.searched.min(rest.len())..];
         #[cfg(test)]
@@ -225,7 +226,7 @@ impl Body {
                 let (line, _) = rest.split_at(std::mem::take(&mut self.searched) + end + 1);
                 #[cfg(test)]
                 (self.examined += line.len());
-                Some(Some(line))
+                (line.len() <= CHUNK_LINE_OCTETS).then_some(Some(line))
             }
             None => {
                 self.searched = rest.len();

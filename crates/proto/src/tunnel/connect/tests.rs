@@ -322,6 +322,8 @@ fn where_the_proxy_closes_the_scheme_begins_anew() {
         ("Transfer-Encoding: chunked\r\n", "40001\r\n".into(), false),
         ("Transfer-Encoding: chunked\r\n", "1\r\na\r\n".repeat(50_000), false),
         ("Transfer-Encoding: chunked\r\n", format!("0\r\n{}", "x".repeat(1_024)), false),
+        ("Transfer-Encoding: chunked\r\n", format!("0;{}\r\n\r\n", "x".repeat(1_021)), false),
+        ("Transfer-Encoding: chunked\r\n", format!("0\r\nX: {}\r\n\r\n", "x".repeat(1_020)), false),
         // Cut off in the body.
         ("Content-Length: 5\r\n", "hell".into(), true),
         ("Transfer-Encoding: chunked\r\n", "5\r\n".into(), true),
