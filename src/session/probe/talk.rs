@@ -6,7 +6,7 @@ use tokio::time::{Instant, timeout_at};
 
 use gatepost_net::stream::Stream;
 
-/// Longest line, and most lines of a reply.
+/// Longest line without its end, and most lines of a reply.
 const LINE_OCTETS: usize = 8_192;
 const LINES: usize = 100;
 
@@ -52,12 +52,14 @@ impl Talk {
     async fn line(&mut self) -> io::Result<String> {
         let mut buffer = [0; 1_024];
         loop {
-            if let Some(end) = self.received.iter().position(|octet| *octet == b'\n') {
+            let end = self.received.iter().position(|octet| *octet == b'\n');
+            // It may have arrived without its end, or with half of it.
+            if end.unwrap_or(self.received.len()) > LINE_OCTETS + 1 {
+                return Err(io::Error::new(io::ErrorKind::InvalidData, "a line of the reply is too long"));
+            }
+            if let Some(end) = end {
                 let line: Vec<u8> = self.received.drain(..=end).collect();
                 return Ok(String::from_utf8_lossy(&line).trim_end().to_owned());
-            }
-            if self.received.len() > LINE_OCTETS {
-                return Err(io::Error::new(io::ErrorKind::InvalidData, "a line of the reply is too long"));
             }
             match timeout_at(self.deadline, self.stream.read(&mut buffer)).await.map_err(|_| late())?? {
                 0 => return Err(io::ErrorKind::UnexpectedEof.into()),
@@ -164,13 +166,17 @@ pub(super) mod tests {
     #[tokio::test]
     async fn a_line_may_have_as_many_octets_as_it_may_and_no_more() {
         for (octets, is_taken) in [(LINE_OCTETS, true), (LINE_OCTETS + 1, false)] {
-            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-            let socket = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-            let (mut server, _) = listener.accept().await.unwrap();
-            server.write_all(b"\r\n").await.unwrap();
-            let end = Instant::now() + Duration::from_secs(60);
-            let mut talk = Talk::new(Stream::Plain(socket.into()), vec![b'x'; octets], end);
-            assert_eq!(talk.reply(|_| true).await.is_ok(), is_taken, "{octets}");
+            let line = vec![b'x'; octets];
+            let whole = [&line, &b"\r\n"[..]].concat();
+            for arrived in [line, whole] {
+                let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+                let socket = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+                let (mut server, _) = listener.accept().await.unwrap();
+                server.write_all(b"\r\n").await.unwrap();
+                let end = Instant::now() + Duration::from_secs(60);
+                let mut talk = Talk::new(Stream::Plain(socket.into()), arrived, end);
+                assert_eq!(talk.reply(|_| true).await.is_ok(), is_taken, "{octets}");
+            }
         }
     }
 }

@@ -3,16 +3,16 @@
 //!
 //! A message is always sent with DATA, however it was received. Only the stuffed dots can differ.
 
-use std::collections::VecDeque;
 use std::mem;
 
 use super::content::Stuffing;
 use super::reply::Reply;
 use super::response::Replies;
 use super::transaction::{Mail, Recipient};
+use crate::mail::line::{Line, LineBuffer};
 use crate::mail::{Authenticated, Capabilities};
 
-/// Longest line of a reply.
+/// Longest line of a reply, without its end.
 const LINE_OCTETS: usize = 8_192;
 /// Longest reply.
 const REPLY_LINES: usize = 128;
@@ -21,7 +21,7 @@ const REPLY_LINES: usize = 128;
 /// answered by one reply.
 pub struct Forward {
     announced: Capabilities,
-    input: VecDeque<u8>,
+    input: LineBuffer,
     replies: Replies,
     lines: usize,
     output: Vec<u8>,
@@ -37,17 +37,19 @@ impl Forward {
     /// Creates a machine after a login.
     pub fn new(authenticated: Authenticated) -> Self {
         let announced = authenticated.capabilities().clone();
-        Self::with(announced, authenticated.into_leftovers().into())
+        let mut forward = Self::with(announced);
+        forward.handle_input(&authenticated.into_leftovers());
+        forward
     }
 
-    fn with(announced: Capabilities, input: VecDeque<u8>) -> Self {
-        let (replies, stuffing) = (Replies::default(), Stuffing::default());
+    fn with(announced: Capabilities) -> Self {
+        let (input, replies, stuffing) = (LineBuffer::default(), Replies::default(), Stuffing::default());
         Self { announced, input, replies, lines: 0, output: Vec::new(), stuffing }
     }
 
     /// Creates a machine towards a server that asks for no login. The first reply is its greeting.
     pub fn without_login() -> Self {
-        Self::with(Capabilities::default(), VecDeque::new())
+        Self::with(Capabilities::default())
     }
 
     /// Introduces the client, as the first command without a login. The reply goes to
@@ -108,7 +110,7 @@ impl Forward {
 
     /// Takes octets from the upstream. Call it when [`Self::poll_reply`] has nothing.
     pub fn handle_input(&mut self, input: &[u8]) {
-        self.input.extend(input);
+        self.input.push(input);
     }
 
     /// The next reply, once it is complete.
@@ -117,18 +119,18 @@ impl Forward {
     /// [`Garbled`]; the connection cannot be used any more.
     pub fn poll_reply(&mut self) -> Result<Option<Reply>, Garbled> {
         loop {
-            let Some(end) = self.input.iter().position(|octet| *octet == b'\n') else {
-                return if self.input.len() > LINE_OCTETS { Err(Garbled) } else { Ok(None) };
+            let line = match self.input.take_line(LINE_OCTETS + 2, false) {
+                None => return Ok(None),
+                Some(Line::Text(line)) => line,
+                Some(Line::Flawed | Line::TooLong) => return Err(Garbled),
             };
-            let line: Vec<u8> = self.input.drain(..=end).collect();
-            let line = line.strip_suffix(b"\r\n").filter(|line| line.len() <= LINE_OCTETS).ok_or(Garbled)?;
             self.lines += 1;
             // A control character in a text could become a line of its own in the reply to the
             // client.
             if self.lines > REPLY_LINES || line.iter().any(|octet| *octet < b' ' && *octet != b'\t') {
                 return Err(Garbled);
             }
-            if let Some(reply) = self.replies.take(line).map_err(|_| Garbled)? {
+            if let Some(reply) = self.replies.take(&line).map_err(|_| Garbled)? {
                 self.lines = 0;
                 return Ok(Some(reply));
             }
@@ -219,15 +221,20 @@ mod tests {
             forward.poll_reply().unwrap().unwrap().write_to(&mut wire);
             assert_eq!(wire, input.as_bytes());
         }
-        forward.handle_input("2".repeat(LINE_OCTETS).as_bytes());
+        let (longest, rest) = long.split_at(LINE_OCTETS + 1);
+        forward.handle_input(longest.as_bytes());
         assert_eq!(forward.poll_reply(), Ok(None));
+        forward.handle_input(rest.as_bytes());
+        assert!(forward.poll_reply().unwrap().is_some());
     }
 
     #[test]
     fn what_is_no_reply_is_an_error() {
-        let long = "2".repeat(LINE_OCTETS + 1);
+        let long = format!("250 {}\r\n", "x".repeat(LINE_OCTETS - 3));
+        let endless = "2".repeat(LINE_OCTETS + 2);
         let many = "250-x\r\n".repeat(REPLY_LINES + 1);
-        for input in ["* OK\r\n", "250 x\n", "250-a\r\n550 b\r\n", "250 a\u{1b}\r\n", "250 a\rb\r\n", &long, &many] {
+        let flawed = ["* OK\r\n", "250 x\n", "250-a\r\n550 b\r\n", "250 a\u{1b}\r\n", "250 a\rb\r\n"];
+        for input in flawed.into_iter().chain([&*long, &endless, &many]) {
             let mut forward = forward(&[]);
             forward.handle_input(input.as_bytes());
             assert_eq!(forward.poll_reply(), Err(Garbled), "{input:?}");
