@@ -129,7 +129,7 @@ impl Exchange {
         if reply.is_positive() && !positive.contains(&reply.code()) {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidData,
-                format!("the server's reply {} fits nothing", reply.code()),
+                format!("the server answered with {} out of turn", reply.code()),
             ));
         }
         Ok(reply)
