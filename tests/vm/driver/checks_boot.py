@@ -158,6 +158,7 @@ def power(guest: Guest) -> None:
 PEOPLE = [f"person{number}@own.example" for number in range(12)]
 PROVIDER = """\
 [Service]
+Type=notify
 ExecStart=bash -c 'exec python3 /mnt/provider.py /root/own/server.pem /root/own/server.key /root/own/state.json >/dev/ttyS0'
 """
 EVERYBODY = f"""\

@@ -1,15 +1,16 @@
 #!/usr/bin/env python3
 """A provider of mail inside the machine whose refresh tokens are good once, and which forgets nothing in a power cut.
 
-`provider.py CERTIFICATE KEY STATE` serves a token service and an IMAP server on fixed ports, both with TLS. The token
-service writes to the file STATE, and waits until the disk has it, before it answers. A token that was replaced is good
-until its successor was used, because the answer with the successor may be lost. After that, its use ends the sign-in
-(RFC 9700, section 4.14.2).
+`provider.py CERTIFICATE KEY STATE` serves a token service and an IMAP server on fixed ports, both with TLS, and tells
+systemd when it does (`Type=notify`). The token service writes to the file STATE, and waits until the disk has it,
+before it answers. A token that was replaced is good until its successor was used, because the answer with the successor
+may be lost. After that, its use ends the sign-in (RFC 9700, section 4.14.2).
 """
 
 import asyncio
 import json
 import os
+import socket
 import ssl
 import sys
 import urllib.parse
@@ -101,6 +102,8 @@ async def main() -> None:
                 writer.close()
 
         await asyncio.start_server(one, "127.0.0.1", port, ssl=context)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.sendto(b"READY=1", os.environ["NOTIFY_SOCKET"])
     await asyncio.Event().wait()
 
 
