@@ -23,6 +23,7 @@ use crate::session::journal::Journal;
 use crate::system::confine::Confinement;
 #[cfg(unix)]
 use crate::system::local_socket::LocalSocket;
+use crate::system::low_priority;
 use crate::system::suspend;
 use gatepost_config::{Config, Files};
 use gatepost_core::clock::Clock;
@@ -197,7 +198,12 @@ impl App {
         let listing = tokio::spawn(devices::keep(Arc::clone(&running), drained.clone()));
         let delivering = tokio::spawn(deliveries::keep_delivering(Arc::clone(&running)));
         tokio::spawn(doctor::at_start(Arc::clone(&running.process.authenticator)));
-        running.learn(&running.generation.get());
+        let seeding = Arc::clone(&running);
+        tokio::spawn(async move {
+            // If it fails, the handshakes fail and report it.
+            let _seeded = low_priority::run(gatepost_net::tls::gather_randomness).await;
+            seeding.learn(&seeding.generation.get());
+        });
         running.listeners.open();
         #[cfg(unix)]
         if let Some(socket) = socket {

@@ -16,5 +16,5 @@ pub mod words;
 pub(crate) use plain_text::OCTETS as FIRST_OCTETS;
 pub use plain_text::PlainText;
 pub use protection::MOST_OVERHEAD;
-pub use provider::provider;
+pub use provider::{gather_randomness, provider};
 pub use verifier::{OutOfDate, TrustError, UntrustedIssuer};
